@@ -1,0 +1,363 @@
+//! What the frames say. JSON with camelCase names; fields are only ever added, and unknown ones are passed over.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
+pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd"];
+
+/// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// Version of the program, for people.
+    pub version: String,
+    /// See [`CAPABILITIES`].
+    pub capabilities: Vec<String>,
+}
+
+impl Hello {
+    /// This build's greeting.
+    pub fn ours() -> Hello {
+        Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: CAPABILITIES.iter().map(|&c| c.to_owned()).collect(),
+        }
+    }
+
+    /// Whether the speaker has a capability.
+    pub fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|c| c == capability)
+    }
+}
+
+/// What the client wants. Answered by [`Reply`] or [`Failure`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "camelCase")]
+pub enum Request {
+    /// How the member on this node is. Answered by [`Reply::Status`] even when etcd itself cannot be reached.
+    Status(StatusRequest),
+    /// Stream a snapshot: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Snapshot`].
+    Snapshot(SnapshotRequest),
+    /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
+    #[serde(other)]
+    Unknown,
+}
+
+/// How to reach the etcd member on this node. Paths are the node's own: the pod mounts them where they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdAccess {
+    /// Client URLs, tried in order; `https://` needs the fields below.
+    pub endpoints: Vec<String>,
+    /// File of the authority that signed the server's certificate.
+    pub ca: Option<String>,
+    /// Client certificates, best first; the first pair of which both files exist is used.
+    pub credentials: Vec<KeyPair>,
+}
+
+/// A certificate and its key, PEM files on the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPair {
+    /// Certificate file.
+    pub cert: String,
+    /// Key file.
+    pub key: String,
+}
+
+/// Body of [`Request::Status`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusRequest {
+    /// How to reach the member.
+    pub etcd: EtcdAccess,
+    /// Certificate files whose expiry is wanted.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+}
+
+/// Body of [`Request::Snapshot`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRequest {
+    /// How to reach the member.
+    pub etcd: EtcdAccess,
+    /// How the stream is compressed on the wire.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Keep a copy on the node under this absolute path, which must not exist. It appears whole, after the client's
+    /// `Ack`, or not at all.
+    #[serde(default)]
+    pub keep: Option<String>,
+}
+
+/// Compression of a stream on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Compression {
+    /// As it is.
+    #[default]
+    None,
+    /// zstd, chunk by chunk.
+    Zstd,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "camelCase")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<NodeStatus>),
+    /// To [`Request::Snapshot`].
+    Snapshot(SnapshotDone),
+}
+
+/// How one node's member is, as seen from that node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// What the member answered.
+    pub etcd: Option<MemberStatus>,
+    /// Why there is no answer; set exactly when `etcd` is not.
+    pub failure: Option<Failure>,
+    /// One entry for each file that was asked for, in the same order.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
+}
+
+/// etcd's `Status`, `MemberList` and `AlarmList`, put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The client URL that answered.
+    pub endpoint: String,
+    /// Cluster ID.
+    pub cluster_id: u64,
+    /// ID of the member that answered.
+    pub member_id: u64,
+    /// ID of the leader; 0 when there is none.
+    pub leader_id: u64,
+    /// Version of the server, such as `3.5.16`.
+    pub version: String,
+    /// Storage version, 3.6 and later.
+    pub storage_version: Option<String>,
+    /// Bytes of the database file.
+    pub db_size: i64,
+    /// Bytes of it that are in use.
+    pub db_size_in_use: i64,
+    /// Backend quota in bytes, where the server reports it (3.6 and later).
+    pub quota: Option<i64>,
+    /// Revision of the key space.
+    pub revision: i64,
+    /// Raft term.
+    pub raft_term: u64,
+    /// Raft index of the newest entry.
+    pub raft_index: u64,
+    /// Raft index of the newest applied entry; 0 where it is not reported.
+    pub raft_applied_index: u64,
+    /// True for a learner.
+    pub learner: bool,
+    /// What the server itself complains of.
+    #[serde(default)]
+    pub errors: Vec<String>,
+    /// The cluster's members as this one knows them; empty when it would not say (a learner, or no leader).
+    #[serde(default)]
+    pub members: Vec<Member>,
+    /// The cluster's alarms.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// A member of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Member ID.
+    pub id: u64,
+    /// Name; empty for a member that has not started yet.
+    pub name: String,
+    /// Peer URLs.
+    pub peer_urls: Vec<String>,
+    /// Client URLs.
+    pub client_urls: Vec<String>,
+    /// True for a learner.
+    pub learner: bool,
+}
+
+/// An alarm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarm {
+    /// The member it concerns.
+    pub member_id: u64,
+    /// `NOSPACE`, `CORRUPT`, or the number of a kind this build does not know.
+    pub kind: String,
+}
+
+/// What a certificate file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// The file.
+    pub path: String,
+    /// Subject of its first certificate.
+    pub subject: Option<String>,
+    /// End of validity, seconds since 1970.
+    pub not_after: Option<i64>,
+    /// Why there is nothing to tell.
+    pub error: Option<String>,
+}
+
+/// The end of a snapshot that the client acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotDone {
+    /// Where on the node the copy is.
+    pub kept: Option<String>,
+}
+
+/// A stream begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begin {
+    /// Bytes to come, where they are known.
+    pub total: Option<u64>,
+}
+
+/// A stream is complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// Bytes in the stream.
+    pub length: u64,
+    /// SHA-256 of those bytes. For a snapshot this is the digest that etcd itself sent after the database, so that
+    /// it covers the whole way from the member's backend to the client's disk.
+    pub sha256: Sha256,
+}
+
+/// The client has the whole stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    /// Bytes that it has.
+    pub length: u64,
+}
+
+/// Why a request failed, as told by the side that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub code: FailureCode,
+    /// What could not be done: one line, lowercase.
+    pub message: String,
+    /// Why, outermost first.
+    #[serde(default)]
+    pub causes: Vec<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+/// Kinds of failure that a client tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum FailureCode {
+    /// The request is not known to this version.
+    Unsupported,
+    /// The request makes no sense here.
+    BadRequest,
+    /// A certificate or key file is missing, unreadable or wrong.
+    Credentials,
+    /// No endpoint answers, or TLS fails: expired, another authority.
+    Unreachable,
+    /// etcd answers and refuses: authentication is on and this certificate is nobody.
+    Denied,
+    /// etcd failed in the middle of its work.
+    Etcd,
+    /// What etcd sent is not whole.
+    Incomplete,
+    /// The node's file system refused.
+    Storage,
+    /// A kind that a later version added.
+    #[serde(other)]
+    Other,
+}
+
+impl Failure {
+    /// A failure without causes or hint.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub fn cause(mut self, cause: impl fmt::Display) -> Failure {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Adds an error and everything below it as causes.
+    #[must_use]
+    pub fn source(mut self, error: &dyn std::error::Error) -> Failure {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if self.causes.last() != Some(&text) {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A SHA-256 digest; 64 hexadecimal digits in text and JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sha256(pub [u8; 32]);
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Sha256, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("a SHA-256 has 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut digest = [0; 32];
+        for (byte, digits) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Sha256(digest))
+    }
+}
