@@ -1,0 +1,108 @@
+//! The flags of kube-apiserver the lab takes: those it honours, and those a kubeadm manifest carries that mean nothing
+//! here. Any other flag is an error, as with the real server.
+
+use std::path::PathBuf;
+
+/// Command line of the lab's API server: names and meanings are kube-apiserver's unless they begin with `lab`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Port to serve HTTPS on, on every address.
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// PEM file of the authorities client certificates are checked against.
+    #[arg(long)]
+    pub client_ca_file: PathBuf,
+    /// PEM file of the serving certificate and its intermediates.
+    #[arg(long)]
+    pub tls_cert_file: PathBuf,
+    /// PEM file of the serving key.
+    #[arg(long)]
+    pub tls_private_key_file: PathBuf,
+    /// etcd client URLs, separated by commas; plain `http` is taken too.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub etcd_servers: Vec<String>,
+    /// PEM file of etcd's authority.
+    #[arg(long)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// PEM file of the certificate shown to etcd.
+    #[arg(long, requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    #[arg(long, requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// First segment of every key in etcd.
+    #[arg(long, default_value = "/registry")]
+    pub etcd_prefix: String,
+    /// PEM file of the certificate shown to kubelets.
+    #[arg(long, requires = "kubelet_client_key")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    #[arg(long, requires = "kubelet_client_certificate")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// CSV file of bearer tokens: token,user,uid,"group1,group2".
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    /// Seconds between SIGTERM and the port being closed, as a Go duration (`500ms`, `1s`).
+    #[arg(long, default_value = "1s", value_parser = go_duration)]
+    pub shutdown_delay_duration: std::time::Duration,
+    /// Directory whose `faults.json` says what is to go wrong; none means no faults.
+    #[arg(long)]
+    pub lab_dir: Option<PathBuf>,
+
+    /// Flags without a meaning in the lab.
+    #[command(flatten)]
+    pub meaningless: Meaningless,
+}
+
+/// Flags that kubeadm's manifest passes and the lab has no use for: taken so that the manifest runs unchanged, never
+/// read. The lab always authorises nodes and by RBAC, always takes the first InternalIP of a node, and signs no tokens.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Without meaning in the lab")]
+#[allow(missing_docs, reason = "the names are kube-apiserver's own and none of them is read")]
+pub struct Meaningless {
+    #[arg(long)]
+    pub advertise_address: Option<std::net::IpAddr>,
+    #[arg(long)]
+    pub allow_privileged: Option<bool>,
+    #[arg(long)]
+    pub authorization_mode: Option<String>,
+    #[arg(long)]
+    pub enable_admission_plugins: Option<String>,
+    #[arg(long)]
+    pub enable_bootstrap_token_auth: Option<bool>,
+    #[arg(long)]
+    pub kubelet_preferred_address_types: Option<String>,
+    #[arg(long)]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub proxy_client_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub requestheader_allowed_names: Option<String>,
+    #[arg(long)]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    #[arg(long)]
+    pub requestheader_extra_headers_prefix: Option<String>,
+    #[arg(long)]
+    pub requestheader_group_headers: Option<String>,
+    #[arg(long)]
+    pub requestheader_username_headers: Option<String>,
+    #[arg(long)]
+    pub service_account_issuer: Option<String>,
+    #[arg(long)]
+    pub service_account_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub service_cluster_ip_range: Option<String>,
+}
+
+/// Reads the one-unit durations of Go that the flag is given in practice.
+fn go_duration(text: &str) -> Result<std::time::Duration, String> {
+    let (number, millis) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1000),
+        (None, None) => return Err(format!("{text:?} is not a duration in s or ms")),
+    };
+    let number: u64 = number.parse().map_err(|error| format!("{text:?} is not a duration: {error}"))?;
+    Ok(std::time::Duration::from_millis(number.saturating_mul(millis)))
+}
