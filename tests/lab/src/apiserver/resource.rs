@@ -110,7 +110,14 @@ pub(super) static RESOURCES: &[Resource] = &[
     one(RBAC, "clusterrolebindings", "ClusterRoleBinding", (CLUSTER, PLAIN), "clusterrolebindings", ""),
     one(("coordination.k8s.io", "v1"), "leases", "Lease", (SPACED, PLAIN), "leases", ""),
     one(("storage.k8s.io", "v1"), "storageclasses", "StorageClass", (CLUSTER, PLAIN), "storageclasses", "sc"),
-    one(("policy", "v1"), "poddisruptionbudgets", "PodDisruptionBudget", (SPACED, STATUS), "poddisruptionbudgets", "pdb"),
+    one(
+        ("policy", "v1"),
+        "poddisruptionbudgets",
+        "PodDisruptionBudget",
+        (SPACED, STATUS),
+        "poddisruptionbudgets",
+        "pdb",
+    ),
     one(NETWORKING, "ingresses", "Ingress", (SPACED, STATUS), "ingress", "ing"),
     one(NETWORKING, "networkpolicies", "NetworkPolicy", (SPACED, PLAIN), "networkpolicies", "netpol"),
     one(
