@@ -1,0 +1,99 @@
+//! What a snapshot that was verified holds.
+
+use serde::Serialize;
+
+/// The figures of a snapshot. The first five have the names and values of `etcdutl snapshot status -w json` of the etcd
+/// version that wrote the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// CRC-32C over all buckets' names, keys and values.
+    pub hash: u32,
+    /// Revision of the last change; 0 in a store without one.
+    pub revision: i64,
+    /// As the writer's own tool counts: [`items`](Self::items) up to 3.5, [`live_keys`](Self::live_keys) from 3.6 on.
+    pub total_key: u64,
+    /// Bytes of the database, without the digest.
+    pub total_size: u64,
+    /// The storage version that 3.6 and later record, for example "3.6.0"; empty before.
+    pub version: String,
+
+    /// Items in all buckets.
+    pub items: u64,
+    /// Distinct user keys that are not deleted.
+    pub live_keys: u64,
+    /// Minor version of the etcd that wrote the file, as its records tell: "3.4" (or older), "3.5", "3.6" ...
+    pub writer: String,
+    /// The cluster's agreed version; a cluster has none in its first seconds.
+    pub cluster_version: Option<String>,
+    /// Raft index of the last entry applied.
+    pub consistent_index: Option<u64>,
+    /// The members that the file names.
+    pub members: Vec<Member>,
+
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// Pages of the database, free ones included.
+    pub pages: u64,
+    /// Pages that nothing uses: what a defragmentation would give back.
+    pub free_pages: u64,
+    /// bbolt's transaction id.
+    pub txid: u64,
+    /// The two meta pages.
+    pub meta: [MetaState; 2],
+    /// Which of them is in force: the valid one of the higher transaction.
+    pub active_meta: u8,
+
+    /// What the file itself says about its bytes.
+    pub digest: DigestState,
+    /// SHA-256 of the database, in hex: [`total_size`](Self::total_size) bytes.
+    pub sha256: String,
+    /// SHA-256 of the whole file, in hex; unknown if the caller had hashed the data before.
+    pub file_sha256: Option<String>,
+    /// Bytes of the whole file.
+    pub file_size: u64,
+}
+
+/// What the digest at the end of a file proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DigestState {
+    /// The bytes are those that etcd sent.
+    Matches,
+    /// They are not. Only ever seen in [`Damage::report`](crate::Damage::report).
+    Mismatch,
+    /// A copy of a database file: it has no digest, nothing proves its bytes.
+    Absent,
+}
+
+/// State of a meta page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MetaState {
+    /// Valid.
+    Valid,
+    /// bbolt's mark is missing.
+    BadMagic,
+    /// Another format version than 2.
+    BadVersion,
+    /// Its checksum is another.
+    BadChecksum,
+    /// A page size that bbolt cannot have, or another than the file's.
+    BadPageSize,
+}
+
+/// A member, as etcd records it in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Its id in hex, as etcdctl prints it.
+    pub id: String,
+    /// Its name; empty until it has started once.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+    /// Whether it is a learner.
+    pub is_learner: bool,
+}
