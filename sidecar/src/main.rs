@@ -1,2 +1,15 @@
-//! To be written.
-fn main() {}
+//! Runs beside etcd on a control-plane node and speaks to `kubectl etcd` over stdin and stdout: reads the member's
+//! status, streams its snapshot.
+
+mod certificate;
+mod cli;
+mod etcd;
+mod keep;
+mod serve;
+mod snapshot;
+mod status;
+mod wait;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,240 @@
+//! One session over stdin and stdout.
+//!
+//! Three parts run at once. The listener reads frames and notices a client that is silent or gone, even while
+//! everything else is stuck; the writer sends what is queued, so that no frame is ever cut by what happens meanwhile;
+//! between them the session does one request at a time.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use etcd_wire::{Connection, Failure, FailureCode, Frame, Hello, Receiving, Reply, Request, Sending, WireError};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::{snapshot, status};
+
+/// Frames that wait for the writer. Few, because each may hold a chunk.
+const QUEUE: usize = 2;
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves the client until it closes its side. An error when it leaves in the middle of something, falls silent, or
+/// breaks the protocol.
+pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
+    let greeting = Connection::establish(tokio::io::stdin(), tokio::io::stdout(), Hello::ours());
+    let connection = match timeout(client_timeout, greeting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(unwelcome(error).await),
+        Err(_) => bail!("no greeting from the client for {client_timeout:?}"),
+    };
+    let (incoming, outgoing, client) = connection.split();
+    tracing::info!(client = client.version, "session");
+
+    let (heard, frames) = mpsc::channel(1);
+    let (out, queue) = mpsc::channel(QUEUE);
+    let listener = tokio::spawn(listen(incoming, heard, client_timeout));
+    let writer = tokio::spawn(write(outgoing, queue));
+    let mut client = Client { frames, out };
+    let broken = match client.serve().await {
+        Stop::Protocol(error) => Some(error),
+        Stop::Deaf => {
+            writer.await?.context("cannot write to the client")?;
+            bail!("the client does not read any more");
+        }
+        Stop::Closed { busy } => match listener.await? {
+            Ok(()) if busy => bail!("the client went away in the middle of a request"),
+            Ok(()) => None,
+            Err(Lost::Silent) => bail!("nothing heard from the client for {client_timeout:?}"),
+            Err(Lost::Wire(error)) => Some(error),
+        },
+        Stop::Failed(failure) | Stop::GaveUp(failure) => bail!("a failure outside of a request: {failure}"),
+    };
+    let Some(error) = broken else { return Ok(()) };
+    // The queue may be full of what a client that does not read any more should have got.
+    let farewell = async move {
+        if client.out.send(Frame::Failure(complaint(&error))).await.is_ok() {
+            drop(client);
+            // What the writer reports is of no use any more: the complaint itself is in the log.
+            let _ = writer.await;
+        }
+        error
+    };
+    match timeout(FAREWELL, farewell).await {
+        Ok(error) => Err(anyhow!(error).context("the client broke the protocol")),
+        Err(_) => bail!("the client broke the protocol, and does not read why"),
+    }
+}
+
+/// A conversation that does not begin. Told to the client where it can understand it.
+async fn unwelcome(error: WireError) -> anyhow::Error {
+    let understands =
+        !matches!(error, WireError::NotOurs(_) | WireError::Version { .. } | WireError::Eof { .. } | WireError::Io(_));
+    let mut bytes = Vec::new();
+    if understands && Frame::Failure(complaint(&error)).encode(&mut bytes).is_ok() {
+        let mut stdout = tokio::io::stdout();
+        let farewell = async {
+            stdout.write_all(&bytes).await?;
+            stdout.flush().await
+        };
+        if let Ok(Err(error)) = timeout(FAREWELL, farewell).await {
+            tracing::warn!("cannot tell the client what is wrong: {error}");
+        }
+    }
+    anyhow!(error).context("the conversation does not begin")
+}
+
+fn complaint(error: &WireError) -> Failure {
+    Failure::new(FailureCode::BadRequest, "the client broke the protocol").source(error)
+}
+
+/// Why a request, or the whole session, does not go on.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The request failed; the session goes on.
+    Failed(Failure),
+    /// The client does not want it any more; the session goes on.
+    GaveUp(Failure),
+    /// The client closed its side, or was given up.
+    Closed {
+        /// In the middle of a request.
+        busy: bool,
+    },
+    /// The client cannot be written to.
+    Deaf,
+    /// The client sent what it must not.
+    Protocol(WireError),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failed(failure)
+    }
+}
+
+/// The client, as a request's work sees it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    frames: mpsc::Receiver<Frame>,
+    out: mpsc::Sender<Frame>,
+}
+
+impl Client {
+    /// Does work, and stops it when the client gives up or goes away meanwhile.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            frame = self.frames.recv() => Err(match frame {
+                None => Stop::Closed { busy: true },
+                Some(Frame::Failure(failure)) => Stop::GaveUp(failure),
+                Some(other) => Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "ping" }),
+            }),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Queues a frame.
+    pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Stop> {
+        let out = self.out.clone();
+        self.during(out.send(frame)).await?.map_err(|_| Stop::Deaf)
+    }
+
+    /// The writer's queue, for a thread that makes frames by itself.
+    pub(crate) fn queue(&self) -> mpsc::Sender<Frame> {
+        self.out.clone()
+    }
+
+    /// Waits until the client says that it has `length` bytes.
+    pub(crate) async fn acknowledged(&mut self, length: u64) -> Result<(), Stop> {
+        match self.frames.recv().await {
+            None => Err(Stop::Closed { busy: true }),
+            Some(Frame::Ack(ack)) if ack.length == length => Ok(()),
+            Some(Frame::Ack(ack)) => Err(Stop::Protocol(WireError::Length { expected: length, got: ack.length })),
+            Some(Frame::Failure(failure)) => Err(Stop::GaveUp(failure)),
+            Some(other) => Err(Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "ack" })),
+        }
+    }
+
+    /// Does requests until there are no more.
+    async fn serve(&mut self) -> Stop {
+        loop {
+            let request = match self.frames.recv().await {
+                Some(Frame::Request(request)) => request,
+                // It gave up what had just been answered.
+                Some(Frame::Failure(failure)) => {
+                    tracing::info!("the client: {failure}");
+                    continue;
+                }
+                Some(other) => {
+                    return Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "request" });
+                }
+                None => return Stop::Closed { busy: false },
+            };
+            let answer = match self.answer(request).await {
+                Ok(reply) => Frame::Reply(reply),
+                Err(Stop::Failed(failure)) => {
+                    tracing::warn!(causes = ?failure.causes, "{failure}");
+                    Frame::Failure(failure)
+                }
+                Err(Stop::GaveUp(failure)) => {
+                    tracing::info!("the client gave up: {failure}");
+                    Frame::Failure(Failure::new(FailureCode::Other, "the client gave up").cause(failure))
+                }
+                Err(stop) => return stop,
+            };
+            if let Err(stop) = self.send(answer).await {
+                return stop;
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<Reply, Stop> {
+        match request {
+            Request::Status(request) => Ok(Reply::Status(Box::new(self.during(status::run(request)).await?))),
+            Request::Snapshot(request) => Ok(Reply::Snapshot(snapshot::run(request, self).await?)),
+            Request::Unknown => {
+                let message =
+                    format!("version {} of the sidecar does not know this request", env!("CARGO_PKG_VERSION"));
+                Err(Failure::new(FailureCode::Unsupported, message).into())
+            }
+        }
+    }
+}
+
+/// Why nothing more is heard.
+#[derive(Debug)]
+enum Lost {
+    /// No frame for the client timeout.
+    Silent,
+    /// The bytes are no frames.
+    Wire(WireError),
+}
+
+/// Passes on what the client says, but for pings. Ends with the input; dropping `heard` is how the session notices.
+async fn listen<R: AsyncRead + Unpin>(
+    mut incoming: Receiving<R>,
+    heard: mpsc::Sender<Frame>,
+    client_timeout: Duration,
+) -> Result<(), Lost> {
+    loop {
+        let frame = match timeout(client_timeout, incoming.maybe_next()).await {
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(Lost::Wire(error)),
+            Err(_) => return Err(Lost::Silent),
+        };
+        if frame != Frame::Ping && heard.send(frame).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    mut outgoing: Sending<W>,
+    mut queue: mpsc::Receiver<Frame>,
+) -> Result<(), WireError> {
+    while let Some(frame) = queue.recv().await {
+        outgoing.send(&frame).await?;
+    }
+    Ok(())
+}

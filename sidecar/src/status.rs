@@ -1,0 +1,97 @@
+//! How the member on this node is.
+
+use etcd_wire::Failure;
+use etcd_wire::message::{Alarm, EtcdAccess, Member, MemberStatus, NodeStatus, StatusRequest};
+use tokio::time::timeout;
+
+use crate::{certificate, etcd};
+
+/// Answers in every case: what etcd does not tell is said in its place.
+pub(crate) async fn run(request: StatusRequest) -> NodeStatus {
+    let certificates = request.certificates.iter().map(|path| certificate::describe(path)).collect();
+    match member(&request.etcd).await {
+        Ok(member) => NodeStatus { etcd: Some(member), failure: None, certificates },
+        Err(failure) => NodeStatus { etcd: None, failure: Some(failure), certificates },
+    }
+}
+
+async fn member(access: &EtcdAccess) -> Result<MemberStatus, Failure> {
+    let member = etcd::connect(access).await?;
+    let (mut cluster, mut maintenance) = (member.client.cluster_client(), member.client.maintenance_client());
+    // Alarms go through raft: a member without a leader is silent about them.
+    let (members, alarms) = tokio::join!(
+        timeout(etcd::PATIENCE, cluster.member_list()),
+        timeout(etcd::PATIENCE, maintenance.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::None, None)),
+    );
+    let status = member.status.0;
+    let header = status.header.unwrap_or_default();
+    let mut errors = status.errors;
+    let mut lost = |what: &str, why: String| {
+        // A learner serves neither call in any version; that is no complaint.
+        if !status.is_learner {
+            errors.push(format!("{what} is not known: {why}"));
+        }
+    };
+    let members = match members {
+        Ok(Ok(list)) => list.0.members.into_iter().map(described).collect(),
+        Ok(Err(error)) => {
+            lost("the member list", error.to_string());
+            Vec::new()
+        }
+        Err(_) => {
+            lost("the member list", "no answer".to_owned());
+            Vec::new()
+        }
+    };
+    let alarms = match alarms {
+        Ok(Ok(list)) => {
+            list.0.alarms.into_iter().map(|a| Alarm { member_id: a.member_id, kind: kind(a.alarm) }).collect()
+        }
+        Ok(Err(error)) => {
+            lost("the list of alarms", error.to_string());
+            Vec::new()
+        }
+        Err(_) => {
+            lost("the list of alarms", "no answer".to_owned());
+            Vec::new()
+        }
+    };
+    Ok(MemberStatus {
+        endpoint: member.endpoint,
+        cluster_id: header.cluster_id,
+        member_id: header.member_id,
+        leader_id: status.leader,
+        version: status.version,
+        storage_version: Some(status.storage_version).filter(|version| !version.is_empty()),
+        db_size: status.db_size,
+        db_size_in_use: status.db_size_in_use,
+        quota: Some(status.db_size_quota).filter(|&quota| quota > 0),
+        revision: header.revision,
+        raft_term: status.raft_term,
+        raft_index: status.raft_index,
+        raft_applied_index: status.raft_applied_index,
+        learner: status.is_learner,
+        errors,
+        members,
+        alarms,
+    })
+}
+
+fn described(member: etcd_client::proto::PbMember) -> Member {
+    Member {
+        id: member.id,
+        name: member.name,
+        peer_urls: member.peer_ur_ls,
+        client_urls: member.client_ur_ls,
+        learner: member.is_learner,
+    }
+}
+
+/// Numbers of `etcdserverpb.AlarmType`.
+fn kind(alarm: i32) -> String {
+    match alarm {
+        1 => "NOSPACE".to_owned(),
+        2 => "CORRUPT".to_owned(),
+        other => other.to_string(),
+    }
+}
