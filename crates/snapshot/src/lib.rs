@@ -13,11 +13,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bytes;
+mod digest;
 mod error;
+mod figures;
 mod finding;
+mod freelist;
+mod meta;
+mod page;
+mod pulse;
+mod record;
 mod report;
 mod source;
+mod tree;
 mod verify;
+mod window;
 
 pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};

@@ -67,18 +67,23 @@ pub enum DigestState {
 }
 
 /// State of a meta page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 pub enum MetaState {
     /// Valid.
+    #[error("valid")]
     Valid,
     /// bbolt's mark is missing.
+    #[error("bbolt's mark is missing")]
     BadMagic,
     /// Another format version than 2.
+    #[error("another format version than 2")]
     BadVersion,
-    /// Its checksum is another.
+    /// Its checksum is wrong.
+    #[error("its checksum is wrong")]
     BadChecksum,
     /// A page size that bbolt cannot have, or another than the file's.
+    #[error("its page size is wrong")]
     BadPageSize,
 }
 

@@ -2,7 +2,15 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::{NotASnapshot, Report, Source, VerifyError};
+use crate::digest::{Digests, hash, stored};
+use crate::figures::{Figures, gather};
+use crate::finding::{Findings, hex};
+use crate::freelist;
+use crate::meta::{DIGEST_BYTES, Extent, MetaPair, extent};
+use crate::page::{FIRST_TREE_PAGE, PageSet};
+use crate::pulse::Pulse;
+use crate::tree::Walk;
+use crate::{Damage, DigestState, Finding, FindingKind, MetaState, Report, Source, VerifyError};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +55,150 @@ pub fn verify(
     options: &Options<'_>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Report, VerifyError> {
-    let _ = (options, progress);
-    if source.is_empty() {
-        return Err(VerifyError::NotASnapshot(NotASnapshot::Empty));
+    let pair = MetaPair::read(source)?;
+    let length = source.len();
+    let extent = extent(&pair, length, options.data_sha256.is_some())?;
+    let data = pair.meta.pages * u64::from(pair.meta.page_size);
+    let mut findings = Findings::new(options.max_findings);
+    check_meta(&pair, extent, &mut findings);
+    if let Some(message) = pair.meta.misfit() {
+        findings.push(|| Finding::new(FindingKind::Meta, message).page(u64::from(pair.active)));
+        return Err(damaged(findings, None));
     }
-    Err(VerifyError::NotASnapshot(NotASnapshot::NoDatabase))
+
+    let pulse = Pulse::new(options.cancel, length, progress);
+    pulse.check()?;
+    let walk = Walk {
+        source,
+        page_size: u64::from(pair.meta.page_size),
+        pages: pair.meta.pages,
+        reached: PageSet::new(pair.meta.pages),
+        findings,
+        pulse: &pulse,
+    };
+    let (digests, walked) = beside(
+        || match options.data_sha256 {
+            Some(data) => Ok(Digests { data, file: None }),
+            None => hash(source, data, &pulse),
+        },
+        || walk_trees(walk, &pair),
+        &pulse,
+    )?;
+    let Walked { figures, mut findings, free_pages } = walked;
+    let sound = findings.is_empty();
+
+    let stored = stored(source, data)?;
+    let digest = match extent {
+        Extent::Snapshot if stored == Some(digests.data) => DigestState::Matches,
+        Extent::Snapshot => DigestState::Mismatch,
+        Extent::Copy if stored == Some(digests.data) => {
+            return Err(VerifyError::TrailingBytes { length, expected: data + DIGEST_BYTES });
+        }
+        Extent::Copy => DigestState::Absent,
+    };
+    let report = Report {
+        hash: figures.hash,
+        revision: figures.revision,
+        total_key: if figures.counts_live_keys() { figures.live_keys() } else { figures.items },
+        total_size: data,
+        items: figures.items,
+        live_keys: figures.live_keys(),
+        writer: figures.writer(),
+        version: figures.version,
+        cluster_version: figures.cluster_version,
+        consistent_index: figures.consistent_index,
+        members: figures.members,
+        page_size: pair.meta.page_size,
+        pages: pair.meta.pages,
+        free_pages,
+        txid: pair.meta.txid,
+        meta: pair.states,
+        active_meta: pair.active,
+        digest,
+        sha256: hex(&digests.data),
+        file_sha256: digests.file.map(|digest| hex(&digest)),
+        file_size: length,
+    };
+    if digest == DigestState::Mismatch {
+        let message = format!(
+            "SHA-256 of the data is {}, the file ends with {}",
+            report.sha256,
+            hex(&stored.unwrap_or_default())
+        );
+        findings.push(|| Finding::new(FindingKind::DigestMismatch, message).offset(data));
+        if pair.agrees() && !pair.is_streamed() {
+            let message = "a program opened the file for writing after it was taken, as etcdutl hashkv does";
+            findings.push(|| Finding::new(FindingKind::MetaPair, message).page(u64::from(pair.active)));
+        }
+    }
+    if findings.is_empty() {
+        pulse.finish();
+        Ok(report)
+    } else {
+        Err(damaged(findings, sound.then_some(report)))
+    }
+}
+
+/// Runs one check in a thread of its own and the other in this one. An error of either ends both.
+fn beside<A: Send, B>(
+    one: impl FnOnce() -> Result<A, VerifyError> + Send,
+    other: impl FnOnce() -> Result<B, VerifyError>,
+    pulse: &Pulse<'_>,
+) -> Result<(A, B), VerifyError> {
+    fn stopping<T>(result: Result<T, VerifyError>, pulse: &Pulse<'_>) -> Result<T, VerifyError> {
+        result.inspect_err(|_| pulse.stop())
+    }
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().name("hash".to_owned()).spawn_scoped(scope, || stopping(one(), pulse))?;
+        let other = stopping(other(), pulse);
+        let one = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok((one, other)),
+            // The thread that was stopped says "cancelled"; the cause is the other one's error.
+            (Err(VerifyError::Cancelled), Err(error)) | (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    })
+}
+
+/// What a walk through all pages found.
+struct Walked {
+    figures: Figures,
+    findings: Findings,
+    free_pages: u64,
+}
+
+fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair) -> Result<Walked, VerifyError> {
+    let figures = gather(&mut walk, pair.meta.root)?;
+    if let Some(freelist) = pair.meta.freelist() {
+        freelist::check(&mut walk, freelist)?;
+    }
+    let free_pages = (walk.pages - FIRST_TREE_PAGE).saturating_sub(walk.reached.count());
+    Ok(Walked { figures, findings: walk.findings, free_pages })
+}
+
+fn check_meta(pair: &MetaPair, extent: Extent, findings: &mut Findings) {
+    // In a database in use, the page that is not in force may be half written.
+    let checked = match extent {
+        Extent::Snapshot => 0..=1,
+        Extent::Copy => pair.active..=pair.active,
+    };
+    for (index, state) in (0_u8..).zip(pair.states).filter(|(index, _)| checked.contains(index)) {
+        let page = u64::from(index);
+        if state != MetaState::Valid {
+            let message = format!("meta page is not valid: {state}");
+            findings.push(|| Finding::new(FindingKind::Meta, message).page(page));
+        } else if let Some(message) = pair.header_misfit(index) {
+            findings.push(|| Finding::new(FindingKind::PageHeader, message).page(page));
+        }
+    }
+    if extent == Extent::Snapshot && pair.states == [MetaState::Valid; 2] && !pair.agrees() {
+        let message = "the two meta pages describe different databases; those of a snapshot are the same";
+        findings.push(|| Finding::new(FindingKind::MetaPair, message).page(u64::from(pair.active)));
+    }
+}
+
+fn damaged(findings: Findings, report: Option<Report>) -> VerifyError {
+    let omitted = findings.omitted();
+    VerifyError::Damaged(Box::new(Damage { findings: findings.into_kept(), omitted, report }))
 }

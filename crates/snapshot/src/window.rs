@@ -1,0 +1,65 @@
+//! A buffer of fixed size over a part of the source.
+
+use std::io;
+
+use crate::Source;
+
+/// Most bytes that one read asks for, whatever the file claims: the longest key, or a piece of a value, fits.
+pub(crate) const WINDOW_BYTES: usize = 64 << 10;
+
+/// Bytes of the source, from `start`.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Whether it holds `length` bytes from `offset`.
+    pub(crate) fn holds(&self, offset: u64, length: usize) -> bool {
+        self.range(offset, length).is_some()
+    }
+
+    /// `length` bytes from `offset`, read from the source if it does not hold them; then up to `end`, as far as they fit.
+    /// The caller has compared the range with the source's length; `length` is at most [`WINDOW_BYTES`].
+    pub(crate) fn get(&mut self, source: &dyn Source, offset: u64, length: usize, end: u64) -> io::Result<&[u8]> {
+        if !self.holds(offset, length) {
+            let ahead = usize::try_from(end.saturating_sub(offset)).unwrap_or(WINDOW_BYTES).clamp(length, WINDOW_BYTES);
+            self.start = offset;
+            self.bytes.resize(ahead, 0);
+            if let Err(error) = source.read_at(offset, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let range = self.range(offset, length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(&self.bytes[range])
+    }
+
+    fn range(&self, offset: u64, length: usize) -> Option<std::ops::Range<usize>> {
+        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let end = start.checked_add(length)?;
+        (end <= self.bytes.len()).then_some(start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_ahead_but_not_beyond() -> io::Result<()> {
+        let source: Vec<u8> = (0..=255).collect();
+        let mut window = Window::default();
+        assert_eq!(window.get(&source, 10, 2, 20)?, [10, 11]);
+        assert!(window.holds(18, 2) && !window.holds(19, 2) && !window.holds(9, 1));
+        assert_eq!(window.get(&source, 250, 6, 256)?, [250, 251, 252, 253, 254, 255]);
+        assert!(window.get(&source, 250, 7, 257).is_err());
+        assert!(!window.holds(250, 1));
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Real snapshots of every etcd line, against what the vendor's tools printed for them.
+
+mod support;
+
+use etcd_snapshot::{DigestState, FileSource, FindingKind, Options, Report, VerifyError, verify};
+use serde_json::{Value, json};
+use support::{check, json, unpack};
+
+/// One name for each of the snapshots of one keyspace in six versions.
+const SNAPSHOTS: [&str; 6] = ["3.4.23", "3.5.1", "3.5.30", "3.6.14", "3.7.1", "kubeadm-ha"];
+
+/// The figures as etcdutl prints them; `version` only if there is one, as before 3.6.
+fn status(report: &Report) -> Value {
+    let mut all = serde_json::to_value(report).expect("a report is plain data");
+    let mut status = json!({});
+    for name in ["hash", "revision", "totalKey", "totalSize", "version"] {
+        if all[name] != json!("") {
+            status[name] = all[name].take();
+        }
+    }
+    status
+}
+
+fn fits(what: &str, report: &Result<Report, VerifyError>, expected: &Value) {
+    let report = report.as_ref().unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(&status(report), expected, "{what}");
+}
+
+#[test]
+fn figures_are_those_of_each_versions_own_tool() {
+    for name in SNAPSHOTS {
+        let expected = json(&format!("snapshots/{name}.json"));
+        let report = check(&unpack(&format!("snapshots/{name}.db.zst")));
+        fits(name, &report, &expected["snapshot_status"]);
+        let report = report.expect("fits has seen it");
+        assert_eq!(report.digest, DigestState::Matches);
+        if let Some(keys) = expected["keys"].as_u64() {
+            assert_eq!(report.live_keys, keys, "{name}");
+        }
+        let etcd = expected["etcd"].as_str().expect("each fixture says its etcd");
+        assert!(etcd.starts_with(&format!("{}.", report.writer)), "{name}: written by {}", report.writer);
+    }
+}
+
+#[test]
+fn figures_of_small_snapshots() {
+    let vectors = json("etcd/vectors.json");
+    let snapshots = vectors["snapshots"].as_object().expect("an object");
+    assert_eq!(snapshots.len(), 15);
+    for (name, expected) in snapshots {
+        let report = check(&unpack(&format!("etcd/{name}.db.zst"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let status = &expected["status"];
+        let total = if status["version"] == json!("") { &status["totalKey_old"] } else { &status["totalKey_new"] };
+        assert_eq!(json!(report.total_key), *total, "{name}");
+        assert_eq!(json!(report.items), status["totalKey_old"], "{name}");
+        assert_eq!(json!(report.live_keys), status["totalKey_new"], "{name}");
+        for (ours, theirs) in [
+            (json!(report.hash), "hash"),
+            (json!(report.revision), "revision"),
+            (json!(report.total_size), "totalSize"),
+            (json!(report.version), "version"),
+        ] {
+            assert_eq!(ours, status[theirs], "{name}: {theirs}");
+        }
+        assert_eq!(json!(report.sha256), expected["sha256_trailer"], "{name}");
+        assert_eq!(json!(report.file_size), expected["size"], "{name}");
+        let index = expected["meta"]["consistent_index"].as_str().and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        assert_eq!(report.consistent_index, index, "{name}");
+        assert_eq!(name.contains("learner"), report.members.iter().any(|member| member.is_learner), "{name}");
+        for (tool, printed) in expected["tool_status"].as_object().into_iter().flatten() {
+            // A newer tool counts live keys in an older file; ours counts as the file's own line does.
+            let own = tool.starts_with(&report.writer) || report.writer == "3.4" && tool.starts_with("3.5");
+            let printed = printed.as_object().filter(|_| own);
+            assert!(printed.is_none_or(|printed| printed["totalKey"] == json!(report.total_key)), "{name}: {tool}");
+        }
+    }
+}
+
+#[test]
+fn copied_databases_are_accepted_without_proof() {
+    for name in ["c3423", "copied-3.5.30", "u351", "u3530", "u36", "u37", "ub"] {
+        let bytes = unpack(&format!("restored/{name}.db.zst"));
+        let report = check(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(report.digest, DigestState::Absent, "{name}");
+        assert_eq!(report.file_size, bytes.len() as u64, "{name}");
+        assert_eq!(report.total_size, 151_552, "{name}");
+    }
+    let copied = check(&unpack("restored/copied-3.5.30.db.zst")).expect("it was accepted above");
+    let taken = check(&unpack("etcd/etcd-3.5.30.db.zst")).expect("a sound snapshot");
+    assert_eq!((copied.revision, copied.live_keys), (taken.revision, taken.live_keys));
+    assert_eq!(copied.active_meta, 1);
+}
+
+/// `etcdutl hashkv` opens a snapshot for writing: its pages are the same but for the meta pages, and the digest is void.
+#[test]
+fn a_snapshot_that_etcdutl_wrote_into_is_damaged_but_has_figures() {
+    for name in ["3.6.14", "3.7.1", "kubeadm-ha"] {
+        let bytes = unpack(&format!("touched/{name}.db.zst"));
+        let Err(VerifyError::Damaged(damage)) = check(&bytes) else { panic!("{name} is not damaged") };
+        assert_eq!(damage.findings[0].kind, FindingKind::DigestMismatch, "{name}");
+        let report = damage.report.expect("its pages are in order");
+        assert_eq!(status(&report), json(&format!("snapshots/{name}.json"))["snapshot_status"], "{name}");
+        assert_eq!(report.digest, DigestState::Mismatch);
+        // Two empty commits leave the pair as a stream has it.
+        let says_so = damage.findings.iter().any(|finding| finding.kind == FindingKind::MetaPair);
+        assert_eq!(says_so, name != "kubeadm-ha");
+    }
+}
+
+#[test]
+fn members_and_cluster() {
+    let report = check(&unpack("snapshots/kubeadm-ha.db.zst")).expect("a sound snapshot");
+    let names: Vec<_> = report.members.iter().map(|member| member.name.as_str()).collect();
+    let mut expected: Vec<_> = json("snapshots/kubeadm-ha.json")["members"]
+        .as_array()
+        .expect("members")
+        .iter()
+        .map(|member| (format!("{:x}", member["ID"].as_u64().expect("an id")), member["name"].clone()))
+        .collect();
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(names, expected.iter().map(|(_, name)| name.as_str().expect("a name")).collect::<Vec<_>>());
+    assert_eq!(report.members[0].id, expected[0].0);
+    assert_eq!(report.cluster_version.as_deref(), Some("3.6.0"));
+}
+
+#[test]
+fn a_file_on_disk_and_a_digest_known_before() {
+    let bytes = unpack("snapshots/3.5.30.db.zst");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("etcd.db");
+    std::fs::write(&path, &bytes).expect("room on the disk");
+    let source = FileSource::new(std::fs::File::open(&path).expect("it was just written")).expect("a file");
+    let hashed = verify(&source, &Options::default(), &|_| {}).expect("a sound snapshot");
+    assert_eq!(hashed, check(&bytes).expect("a sound snapshot"));
+
+    let data = bytes.len() - 32;
+    let mut digest: [u8; 32] = bytes[data..].try_into().expect("32 bytes");
+    let known = Options { data_sha256: Some(digest), ..Options::default() };
+    let report = verify(&source, &known, &|_| {}).expect("a sound snapshot");
+    assert_eq!(report, Report { file_sha256: None, ..hashed });
+
+    digest[31] ^= 1;
+    let other = Options { data_sha256: Some(digest), ..Options::default() };
+    assert!(matches!(verify(&source, &other, &|_| {}), Err(VerifyError::Damaged(_))));
+    // Who hashed a stream knows that it has a digest.
+    let copied = unpack("restored/u351.db.zst");
+    assert!(matches!(verify(&copied, &known, &|_| {}), Err(VerifyError::Truncated { .. })));
+}
