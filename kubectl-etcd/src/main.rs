@@ -1,2 +1,16 @@
-//! To be written.
-fn main() {}
+//! `kubectl etcd`: takes, verifies and copies out snapshots of the etcd of a self-managed control plane.
+//!
+//! Start reading in `cli.rs` (what can be typed) and `commands/` (one file a command).
+
+mod cli;
+mod commands;
+mod connection;
+mod discovery;
+mod output;
+mod sidecar;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os().collect())
+}

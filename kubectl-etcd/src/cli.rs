@@ -1,0 +1,198 @@
+//! What can be typed, and what happens around every command: interruption, cleaning up, reporting, the exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands;
+use crate::connection::ConnectionArgs;
+use crate::output::{Exit, Failed, Outcome, Printer};
+use crate::sidecar::Pods;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed and nothing was changed, 2 usage, 3 the snapshot is damaged, 4 refused by a preflight or
+not confirmed, 5 failed after changing something, 130 interrupted and cleaned up.
+
+Environment: KUBECONFIG, HTTPS_PROXY, NO_PROXY, KUBECTL_ETCD_IMAGE, KUBECTL_ETCD_IMAGE_PULL_POLICY,
+KUBECTL_ETCD_IMAGE_PULL_SECRET, KUBECTL_ETCD_POD_NAMESPACE. Flags win.
+
+Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
+
+/// How long what is left of a command may take to end once its work is over.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// Back up and verify the etcd of a self-managed Kubernetes control plane
+///
+/// Finds the etcd static pods and their certificates through the Kubernetes API, runs a sidecar on the control-plane
+/// nodes for as long as a command takes, and needs nothing but a kubeconfig.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-etcd", version, after_help = AFTER_HELP, disable_help_subcommand = true, propagate_version = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Print only data, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Log level, as in kubectl: 0 is silent, 6 shows requests, 9 everything
+    #[arg(short, long, global = true, default_value_t = 0, value_name = "LEVEL")]
+    v: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Backup(commands::backup::Args),
+    Verify(commands::verify::Args),
+    Status(commands::status::Args),
+    Cleanup(commands::cleanup::Args),
+    Version(commands::version::Args),
+    Completion(commands::completion::Args),
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(commands::complete::Args),
+}
+
+/// What every command gets.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) printer: Printer,
+    pub(crate) connection: ConnectionArgs,
+    /// The pods that the command has made, once it has made any.
+    pods: std::sync::Arc<std::sync::OnceLock<Pods>>,
+    /// Set when the user has interrupted; work that cannot be dropped looks at it.
+    pub(crate) cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Context {
+    /// Registers the pods of this run: they are deleted when the command ends, however it ends.
+    pub(crate) fn keep_track(&self, pods: Pods) -> Pods {
+        self.pods.get_or_init(|| pods).clone()
+    }
+}
+
+/// The clap tree, with the name that the user typed: `kubectl etcd` when kubectl runs the plugin.
+pub(crate) fn command(program: &str) -> clap::Command {
+    let command = Cli::command();
+    if program.starts_with("kubectl-") {
+        command.bin_name(program.replacen('-', " ", 1).replace('_', "-"))
+    } else {
+        command
+    }
+}
+
+/// Parses, runs, cleans up, reports.
+pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
+    let program = args.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);
+    let program = program.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // kubectl runs `kubectl_complete-etcd WORDS...` for completion; the plugin under that name is that program.
+    if program.starts_with("kubectl_complete-") {
+        args.splice(0..1, ["kubectl-etcd".into(), "__complete".into()]);
+    }
+    let matches = command(&program).try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let _closed_pipe = usage.print();
+            return if usage.use_stderr() { code(Exit::Usage) } else { ExitCode::SUCCESS };
+        }
+    };
+    log(cli.v);
+    let context = Context {
+        printer: Printer::new(cli.quiet),
+        connection: cli.connection,
+        pods: Default::default(),
+        cancelled: Default::default(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            context.printer.failure(&Failed::plain("start").source(&error));
+            return code(Exit::Failed);
+        }
+    };
+    let outcome = runtime.block_on(supervise(cli.command, &context));
+    runtime.shutdown_timeout(WIND_DOWN);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            context.printer.failure(&failed);
+            code(failed.exit)
+        }
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}
+
+fn log(level: u8) {
+    let filter = match level {
+        0 => return,
+        1..=3 => "kubectl_etcd=info",
+        4..=5 => "kubectl_etcd=debug",
+        6..=8 => "kubectl_etcd=debug,kube=debug,hyper_util=info",
+        _ => "trace",
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Runs a command until it ends or is interrupted, and then deletes what it has made.
+async fn supervise(command: Command, context: &Context) -> Outcome {
+    let printer = context.printer;
+    let mut outcome = tokio::select! {
+        outcome = run(command, context.clone()) => outcome,
+        () = interrupted() => {
+            context.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+            printer.note("interrupted, cleaning up; interrupt again to stop at once");
+            Err(Failed::new(Exit::Interrupted, "interrupted"))
+        }
+    };
+    let Some(pods) = context.pods.get() else { return outcome };
+    let names = pods.names();
+    tokio::select! {
+        left = pods.delete_all() => {
+            for (pod, reason) in left {
+                printer.warn(format!("pod/{pod} is still there: {reason}"));
+                outcome = outcome.map_err(|failed| failed.hint("kubectl etcd cleanup"));
+            }
+        }
+        () = interrupted() => {
+            let failed = outcome.err().unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted"));
+            let left = names.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
+            outcome = Err(Failed { exit: Exit::Interrupted, ..failed }.causes(left).hint("kubectl etcd cleanup"));
+        }
+    }
+    outcome
+}
+
+async fn run(command: Command, context: Context) -> Outcome {
+    match command {
+        Command::Backup(args) => commands::backup::run(args, context).await,
+        Command::Verify(args) => commands::verify::run(args, context).await,
+        Command::Status(args) => commands::status::run(args, context).await,
+        Command::Cleanup(args) => commands::cleanup::run(args, context).await,
+        Command::Version(args) => commands::version::run(args, context).await,
+        Command::Completion(args) => commands::completion::run(args, context),
+        Command::Complete(args) => commands::complete::run(args, context).await,
+    }
+}
+
+/// Resolves when the user, or whoever stops processes, wants this one to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (terminate, hangup) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+        if let (Ok(mut terminate), Ok(mut hangup)) = (terminate, hangup) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            return;
+        }
+    }
+    let _unavailable = tokio::signal::ctrl_c().await;
+}

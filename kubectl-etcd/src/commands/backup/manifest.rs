@@ -1,0 +1,204 @@
+//! `FILE.json`: of what the snapshot is, for whoever restores it years later.
+
+use std::path::Path;
+
+use etcd_snapshot::Report;
+use etcd_wire::message::{MemberStatus, Sha256};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use serde::Serialize;
+
+use super::choose::Choice;
+use crate::commands::API_VERSION;
+use crate::commands::status::role;
+use crate::connection::Connection;
+use crate::discovery::EtcdPod;
+use crate::output::{Table, bytes, timestamp};
+use crate::sidecar::Surveyed;
+
+/// The whole document.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest {
+    api_version: &'static str,
+    kind: &'static str,
+    /// When the backup began, UTC.
+    taken_at: String,
+    plugin_version: &'static str,
+    sidecar_image: String,
+    cluster: Cluster,
+    source: Source,
+    members: Vec<Member>,
+    snapshot: Snapshot,
+    /// Where on the source's node a copy is.
+    on_node: Option<String>,
+}
+
+/// Which cluster it is, by everything that can tell it from another.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Cluster {
+    /// Name in the kubeconfig.
+    name: String,
+    server: String,
+    /// UID of the namespace kube-system, which a cluster keeps for life.
+    kube_system_uid: Option<String>,
+    kubernetes_version: Option<String>,
+    etcd_cluster_id: String,
+    #[serde(skip)]
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Source {
+    node: String,
+    name: String,
+    member_id: String,
+    endpoint: String,
+    role: &'static str,
+    etcd_version: String,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    #[serde(flatten)]
+    pod: EtcdPod,
+    id: Option<String>,
+    role: Option<&'static str>,
+    /// What the member itself said; `None` for one that was not asked or did not answer.
+    etcd_version: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Snapshot {
+    file: String,
+    /// Bytes of the file, with the digest at its end.
+    size: u64,
+    /// SHA-256 of the file.
+    sha256: String,
+    /// The rest is known once the pages were checked: not for a snapshot that went into a pipe.
+    revision: Option<i64>,
+    hash: Option<u32>,
+    total_key: Option<u64>,
+    total_size: Option<u64>,
+    version: Option<String>,
+}
+
+/// What is known of the snapshot itself.
+pub(super) struct Taken<'a> {
+    pub(super) at: Timestamp,
+    pub(super) file: String,
+    pub(super) sha256: [u8; 32],
+    /// Bytes of the database, without the digest.
+    pub(super) length: u64,
+    pub(super) report: Option<&'a Report>,
+    pub(super) kept: Option<String>,
+}
+
+impl Cluster {
+    /// Asks the API server. A user who may not see the namespace still gets a backup, with a warning.
+    pub(super) async fn ask(connection: &Connection, status: &MemberStatus) -> Cluster {
+        let mut cluster = Cluster {
+            name: connection.cluster.clone(),
+            server: connection.server.clone(),
+            etcd_cluster_id: format!("{:x}", status.cluster_id),
+            ..Cluster::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(connection.client.clone());
+        let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
+        match namespace {
+            Ok(namespace) => cluster.kube_system_uid = namespace.metadata.uid,
+            Err(error) => cluster
+                .warnings
+                .push(format!("the cluster's identity is not recorded: read namespace kube-system: {error}")),
+        }
+        match version {
+            Ok(version) => cluster.kubernetes_version = Some(version.git_version),
+            Err(error) => cluster.warnings.push(format!("the Kubernetes version is not recorded: {error}")),
+        }
+        cluster
+    }
+
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl Manifest {
+    pub(super) fn of(
+        cluster: Cluster,
+        choice: &Choice<'_>,
+        every: &[EtcdPod],
+        surveyed: &[Surveyed],
+        image: &str,
+        taken: Taken<'_>,
+    ) -> Manifest {
+        let status = choice.status;
+        let source = Source {
+            node: choice.member.node.clone(),
+            name: choice.member.name.clone(),
+            member_id: format!("{:x}", status.member_id),
+            endpoint: status.endpoint.clone(),
+            role: role(status),
+            etcd_version: status.version.clone(),
+            reason: choice.reason.clone(),
+        };
+        let member = |pod: &EtcdPod| {
+            let said = surveyed.iter().find(|one| one.member.node == pod.node).and_then(|one| one.etcd().ok());
+            let listed = status.members.iter().find(|listed| listed.name == pod.name).map(|listed| listed.id);
+            Member {
+                pod: pod.clone(),
+                id: said.map(|said| said.member_id).or(listed).map(|id| format!("{id:x}")),
+                role: said.map(role),
+                etcd_version: said.map(|said| said.version.clone()),
+            }
+        };
+        let report = taken.report;
+        Manifest {
+            api_version: API_VERSION,
+            kind: "Backup",
+            taken_at: timestamp(taken.at),
+            plugin_version: env!("CARGO_PKG_VERSION"),
+            sidecar_image: image.to_owned(),
+            cluster,
+            source,
+            members: every.iter().map(member).collect(),
+            snapshot: Snapshot {
+                file: taken.file,
+                size: taken.length + 32,
+                sha256: Sha256(taken.sha256).to_string(),
+                revision: report.map(|report| report.revision),
+                hash: report.map(|report| report.hash),
+                total_key: report.map(|report| report.total_key),
+                total_size: report.map(|report| report.total_size),
+                version: report.map(|report| report.version.clone()),
+            },
+            on_node: taken.kept,
+        }
+    }
+
+    pub(super) fn sha256(&self) -> &str {
+        &self.snapshot.sha256
+    }
+
+    /// For people: the figures that matter.
+    pub(super) fn human(&self, path: &Path) -> String {
+        let mut table = Table::new(&["FILE", "SIZE", "REVISION", "KEYS", "HASH", "MEMBER", "ETCD"]);
+        let shown = |number: Option<String>| number.unwrap_or_default();
+        table.row(vec![
+            path.display().to_string(),
+            bytes(self.snapshot.size).replace(' ', ""),
+            shown(self.snapshot.revision.map(|r| r.to_string())),
+            shown(self.snapshot.total_key.map(|k| k.to_string())),
+            shown(self.snapshot.hash.map(|h| format!("{h:x}"))),
+            self.source.name.clone(),
+            self.source.etcd_version.clone(),
+        ]);
+        table.to_string()
+    }
+}

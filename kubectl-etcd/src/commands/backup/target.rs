@@ -1,0 +1,329 @@
+//! Where a backup is written: under another name until it is whole, and then renamed.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fs_err::{File, OpenOptions};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::output::{Exit, Failed, Outcome, ResultExt};
+
+/// The place of a backup, as a plan: nothing is touched.
+#[derive(Debug, PartialEq)]
+pub(super) enum Target {
+    File { path: PathBuf, force: bool },
+    Stdout { name: String },
+}
+
+impl Target {
+    /// `file` as it was typed. Without it, a name that says of what and of when the snapshot is.
+    ///
+    /// # Errors
+    /// The file or its companion exists and `force` is not set; stdout is a terminal; the path is a folder.
+    pub(super) fn plan(file: Option<&Path>, cluster: &str, now: Timestamp, force: bool) -> Outcome<Target> {
+        let name = default_name(cluster, now);
+        let path = match file {
+            Some(path) if path == Path::new("-") => {
+                if std::io::stdout().is_terminal() {
+                    return Err(Failed::new(Exit::Usage, "a snapshot is not written to a terminal")
+                        .hint("name a file, or put a pipe behind -"));
+                }
+                return Ok(Target::Stdout { name });
+            }
+            Some(path) => path.to_owned(),
+            None => PathBuf::from(name),
+        };
+        if path.is_dir() || path.file_name().is_none() {
+            return Err(Failed::new(Exit::Usage, format!("{} is a folder", path.display())).hint("name a file in it"));
+        }
+        let target = Target::File { path, force };
+        target.refuse_to_overwrite()?;
+        Ok(target)
+    }
+
+    /// The name that the snapshot has, without its folder.
+    pub(super) fn file_name(&self) -> String {
+        match self {
+            Target::File { path, .. } => {
+                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            Target::Stdout { name } => name.clone(),
+        }
+    }
+
+    fn refuse_to_overwrite(&self) -> Outcome {
+        let Target::File { path, force: false } = self else { return Ok(()) };
+        for existing in [path, &beside(path, ".json")] {
+            if existing.symlink_metadata().is_ok() {
+                return Err(Failed::new(Exit::Refused, format!("{} exists", existing.display()))
+                    .hint("take another name, or overwrite it with --force"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates `FILE.part`, readable by its owner alone from the first byte.
+    ///
+    /// # Errors
+    /// The folder is not there or not writable, or another run's `FILE.part` is there.
+    pub(super) fn begin(&self) -> Outcome<Writing> {
+        let inner = match self {
+            Target::Stdout { .. } => Inner::Stdout,
+            Target::File { path, force } => {
+                let part = beside(path, ".part");
+                let mut options = OpenOptions::new();
+                options.write(true);
+                if *force {
+                    options.create(true).truncate(true)
+                } else {
+                    options.create_new(true)
+                };
+                #[cfg(unix)]
+                {
+                    use fs_err::os::unix::fs::OpenOptionsExt;
+                    options.mode(0o600);
+                }
+                let file = options.open(&part).map_err(|error| {
+                    let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+                    let failed = Failed::plain(format!("write {}", path.display())).source(&error);
+                    if exists {
+                        failed.hint(format!(
+                            "another run is writing it, or one was killed; if none is, remove it\n  rm {}",
+                            part.display()
+                        ))
+                    } else {
+                        failed
+                    }
+                })?;
+                Inner::Part(Part {
+                    file,
+                    part,
+                    target: Target::File { path: path.clone(), force: *force },
+                    published: false,
+                })
+            }
+        };
+        Ok(Writing(Arc::new(Mutex::new(inner))))
+    }
+}
+
+/// A backup being written. The last of its handles to go removes what was not published.
+#[derive(Debug)]
+pub(super) struct Writing(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+enum Inner {
+    Part(Part),
+    Stdout,
+}
+
+#[derive(Debug)]
+struct Part {
+    file: File,
+    part: PathBuf,
+    target: Target,
+    published: bool,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing to be done about a failure here: the file keeps the name that says it is not whole.
+            let _gone_already = std::fs::remove_file(&self.part);
+        }
+    }
+}
+
+impl Writing {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another handle to the same file, for the thread that writes.
+    pub(super) fn share(&self) -> Writing {
+        Writing(Arc::clone(&self.0))
+    }
+
+    /// The file as long as it has no name of its own.
+    pub(super) fn path(&self) -> PathBuf {
+        match &*self.lock() {
+            Inner::Part(part) => part.part.clone(),
+            Inner::Stdout => PathBuf::from("-"),
+        }
+    }
+
+    /// Empties the file for another attempt. False where that cannot be: bytes in a pipe cannot be called back.
+    pub(super) fn restart(&mut self) -> Outcome<bool> {
+        use std::io::Seek;
+        match &mut *self.lock() {
+            Inner::Part(part) => {
+                part.file.set_len(0).and_then(|()| part.file.rewind()).or_fail(|| "begin the file anew".to_owned())?;
+                Ok(true)
+            }
+            Inner::Stdout => Ok(false),
+        }
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut *self.lock() {
+            Inner::Part(part) => part.file.write_all(bytes),
+            Inner::Stdout => std::io::stdout().lock().write_all(bytes),
+        }
+    }
+
+    /// Makes everything durable, writes `FILE.json` and gives both their names. Returns the file's, if it has one.
+    pub(super) fn publish(self, manifest: &impl Serialize) -> Outcome<Option<PathBuf>> {
+        let part = &mut *self.lock();
+        let part = match part {
+            Inner::Stdout => {
+                std::io::stdout().lock().flush().or_fail(|| "write to stdout".to_owned())?;
+                return Ok(None);
+            }
+            Inner::Part(part) => part,
+        };
+        let Target::File { path, force } = &part.target else { return Ok(None) };
+        let companion = beside(path, ".json");
+        let text = serde_json::to_string_pretty(manifest).or_fail(|| format!("write {}", companion.display()))? + "\n";
+        let beside_part = Target::File { path: companion.clone(), force: *force }.begin()?;
+        beside_part.write(text.as_bytes()).or_fail(|| format!("write {}", companion.display()))?;
+        let mut json = beside_part.lock();
+        let Inner::Part(json) = &mut *json else { return Ok(None) };
+        for file in [&part.file, &json.file] {
+            file.sync_all().or_fail(|| "make the files durable".to_owned())?;
+        }
+        part.target.refuse_to_overwrite()?;
+        fs_err::rename(&part.part, path).or_fail(|| "give the snapshot its name".to_owned())?;
+        part.published = true;
+        if let Err(error) = fs_err::rename(&json.part, &companion) {
+            let _reported_below = std::fs::remove_file(path);
+            return Err(Failed::plain(format!("give {} its name", companion.display())).source(&error));
+        }
+        json.published = true;
+        sync_folder(path).or_fail(|| "make the names durable".to_owned())?;
+        Ok(Some(path.clone()))
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened; its entries are durable when the file system says so.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// `etcd-<cluster>-<UTC time>.db`; characters that file systems or shells dislike become dashes.
+fn default_name(cluster: &str, now: Timestamp) -> String {
+    let safe: String =
+        cluster.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' }).collect();
+    let safe = safe.trim_matches(['-', '.']);
+    let cluster = if safe.is_empty() { "cluster" } else { &safe[..safe.len().min(100)] };
+    format!("etcd-{cluster}-{}.db", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-21T06:16:40Z".parse().expect("a time")
+    }
+
+    fn file(folder: &Path) -> PathBuf {
+        folder.join("a.db")
+    }
+
+    fn plan(path: &Path, force: bool) -> Outcome<Target> {
+        Target::plan(Some(path), "c", now(), force)
+    }
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_default_name_says_of_what_and_of_when() {
+        assert_eq!(default_name("prod", now()), "etcd-prod-20261121T061640Z.db");
+        assert_eq!(default_name("arn:aws/prod cluster", now()), "etcd-arn-aws-prod-cluster-20261121T061640Z.db");
+        assert_eq!(default_name("../..", now()), "etcd-cluster-20261121T061640Z.db");
+    }
+
+    #[test]
+    fn the_file_appears_whole_and_private_with_its_companion() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
+        writing.write(b"first attempt").unwrap();
+        assert_eq!(entries(folder.path()), ["a.db.part"]);
+        assert!(writing.restart().unwrap());
+        writing.write(b"whole").unwrap();
+        writing.publish(&serde_json::json!({"a": 1})).unwrap();
+        assert_eq!(entries(folder.path()), ["a.db", "a.db.json"]);
+        assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"whole");
+        #[cfg(unix)]
+        for name in ["a.db", "a.db.json"] {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(folder.path().join(name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn what_is_not_published_goes_with_the_last_handle() {
+        let folder = tempfile::tempdir().unwrap();
+        let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
+        let other = writing.share();
+        drop(writing);
+        assert_eq!(entries(folder.path()), ["a.db.part"]);
+        drop(other);
+        assert!(entries(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_overwritten_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(file(folder.path()), "mine").unwrap();
+        assert_eq!(plan(&file(folder.path()), false).unwrap_err().exit, Exit::Refused);
+        std::fs::rename(file(folder.path()), folder.path().join("a.db.json")).unwrap();
+        assert_eq!(plan(&file(folder.path()), false).unwrap_err().exit, Exit::Refused);
+        std::fs::rename(folder.path().join("a.db.json"), folder.path().join("a.db.part")).unwrap();
+        assert!(plan(&file(folder.path()), false).unwrap().begin().is_err());
+        assert_eq!(std::fs::read(folder.path().join("a.db.part")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
+        std::fs::write(file(folder.path()), "theirs").unwrap();
+        assert!(writing.publish(&()).is_err());
+        assert_eq!(entries(folder.path()), ["a.db"]);
+        assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn force_overwrites() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.db", "a.db.json", "a.db.part"] {
+            std::fs::write(folder.path().join(name), "old").unwrap();
+        }
+        let writing = plan(&file(folder.path()), true).unwrap().begin().unwrap();
+        writing.write(b"new").unwrap();
+        writing.publish(&()).unwrap();
+        assert_eq!(entries(folder.path()), ["a.db", "a.db.json"]);
+        assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"new");
+    }
+}

@@ -1,0 +1,146 @@
+//! `kubectl etcd cleanup`: what a crash left behind.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde::Serialize;
+
+use super::API_VERSION;
+use crate::cli::Context;
+use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
+use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, access::explain};
+
+const EXAMPLES: &str = "\
+Examples:
+  # Show what is there, and ask before it is deleted
+  kubectl etcd cleanup
+
+  # Only show it
+  kubectl etcd cleanup --dry-run
+
+  # Delete it without a question
+  kubectl etcd cleanup --yes";
+
+/// Find and delete pods that an earlier run left behind
+///
+/// A run deletes its pods when it ends, fails or is interrupted; only one that was killed leaves them, and they end
+/// by themselves soon after. A pod of a run that is still going on elsewhere is listed too: look at AGE and STARTED-BY.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Namespace to look in
+    #[arg(long, env = "KUBECTL_ETCD_POD_NAMESPACE", default_value = "kube-system", value_name = "NAMESPACE")]
+    pod_namespace: String,
+    /// Delete without asking
+    #[arg(short, long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Only show what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    output: Format,
+}
+
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let printer = context.printer;
+    let connection = context.connection.connect().await?;
+    let namespace = &args.pod_namespace;
+    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map_err(|error| {
+        explain(&error, "list", "pods", namespace, format!("look for pods of ours in namespace {namespace}"))
+    })?;
+    let report = Report::of(listed.items, namespace);
+    if report.pods.is_empty() {
+        printer.note(format!("nothing of ours is in namespace {namespace}"));
+    }
+    if !report.pods.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
+        print_data(printer, args.output, &report, || report.table())?;
+    }
+    if report.pods.is_empty() || args.dry_run {
+        return Ok(());
+    }
+    if !args.yes {
+        if !Printer::interactive() {
+            return Err(Failed::new(Exit::Refused, "nothing was deleted: there is no terminal to ask on")
+                .hint("kubectl etcd cleanup --yes"));
+        }
+        let question = format!("Delete {} pod(s)?", report.pods.len());
+        let printer = context.printer;
+        let answer = tokio::task::spawn_blocking(move || printer.confirm(&question)).await;
+        if !answer.unwrap_or(false) {
+            return Err(Failed::new(Exit::Refused, "nothing was deleted"));
+        }
+    }
+    for (deleted, pod) in report.pods.iter().enumerate() {
+        match pods.delete(&pod.name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                let mut failed = explain(&error, "delete", "pods", namespace, format!("delete pod {}", pod.name));
+                if deleted > 0 {
+                    failed.exit = Exit::Changed;
+                    failed = failed.cause(format!("{deleted} pod(s) were deleted before"));
+                }
+                return Err(failed);
+            }
+        }
+        printer.note(format!("pod/{} deleted", pod.name));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    api_version: &'static str,
+    kind: &'static str,
+    pods: Vec<Found>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    name: String,
+    namespace: String,
+    node: String,
+    operation: String,
+    session: String,
+    phase: String,
+    started_by: String,
+    created: Option<String>,
+    #[serde(skip)]
+    age: String,
+}
+
+impl Report {
+    fn of(pods: Vec<Pod>, namespace: &str) -> Report {
+        let now = Timestamp::now();
+        let found = |pod: Pod| {
+            let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
+            let created = pod.creation_timestamp().map(|time| time.0);
+            Found {
+                name: pod.name_any(),
+                namespace: namespace.to_owned(),
+                node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+                operation: label(OPERATION),
+                session: label(SESSION),
+                phase: pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default(),
+                started_by: pod.annotations().get("kubectl-etcd/started-by").cloned().unwrap_or_default(),
+                created: created.map(timestamp),
+                age: created.map(|created| age(created, now)).unwrap_or_default(),
+            }
+        };
+        Report { api_version: API_VERSION, kind: "Leftovers", pods: pods.into_iter().map(found).collect() }
+    }
+
+    fn table(&self) -> String {
+        let mut table = Table::new(&["NAME", "NODE", "OPERATION", "STATUS", "STARTED-BY", "AGE"]);
+        for pod in &self.pods {
+            let cells = [&pod.name, &pod.node, &pod.operation, &pod.phase, &pod.started_by, &pod.age];
+            table.row(cells.into_iter().cloned().collect());
+        }
+        table.to_string()
+    }
+}

@@ -1,0 +1,12 @@
+//! One file a command: its flags, and what it does.
+
+pub(crate) mod backup;
+pub(crate) mod cleanup;
+pub(crate) mod complete;
+pub(crate) mod completion;
+pub(crate) mod status;
+pub(crate) mod verify;
+pub(crate) mod version;
+
+/// `apiVersion` of everything that is printed or written as JSON or YAML; fields are only ever added.
+pub(crate) const API_VERSION: &str = "kubectl-etcd/v1";

@@ -1,0 +1,388 @@
+//! From kubectl's connection flags and kubeconfig files to a client, with kubectl's meaning.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::{Client, Config};
+
+use crate::output::{Exit, Failed, Outcome, ResultExt};
+
+/// Name of the context, cluster and user that flags are laid over.
+const RESOLVED: &str = "resolved-from-flags";
+
+/// kubectl's connection flags; names and meaning as in kubectl.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Connection (as in kubectl)")]
+pub(crate) struct ConnectionArgs {
+    /// Path to the kubeconfig file to use for CLI requests
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The name of the kubeconfig context to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The name of the kubeconfig cluster to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The name of the kubeconfig user to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// The address and port of the Kubernetes API server
+    #[arg(short, long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Bearer token for authentication to the API server
+    #[arg(long, global = true, hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Username to impersonate for the operation
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub(crate) as_user: Option<String>,
+    /// Group to impersonate for the operation, this flag can be repeated
+    #[arg(long, global = true, value_name = "GROUP")]
+    pub(crate) as_group: Vec<String>,
+    /// UID to impersonate for the operation
+    #[arg(long, global = true, value_name = "UID")]
+    pub(crate) as_uid: Option<String>,
+    /// User extras to impersonate for the operation, this flag can be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) as_user_extra: Vec<String>,
+    /// Path to a cert file for the certificate authority
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) certificate_authority: Option<PathBuf>,
+    /// Path to a client certificate file for TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Path to a client key file for TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// Do not check the server's certificate: this makes the connection insecure
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) insecure_skip_tls_verify: Option<bool>,
+    /// Server name to use for server certificate validation
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+    /// How long to wait before giving up on a single server request (such as 1s, 2m, 3h); 0 does not time out
+    #[arg(long, global = true, default_value = "0", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) request_timeout: Duration,
+    /// Opt out of response compression for all requests to the server
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) disable_compression: Option<bool>,
+    /// Namespace of the etcd pods
+    #[arg(short, long, global = true, default_value = "kube-system", value_name = "NAMESPACE")]
+    pub(crate) namespace: String,
+}
+
+/// The API server that commands talk to, and what it is called.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// For single requests; `--request-timeout` holds here.
+    pub(crate) client: Client,
+    /// For exec streams, which may be silent for long.
+    pub(crate) streams: Client,
+    /// Name of the cluster in the kubeconfig.
+    pub(crate) cluster: String,
+    /// URL of the API server.
+    pub(crate) server: String,
+}
+
+impl ConnectionArgs {
+    /// Reads the kubeconfig, lays the flags over it and makes a client. Talks to no one, but for an
+    /// exec-credential plugin.
+    ///
+    /// # Errors
+    /// No or a bad kubeconfig, no such context, contradictory flags.
+    pub(crate) async fn connect(&self) -> Outcome<Connection> {
+        let (kubeconfig, cluster) = self.resolve(self.load()?)?;
+        let options = KubeConfigOptions { context: Some(RESOLVED.to_owned()), cluster: None, user: None };
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .or_fail(|| "read the connection from the kubeconfig".to_owned())?;
+        let agent = format!("kubectl-etcd/{}", env!("CARGO_PKG_VERSION"));
+        if let Ok(agent) = http::HeaderValue::from_str(&agent) {
+            config.headers.push((http::header::USER_AGENT, agent));
+        }
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let connect = |config: Config| Client::try_from(config).or_fail(|| format!("prepare a connection to {server}"));
+        let streams = connect(config.clone())?;
+        if !self.request_timeout.is_zero() {
+            config.read_timeout = Some(self.request_timeout);
+            config.connect_timeout = Some(self.request_timeout);
+        }
+        let client = connect(config)?;
+        Ok(Connection { client, streams, cluster, server })
+    }
+
+    /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is
+    /// there, or `~/.kube/config` if it is there.
+    pub(crate) fn load(&self) -> Outcome<Kubeconfig> {
+        let read = |path: &Path| {
+            Kubeconfig::read_from(path).or_fail(|| format!("read the kubeconfig file {}", path.display()))
+        };
+        if let Some(path) = &self.kubeconfig {
+            return read(path);
+        }
+        let paths: Vec<PathBuf> = match std::env::var_os("KUBECONFIG") {
+            Some(list) if !list.is_empty() => {
+                std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()).collect()
+            }
+            _ => std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect(),
+        };
+        paths.iter().filter(|path| path.exists()).try_fold(Kubeconfig::default(), |merged, path| {
+            merged.merge(read(path)?).or_fail(|| format!("merge the kubeconfig file {}", path.display()))
+        })
+    }
+
+    /// A kubeconfig with one context, in which every flag has taken effect, and the name of its cluster.
+    fn resolve(&self, kubeconfig: Kubeconfig) -> Outcome<(Kubeconfig, String)> {
+        let context =
+            match self.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty()) {
+                Some(name) => match kubeconfig.contexts.iter().find(|c| &c.name == name) {
+                    Some(found) => found.context.clone(),
+                    None => {
+                        return Err(Failed::plain(format!("context \"{name}\" does not exist"))
+                            .hint("kubectl config get-contexts"));
+                    }
+                },
+                None => None,
+            };
+        let cluster_name = self.cluster.clone().or(context.as_ref().map(|c| c.cluster.clone())).unwrap_or_default();
+        let found = kubeconfig.clusters.iter().find(|c| c.name == cluster_name).and_then(|c| c.cluster.clone());
+        if found.is_none() && (self.cluster.is_some() || (!cluster_name.is_empty() && self.server.is_none())) {
+            return Err(
+                Failed::plain(format!("cluster \"{cluster_name}\" does not exist")).hint("kubectl config get-clusters")
+            );
+        }
+        let user_name = self.user.clone().or(context.and_then(|c| c.user)).unwrap_or_default();
+        let user = kubeconfig.auth_infos.iter().find(|u| u.name == user_name).and_then(|u| u.auth_info.clone());
+        if user.is_none() && self.user.is_some() {
+            return Err(Failed::plain(format!("user \"{user_name}\" does not exist")).hint("kubectl config get-users"));
+        }
+        let cluster = self.cluster_with_flags(found.unwrap_or_default())?;
+        let user = self.user_with_flags(user.unwrap_or_default())?;
+        let mut resolved = Kubeconfig {
+            clusters: vec![NamedCluster { name: RESOLVED.to_owned(), cluster: Some(cluster), ..Default::default() }],
+            auth_infos: vec![NamedAuthInfo { name: RESOLVED.to_owned(), auth_info: Some(user), ..Default::default() }],
+            ..Kubeconfig::default()
+        };
+        let context = kube::config::Context {
+            cluster: RESOLVED.to_owned(),
+            user: Some(RESOLVED.to_owned()),
+            ..Default::default()
+        };
+        resolved.contexts.push(NamedContext {
+            name: RESOLVED.to_owned(),
+            context: Some(context),
+            ..Default::default()
+        });
+        let name = if cluster_name.is_empty() { "cluster".to_owned() } else { cluster_name };
+        Ok((resolved, name))
+    }
+
+    fn cluster_with_flags(&self, mut cluster: Cluster) -> Outcome<Cluster> {
+        if let Some(server) = &self.server {
+            let with_scheme = if server.contains("://") { server.clone() } else { format!("https://{server}") };
+            cluster.server = Some(with_scheme);
+        }
+        if cluster.server.as_ref().is_none_or(String::is_empty) {
+            return Err(Failed::plain("no cluster is configured")
+                .cause("neither --server nor a kubeconfig with a current context says which")
+                .hint("kubectl config get-contexts, or name a file: kubectl etcd --kubeconfig FILE ..."));
+        }
+        if let Some(file) = &self.certificate_authority {
+            cluster.certificate_authority = Some(path_text(file)?);
+            cluster.certificate_authority_data = None;
+        }
+        if let Some(insecure) = self.insecure_skip_tls_verify {
+            cluster.insecure_skip_tls_verify = Some(insecure);
+            if insecure && self.certificate_authority.is_none() {
+                cluster.certificate_authority = None;
+                cluster.certificate_authority_data = None;
+            }
+        }
+        if cluster.insecure_skip_tls_verify == Some(true) && self.certificate_authority.is_some() {
+            return Err(Failed::new(
+                Exit::Usage,
+                "--certificate-authority and --insecure-skip-tls-verify exclude each other",
+            ));
+        }
+        if let Some(name) = &self.tls_server_name {
+            cluster.tls_server_name = Some(name.clone());
+        }
+        if let Some(disable) = self.disable_compression {
+            cluster.disable_compression = Some(disable);
+        }
+        Ok(cluster)
+    }
+
+    fn user_with_flags(&self, mut user: AuthInfo) -> Outcome<AuthInfo> {
+        if let Some(token) = &self.token {
+            // kubectl: a token on the command line takes the place of every other way to log in but a certificate.
+            user.token = Some(token.clone().into());
+            (user.token_file, user.exec, user.auth_provider, user.username, user.password) = Default::default();
+        }
+        if let Some(file) = &self.client_certificate {
+            user.client_certificate = Some(path_text(file)?);
+            user.client_certificate_data = None;
+        }
+        if let Some(file) = &self.client_key {
+            user.client_key = Some(path_text(file)?);
+            user.client_key_data = None;
+        }
+        if let Some(name) = &self.as_user {
+            user.impersonate = Some(name.clone());
+        }
+        if let Some(uid) = &self.as_uid {
+            user.impersonate_uid = Some(uid.clone());
+        }
+        if !self.as_group.is_empty() {
+            user.impersonate_groups = Some(self.as_group.clone());
+        }
+        if !self.as_user_extra.is_empty() {
+            let mut extras: HashMap<String, Vec<String>> = HashMap::new();
+            for extra in &self.as_user_extra {
+                let Some((key, value)) = extra.split_once('=') else {
+                    return Err(Failed::new(Exit::Usage, format!("--as-user-extra {extra:?} is not KEY=VALUE")));
+                };
+                extras.entry(key.to_owned()).or_default().push(value.to_owned());
+            }
+            user.impersonate_user_extra = Some(extras);
+        }
+        let impersonates = user.impersonate.as_ref().is_some_and(|name| !name.is_empty());
+        if !impersonates && (!self.as_group.is_empty() || self.as_uid.is_some() || !self.as_user_extra.is_empty()) {
+            return Err(Failed::new(Exit::Usage, "--as-group, --as-uid and --as-user-extra need --as"));
+        }
+        Ok(user)
+    }
+}
+
+fn path_text(path: &Path) -> Outcome<String> {
+    let absolute = std::path::absolute(path).or_fail(|| format!("find the file {}", path.display()))?;
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Failed::plain(format!("the path {} is not text", path.display())))
+}
+
+/// A duration as Go and kubectl write it: `30s`, `1m30s`, `1.5h`, `500ms`; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 30s, 2m or 1h30m");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, unit) = rest.split_at(digits);
+        let letters = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let (unit, next) = unit.split_at(letters);
+        let scale = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        total += Duration::try_from_secs_f64(number * scale).map_err(|_| wrong())?;
+        rest = next;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+current-context: one
+contexts:
+- {name: one, context: {cluster: prod, user: anna}}
+- {name: two, context: {cluster: gone, user: anna}}
+clusters:
+- {name: prod, cluster: {server: 'https://10.0.0.1:6443', certificate-authority-data: QUJD}}
+- {name: test, cluster: {server: 'https://10.0.0.2:6443'}}
+users:
+- {name: anna, user: {token: secret, client-certificate: /a.crt, client-key: /a.key}}
+";
+
+    fn resolve(args: ConnectionArgs) -> Outcome<(Cluster, AuthInfo, String)> {
+        let (config, name) = args.resolve(Kubeconfig::from_yaml(KUBECONFIG).expect("the test's own kubeconfig"))?;
+        let cluster = config.clusters[0].cluster.clone().expect("resolve gives a cluster");
+        let user = config.auth_infos[0].auth_info.clone().expect("resolve gives a user");
+        Ok((cluster, user, name))
+    }
+
+    #[test]
+    fn the_current_context_is_the_default() {
+        let (cluster, user, name) = resolve(ConnectionArgs::default()).unwrap();
+        assert_eq!((cluster.server.as_deref(), name.as_str()), (Some("https://10.0.0.1:6443"), "prod"));
+        assert!(user.token.is_some());
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let args = ConnectionArgs {
+            cluster: Some("test".into()),
+            token: Some("t".into()),
+            as_user: Some("bob".into()),
+            as_user_extra: vec!["scope=a".into(), "scope=b".into()],
+            insecure_skip_tls_verify: Some(true),
+            tls_server_name: Some("api".into()),
+            ..Default::default()
+        };
+        let (cluster, user, name) = resolve(args).unwrap();
+        assert_eq!(name, "test");
+        assert_eq!(cluster.insecure_skip_tls_verify, Some(true));
+        assert_eq!(cluster.tls_server_name.as_deref(), Some("api"));
+        assert_eq!(user.impersonate.as_deref(), Some("bob"));
+        assert_eq!(user.impersonate_user_extra.unwrap()["scope"], ["a", "b"]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let no_context = ConnectionArgs { context: Some("nope".into()), ..Default::default() };
+        assert_eq!(resolve(no_context).unwrap_err().message, "context \"nope\" does not exist");
+        let dangling = ConnectionArgs { context: Some("two".into()), ..Default::default() };
+        assert_eq!(resolve(dangling).unwrap_err().message, "cluster \"gone\" does not exist");
+        let no_user = ConnectionArgs { user: Some("eve".into()), ..Default::default() };
+        assert_eq!(resolve(no_user).unwrap_err().message, "user \"eve\" does not exist");
+    }
+
+    #[test]
+    fn contradictory_flags_are_usage_errors() {
+        let both = ConnectionArgs {
+            certificate_authority: Some("/ca".into()),
+            insecure_skip_tls_verify: Some(true),
+            ..Default::default()
+        };
+        assert_eq!(resolve(both).unwrap_err().exit, Exit::Usage);
+        let group = ConnectionArgs { as_group: vec!["g".into()], ..Default::default() };
+        assert_eq!(resolve(group).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_server_alone_is_enough() {
+        let args = ConnectionArgs { server: Some("10.9.9.9:6443".into()), ..Default::default() };
+        let (config, _) = args.resolve(Kubeconfig::default()).unwrap();
+        assert_eq!(config.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://10.9.9.9:6443"));
+        assert_eq!(
+            ConnectionArgs::default().resolve(Kubeconfig::default()).unwrap_err().message,
+            "no cluster is configured"
+        );
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, millis) in
+            [("0", 0), ("5", 5000), ("30s", 30_000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250)]
+        {
+            assert_eq!(parse_duration(text).unwrap().as_millis(), millis, "{text}");
+        }
+        for text in ["", "s", "5x", "-1s", "1m2", "1e3s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One etcd pod, read: names, URLs, and every path as the path on its node.
+
+use etcd_wire::message::{EtcdAccess, KeyPair};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use serde::Serialize;
+
+use super::Overrides;
+use super::command_line::{Flags, of_container};
+use crate::output::{Exit, Failed, Outcome};
+
+/// etcd's default for `--quota-backend-bytes` (etcd server/storage/quota.go, 3.4 to 3.7).
+const DEFAULT_QUOTA: i64 = 2 << 30;
+
+/// An etcd member as its pod describes it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EtcdPod {
+    /// Node that it runs on.
+    pub(crate) node: String,
+    /// `--name`.
+    pub(crate) name: String,
+    /// Name of the pod; empty for an etcd outside the cluster.
+    pub(crate) pod: String,
+    /// Image reference of the etcd container.
+    pub(crate) image: String,
+    /// `--advertise-client-urls`.
+    pub(crate) client_urls: Vec<String>,
+    /// `--initial-advertise-peer-urls`.
+    pub(crate) peer_urls: Vec<String>,
+    /// Data directory on the node.
+    pub(crate) data_dir: Option<String>,
+    /// WAL directory on the node, where it is not in the data directory.
+    pub(crate) wal_dir: Option<String>,
+    /// Certificate files on the node.
+    pub(crate) certificates: CertificatePaths,
+    /// `--quota-backend-bytes`, or etcd's default.
+    #[serde(skip)]
+    pub(crate) quota: i64,
+    /// How to reach the member from its node.
+    #[serde(skip)]
+    pub(crate) access: EtcdAccess,
+    /// The user that etcd runs as, where it is not root.
+    #[serde(skip)]
+    pub(crate) run_as_user: Option<i64>,
+    /// SELinux type of the etcd pod: a sidecar with the same can read the same files.
+    #[serde(skip)]
+    pub(crate) selinux_type: Option<String>,
+}
+
+/// Where a member's certificates are on its node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CertificatePaths {
+    pub(crate) ca: Option<String>,
+    pub(crate) server_cert: Option<String>,
+    pub(crate) server_key: Option<String>,
+    pub(crate) peer_ca: Option<String>,
+    pub(crate) peer_cert: Option<String>,
+    pub(crate) peer_key: Option<String>,
+}
+
+impl EtcdPod {
+    /// Reads a pod.
+    ///
+    /// # Errors
+    /// The pod has no node yet, is not on its host's network, or keeps its configuration where the API does not
+    /// show it (`--config-file`).
+    pub(crate) fn read(pod: &Pod, overrides: &Overrides) -> Outcome<EtcdPod> {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let refuse = |why: &str| Failed::new(Exit::Refused, format!("pod {name} cannot be understood")).cause(why);
+        let spec = pod.spec.as_ref().ok_or_else(|| refuse("it has no spec"))?;
+        let node = spec.node_name.clone().filter(|node| !node.is_empty()).ok_or_else(|| refuse("it has no node"))?;
+        let container = etcd_container(spec).ok_or_else(|| refuse("none of its containers runs etcd"))?;
+        let flags = Flags::parse(&of_container(container)).with_environment(container);
+        if flags.get("config-file").is_some() && overrides.endpoints.is_empty() {
+            return Err(refuse("etcd reads a configuration file (--config-file), which the API does not show")
+                .hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node)"));
+        }
+        if spec.host_network != Some(true) {
+            return Err(refuse("it is not on its node's network: this is no static pod of a control plane"));
+        }
+        let path = |flag: &str| flags.get(flag).and_then(|path| host_path(spec, container, path));
+        let certificates = CertificatePaths {
+            ca: overrides.cacert.clone().or_else(|| path("trusted-ca-file")),
+            server_cert: path("cert-file"),
+            server_key: path("key-file"),
+            peer_ca: path("peer-trusted-ca-file"),
+            peer_cert: path("peer-cert-file"),
+            peer_key: path("peer-key-file"),
+        };
+        let endpoints =
+            if overrides.endpoints.is_empty() { local_endpoints(&flags) } else { overrides.endpoints.clone() };
+        let access =
+            EtcdAccess { endpoints, ca: certificates.ca.clone(), credentials: credentials(&certificates, overrides) };
+        let security = spec.security_context.as_ref();
+        let own = container.security_context.as_ref();
+        Ok(EtcdPod {
+            name: flags.get("name").unwrap_or("default").to_owned(),
+            image: container.image.clone().unwrap_or_default(),
+            client_urls: flags.list("advertise-client-urls"),
+            peer_urls: flags.list("initial-advertise-peer-urls"),
+            data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
+            wal_dir: path("wal-dir"),
+            quota: flags
+                .get("quota-backend-bytes")
+                .and_then(|q| q.parse().ok())
+                .filter(|&q| q > 0)
+                .unwrap_or(DEFAULT_QUOTA),
+            run_as_user: own
+                .and_then(|c| c.run_as_user)
+                .or(security.and_then(|s| s.run_as_user))
+                .filter(|&uid| uid != 0),
+            selinux_type: own
+                .and_then(|c| c.se_linux_options.as_ref())
+                .or(security.and_then(|s| s.se_linux_options.as_ref()))
+                .and_then(|options| options.type_.clone()),
+            node,
+            pod: name,
+            certificates,
+            access,
+        })
+    }
+
+    /// An etcd that is no pod, reached from `node` by what the flags say.
+    pub(crate) fn external(node: &str, overrides: &Overrides) -> EtcdPod {
+        let certificates = CertificatePaths { ca: overrides.cacert.clone(), ..Default::default() };
+        EtcdPod {
+            node: node.to_owned(),
+            name: format!("etcd-from-{node}"),
+            client_urls: overrides.endpoints.clone(),
+            data_dir: overrides.data_dir.clone(),
+            quota: DEFAULT_QUOTA,
+            access: EtcdAccess {
+                endpoints: overrides.endpoints.clone(),
+                ca: overrides.cacert.clone(),
+                credentials: credentials(&certificates, overrides),
+            },
+            certificates,
+            ..Default::default()
+        }
+    }
+
+    /// Files whose expiry matters to this member.
+    pub(crate) fn certificate_files(&self) -> Vec<String> {
+        let c = &self.certificates;
+        let mut files: Vec<String> = [&c.server_cert, &c.peer_cert, &c.ca].into_iter().flatten().cloned().collect();
+        files.extend(self.access.credentials.iter().map(|pair| pair.cert.clone()));
+        let mut seen = std::collections::HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
+        files
+    }
+
+    /// The folders of the node that a sidecar must see, and no more: those of the certificates.
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let pairs = self.access.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        let files =
+            pairs.chain(&self.access.ca).chain(&self.certificates.server_cert).chain(&self.certificates.peer_cert);
+        let mut folders: Vec<String> = files.filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned())).collect();
+        folders.sort();
+        folders.dedup();
+        folders.retain(|folder| !folder.is_empty());
+        folders
+    }
+
+    /// The tag of the image, which is how a pod names the etcd version that it was made for.
+    pub(crate) fn image_version(&self) -> Option<&str> {
+        let name = self.image.split('@').next()?;
+        let (_, tag) = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+        Some(tag.trim_start_matches('v'))
+    }
+}
+
+fn etcd_container(spec: &PodSpec) -> Option<&Container> {
+    let runs_etcd = |c: &&Container| of_container(c).iter().any(|word| word == "etcd" || word.ends_with("/etcd"));
+    spec.containers.iter().find(|c| c.name == "etcd").or_else(|| spec.containers.iter().find(runs_etcd))
+}
+
+/// Follows a path in the container to the path on the node: by the longest volume mount that holds it, to a host path.
+fn host_path(spec: &PodSpec, container: &Container, path: &str) -> Option<String> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let (mount, rest) = mounts
+        .filter_map(|mount| Some((mount, strip_folder(path, &mount.mount_path)?)))
+        .max_by_key(|(mount, _)| mount.mount_path.trim_end_matches('/').len())?;
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
+    let host = volume.host_path.as_ref()?.path.trim_end_matches('/');
+    let sub = mount.sub_path.as_deref().map(|sub| format!("/{}", sub.trim_matches('/'))).unwrap_or_default();
+    Some(format!("{host}{sub}{rest}"))
+}
+
+/// What is left of `path` inside `folder`: empty, or beginning with a slash.
+fn strip_folder<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest.trim_end_matches('/'))
+}
+
+/// URLs to dial from the node itself: loopback where etcd listens there, else what it advertises.
+fn local_endpoints(flags: &Flags) -> Vec<String> {
+    let mut listens = flags.list("listen-client-urls");
+    for url in &mut listens {
+        *url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://127.0.0.1:");
+    }
+    let loopback = |url: &String| ["://127.", "://localhost:", "://[::1]:"].iter().any(|host| url.contains(host));
+    listens.sort_by_key(|url| !loopback(url));
+    listens.extend(flags.list("advertise-client-urls"));
+    let mut seen = std::collections::HashSet::new();
+    listens.retain(|url| seen.insert(url.clone()));
+    if listens.is_empty() { vec!["http://127.0.0.1:2379".to_owned()] } else { listens }
+}
+
+/// Client certificates to try: the one that the flags name, or kubeadm's for health checks, or the server's own
+/// (kubeadm's carries client authentication). kubeadm's `apiserver-etcd-client` is not among them: it lies in the
+/// folder of the cluster's own authority, which a backup has no business to see.
+fn credentials(paths: &CertificatePaths, overrides: &Overrides) -> Vec<KeyPair> {
+    if let (Some(cert), Some(key)) = (&overrides.cert, &overrides.key) {
+        return vec![KeyPair { cert: cert.clone(), key: key.clone() }];
+    }
+    let (Some(cert), Some(key)) = (&paths.server_cert, &paths.server_key) else { return Vec::new() };
+    let folder = cert.rsplit_once('/').map(|(folder, _)| folder).unwrap_or_default();
+    let pair = |name: &str| KeyPair { cert: format!("{folder}/{name}.crt"), key: format!("{folder}/{name}.key") };
+    vec![pair("healthcheck-client"), KeyPair { cert: cert.clone(), key: key.clone() }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mirror pod as the API of a real three-node kubeadm control plane gave it.
+    fn kubeadm_pod() -> Pod {
+        let list: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/data/kubeadm/control-plane-pods.json")).expect("JSON");
+        let pod = list["items"].as_array().expect("a list").iter().find(|p| p["metadata"]["name"] == "etcd-cp2");
+        serde_json::from_value(pod.expect("etcd-cp2 is there").clone()).expect("a pod")
+    }
+
+    #[test]
+    fn a_kubeadm_member_is_read_with_paths_on_its_node() {
+        let member = EtcdPod::read(&kubeadm_pod(), &Overrides::default()).unwrap();
+        assert_eq!((member.node.as_str(), member.name.as_str(), member.pod.as_str()), ("cp2", "cp2", "etcd-cp2"));
+        assert_eq!(member.data_dir.as_deref(), Some("/var/lib/etcd"));
+        assert_eq!(member.access.endpoints, ["https://127.0.0.1:2379", "https://10.89.0.12:2379"]);
+        assert_eq!(member.access.ca.as_deref(), Some("/etc/kubernetes/pki/etcd/ca.crt"));
+        assert_eq!(member.access.credentials[0].cert, "/etc/kubernetes/pki/etcd/healthcheck-client.crt");
+        assert_eq!(member.folders(), ["/etc/kubernetes/pki/etcd"]);
+        assert_eq!(member.peer_urls, ["https://10.89.0.12:2380"]);
+        assert_eq!(member.image_version(), Some("3.6.14-0"));
+        assert_eq!(member.quota, 2 << 30);
+    }
+
+    #[test]
+    fn paths_follow_mounts_to_other_folders_of_the_host() {
+        let mut pod = kubeadm_pod();
+        for volume in pod.spec.as_mut().unwrap().volumes.as_mut().unwrap() {
+            let host = volume.host_path.as_mut().unwrap();
+            host.path =
+                host.path.replace("/var/lib/etcd", "/mnt/fast/etcd/").replace("/etc/kubernetes/pki/etcd", "/srv/pki");
+        }
+        let member = EtcdPod::read(&pod, &Overrides::default()).unwrap();
+        assert_eq!(member.data_dir.as_deref(), Some("/mnt/fast/etcd"));
+        assert_eq!(member.certificates.server_key.as_deref(), Some("/srv/pki/server.key"));
+        assert_eq!(member.folders(), ["/srv/pki"]);
+    }
+
+    #[test]
+    fn flags_override_what_was_found() {
+        let overrides = Overrides {
+            endpoints: vec!["https://10.0.0.9:2379".into()],
+            cacert: Some("/a/ca.crt".into()),
+            cert: Some("/b/c.crt".into()),
+            key: Some("/b/c.key".into()),
+            data_dir: Some("/d".into()),
+            ..Default::default()
+        };
+        let member = EtcdPod::read(&kubeadm_pod(), &overrides).unwrap();
+        assert_eq!(member.access.endpoints, overrides.endpoints);
+        assert_eq!(member.access.credentials, [KeyPair { cert: "/b/c.crt".into(), key: "/b/c.key".into() }]);
+        assert_eq!(member.data_dir.as_deref(), Some("/d"));
+        assert!(member.folders().starts_with(&["/a".to_owned(), "/b".to_owned()]));
+    }
+
+    #[test]
+    fn a_configuration_file_is_refused_unless_the_flags_say_it_all() {
+        let mut pod = kubeadm_pod();
+        pod.spec.as_mut().unwrap().containers[0].command =
+            Some(vec!["etcd".into(), "--config-file=/etc/etcd.yaml".into()]);
+        assert_eq!(EtcdPod::read(&pod, &Overrides::default()).unwrap_err().exit, Exit::Refused);
+        let overrides = Overrides { endpoints: vec!["https://127.0.0.1:2379".into()], ..Default::default() };
+        assert!(EtcdPod::read(&pod, &overrides).is_ok());
+    }
+}

@@ -1,0 +1,155 @@
+//! How a command fails: what to say, what to suggest, and the exit code.
+
+use std::fmt;
+
+/// Exit codes, as the README and every `--help` promise them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Failed; nothing was changed.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The snapshot is damaged or cannot be restored.
+    Damaged = 3,
+    /// Refused by a preflight, or not confirmed; nothing was changed.
+    Refused = 4,
+    /// Failed after something was changed.
+    Changed = 5,
+    /// Interrupted, cleaned up.
+    Interrupted = 130,
+}
+
+/// What a command returns.
+pub(crate) type Outcome<T = ()> = Result<T, Failed>;
+
+/// A failure, ready to be shown.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) exit: Exit,
+    /// What could not be done, with names; one line, lowercase, no period.
+    pub(crate) message: String,
+    /// Why, outermost first.
+    pub(crate) causes: Vec<String>,
+    /// What to do next, best with a command to paste. Each may have several lines.
+    pub(crate) hints: Vec<String>,
+}
+
+impl Failed {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failed {
+        Failed { exit, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// The same failure, to be told in two places.
+    pub(crate) fn copy(&self) -> Failed {
+        let (message, causes, hints) = (self.message.clone(), self.causes.clone(), self.hints.clone());
+        Failed { exit: self.exit, message, causes, hints }
+    }
+
+    /// Message and causes in one line, for a list of several failures.
+    pub(crate) fn one_line(&self) -> String {
+        std::iter::once(&self.message)
+            .chain(&self.causes)
+            .map(|text| text.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
+    /// Shorthand for the commonest kind.
+    pub(crate) fn plain(message: impl Into<String>) -> Failed {
+        Failed::new(Exit::Failed, message)
+    }
+
+    #[must_use]
+    pub(crate) fn cause(mut self, cause: impl fmt::Display) -> Failed {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn causes(mut self, causes: impl IntoIterator<Item = String>) -> Failed {
+        self.causes.extend(causes);
+        self
+    }
+
+    /// Adds an error and what lies below it; a text that its parent has said already is left out.
+    #[must_use]
+    pub(crate) fn source(mut self, error: &(dyn std::error::Error + 'static)) -> Failed {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !text.is_empty() && !self.causes.iter().any(|said| said.contains(&text)) {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failed {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Puts what was being done in front; the message so far becomes the first cause.
+    #[must_use]
+    pub(crate) fn context(mut self, message: impl Into<String>) -> Failed {
+        let inner = std::mem::replace(&mut self.message, message.into());
+        self.causes.insert(0, inner);
+        self
+    }
+}
+
+impl From<etcd_wire::Failure> for Failed {
+    fn from(failure: etcd_wire::Failure) -> Failed {
+        let mut failed = Failed::plain(failure.message).causes(failure.causes);
+        failed.hints.extend(failure.hint);
+        failed
+    }
+}
+
+/// Turns library errors into failures that say what was being done.
+pub(crate) trait ResultExt<T> {
+    /// `message` says what could not be done.
+    fn or_fail(self, message: impl FnOnce() -> String) -> Outcome<T>;
+}
+
+impl<T, E: std::error::Error + 'static> ResultExt<T> for Result<T, E> {
+    fn or_fail(self, message: impl FnOnce() -> String) -> Outcome<T> {
+        self.map_err(|error| Failed::plain(message()).source(&error))
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.message)?;
+        for cause in &self.causes {
+            writeln!(f, "  cause: {}", cause.trim_end().replace('\n', "\n         "))?;
+        }
+        for hint in &self.hints {
+            writeln!(f, "\nhint: {}", hint.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_what_why_and_what_to_do() {
+        let io = std::io::Error::other("no route");
+        let failed = Failed::plain("reach cp1").source(&io).context("take a snapshot").hint("kubectl etcd status");
+        assert_eq!(
+            failed.to_string(),
+            "error: take a snapshot\n  cause: reach cp1\n  cause: no route\n\nhint: kubectl etcd status\n"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_not_told_twice() {
+        let io = std::io::Error::other("no route");
+        assert_eq!(Failed::plain("x").cause("dial: no route").source(&io).causes.len(), 1);
+    }
+}

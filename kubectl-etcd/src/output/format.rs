@@ -1,0 +1,104 @@
+//! Values as text: sizes, ages, times, and data as JSON or YAML.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Failed, Outcome, Printer};
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For people with wide terminals.
+    Wide,
+    /// One JSON object.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Prints `value` as JSON or YAML, or the text that `human` makes for `table` and `wide`.
+pub(crate) fn print_data(
+    printer: Printer,
+    format: Format,
+    value: &impl Serialize,
+    human: impl FnOnce() -> String,
+) -> Outcome {
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| e.to_string()),
+        Format::Yaml => serde_yaml_ng::to_string(value).map_err(|e| e.to_string()),
+        Format::Table | Format::Wide => Ok(human()),
+    };
+    printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?);
+    Ok(())
+}
+
+/// A size with decimal units, as etcd's own tools print it: `152 kB`, `1.6 GB`.
+pub(crate) fn bytes(size: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = size as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if value < 9.95 && unit > 0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+}
+
+/// A time span as kubectl prints it: `45s`, `12m`, `5h`, `3d`, `2y`.
+pub(crate) fn seconds(span: i64) -> String {
+    let (sign, span) = if span < 0 { ("-", span.saturating_neg()) } else { ("", span) };
+    let text = match span {
+        0..120 => format!("{span}s"),
+        120..7200 => format!("{}m", span / 60),
+        7200..172_800 => format!("{}h", span / 3600),
+        172_800..63_072_000 => format!("{}d", span / 86_400),
+        _ => format!("{}y", span / 31_536_000),
+    };
+    format!("{sign}{text}")
+}
+
+/// How long ago a moment was.
+pub(crate) fn age(since: Timestamp, now: Timestamp) -> String {
+    seconds(now.as_second() - since.as_second())
+}
+
+/// A moment as in Kubernetes objects: `2026-11-21T06:16:40Z`.
+pub(crate) fn timestamp(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_etcd_prints_them() {
+        for (size, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (151_552, "152 kB"),
+            (999_999, "1.0 MB"),
+            (1_600_000_000, "1.6 GB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+    }
+
+    #[test]
+    fn spans_read_as_kubectl_prints_them() {
+        for (span, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+            (-90, "-90s"),
+            (31_536_000 * 2, "2y"),
+        ] {
+            assert_eq!(seconds(span), text);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What people and scripts see: reports of failure, progress, tables, and the one place that writes to the terminal.
+
+mod failure;
+mod format;
+mod printer;
+mod progress;
+mod table;
+
+pub(crate) use failure::{Exit, Failed, Outcome, ResultExt};
+pub(crate) use format::{Format, age, bytes, print_data, seconds, timestamp};
+pub(crate) use printer::Printer;
+pub(crate) use progress::Progress;
+pub(crate) use table::Table;

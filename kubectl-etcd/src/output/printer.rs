@@ -1,0 +1,59 @@
+//! The only place that writes to the terminal: data to stdout, everything else to stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+
+use std::io::{IsTerminal, Write};
+
+/// Writes for people and for scripts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    quiet: bool,
+}
+
+impl Printer {
+    /// `quiet` leaves only data, warnings and errors.
+    pub(crate) fn new(quiet: bool) -> Printer {
+        Printer { quiet }
+    }
+
+    /// Data. A reader that has gone away (a closed pipe) ends the output quietly, as other tools do.
+    pub(crate) fn data(self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// What is going on, for people.
+    pub(crate) fn note(self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// Something that went well but not as it should.
+    pub(crate) fn warn(self, text: impl AsRef<str>) {
+        eprintln!("Warning: {}", text.as_ref());
+    }
+
+    /// A failure, the last thing a command says.
+    pub(crate) fn failure(self, failed: &super::Failed) {
+        eprint!("{failed}");
+    }
+
+    /// Asks a question that is answered by typing `y`; anything else, and the end of input, is no.
+    pub(crate) fn confirm(self, question: &str) -> bool {
+        eprint!("{question} (y/N) ");
+        let mut answer = String::new();
+        match std::io::stdin().read_line(&mut answer) {
+            Ok(_) => matches!(answer.trim(), "y" | "Y" | "yes"),
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) fn quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Whether questions can be asked.
+    pub(crate) fn interactive() -> bool {
+        std::io::stdin().is_terminal()
+    }
+}

@@ -1,0 +1,65 @@
+//! Progress of long work: a bar on a terminal, a line every ten seconds elsewhere, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Printer, bytes};
+
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How far a piece of work is, in bytes. Finished, or dropped, it leaves nothing on the terminal.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    lines: Option<(Printer, Mutex<Instant>)>,
+    what: String,
+}
+
+impl Progress {
+    /// Work of which `total` bytes are known, or 0 when they are not.
+    pub(crate) fn new(printer: Printer, what: &str, total: u64) -> Progress {
+        let what = what.to_owned();
+        if printer.quiet() {
+            return Progress { bar: None, lines: None, what };
+        }
+        if !std::io::stderr().is_terminal() {
+            return Progress { bar: None, lines: Some((printer, Mutex::new(Instant::now()))), what };
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
+        let template = if total > 0 {
+            "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}"
+        } else {
+            "{msg} {bytes} {bytes_per_sec}"
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(what.clone());
+        Progress { bar: Some(bar), lines: None, what }
+    }
+
+    /// Tells the bytes that are done, and how many there are in all (0: unknown).
+    pub(crate) fn update(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total.max(done));
+            bar.set_position(done);
+        }
+        if let Some((printer, last)) = &self.lines {
+            let Ok(mut last) = last.lock() else { return };
+            if last.elapsed() >= EVERY {
+                *last = Instant::now();
+                let of = if total > 0 { format!(" of {}", bytes(total)) } else { String::new() };
+                printer.note(format!("{}: {}{of}", self.what, bytes(done)));
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The life of the sidecars' pods: made, awaited, and deleted whatever happens.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use rand::Rng;
+use tokio::task::JoinHandle;
+
+use super::access::explain;
+use super::spec::{Operation, PodPlan, SidecarArgs};
+use crate::connection::Connection;
+use crate::discovery::EtcdPod;
+use crate::output::{Failed, Outcome, Printer};
+
+const POLL: Duration = Duration::from_millis(200);
+/// How long a pod may take to go away before it is reported as left behind.
+const GONE: Duration = Duration::from_secs(30);
+const NAME_CHARACTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Every pod that this run has made, so that one place deletes them all.
+#[derive(Clone)]
+pub(crate) struct Pods {
+    connection: Connection,
+    args: SidecarArgs,
+    printer: Printer,
+    session: String,
+    made: Arc<Mutex<Vec<Made>>>,
+}
+
+struct Made {
+    name: String,
+    /// The request that makes it. It is its own task: an interruption must not drop it half way, or a pod might
+    /// come to be after it was deleted.
+    request: Option<JoinHandle<Outcome>>,
+}
+
+/// A sidecar whose container runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Started {
+    pub(crate) pod: String,
+    pub(crate) namespace: String,
+}
+
+impl Pods {
+    pub(crate) fn new(connection: &Connection, args: &SidecarArgs, printer: Printer) -> Pods {
+        let (connection, args, session) = (connection.clone(), args.clone(), random_name(8));
+        Pods { connection, args, printer, session, made: Arc::default() }
+    }
+
+    pub(crate) fn printer(&self) -> Printer {
+        self.printer
+    }
+
+    fn api(&self) -> Api<Pod> {
+        Api::namespaced(self.connection.client.clone(), &self.args.pod_namespace)
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, Vec<Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a sidecar on a member's node and waits until it runs.
+    ///
+    /// # Errors
+    /// Rights, admission, quota, image, or whatever else keeps the pod from running, with the flag that mends it.
+    pub(crate) async fn start(
+        &self,
+        member: &EtcdPod,
+        operation: Operation,
+        writable: Option<&str>,
+    ) -> Outcome<Started> {
+        let plan = PodPlan {
+            member,
+            operation,
+            args: &self.args,
+            session: &self.session,
+            suffix: &random_name(5),
+            writable,
+            started_by: &started_by(),
+        };
+        let name = plan.name();
+        let (pods, pod, namespace) = (self.api(), plan.pod(), self.args.pod_namespace.clone());
+        let doing = format!("make pod {namespace}/{name} on node {}", member.node);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let request = tokio::spawn(async move {
+            let made = pods.create(&PostParams::default(), &pod).await;
+            let outcome = made.map(|_| ()).map_err(|error| explain(&error, "create", "pods", &namespace, doing));
+            let _gone = tell.send(outcome);
+            Ok(())
+        });
+        self.made().push(Made { name: name.clone(), request: Some(request) });
+        told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
+        self.printer.note(format!("pod/{name} created on node {}", member.node));
+        self.running(&name, &member.node).await?;
+        Ok(Started { pod: name, namespace: self.args.pod_namespace.clone() })
+    }
+
+    async fn running(&self, name: &str, node: &str) -> Outcome {
+        let begun = Instant::now();
+        let mut told = String::new();
+        loop {
+            let pod = self.api().get(name).await.map_err(|error| {
+                explain(
+                    &error,
+                    "get",
+                    "pods",
+                    &self.args.pod_namespace,
+                    format!("watch pod {name} start on node {node}"),
+                )
+            })?;
+            let state = match State::of(&pod) {
+                State::Running => return Ok(()),
+                State::Never { reason, message } => {
+                    return Err(self.never(name, node, &reason).await.cause(format!("{reason}: {message}")));
+                }
+                State::Waiting(state) => state,
+            };
+            if begun.elapsed() > self.args.pod_running_timeout {
+                let seconds = self.args.pod_running_timeout.as_secs();
+                return Err(self
+                    .never(name, node, &state)
+                    .await
+                    .cause(format!("after {seconds}s its state is {state}"))
+                    .hint("give a slow node more time with --pod-running-timeout"));
+            }
+            if begun.elapsed() > Duration::from_secs(2) && told != state {
+                self.printer.note(format!("waiting for pod/{name} to start on node {node}: {state}"));
+                told = state;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Why a pod does not start, with what its events say and the flag that mends it.
+    async fn never(&self, name: &str, node: &str, reason: &str) -> Failed {
+        let namespace = &self.args.pod_namespace;
+        let mut failed = Failed::plain(format!("the sidecar's pod {namespace}/{name} does not start on node {node}"));
+        let events: Api<Event> = Api::namespaced(self.connection.client.clone(), namespace);
+        let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        // Events explain; a user who may not read them has the pod's own state all the same.
+        if let Ok(list) = events.list(&selector).await {
+            let warnings = list.items.into_iter().filter(|event| event.type_.as_deref() == Some("Warning"));
+            failed = failed.causes(warnings.filter_map(|event| event.message).take(3));
+        }
+        match reason {
+            reason if reason.contains("Image") => failed.hint(format!(
+                "name an image that node {node} has or can pull: --image REF, --image-pull-policy, --image-pull-secret NAME\n  \
+                 now: {} ({})",
+                self.args.image, self.args.image_pull_policy
+            )),
+            "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {node}")),
+            "ContainerCreating" => failed.hint(format!(
+                "a folder with certificates may be missing on the node; name the files with --cacert, --cert and --key\n  \
+                 kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
+            )),
+            _ => failed,
+        }
+    }
+
+    /// Deletes every pod that was made, and waits until they are gone. Returns those that are not, with the reason.
+    pub(crate) async fn delete_all(&self) -> Vec<(String, String)> {
+        let made: Vec<Made> = self.made().drain(..).collect();
+        let deletions = made.into_iter().map(|made| async move {
+            let name = made.name.clone();
+            self.delete(made).await.err().map(|reason| (name, reason))
+        });
+        futures::future::join_all(deletions).await.into_iter().flatten().collect()
+    }
+
+    /// The pods that are there now because of this run.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.made().iter().map(|made| format!("{}/{}", self.args.pod_namespace, made.name)).collect()
+    }
+
+    /// Deletes one pod before the others, when it is not needed any more.
+    pub(crate) async fn delete_one(&self, pod: &str) {
+        let found = {
+            let mut made = self.made();
+            made.iter().position(|made| made.name == pod).map(|index| made.swap_remove(index))
+        };
+        if let Some(one) = found
+            && let Err(reason) = self.delete(one).await
+        {
+            self.printer.warn(format!("pod/{pod} is still there: {reason}"));
+            // Tried once more at the end.
+            self.made().push(Made { name: pod.to_owned(), request: None });
+        }
+    }
+
+    async fn delete(&self, made: Made) -> Result<(), String> {
+        if let Some(request) = made.request {
+            let _told_elsewhere = request.await;
+        }
+        let pods = self.api();
+        let begun = Instant::now();
+        match pods.delete(&made.name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        }
+        loop {
+            match pods.get_opt(&made.name).await {
+                Ok(None) => {
+                    self.printer.note(format!("pod/{} deleted", made.name));
+                    return Ok(());
+                }
+                Ok(Some(_)) if begun.elapsed() > GONE => {
+                    return Err("it is being deleted, but its node does not end it".to_owned());
+                }
+                Ok(Some(_)) => tokio::time::sleep(POLL).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+/// What a pod's status means for someone who waits for it to run.
+#[derive(Debug, PartialEq)]
+enum State {
+    Running,
+    Waiting(String),
+    Never { reason: String, message: String },
+}
+
+impl State {
+    fn of(pod: &Pod) -> State {
+        let Some(status) = &pod.status else { return State::Waiting("no kubelet has taken it".to_owned()) };
+        let container = status.container_statuses.iter().flatten().next();
+        let never = |reason: &str, message: Option<String>| State::Never {
+            reason: reason.to_owned(),
+            message: message.unwrap_or_else(|| "no message".to_owned()),
+        };
+        match status.phase.as_deref() {
+            Some("Running") if container.is_some_and(runs) => State::Running,
+            Some("Failed" | "Succeeded") => {
+                let ended = container.and_then(|c| c.state.as_ref()?.terminated.as_ref());
+                match ended {
+                    Some(ended) => never(
+                        ended.reason.as_deref().unwrap_or("Ended"),
+                        Some(format!("exit code {} {}", ended.exit_code, ended.message.as_deref().unwrap_or_default())),
+                    ),
+                    None => never(status.reason.as_deref().unwrap_or("Failed"), status.message.clone()),
+                }
+            }
+            _ => match container.and_then(|c| c.state.as_ref()?.waiting.as_ref()) {
+                Some(waiting) => match waiting.reason.as_deref().unwrap_or("ContainerCreating") {
+                    reason @ ("ErrImagePull"
+                    | "ImagePullBackOff"
+                    | "ErrImageNeverPull"
+                    | "InvalidImageName"
+                    | "ImageInspectError"
+                    | "CreateContainerConfigError"
+                    | "CreateContainerError"
+                    | "RunContainerError"
+                    | "CrashLoopBackOff") => never(reason, waiting.message.clone()),
+                    reason => State::Waiting(reason.to_owned()),
+                },
+                None if container.is_none() => State::Waiting("no kubelet has taken it".to_owned()),
+                None => State::Waiting("starting".to_owned()),
+            },
+        }
+    }
+}
+
+fn runs(container: &ContainerStatus) -> bool {
+    container.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+fn random_name(length: usize) -> String {
+    let mut random = rand::rng();
+    (0..length).map(|_| NAME_CHARACTERS[random.random_range(0..NAME_CHARACTERS.len())] as char).collect()
+}
+
+fn started_by() -> String {
+    let variable = |names: [&str; 2]| {
+        names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".to_owned())
+    };
+    format!("{}@{}", variable(["USER", "USERNAME"]), variable(["HOSTNAME", "COMPUTERNAME"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(status: serde_json::Value) -> State {
+        State::of(&serde_json::from_value(serde_json::json!({"metadata": {}, "status": status})).expect("a pod"))
+    }
+
+    #[test]
+    fn states_as_a_real_api_server_showed_them() {
+        let waiting = |reason: &str| {
+            serde_json::json!({"phase": "Pending", "containerStatuses": [{"name": "s", "image": "", "imageID": "",
+                "ready": false, "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "m"}}}]})
+        };
+        assert_eq!(state(serde_json::json!({"phase": "Pending"})), State::Waiting("no kubelet has taken it".into()));
+        assert_eq!(state(waiting("ContainerCreating")), State::Waiting("ContainerCreating".into()));
+        for reason in ["ErrImagePull", "ErrImageNeverPull"] {
+            assert_eq!(state(waiting(reason)), State::Never { reason: reason.into(), message: "m".into() });
+        }
+        let running = serde_json::json!({"phase": "Running", "containerStatuses": [{"name": "s", "image": "", "imageID": "",
+            "ready": true, "restartCount": 0, "state": {"running": {"startedAt": "2026-11-21T04:57:09Z"}}}]});
+        assert_eq!(state(running), State::Running);
+        assert!(matches!(
+            state(serde_json::json!({"phase": "Failed", "reason": "DeadlineExceeded"})),
+            State::Never { .. }
+        ));
+    }
+}

@@ -1,0 +1,303 @@
+//! A conversation with a sidecar over one exec.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use etcd_wire::message::{NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest};
+use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, Sending, WireError};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, AttachParams, AttachedProcess};
+use kube::client::UpgradeConnectionError;
+use tokio::io::{AsyncReadExt, ReadHalf, SimplexStream, WriteHalf};
+use tokio::sync::mpsc;
+
+use super::Started;
+use super::access::explain;
+use super::spec::DEFAULT_IMAGE;
+use crate::connection::Connection;
+use crate::output::{Exit, Failed, Outcome};
+
+/// kube's client is fastest with this much room for stdout (measured against a real API server).
+const STDOUT_BUFFER: usize = 1 << 20;
+/// Chunks that wait for the thread that checks and writes them.
+const CHUNKS_AHEAD: usize = 4;
+const PING: Duration = Duration::from_secs(5);
+/// The sidecar gives up a silent etcd after 30 seconds and says so; a sidecar silent for longer is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+const GREETING: Duration = Duration::from_secs(30);
+const STDERR_KEPT: usize = 4096;
+
+/// Where a received stream goes, byte by byte in order. Called on a thread that may block.
+pub(crate) trait Sink: Send + 'static {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    /// `done` of `total` bytes (0: unknown) have been written.
+    fn progress(&mut self, done: u64, total: u64);
+}
+
+/// A stream that came whole: its length and SHA-256 are what its sender said.
+pub(crate) struct Received<S> {
+    pub(crate) sink: S,
+    pub(crate) end: End,
+    /// SHA-256 so far, to be continued over what is appended.
+    pub(crate) digest: Digest,
+}
+
+/// How a transfer failed.
+pub(crate) enum TransferError {
+    /// The road broke: a new conversation may fare better.
+    Transport(Failed),
+    /// It would fail again.
+    Final(Failed),
+}
+
+impl TransferError {
+    pub(crate) fn into_failed(self) -> Failed {
+        match self {
+            TransferError::Transport(failed) | TransferError::Final(failed) => failed,
+        }
+    }
+}
+
+/// An open conversation. Dropped, it is cut; the sidecar sees the end of its input.
+pub(crate) struct Session {
+    incoming: Receiving<ReadHalf<SimplexStream>>,
+    outgoing: Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>,
+    pinger: tokio::task::JoinHandle<()>,
+    stderr: Arc<std::sync::Mutex<String>>,
+    _process: AttachedProcess,
+    peer: Hello,
+    pod: String,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pinger.abort();
+    }
+}
+
+impl Session {
+    /// Starts a conversation with the sidecar in a running pod.
+    ///
+    /// # Errors
+    /// No right to exec, the pod is gone, or what answers is not a sidecar of this protocol version (exit 4).
+    pub(crate) async fn open(connection: &Connection, started: &Started) -> Outcome<Session> {
+        let pods: Api<Pod> = Api::namespaced(connection.streams.clone(), &started.namespace);
+        let params = AttachParams::default()
+            .container("sidecar")
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .max_stdout_buf_size(STDOUT_BUFFER);
+        let mut process = pods
+            .exec(&started.pod, ["/etcd-sidecar", "serve"], &params)
+            .await
+            .map_err(|error| explain_exec(&error, started))?;
+        let streams = (process.stdin(), process.stdout(), process.stderr());
+        let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+            return Err(
+                Failed::plain(format!("talk to the sidecar in pod {}", started.pod)).cause("exec gave no streams")
+            );
+        };
+        let status = process.take_status();
+        let stderr = keep_tail(stderr);
+        let wire = match tokio::time::timeout(GREETING, Wire::establish(stdout, stdin, Hello::ours())).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(error)) => {
+                let status = async { status?.await?.message.filter(|message| !message.is_empty()) };
+                let said = tokio::time::timeout(Duration::from_secs(2), status).await.ok().flatten();
+                return Err(not_greeted(error, started, said, &stderr));
+            }
+            Err(_) => {
+                return Err(Failed::plain(format!("talk to the sidecar in pod {}", started.pod))
+                    .cause(format!("it said nothing for {}s", GREETING.as_secs())));
+            }
+        };
+        let (incoming, outgoing, peer) = wire.split();
+        let outgoing = Arc::new(tokio::sync::Mutex::new(outgoing));
+        let pinger = tokio::spawn(ping(Arc::clone(&outgoing)));
+        Ok(Session { incoming, outgoing, pinger, stderr, _process: process, peer, pod: started.pod.clone() })
+    }
+
+    /// How the sidecar introduced itself.
+    pub(crate) fn peer(&self) -> &Hello {
+        &self.peer
+    }
+
+    /// Asks how the member on the sidecar's node is.
+    pub(crate) async fn status(&mut self, request: StatusRequest) -> Outcome<NodeStatus> {
+        let asked = async {
+            self.send(Frame::Request(Request::Status(request))).await?;
+            self.next("the status").await
+        };
+        match asked.await.map_err(|error| self.broken(error, "ask for the status").into_failed())? {
+            Frame::Reply(Reply::Status(status)) => Ok(*status),
+            other => Err(self.unexpected(other).into_failed()),
+        }
+    }
+
+    /// Receives a snapshot into `sink`, checked chunk by chunk and as a whole. The sidecar then waits for
+    /// [`Session::acknowledge`].
+    pub(crate) async fn snapshot<S: Sink>(
+        &mut self,
+        request: SnapshotRequest,
+        sink: S,
+    ) -> Result<Received<S>, TransferError> {
+        const DOING: &str = "receive the snapshot";
+        if let Err(error) = self.send(Frame::Request(Request::Snapshot(request))).await {
+            return Err(self.broken(error, DOING));
+        }
+        let total = match self.next("the snapshot").await {
+            Ok(Frame::Begin(begin)) => begin.total.unwrap_or(0),
+            Ok(other) => return Err(self.unexpected(other)),
+            Err(error) => return Err(self.broken(error, DOING)),
+        };
+        let (chunks, mut waiting) = mpsc::channel(CHUNKS_AHEAD);
+        let writer = tokio::task::spawn_blocking(move || {
+            let (mut sink, mut incoming) = (sink, Incoming::new());
+            while let Some(chunk) = waiting.blocking_recv() {
+                let bytes = incoming.accept(&chunk).map_err(WriteError::Wire)?;
+                sink.write(&bytes).map_err(WriteError::Disk)?;
+                sink.progress(incoming.offset(), total);
+            }
+            Ok((sink, incoming))
+        });
+        let end = loop {
+            match self.next("the end of the snapshot").await {
+                Ok(Frame::Data(chunk)) => {
+                    if chunks.send(chunk).await.is_err() {
+                        break None; // The writer has failed; it says why below.
+                    }
+                }
+                Ok(Frame::End(end)) => break Some(end),
+                Ok(other) => return Err(self.unexpected(other)),
+                Err(error) => return Err(self.broken(error, DOING)),
+            }
+        };
+        drop(chunks);
+        let written =
+            writer.await.map_err(|error| TransferError::Final(Failed::plain("write the snapshot").source(&error)))?;
+        let (sink, incoming) = written.map_err(|error| match error {
+            WriteError::Wire(error) => self.broken(error, DOING),
+            WriteError::Disk(error) => TransferError::Final(Failed::plain("write the snapshot").source(&error)),
+        })?;
+        let Some(end) = end else {
+            return Err(TransferError::Final(Failed::plain("write the snapshot").cause("the writer ended early")));
+        };
+        let digest = incoming.finish(&end).map_err(|error| self.broken(error, DOING))?;
+        Ok(Received { sink, end, digest })
+    }
+
+    /// Tells the sidecar that the whole stream is here and verified, and waits for its last word.
+    pub(crate) async fn acknowledge(&mut self, length: u64) -> Outcome<SnapshotDone> {
+        let acknowledged = async {
+            self.send(Frame::Ack(Ack { length })).await?;
+            self.next("the sidecar's last word").await
+        };
+        match acknowledged.await.map_err(|error| self.broken(error, "finish with the sidecar").into_failed())? {
+            Frame::Reply(Reply::Snapshot(done)) => Ok(done),
+            other => Err(self.unexpected(other).into_failed()),
+        }
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), WireError> {
+        self.outgoing.lock().await.send(&frame).await
+    }
+
+    async fn next(&mut self, expected: &'static str) -> Result<Frame, WireError> {
+        match tokio::time::timeout(SILENCE, self.incoming.next(expected)).await {
+            Ok(frame) => frame,
+            Err(_) => Err(WireError::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("nothing came for {}s", SILENCE.as_secs()),
+            ))),
+        }
+    }
+
+    fn broken(&self, error: WireError, doing: &str) -> TransferError {
+        let failed = Failed::plain(format!("{doing} from pod {}", self.pod)).source(&error).causes(said(&self.stderr));
+        if error.is_transport() { TransferError::Transport(failed) } else { TransferError::Final(failed) }
+    }
+
+    fn unexpected(&self, frame: Frame) -> TransferError {
+        TransferError::Final(match frame {
+            Frame::Failure(failure) => failure.into(),
+            other => Failed::plain(format!("talk to the sidecar in pod {}", self.pod))
+                .cause(format!("it sent a {} frame, which has no place here", other.name())),
+        })
+    }
+}
+
+enum WriteError {
+    Wire(WireError),
+    Disk(std::io::Error),
+}
+
+async fn ping(outgoing: Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>) {
+    loop {
+        tokio::time::sleep(PING).await;
+        // A connection that is gone is noticed, and told, by the reading side.
+        if outgoing.lock().await.send(&Frame::Ping).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads stderr to its end in the background and keeps the last of it.
+fn keep_tail(mut stderr: ReadHalf<SimplexStream>) -> Arc<std::sync::Mutex<String>> {
+    let kept = Arc::new(std::sync::Mutex::new(String::new()));
+    let tail = Arc::clone(&kept);
+    tokio::spawn(async move {
+        let mut buffer = [0; 1024];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            while tail.len() > STDERR_KEPT {
+                tail.remove(0);
+            }
+        }
+    });
+    kept
+}
+
+fn said(stderr: &std::sync::Mutex<String>) -> Option<String> {
+    let text = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = text.trim();
+    (!text.is_empty()).then(|| format!("the sidecar said: {text}"))
+}
+
+fn explain_exec(error: &kube::Error, started: &Started) -> Failed {
+    let doing = format!("open a session with the sidecar in pod {}/{}", started.namespace, started.pod);
+    match error {
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
+            let status = kube::core::Status {
+                message: "you cannot get and create the resource pods/exec".to_owned(),
+                code: 403,
+                ..Default::default()
+            };
+            explain(&kube::Error::Api(Box::new(status)), "create", "pods/exec", &started.namespace, doing)
+        }
+        error => explain(error, "create", "pods/exec", &started.namespace, doing),
+    }
+}
+
+fn not_greeted(
+    error: WireError,
+    started: &Started,
+    status: Option<String>,
+    stderr: &std::sync::Mutex<String>,
+) -> Failed {
+    let pod = &started.pod;
+    if let WireError::Version { theirs } = error {
+        return Failed::new(Exit::Refused, format!("the sidecar in pod {pod} speaks another protocol version"))
+            .cause(format!("it speaks {theirs}, this plugin {}", Preface::OURS))
+            .hint(format!("take the image that belongs to this plugin: --image {DEFAULT_IMAGE}"));
+    }
+    let failed = Failed::plain(format!("talk to the sidecar in pod {pod}"));
+    let failed = failed.source(&error).causes(status).causes(said(stderr));
+    match error {
+        WireError::NotOurs(_) => {
+            failed.hint(format!("the image may not be a sidecar; this plugin's is {DEFAULT_IMAGE}"))
+        }
+        _ => failed,
+    }
+}

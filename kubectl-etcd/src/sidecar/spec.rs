@@ -1,0 +1,234 @@
+//! The sidecar's pod, as a pure function of what it is for: least privilege by operation.
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use crate::discovery::EtcdPod;
+
+/// The image of this release; a release build pins it by digest.
+pub(crate) const DEFAULT_IMAGE: &str = match option_env!("KUBECTL_ETCD_IMAGE_REF") {
+    Some(reference) => reference,
+    None => concat!("ghcr.io/kubectl-etcd/etcd-sidecar:v", env!("CARGO_PKG_VERSION")),
+};
+
+/// Label selector that finds every pod of ours.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by=kubectl-etcd";
+/// Label: what a pod was made for.
+pub(crate) const OPERATION: &str = "kubectl-etcd/operation";
+/// Label: the run of the plugin that made it.
+pub(crate) const SESSION: &str = "kubectl-etcd/session";
+
+/// How the sidecar's pod is made.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Sidecar pod")]
+pub(crate) struct SidecarArgs {
+    /// Image of the sidecar
+    #[arg(long, env = "KUBECTL_ETCD_IMAGE", default_value = DEFAULT_IMAGE, value_name = "REF")]
+    pub(crate) image: String,
+    /// When the node pulls the image
+    #[arg(long, env = "KUBECTL_ETCD_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_name = "POLICY",
+          value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub(crate) image_pull_policy: String,
+    /// Secret in the pod's namespace with which the image is pulled, this flag can be repeated
+    #[arg(long, env = "KUBECTL_ETCD_IMAGE_PULL_SECRET", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) image_pull_secret: Vec<String>,
+    /// Namespace of the sidecar's pod
+    #[arg(long, env = "KUBECTL_ETCD_POD_NAMESPACE", default_value = "kube-system", value_name = "NAMESPACE")]
+    pub(crate) pod_namespace: String,
+    /// How long to wait for the sidecar's pod to run
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
+    pub(crate) pod_running_timeout: std::time::Duration,
+}
+
+/// What a sidecar is for; decides what its pod may see and how long it may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Read the member's state.
+    Status,
+    /// Stream a snapshot.
+    Backup,
+}
+
+impl Operation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Operation::Status => "status",
+            Operation::Backup => "backup",
+        }
+    }
+
+    /// Seconds after which the kubelet ends the pod, whatever happens.
+    fn deadline(self) -> i64 {
+        match self {
+            Operation::Status => 600,
+            Operation::Backup => 6 * 3600,
+        }
+    }
+}
+
+/// Everything that the pod depends on.
+#[derive(Debug)]
+pub(crate) struct PodPlan<'a> {
+    pub(crate) member: &'a EtcdPod,
+    pub(crate) operation: Operation,
+    pub(crate) args: &'a SidecarArgs,
+    /// Identifies this run of the plugin.
+    pub(crate) session: &'a str,
+    /// Five random characters that make the name unique.
+    pub(crate) suffix: &'a str,
+    /// A folder of the node to write to, for `--on-node`.
+    pub(crate) writable: Option<&'a str>,
+    /// Who started it and from where, for whoever finds it.
+    pub(crate) started_by: &'a str,
+}
+
+impl PodPlan<'_> {
+    /// Name of the pod. Node names can be longer than a pod's name may be: a hash stands for them.
+    pub(crate) fn name(&self) -> String {
+        format!("etcd-sidecar-{:08x}-{}", etcd_wire::crc32c(self.member.node.as_bytes()), self.suffix)
+    }
+
+    /// The pod.
+    pub(crate) fn pod(&self) -> Pod {
+        let mut volumes = Vec::new();
+        let mut mounts = Vec::new();
+        let mut mount = |name: String, path: &str, read_only: bool| {
+            volumes.push(json!({"name": name, "hostPath": {"path": path, "type": "Directory"}}));
+            mounts.push(json!({"name": name, "mountPath": path, "readOnly": read_only}));
+        };
+        for (index, folder) in self.member.folders().iter().enumerate() {
+            if Some(folder.as_str()) != self.writable {
+                mount(format!("pki-{index}"), folder, true);
+            }
+        }
+        if let Some(folder) = self.writable {
+            mount("keep".to_owned(), folder, false);
+        }
+        // Keys of a rootless control plane belong to another user than the sidecar's.
+        let added: &[&str] = if self.member.run_as_user.is_some() { &["DAC_READ_SEARCH"] } else { &[] };
+        let mut security = json!({
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "privileged": false,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"], "add": added},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        if let Some(kind) = &self.member.selinux_type {
+            security["seLinuxOptions"] = json!({"type": kind});
+        }
+        let secrets: Vec<_> = self.args.image_pull_secret.iter().map(|name| json!({"name": name})).collect();
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name(),
+                "namespace": self.args.pod_namespace,
+                "labels": {
+                    "app.kubernetes.io/name": "etcd-sidecar",
+                    "app.kubernetes.io/managed-by": "kubectl-etcd",
+                    "app.kubernetes.io/version": env!("CARGO_PKG_VERSION"),
+                    SESSION: self.session,
+                    OPERATION: self.operation.name(),
+                },
+                "annotations": {"kubectl-etcd/started-by": self.started_by},
+            },
+            "spec": {
+                "nodeName": self.member.node,
+                "hostNetwork": true,
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": false,
+                "enableServiceLinks": false,
+                "terminationGracePeriodSeconds": 2,
+                "activeDeadlineSeconds": self.operation.deadline(),
+                "tolerations": [{"operator": "Exists"}],
+                "imagePullSecrets": secrets,
+                "containers": [{
+                    "name": "sidecar",
+                    "image": self.args.image,
+                    "imagePullPolicy": self.args.image_pull_policy,
+                    "args": ["wait"],
+                    "securityContext": security,
+                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+                    "volumeMounts": mounts,
+                }],
+                "volumes": volumes,
+            },
+        });
+        serde_json::from_value(pod).expect("the structure above is a pod")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_wire::message::{EtcdAccess, KeyPair};
+
+    fn member() -> EtcdPod {
+        EtcdPod {
+            node: "cp1".into(),
+            access: EtcdAccess {
+                endpoints: vec!["https://127.0.0.1:2379".into()],
+                ca: Some("/pki/etcd/ca.crt".into()),
+                credentials: vec![KeyPair { cert: "/pki/etcd/c.crt".into(), key: "/pki/etcd/c.key".into() }],
+            },
+            ..Default::default()
+        }
+    }
+
+    fn pod(member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
+        let args = SidecarArgs { image: "image:1".into(), pod_namespace: "kube-system".into(), ..Default::default() };
+        let plan = PodPlan {
+            member,
+            operation: Operation::Backup,
+            args: &args,
+            session: "s",
+            suffix: "abcde",
+            writable,
+            started_by: "x",
+        };
+        serde_json::to_value(plan.pod()).unwrap()
+    }
+
+    #[test]
+    fn a_backup_sees_the_certificates_read_only_and_nothing_else() {
+        let pod = pod(&member(), None);
+        let spec = &pod["spec"];
+        assert_eq!(spec["volumes"].as_array().unwrap().len(), 1);
+        assert_eq!(spec["volumes"][0]["hostPath"]["path"], "/pki/etcd");
+        let container = &spec["containers"][0];
+        assert_eq!(container["volumeMounts"][0]["readOnly"], true);
+        let security = &container["securityContext"];
+        assert_eq!(security["capabilities"]["drop"][0], "ALL");
+        assert_eq!(security["capabilities"]["add"].as_array().map(Vec::len), Some(0));
+        assert_eq!((&security["privileged"], &security["readOnlyRootFilesystem"]), (&false.into(), &true.into()));
+        assert_eq!(spec["automountServiceAccountToken"], false);
+        assert!(spec["activeDeadlineSeconds"].as_i64().is_some());
+        assert_eq!(spec["hostPID"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn only_on_node_makes_a_folder_writable() {
+        let pod = pod(&member(), Some("/var/backups"));
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap().clone();
+        let writable: Vec<_> =
+            mounts.iter().filter(|m| m["readOnly"] != true).map(|m| m["mountPath"].clone()).collect();
+        assert_eq!(writable, ["/var/backups"]);
+    }
+
+    #[test]
+    fn a_rootless_control_plane_needs_one_capability() {
+        let rootless = EtcdPod { run_as_user: Some(2001), ..member() };
+        assert_eq!(
+            pod(&rootless, None)["spec"]["containers"][0]["securityContext"]["capabilities"]["add"][0],
+            "DAC_READ_SEARCH"
+        );
+    }
+
+    #[test]
+    fn a_long_node_name_makes_no_long_pod_name() {
+        let long = EtcdPod { node: "n".repeat(253), ..member() };
+        assert!(pod(&long, None)["metadata"]["name"].as_str().unwrap().len() <= 63);
+    }
+}
