@@ -12,11 +12,18 @@ use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::Pods;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed and nothing was changed, 2 usage, 3 the snapshot is damaged, 4 refused by a preflight or
-not confirmed, 5 failed after changing something, 130 interrupted and cleaned up.
+Exit codes:
+  0    done
+  1    failed, nothing was changed
+  2    usage
+  3    the snapshot is damaged
+  4    refused by a preflight, or not confirmed; nothing was changed
+  5    failed after changing something; the message says how to go on
+  130  interrupted, cleaned up
 
-Environment: KUBECONFIG, HTTPS_PROXY, NO_PROXY, KUBECTL_ETCD_IMAGE, KUBECTL_ETCD_IMAGE_PULL_POLICY,
-KUBECTL_ETCD_IMAGE_PULL_SECRET, KUBECTL_ETCD_POD_NAMESPACE. Flags win.
+Environment (flags win):
+  KUBECONFIG HTTPS_PROXY NO_PROXY KUBECTL_ETCD_IMAGE KUBECTL_ETCD_POD_NAMESPACE
+  KUBECTL_ETCD_IMAGE_PULL_POLICY KUBECTL_ETCD_IMAGE_PULL_SECRET
 
 Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
 

@@ -10,7 +10,8 @@ Examples:
   # kubectl-etcd <TAB> in this bash
   source <(kubectl-etcd completion bash)
 
-  # kubectl etcd <TAB>: kubectl (1.26 and later) runs kubectl_complete-etcd from the PATH; a link is enough
+  # kubectl etcd <TAB>: kubectl (1.26 and later) runs kubectl_complete-etcd from
+  # the PATH; a link to the plugin is enough
   ln -s \"$(command -v kubectl-etcd)\" \"$(dirname \"$(command -v kubectl-etcd)\")/kubectl_complete-etcd\"
 
   # The same as a script

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Snapshot file
     file: PathBuf,
     /// Output format
-    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
 }
 

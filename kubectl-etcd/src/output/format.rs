@@ -1,5 +1,6 @@
 //! Values as text: sizes, ages, times, and data as JSON or YAML.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,6 +17,17 @@ pub(crate) enum Format {
     Json,
     /// The same as YAML.
     Yaml,
+}
+
+impl Format {
+    /// The parser for `-o` of commands that have nothing more to show in a wide table.
+    pub(crate) fn without_wide() -> impl clap::builder::TypedValueParser<Value = Format> {
+        PossibleValuesParser::new(["table", "json", "yaml"]).map(|name| match name.as_str() {
+            "json" => Format::Json,
+            "yaml" => Format::Yaml,
+            _ => Format::Table,
+        })
+    }
 }
 
 /// Prints `value` as JSON or YAML, or the text that `human` makes for `table` and `wide`.

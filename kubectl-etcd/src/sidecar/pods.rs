@@ -117,6 +117,13 @@ impl Pods {
                 }
                 State::Waiting(state) => state,
             };
+            if state == "ContainerCreating" && begun.elapsed() > Duration::from_secs(3) {
+                // A folder that the node does not have keeps a pod in this state for ever; only its events tell.
+                let failed = self.never(name, node, &state).await;
+                if failed.causes.iter().any(|cause| cause.contains("hostPath type check failed")) {
+                    return Err(failed);
+                }
+            }
             if begun.elapsed() > self.args.pod_running_timeout {
                 let seconds = self.args.pod_running_timeout.as_secs();
                 return Err(self
@@ -152,8 +159,8 @@ impl Pods {
             )),
             "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {node}")),
             "ContainerCreating" => failed.hint(format!(
-                "a folder with certificates may be missing on the node; name the files with --cacert, --cert and --key\n  \
-                 kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
+                "a folder may be missing on the node: that of the certificates (name the files with --cacert, --cert and \
+                 --key) or that of --on-node\n  kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
             )),
             _ => failed,
         }

@@ -22,7 +22,8 @@ use crate::sidecar::{Operation, Pods, Received, Session, SidecarArgs, Sink, Star
 
 const EXAMPLES: &str = "\
 Examples:
-  # A verified snapshot in this folder: etcd-<cluster>-<UTC time>.db, and what it is of in the same name plus .json
+  # A verified snapshot in this folder, etcd-<cluster>-<UTC time>.db, and beside it
+  # what it is a snapshot of, in the same name plus .json
   kubectl etcd backup
 
   # Under a name of your own, from the member on one node
@@ -34,8 +35,8 @@ Examples:
   # Into a pipe; its digest is checked, its pages are not: run verify on what comes out
   kubectl etcd backup - | age -r RECIPIENT > etcd.db.age
 
-A snapshot holds every Secret of the cluster: the file is readable by you alone. A run that fails leaves no file and no
-pod. etcdctl and etcdutl read the file as it is.";
+A snapshot holds every Secret of the cluster: the file is readable by you alone.
+A run that fails leaves no file and no pod. etcdutl reads the file as it is.";
 
 /// How often a transfer that broke is begun anew.
 const ATTEMPTS: u32 = 3;
@@ -63,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     /// Output format: json and yaml print what is written beside the file
-    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
     overrides: Overrides,
