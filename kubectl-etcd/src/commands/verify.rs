@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use etcd_snapshot::{Damage, DigestState, FileSource, Options, Report, VerifyError, verify};
+use etcd_snapshot::{Damage, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
 
 use super::API_VERSION;
@@ -50,9 +50,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             print_data(printer, args.output, &Verification::whole(&args.file, &report), || human(&report))
         }
         Err(damage) => {
-            if matches!(args.output, Format::Json | Format::Yaml) {
-                print_data(printer, args.output, &Verification::damaged(&args.file, &damage), String::new)?;
-            }
+            // The figures are told all the same, where every page could be read.
+            let figures = || damage.report.as_ref().map(human).unwrap_or_default();
+            print_data(printer, args.output, &Verification::damaged(&args.file, &damage), figures)?;
             Err(damaged(&args.file, &damage))
         }
     }
@@ -118,8 +118,10 @@ struct Verification<'a> {
     ok: bool,
     #[serde(flatten)]
     report: Option<&'a Report>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    damage: Option<&'a Damage>,
+    /// What is wrong; empty for a file that is whole.
+    findings: &'a [Finding],
+    /// How many more findings there were.
+    findings_omitted: u64,
 }
 
 impl<'a> Verification<'a> {
@@ -128,12 +130,22 @@ impl<'a> Verification<'a> {
     }
 
     fn damaged(path: &Path, damage: &'a Damage) -> Self {
-        Verification { damage: Some(damage), ..Verification::of(path) }
+        let (findings, findings_omitted) = (damage.findings.as_slice(), damage.omitted);
+        Verification { report: damage.report.as_ref(), findings, findings_omitted, ..Verification::of(path) }
     }
 
     fn of(path: &Path) -> Self {
         let file = path.display().to_string();
-        Verification { api_version: API_VERSION, kind: "Verification", file, ok: false, report: None, damage: None }
+        let (report, findings, findings_omitted) = Default::default();
+        Verification {
+            api_version: API_VERSION,
+            kind: "Verification",
+            file,
+            ok: false,
+            report,
+            findings,
+            findings_omitted,
+        }
     }
 }
 
