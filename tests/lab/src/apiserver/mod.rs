@@ -3,19 +3,63 @@
 //! underneath is what was restored.
 //!
 //! What it does not do: sign or check service-account tokens, schedule, garbage-collect, run controllers, convert
-//! versions, keep managed fields, speak protobuf or SPDY.
+//! versions, keep managed fields, speak protobuf or SPDY, narrow a kubelet's rights to its own node.
 
+mod admission;
 mod args;
+mod auth;
+mod discovery;
+mod exec;
+mod faults;
+mod list;
+mod patch;
+mod pods;
+mod rbac;
+mod request;
 mod resource;
 mod respond;
+mod rest;
+mod reviews;
+mod selector;
+mod server;
+mod store;
+mod table;
+mod validate;
+mod watch;
+
+use std::net::Ipv4Addr;
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 
 pub use args::{Args, Meaningless};
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT, then takes no more requests, ends the watches and returns.
 ///
 /// # Errors
 /// When a file named on the command line cannot be used or the port cannot be listened on.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _ = args;
-    anyhow::bail!("not written yet")
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.secure_port)).await?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopper.cancel();
+    });
+    serve(args, listener, stop).await
+}
+
+/// Serves on a listener (whose port wins over `--secure-port`) until `stop`.
+///
+/// # Errors
+/// When a file named on the command line cannot be used.
+pub async fn serve(args: Args, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    server::serve(args, listener, stop).await
 }

@@ -1,0 +1,184 @@
+//! Objects in etcd: JSON under Kubernetes' own keys, `resourceVersion` = the row's mod revision. Nothing is cached.
+
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient, SortOrder,
+    SortTarget, TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
+};
+use serde_json::{Value, json};
+
+use super::{Args, resource::Resource, respond::Failure};
+
+/// Longer than an election, shorter than a client's patience.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The etcd underneath.
+#[derive(Clone)]
+pub(super) struct Store {
+    kv: KvClient,
+    client: Client,
+    prefix: String,
+}
+
+/// An object as read: its `metadata.resourceVersion` is filled in.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) key: String,
+    pub(super) revision: i64,
+    pub(super) object: Value,
+}
+
+/// Objects of a range at one revision of the whole store.
+pub(super) struct Range {
+    pub(super) items: Vec<Stored>,
+    /// Of the store, when it was read.
+    pub(super) revision: i64,
+    /// How many the range holds, beyond any limit.
+    pub(super) total: i64,
+}
+
+impl Store {
+    /// Makes a client; whether etcd answers shows at the first request.
+    ///
+    /// # Errors
+    /// When a file cannot be read or etcd's URLs are unusable.
+    pub(super) async fn open(args: &Args) -> anyhow::Result<Self> {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(TIMEOUT)
+            .with_timeout(TIMEOUT)
+            .with_keep_alive(TIMEOUT, TIMEOUT)
+            .with_require_leader(true);
+        if args.etcd_servers.iter().any(|url| url.starts_with("https://")) {
+            let mut tls = TlsOptions::new();
+            if let Some(path) = &args.etcd_cafile {
+                tls = tls.ca_certificate(Certificate::from_pem(fs_err::read(path)?));
+            }
+            if let (Some(certificate), Some(key)) = (&args.etcd_certfile, &args.etcd_keyfile) {
+                tls = tls.identity(Identity::from_pem(fs_err::read(certificate)?, fs_err::read(key)?));
+            }
+            options = options.with_tls(tls);
+        }
+        let client = Client::connect(&args.etcd_servers, Some(options)).await?;
+        // Lists come in one answer, however long.
+        let kv = client.kv_client().max_decoding_message_size(usize::MAX);
+        Ok(Self { kv, client, prefix: args.etcd_prefix.trim_end_matches('/').to_owned() })
+    }
+
+    /// Key all objects of a resource begin with, ending in `/`.
+    pub(super) fn prefix(&self, res: &Resource, namespace: Option<&str>) -> String {
+        match namespace {
+            Some(namespace) if res.namespaced => format!("{}/{}/{namespace}/", self.prefix, res.path),
+            _ => format!("{}/{}/", self.prefix, res.path),
+        }
+    }
+
+    pub(super) fn key(&self, res: &Resource, namespace: Option<&str>, name: &str) -> String {
+        self.prefix(res, namespace) + name
+    }
+
+    /// Asks a quorum for the current revision.
+    pub(super) async fn revision(&self) -> Result<i64, Failure> {
+        let options = GetOptions::new().with_count_only();
+        let answer = self.kv.clone().get(format!("{}/health", self.prefix), Some(options)).await.map_err(failure)?;
+        Ok(answer.header().map_or(0, |h| h.revision()))
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Stored>, Failure> {
+        let answer = self.kv.clone().get(key, None).await.map_err(failure)?;
+        answer.kvs().first().map(decode).transpose()
+    }
+
+    /// Reads `[start, end of prefix)`; `limit` 0 is all, `revision` 0 is now.
+    pub(super) async fn range(&self, prefix: &str, start: &str, limit: i64, revision: i64) -> Result<Range, Failure> {
+        let mut end = prefix.as_bytes().to_vec();
+        // Prefixes end in '/', so the first key after them is the one ending in '0'.
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let options = GetOptions::new()
+            .with_range(end)
+            .with_limit(limit)
+            .with_revision(revision)
+            .with_sort(SortTarget::Key, SortOrder::Ascend);
+        let answer = self.kv.clone().get(start, Some(options)).await.map_err(failure)?;
+        Ok(Range {
+            items: answer.kvs().iter().map(decode).collect::<Result<_, _>>()?,
+            revision: answer.header().map_or(0, |h| h.revision()),
+            total: answer.count(),
+        })
+    }
+
+    pub(super) async fn all(&self, res: &Resource, namespace: Option<&str>) -> Result<Range, Failure> {
+        let prefix = self.prefix(res, namespace);
+        self.range(&prefix, &prefix, 0, 0).await
+    }
+
+    /// Stores a new object; `None` when the key is taken.
+    pub(super) async fn create(&self, key: &str, object: &Value) -> Result<Option<i64>, Failure> {
+        let absent = Compare::create_revision(key, CompareOp::Equal, 0);
+        self.transact(absent, TxnOp::put(key, encode(object), None)).await
+    }
+
+    /// Replaces the object as read at `revision`; `None` when it has changed since.
+    pub(super) async fn update(&self, key: &str, revision: i64, object: &Value) -> Result<Option<i64>, Failure> {
+        let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision);
+        self.transact(unchanged, TxnOp::put(key, encode(object), None)).await
+    }
+
+    /// Deletes the object as read at `revision`; `None` when it has changed since.
+    pub(super) async fn delete(&self, key: &str, revision: i64) -> Result<Option<i64>, Failure> {
+        let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision);
+        self.transact(unchanged, TxnOp::delete(key, None)).await
+    }
+
+    async fn transact(&self, when: Compare, then: TxnOp) -> Result<Option<i64>, Failure> {
+        let answer = self.kv.clone().txn(Txn::new().when([when]).and_then([then])).await.map_err(failure)?;
+        Ok(answer.succeeded().then(|| answer.header().map_or(0, |h| h.revision())))
+    }
+
+    /// Watches a prefix from `revision` on, with what each row was before.
+    pub(super) async fn watch(&self, prefix: &str, revision: i64) -> Result<WatchStream, Failure> {
+        let options = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(revision);
+        self.client
+            .watch_client()
+            .max_decoding_message_size(usize::MAX)
+            .watch(prefix, Some(options))
+            .await
+            .map_err(failure)
+    }
+}
+
+/// What is stored has no resourceVersion: it would be a lie the moment it is written.
+fn encode(object: &Value) -> Vec<u8> {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    object.to_string().into_bytes()
+}
+
+fn decode(row: &etcd_client::KeyValue) -> Result<Stored, Failure> {
+    decode_as_of(row, row.mod_revision())
+}
+
+/// Reads a row, giving the object another revision than its own: a deleted object carries that of its deletion.
+pub(super) fn decode_as_of(row: &etcd_client::KeyValue, revision: i64) -> Result<Stored, Failure> {
+    let key = String::from_utf8_lossy(row.key()).into_owned();
+    let mut object: Value = serde_json::from_slice(row.value())
+        .map_err(|error| Failure::internal(format!("the lab reads only JSON, and {key} is not: {error}")))?;
+    object["metadata"]["resourceVersion"] = json!(revision.to_string());
+    Ok(Stored { key, revision, object })
+}
+
+/// What the real server answers when etcd refuses or is away.
+pub(super) fn failure(error: Error) -> Failure {
+    match error {
+        Error::GRpcStatus(status) if status.message().contains("required revision has been compacted") => {
+            Failure::expired(
+                "The provided continue parameter is too old to display a consistent list result. You must start a new \
+                 list without the continue parameter.",
+            )
+        }
+        Error::GRpcStatus(status) => Failure::internal(status.message()),
+        other => Failure::internal(other),
+    }
+}
