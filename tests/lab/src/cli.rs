@@ -1,11 +1,16 @@
-//! The command line. The same program is the API server of the lab's images: it goes by the name it is called by.
+//! The command line. The same program is the control plane of the lab's images: it goes by the name it is called by.
 
-use std::path::Path;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use crate::apiserver;
+use crate::lab::{Etcd, Lab, Options};
+use crate::record::Record;
+use crate::{apiserver, balancer, kubelet, network};
 
 #[derive(Debug, Parser)]
 #[command(name = "kube-apiserver")]
@@ -14,15 +19,66 @@ struct ApiServer {
     args: apiserver::Args,
 }
 
+/// A practice control plane on this machine, for `kubectl etcd`: real etcd and containers, a stand-in for the rest.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+enum Cli {
+    /// Start a lab and print its kubeconfig's path.
+    Up {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Control-plane nodes: 1, 3 or 5.
+        #[arg(long, default_value_t = 1)]
+        nodes: u8,
+        /// 3.4, 3.5, or a folder with etcd and etcdctl.
+        #[arg(long, default_value = "3.4")]
+        etcd: Etcd,
+        /// Folder for its files; it must not exist or be empty.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Archive of an image every node is to have.
+        #[arg(long = "image", value_name = "ARCHIVE")]
+        images: Vec<PathBuf>,
+    },
+    /// End all processes of a lab and take away everything it made.
+    Down {
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
+    /// List the labs, their nodes and how many processes each has.
+    Status,
+    /// Give a lab's nodes an image.
+    Load {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        archive: PathBuf,
+    },
+    /// Run a command in a node's network and process namespaces; `NODE_ROOT` names its file tree.
+    Exec {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Give a lab's API servers faults, as JSON or from stdin with `-`; `{}` ends them.
+    Faults {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        faults: String,
+    },
+    #[command(hide = true)]
+    Kubelet(kubelet::Args),
+    #[command(hide = true)]
+    Balancer(balancer::Args),
+}
+
 /// Runs what the command line asks for and says on stderr why it failed.
 #[allow(clippy::print_stderr, reason = "the one place where a failure is told")]
 pub fn main() -> ExitCode {
-    let name = std::env::args_os().next().unwrap_or_default();
-    let result = match Path::new(&name).file_name().and_then(|name| name.to_str()) {
-        Some("kube-apiserver") => runtime().and_then(|rt| rt.block_on(apiserver::run(ApiServer::parse().args))),
-        _ => Err(anyhow::anyhow!("unknown program name")),
-    };
-    match result {
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -31,6 +87,68 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+fn run() -> Result<()> {
+    let name = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("kube-apiserver") => runtime()?.block_on(apiserver::run(ApiServer::parse().args)),
+        Some(name @ ("kube-controller-manager" | "kube-scheduler")) => runtime()?.block_on(pause(name)),
+        _ => command(Cli::parse()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Stands where a program of the control plane would, and does nothing.
+async fn pause(name: &str) -> Result<()> {
+    tracing::info!("the lab has no {name}: this process only waits for its end");
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    term.recv().await;
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the answers of the commands")]
+fn command(cli: Cli) -> Result<()> {
+    match cli {
+        Cli::Up { name, nodes, etcd, dir, images } => {
+            let program = Some(std::env::current_exe()?);
+            let lab = Lab::start(Options { name: Some(name), nodes, etcd, dir, images, program })?;
+            println!("{}", lab.kubeconfig().display());
+            lab.keep();
+            Ok(())
+        }
+        Cli::Down { name } => Record::load(&name)?.remove(),
+        Cli::Status => {
+            for record in Record::all()? {
+                println!("{}\t{}\tetcd {}", record.name, record.dir.display(), record.etcd_version);
+                for node in record.node_names() {
+                    let netns = record.netns(&node);
+                    let processes = if network::netns_exists(&netns) { network::pids(&netns)?.len() } else { 0 };
+                    println!("  {node}\t{}\t{processes} processes", record.subnet.node(record.number(&node)?));
+                }
+            }
+            Ok(())
+        }
+        Cli::Load { name, archive } => {
+            for reference in Lab::open(&name)?.load_image(&archive)? {
+                println!("{reference}");
+            }
+            Ok(())
+        }
+        Cli::Exec { name, node, command } => {
+            let [program, args @ ..] = command.as_slice() else { bail!("no command") };
+            Err(Lab::open(&name)?.command(&node, program)?.args(args).exec()).context("cannot run nsenter")
+        }
+        Cli::Faults { name, faults } => {
+            let mut text = faults;
+            if text == "-" {
+                text.clear();
+                std::io::stdin().read_to_string(&mut text)?;
+            }
+            Lab::open(&name)?.set_faults(&serde_json::from_str(&text).context("the faults are no JSON")?)
+        }
+        Cli::Kubelet(args) => runtime()?.block_on(kubelet::run(args)),
+        Cli::Balancer(args) => runtime()?.block_on(balancer::run(args)),
+    }
 }

@@ -1,5 +1,32 @@
 //! A practice control plane on one machine: real etcd with real mutual TLS, real containers, and strict stand-ins for
 //! the API server and the kubelet. It is for tests, and for trying `kubectl etcd` without a cluster to lose.
+//!
+//! ```no_run
+//! let lab = lab::Lab::start(lab::Options { nodes: 3, ..lab::Options::default() })?;
+//! println!("export KUBECONFIG={}", lab.kubeconfig().display());
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd. Each node has its own network, mount and process
+//! namespace and its own file tree. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
+//! whoever started it was killed.
 
 pub mod apiserver;
 pub mod cli;
+
+mod balancer;
+mod client;
+mod files;
+mod image;
+mod kubelet;
+mod lab;
+mod manifests;
+mod network;
+mod paths;
+mod pki;
+mod pod;
+mod record;
+mod start;
+
+pub use lab::{Etcd, Lab, Options};
+pub use pki::Issue;

@@ -1,0 +1,104 @@
+//! The kubelet stand-in: static pods from the manifests folder, mirror pods, pods from the API, exec. One process a
+//! node, in the node's network, mount and process namespaces, where it is the first process.
+
+mod api;
+mod container;
+mod exec;
+mod handle;
+mod reap;
+mod runtime;
+mod server;
+mod spec;
+mod statics;
+mod status;
+mod volumes;
+mod worker;
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use fs_err as fs;
+
+use crate::client::Client;
+use crate::image::Store;
+use crate::paths::{NodeDir, State};
+use handle::Handle;
+
+/// The kubelet's command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the node.
+    #[arg(long)]
+    node: String,
+    /// Address of the node.
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// State folder of the lab.
+    #[arg(long)]
+    state: PathBuf,
+}
+
+/// The node as its kubelet knows it.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    address: Ipv4Addr,
+    dir: NodeDir,
+    images: Store,
+    api: Client,
+    /// All pods on the node by UID; a static pod's UID is its hash.
+    pods: Mutex<HashMap<String, Arc<Handle>>>,
+    /// Told when the set of static pods changed.
+    statics_changed: tokio::sync::Notify,
+}
+
+impl Node {
+    fn pods(&self) -> Vec<Arc<Handle>> {
+        self.pods.lock().expect("no panic while the lock is held").values().cloned().collect()
+    }
+
+    fn insert(&self, uid: &str, handle: Arc<Handle>) {
+        self.pods.lock().expect("no panic while the lock is held").insert(uid.to_owned(), handle);
+    }
+
+    fn remove(&self, uid: &str) {
+        self.pods.lock().expect("no panic while the lock is held").remove(uid);
+    }
+
+    fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Handle>> {
+        self.pods()
+            .into_iter()
+            .find(|handle| handle.namespace() == namespace && handle.api_name(&self.name) == name && handle.is_active())
+    }
+}
+
+/// Runs until the process is killed, or fails to start.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let state = State::new(args.state);
+    let dir = state.node(&args.node);
+    for dir in [dir.runtime(), dir.containers(), dir.pods()] {
+        fs::create_dir_all(dir)?;
+    }
+    let kubeconfig = fs::read_to_string(dir.host("/etc/kubernetes/kubelet.conf"))?;
+    let api = Client::from_kubeconfig(&kubeconfig, Some(&format!("https://{}:6443", args.address)))?;
+    let node = Arc::new(Node {
+        name: args.node,
+        address: args.address,
+        dir,
+        images: Store::new(state.images()),
+        api,
+        pods: Mutex::default(),
+        statics_changed: tokio::sync::Notify::new(),
+    });
+    // Each of these ends only by an error, and the kubelet with it.
+    tokio::select! {
+        result = server::healthz() => result,
+        result = server::serve(Arc::clone(&node)) => result,
+        result = statics::run(Arc::clone(&node)) => result,
+        result = api::run(Arc::clone(&node)) => result,
+        result = reap::run() => result,
+    }
+}

@@ -1,0 +1,137 @@
+//! The kubelet's own server: exec and logs, for the API server only, and the health check on loopback.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use fs_err as fs;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::server::WebPkiClientVerifier;
+use tokio::net::TcpListener;
+
+use super::{Node, exec};
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// The only user a kubelet of the lab obeys.
+const API_SERVER: &str = "kube-apiserver-kubelet-client";
+
+pub(super) fn text(status: StatusCode, message: impl Into<String>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(message.into())));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// Serves exec and logs for ever.
+pub(super) async fn serve(node: Arc<Node>) -> Result<()> {
+    let read = |path: &str| fs::read(node.dir.host(path));
+    let certs = |pem: Vec<u8>| rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>();
+    let mut roots = rustls::RootCertStore::empty();
+    for cert in certs(read("/etc/kubernetes/pki/ca.crt")?)? {
+        roots.add(cert)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
+    let key = rustls_pemfile::private_key(&mut read("/var/lib/kubelet/pki/kubelet.key")?.as_slice())?;
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certs(read("/var/lib/kubelet/pki/kubelet.crt")?)?, key.context("no kubelet key")?)?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind((node.address, 10250)).await?;
+    loop {
+        let (tcp, _) = listener.accept().await?;
+        let (node, acceptor) = (Arc::clone(&node), acceptor.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection(node, acceptor, tcp).await {
+                tracing::debug!("a connection ended: {error:#}");
+            }
+        });
+    }
+}
+
+async fn connection(node: Arc<Node>, acceptor: tokio_rustls::TlsAcceptor, tcp: tokio::net::TcpStream) -> Result<()> {
+    tcp.set_nodelay(true)?;
+    let stream = acceptor.accept(tcp).await?;
+    let user = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|cert| {
+        let (_, cert) = x509_parser::parse_x509_certificate(cert).ok()?;
+        cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    });
+    let user = user.unwrap_or_default();
+    let service = service_fn(move |request| {
+        let (node, user) = (Arc::clone(&node), user.clone());
+        async move { Ok::<_, Infallible>(route(node, &user, request).await) }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await?;
+    Ok(())
+}
+
+async fn route(node: Arc<Node>, user: &str, request: Request<Incoming>) -> Answer {
+    if user != API_SERVER {
+        let message = format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[proxy])");
+        return text(StatusCode::FORBIDDEN, message);
+    }
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["exec", namespace, pod, container] => exec::exec(&node, namespace, pod, container, request),
+        ["containerLogs", namespace, pod, container] => logs(&node, namespace, pod, container, request.uri().query()),
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn logs(node: &Node, namespace: &str, pod: &str, container: &str, query: Option<&str>) -> Answer {
+    let handles = node.pods();
+    let handle = handles.iter().find(|one| one.namespace() == namespace && one.api_name(&node.name) == pod);
+    let Some(handle) = handle else { return text(StatusCode::NOT_FOUND, format!("pod \"{pod}\" does not exist\n")) };
+    if !handle.pod.spec.containers.iter().any(|one| one.name == container) {
+        return text(StatusCode::NOT_FOUND, format!("container {container} not found in pod {pod}\n"));
+    }
+    let mut tail = None;
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match (&*name, value.parse::<usize>()) {
+            ("tailLines", Ok(lines)) => tail = Some(lines),
+            ("container", _) => {}
+            _ => return text(StatusCode::BAD_REQUEST, format!("the lab's logs know no {name}={value}\n")),
+        }
+    }
+    match fs::read(handle.dir(node).join(format!("{container}.log"))) {
+        Ok(log) => {
+            let lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+            let from = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+            let mut answer = text(StatusCode::OK, "");
+            *answer.body_mut() = Full::new(lines[from..].concat().into());
+            answer
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            text(StatusCode::BAD_REQUEST, format!("container \"{container}\" in pod \"{pod}\" is waiting to start\n"))
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// Answers the health check for ever.
+pub(super) async fn healthz() -> Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 10248)).await?;
+    loop {
+        let (tcp, _) = listener.accept().await?;
+        let service = service_fn(|request: Request<Incoming>| async move {
+            Ok::<_, Infallible>(match request.uri().path() {
+                "/healthz" => text(StatusCode::OK, "ok"),
+                _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            })
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service));
+    }
+}

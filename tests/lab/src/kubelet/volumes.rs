@@ -1,0 +1,76 @@
+//! A pod's volumes on the node.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+
+use super::Node;
+use super::spec::Mount;
+use crate::pod::{Container, Pod, Volume};
+
+/// Finds or makes what a container mounts. It fails while a host path of type Directory or File is not there.
+pub(super) fn mounts(node: &Node, pod: &Pod, container: &Container, pod_dir: &Path) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    for mount in &container.volume_mounts {
+        let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
+        let volume = volume.with_context(|| format!("no volume {}", mount.name))?;
+        let source = source(node, volume, pod_dir)?;
+        mounts.push(Mount { source, place: mount.mount_path.clone(), read_only: mount.read_only });
+    }
+    Ok(mounts)
+}
+
+/// Whether all volumes of a pod can be had; makes those that are to be made.
+pub(super) fn ready(node: &Node, pod: &Pod, pod_dir: &Path) -> Result<()> {
+    pod.spec.volumes.iter().try_for_each(|volume| source(node, volume, pod_dir).map(drop))
+}
+
+fn source(node: &Node, volume: &Volume, pod_dir: &Path) -> Result<PathBuf> {
+    if let Some(host) = &volume.host_path {
+        let path = node.dir.host(&host.path);
+        let there = fs::metadata(&path).ok();
+        match (host.kind.as_deref().unwrap_or_default(), there) {
+            ("DirectoryOrCreate", None) => fs::create_dir_all(&path)?,
+            ("FileOrCreate", None) => drop(fs::OpenOptions::new().create(true).append(true).open(&path)?),
+            // A runtime makes a folder of an untyped path that is not there.
+            ("", None) => fs::create_dir_all(&path)?,
+            ("Directory", None) => bail!("hostPath type check failed: {} is not a directory", host.path),
+            ("File", None) => bail!("hostPath type check failed: {} is not a file", host.path),
+            ("Directory" | "DirectoryOrCreate", Some(there)) if !there.is_dir() => {
+                bail!("hostPath type check failed: {} is not a directory", host.path)
+            }
+            ("File" | "FileOrCreate", Some(there)) if !there.is_file() => {
+                bail!("hostPath type check failed: {} is not a file", host.path)
+            }
+            ("" | "Directory" | "DirectoryOrCreate" | "File" | "FileOrCreate", Some(_)) => {}
+            (kind, _) => bail!("the lab has no host paths of type {kind}"),
+        }
+        return Ok(path);
+    }
+    let empty = volume.empty_dir.as_ref().context("a volume is a hostPath or an emptyDir")?;
+    let path = pod_dir.join("volumes").join(&volume.name);
+    if !path.exists() {
+        fs::create_dir_all(&path)?;
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
+        if empty.medium == "Memory" {
+            rustix::mount::mount("tmpfs", &path, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"mode=0777"))?;
+        }
+    }
+    Ok(path)
+}
+
+/// Takes a pod's folder away, with the memory volumes mounted in it.
+pub(super) fn remove(pod: &Pod, pod_dir: &Path) -> Result<()> {
+    for volume in &pod.spec.volumes {
+        let path = pod_dir.join("volumes").join(&volume.name);
+        if volume.empty_dir.as_ref().is_some_and(|empty| empty.medium == "Memory") && path.exists() {
+            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)?;
+        }
+    }
+    if pod_dir.exists() {
+        fs::remove_dir_all(pod_dir)?;
+    }
+    Ok(())
+}

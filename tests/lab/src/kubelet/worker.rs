@@ -1,0 +1,163 @@
+//! One pod from its acceptance to its end, and every status on the way, in a real kubelet's order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::container::{Event, Life, RETRY};
+use super::handle::{Handle, Report};
+use super::status::{Conditions, State, Summary, Track, now, status};
+use super::{Node, volumes};
+
+struct Worker {
+    node: Arc<Node>,
+    handle: Arc<Handle>,
+    tracks: Vec<Track>,
+    started: String,
+    conditions: Conditions,
+}
+
+impl Worker {
+    fn report(&mut self, summary: &Summary) {
+        let value = status(&self.node, &self.handle, &self.tracks, summary, &self.started, &mut self.conditions);
+        // The reporter lives as long as the handle; after that nobody asks.
+        let _ = self.handle.reports.send(Report::Status(value));
+    }
+}
+
+fn plain(phase: &'static str, sandbox: bool) -> Summary {
+    Summary { phase, sandbox, ending: false, reason: None, message: None }
+}
+
+/// Runs a pod to its end.
+pub(super) async fn run(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
+    let result = drive(Arc::clone(&node), Arc::clone(&handle)).await;
+    if handle.deleting.load(Ordering::SeqCst) {
+        let _ = handle.reports.send(Report::Delete);
+    }
+    handle.ended.send_replace(true);
+    result
+}
+
+async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
+    let waiting = Track {
+        state: State::Waiting { reason: "ContainerCreating", message: None },
+        last: None,
+        restarts: 0,
+        image_id: String::new(),
+    };
+    let mut worker = Worker {
+        tracks: vec![waiting; handle.pod.spec.containers.len()],
+        started: handle.pod.status.start_time.clone().unwrap_or_else(now),
+        node,
+        handle,
+        conditions: Conditions::default(),
+    };
+    let (node, handle) = (Arc::clone(&worker.node), Arc::clone(&worker.handle));
+    if let Some(message) = handle.pod.unsupported() {
+        worker.report(&Summary { reason: Some("LabUnsupported"), message: Some(message), ..plain("Failed", false) });
+        return Ok(());
+    }
+    worker.report(&plain("Pending", false));
+
+    let deadline = async {
+        match handle.pod.spec.active_deadline_seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(deadline);
+    let mut late = false;
+    let mut stop = handle.stop.subscribe();
+    fs_err::create_dir_all(handle.dir(&node))?;
+    loop {
+        match volumes::ready(&node, &handle.pod, &handle.dir(&node)) {
+            Ok(()) => break,
+            Err(error) => tracing::info!(pod = handle.api_name(&node.name), "volumes: {error:#}"),
+        }
+        tokio::select! {
+            _ = stop.wait_for(Option::is_some) => break,
+            () = &mut deadline => { late = true; break }
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+    if late || stop.borrow().is_some() {
+        finish(&mut worker, late);
+        return Ok(());
+    }
+    worker.report(&plain("Pending", true));
+
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let mut lives = JoinSet::new();
+    for index in 0..handle.pod.spec.containers.len() {
+        let (node, handle, events) = (Arc::clone(&node), Arc::clone(&handle), events.clone());
+        lives.spawn(async move {
+            let stop = handle.stop.subscribe();
+            Life { node: &node, handle: &handle, index, stop, events }.run().await
+        });
+    }
+    drop(events);
+    loop {
+        tokio::select! {
+            biased;
+            event = inbox.recv() => match event {
+                Some(event) => {
+                    note(&mut worker.tracks, event);
+                    // The end of a pod that is told to end is one step; of one that ends by itself it is two.
+                    if handle.stop.borrow().is_none() {
+                        let summary = plain(phase(&worker.tracks), true);
+                        worker.report(&summary);
+                    }
+                }
+                None => break,
+            },
+            () = handle.generation_changed.notified() => {
+                let summary = plain(phase(&worker.tracks), true);
+                worker.report(&summary);
+            }
+            () = &mut deadline, if !late => {
+                late = true;
+                let summary = Summary { ending: true, ..plain(phase(&worker.tracks), true) };
+                worker.report(&summary);
+                handle.end(handle.grace());
+            }
+        }
+    }
+    while let Some(ended) = lives.join_next().await {
+        ended??;
+    }
+    finish(&mut worker, late);
+    Ok(())
+}
+
+/// The phase of a pod that has not ended: it is pending until each container has run once.
+fn phase(tracks: &[Track]) -> &'static str {
+    let pending = |track: &Track| matches!(track.state, State::Waiting { .. }) && track.last.is_none();
+    if tracks.iter().any(pending) { "Pending" } else { "Running" }
+}
+
+fn note(tracks: &mut [Track], event: Event) {
+    let track = &mut tracks[event.index];
+    let old = std::mem::replace(&mut track.state, event.state);
+    if matches!(old, State::Terminated { .. }) {
+        track.last = Some(old);
+    }
+    track.restarts = event.restarts;
+    track.image_id = event.image_id;
+}
+
+/// The last status.
+fn finish(worker: &mut Worker, late: bool) {
+    let good = worker.tracks.iter().all(|track| matches!(track.state, State::Terminated { code: 0, .. }));
+    let summary = if late {
+        let message = "Pod was active on the node longer than the specified deadline".to_owned();
+        Summary { reason: Some("DeadlineExceeded"), message: Some(message), ..plain("Failed", false) }
+    } else {
+        plain(if good { "Succeeded" } else { "Failed" }, false)
+    };
+    worker.report(&summary);
+}

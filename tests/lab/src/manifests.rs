@@ -1,0 +1,190 @@
+//! kubeadm's static pod manifests: its flags, volumes, labels and image names. Probes and resources are left out,
+//! because the lab's kubelet neither probes nor reserves.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::paths::{LAB_DIR, MANIFESTS};
+
+/// The Kubernetes version the images' names bear.
+pub(crate) const VERSION: &str = "v1.33.0";
+
+/// The certificate folders of the distributions, which kubeadm mounts into two of the pods.
+const SYSTEM_CERTS: [(&str, &str); 4] = [
+    ("ca-certs", "/etc/ssl/certs"),
+    ("etc-ca-certificates", "/etc/ca-certificates"),
+    ("usr-local-share-ca-certificates", "/usr/local/share/ca-certificates"),
+    ("usr-share-ca-certificates", "/usr/share/ca-certificates"),
+];
+
+/// What a node's manifests depend on.
+#[derive(Debug)]
+pub(crate) struct Node<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) address: Ipv4Addr,
+    /// As in the image's tag: `3.5.1`.
+    pub(crate) etcd_version: &'a str,
+    /// etcd's `--initial-cluster`.
+    pub(crate) initial_cluster: &'a str,
+}
+
+/// A mount of a static pod: volume name, host path and path in the container, volume type, read only.
+type Mount<'a> = (&'a str, &'a str, &'a str, bool);
+
+fn pod(name: &str, annotations: &Value, image: &str, command: &[String], mounts: &[Mount<'_>]) -> Value {
+    let mount = |&(name, path, _, read_only): &Mount<'_>| {
+        let mut mount = json!({"mountPath": path, "name": name});
+        if read_only {
+            mount["readOnly"] = true.into();
+        }
+        mount
+    };
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "labels": {"component": name, "tier": "control-plane"}, "name": name, "namespace": "kube-system"},
+        "spec": {
+            "containers": [{
+                "command": command, "image": image, "imagePullPolicy": "IfNotPresent", "name": name,
+                "volumeMounts": mounts.iter().map(mount).collect::<Vec<_>>(),
+            }],
+            "hostNetwork": true, "priority": 2_000_001_000, "priorityClassName": "system-node-critical",
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": mounts.iter().map(|&(name, path, kind, _)| {
+                json!({"hostPath": {"path": path, "type": kind}, "name": name})
+            }).collect::<Vec<_>>(),
+        },
+        "status": {},
+    });
+    if !annotations.is_null() {
+        pod["metadata"]["annotations"] = annotations.clone();
+    }
+    pod
+}
+
+fn command(program: &str, flags: &str) -> Vec<String> {
+    std::iter::once(program.to_owned()).chain(flags.split_whitespace().map(|flag| format!("--{flag}"))).collect()
+}
+
+/// etcd's manifest.
+pub(crate) fn etcd(node: &Node<'_>) -> Value {
+    let Node { name, address, etcd_version, initial_cluster } = node;
+    let flags = format!(
+        "advertise-client-urls=https://{address}:2379 cert-file=/etc/kubernetes/pki/etcd/server.crt
+         client-cert-auth=true data-dir=/var/lib/etcd experimental-initial-corrupt-check=true
+         initial-advertise-peer-urls=https://{address}:2380 initial-cluster={initial_cluster}
+         key-file=/etc/kubernetes/pki/etcd/server.key
+         listen-client-urls=https://127.0.0.1:2379,https://{address}:2379
+         listen-metrics-urls=http://127.0.0.1:2381 listen-peer-urls=https://{address}:2380 name={name}
+         peer-cert-file=/etc/kubernetes/pki/etcd/peer.crt peer-client-cert-auth=true
+         peer-key-file=/etc/kubernetes/pki/etcd/peer.key peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt
+         snapshot-count=10000 trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt"
+    );
+    pod(
+        "etcd",
+        &json!({"kubeadm.kubernetes.io/etcd.advertise-client-urls": format!("https://{address}:2379")}),
+        &format!("registry.k8s.io/etcd:{etcd_version}-0"),
+        &command("etcd", &flags),
+        &[
+            ("etcd-data", "/var/lib/etcd", "DirectoryOrCreate", false),
+            ("etcd-certs", "/etc/kubernetes/pki/etcd", "DirectoryOrCreate", false),
+        ],
+    )
+}
+
+fn with_system_certs<'a>(mounts: &[Mount<'a>]) -> Vec<Mount<'a>> {
+    let system = SYSTEM_CERTS.iter().map(|&(name, path)| (name, path, "DirectoryOrCreate", true));
+    mounts.iter().copied().chain(system).collect()
+}
+
+/// The API server's manifest: kubeadm's, and the folder of the lab's faults.
+pub(crate) fn api_server(node: &Node<'_>) -> Value {
+    let address = node.address;
+    let pki = "/etc/kubernetes/pki";
+    let flags = format!(
+        "advertise-address={address} allow-privileged=true authorization-mode=Node,RBAC
+         client-ca-file={pki}/ca.crt enable-admission-plugins=NodeRestriction enable-bootstrap-token-auth=true
+         etcd-cafile={pki}/etcd/ca.crt etcd-certfile={pki}/apiserver-etcd-client.crt
+         etcd-keyfile={pki}/apiserver-etcd-client.key etcd-servers=https://127.0.0.1:2379
+         kubelet-client-certificate={pki}/apiserver-kubelet-client.crt
+         kubelet-client-key={pki}/apiserver-kubelet-client.key
+         kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname
+         proxy-client-cert-file={pki}/front-proxy-client.crt proxy-client-key-file={pki}/front-proxy-client.key
+         requestheader-allowed-names=front-proxy-client requestheader-client-ca-file={pki}/front-proxy-ca.crt
+         requestheader-extra-headers-prefix=X-Remote-Extra- requestheader-group-headers=X-Remote-Group
+         requestheader-username-headers=X-Remote-User secure-port=6443
+         service-account-issuer=https://kubernetes.default.svc.cluster.local
+         service-account-key-file={pki}/sa.pub service-account-signing-key-file={pki}/sa.key
+         service-cluster-ip-range=10.96.0.0/12 tls-cert-file={pki}/apiserver.crt
+         tls-private-key-file={pki}/apiserver.key lab-dir={LAB_DIR}"
+    );
+    pod(
+        "kube-apiserver",
+        &json!({"kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": format!("{address}:6443")}),
+        &format!("registry.k8s.io/kube-apiserver:{VERSION}"),
+        &command("kube-apiserver", &flags),
+        &with_system_certs(&[
+            ("k8s-certs", pki, "DirectoryOrCreate", true),
+            ("lab", LAB_DIR, "DirectoryOrCreate", true),
+        ]),
+    )
+}
+
+/// The controller manager's manifest; in the lab it only waits.
+pub(crate) fn controller_manager() -> Value {
+    let (pki, conf) = ("/etc/kubernetes/pki", "/etc/kubernetes/controller-manager.conf");
+    let flags = format!(
+        "allocate-node-cidrs=true authentication-kubeconfig={conf} authorization-kubeconfig={conf}
+         bind-address=127.0.0.1 client-ca-file={pki}/ca.crt cluster-cidr=10.99.0.0/16 cluster-name=lab
+         cluster-signing-cert-file={pki}/ca.crt cluster-signing-key-file={pki}/ca.key
+         controllers=*,bootstrapsigner,tokencleaner kubeconfig={conf} leader-elect=true
+         requestheader-client-ca-file={pki}/front-proxy-ca.crt root-ca-file={pki}/ca.crt
+         service-account-private-key-file={pki}/sa.key service-cluster-ip-range=10.96.0.0/12
+         use-service-account-credentials=true"
+    );
+    pod(
+        "kube-controller-manager",
+        &Value::Null,
+        &format!("registry.k8s.io/kube-controller-manager:{VERSION}"),
+        &command("kube-controller-manager", &flags),
+        &with_system_certs(&[
+            ("k8s-certs", pki, "DirectoryOrCreate", true),
+            ("kubeconfig", conf, "FileOrCreate", true),
+        ]),
+    )
+}
+
+/// The scheduler's manifest; in the lab it only waits.
+pub(crate) fn scheduler() -> Value {
+    let conf = "/etc/kubernetes/scheduler.conf";
+    let flags = format!(
+        "authentication-kubeconfig={conf} authorization-kubeconfig={conf} bind-address=127.0.0.1 kubeconfig={conf}
+         leader-elect=true"
+    );
+    pod(
+        "kube-scheduler",
+        &Value::Null,
+        &format!("registry.k8s.io/kube-scheduler:{VERSION}"),
+        &command("kube-scheduler", &flags),
+        &[("kubeconfig", conf, "FileOrCreate", true)],
+    )
+}
+
+/// Writes one manifest into a node's manifests folder.
+pub(crate) fn write(manifests: &Path, name: &str, pod: &Value) -> Result<()> {
+    files::write(&manifests.join(format!("{name}.yaml")), serde_yaml_ng::to_string(pod)?.as_bytes(), 0o600)
+}
+
+/// The part of a kubeadm node's kubelet configuration that says where manifests are.
+pub(crate) fn kubelet_config() -> Result<String> {
+    Ok(serde_yaml_ng::to_string(&json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false}, "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
+        "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "staticPodPath": MANIFESTS,
+    }))?)
+}

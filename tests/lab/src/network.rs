@@ -1,0 +1,112 @@
+//! A bridge, and a network namespace a node. Every process of a lab lives in one of its namespaces, so that what is to
+//! be ended is found by asking the kernel, also after whoever started it was killed.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::Subnet;
+
+/// Runs `ip` with a batch of commands.
+fn batch(commands: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run ip: install iproute2")?;
+    child.stdin.take().expect("stdin is piped").write_all(commands.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("ip: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Makes the bridge.
+pub(crate) fn bridge(subnet: Subnet) -> Result<()> {
+    let (bridge, gateway) = (subnet.bridge(), subnet.gateway());
+    batch(&format!("link add {bridge} type bridge\naddr add {gateway}/24 dev {bridge}\nlink set {bridge} up\n"))
+}
+
+/// Makes the namespace `netns` with one interface `eth0` on the bridge.
+pub(crate) fn host(subnet: Subnet, netns: &str, short: &str, address: std::net::Ipv4Addr) -> Result<()> {
+    let (bridge, gateway) = (subnet.bridge(), subnet.gateway());
+    let link = format!("{bridge}-{short}");
+    batch(&format!(
+        "netns add {netns}\nlink add {link} type veth peer name eth0 netns {netns}\nlink set {link} master {bridge} up\n"
+    ))?;
+    let status = Command::new("ip")
+        .args(["netns", "exec", netns, "ip", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+        let commands = format!(
+            "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {gateway}\n"
+        );
+        child.stdin.take().expect("stdin is piped").write_all(commands.as_bytes())?;
+        child.wait()
+    })?;
+    if !status.success() {
+        bail!("cannot set up the network of {netns}");
+    }
+    Ok(())
+}
+
+/// Whether the kernel knows a link of this name.
+pub(crate) fn link_exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+/// Whether there is a network namespace of this name.
+pub(crate) fn netns_exists(name: &str) -> bool {
+    Path::new("/run/netns").join(name).exists()
+}
+
+/// Ends every process in the namespace and takes it away, with its interface. No error when it is not there.
+pub(crate) fn remove_host(netns: &str) -> Result<()> {
+    if !netns_exists(netns) {
+        return Ok(());
+    }
+    loop {
+        let pids = pids(netns)?;
+        if pids.is_empty() {
+            break;
+        }
+        let mut ends = Vec::new();
+        for pid in pids {
+            // A process that ended in between has no descriptor, and needs none.
+            if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+                match rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL) {
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => ends.push(fd),
+                    Err(error) => return Err(error).context("cannot end a process of the lab"),
+                }
+            }
+        }
+        for fd in ends {
+            let mut poll = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut poll, None)?;
+        }
+    }
+    batch(&format!("netns del {netns}\n"))
+}
+
+/// Takes the bridge away. No error when it is not there.
+pub(crate) fn remove_bridge(subnet: Subnet) -> Result<()> {
+    if link_exists(&subnet.bridge()) { batch(&format!("link del {}\n", subnet.bridge())) } else { Ok(()) }
+}
+
+/// The living processes in a namespace. Zombies are no business of ours: they have no namespace any more.
+pub(crate) fn pids(netns: &str) -> Result<Vec<rustix::process::Pid>> {
+    let output = Command::new("ip").args(["netns", "pids", netns]).output()?;
+    if !output.status.success() {
+        bail!("ip netns pids {netns}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.trim().parse().ok().and_then(rustix::process::Pid::from_raw))
+        .collect())
+}
