@@ -81,8 +81,9 @@ pub(crate) fn start(lab: &mut Lab, program: &Path, images: &[PathBuf]) -> Result
     spawn(lab, balancer, &state.log("balancer"))?;
     for number in 1..=record.nodes {
         let name = node_name(number);
-        let mut kubelet = Command::new("ip");
-        kubelet.args(["netns", "exec", &record.netns(&name)]);
+        // Not by ip netns exec, which mounts another /sys, and crun looks for cgroups in it even if it is to use none.
+        let mut kubelet = Command::new("nsenter");
+        kubelet.arg(format!("--net=/run/netns/{}", record.netns(&name)));
         kubelet.args(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program).arg("kubelet");
         kubelet.args(["--node", &name, "--address", &subnet.node(number).to_string(), "--state"]).arg(state.dir());
         spawn(lab, kubelet, &state.node(&name).kubelet_log())?;
@@ -103,7 +104,7 @@ fn spawn(lab: &mut Lab, mut command: Command, log: &Path) -> Result<()> {
     let log = fs::File::create(log)?.into_parts().0;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A Ctrl-C at the terminal is for whoever holds the lab, who ends it in order.
-    lab.children.push(command.process_group(0).spawn().context("cannot run ip: install iproute2")?);
+    lab.children.push(command.process_group(0).spawn().context("cannot run ip or nsenter")?);
     Ok(())
 }
 

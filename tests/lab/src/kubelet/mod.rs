@@ -19,7 +19,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fs_err as fs;
 
 use crate::client::Client;
@@ -77,6 +77,10 @@ impl Node {
 
 /// Runs until the process is killed, or fails to start.
 pub(crate) async fn run(args: Args) -> Result<()> {
+    // crun looks at cgroups even when it is to use none, and refuses hosts that have both versions. In the node's own
+    // mount namespace there is one.
+    rustix::mount::mount("cgroup2", "/sys/fs/cgroup", "cgroup2", rustix::mount::MountFlags::empty(), None)
+        .context("cannot mount cgroup2")?;
     let state = State::new(args.state);
     let dir = state.node(&args.node);
     for dir in [dir.runtime(), dir.containers(), dir.pods()] {
