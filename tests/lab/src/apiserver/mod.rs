@@ -3,7 +3,7 @@
 //! underneath is what was restored.
 //!
 //! What it does not do: sign or check service-account tokens, schedule, garbage-collect, run controllers, convert
-//! versions, keep managed fields, speak protobuf or SPDY, narrow a kubelet's rights to its own node.
+//! versions, keep managed fields, speak SPDY, or protobuf but for kubectl's reviews, narrow a kubelet's rights to its own node.
 
 mod admission;
 mod args;
@@ -14,6 +14,7 @@ mod faults;
 mod list;
 mod patch;
 mod pods;
+mod protobuf;
 mod rbac;
 mod request;
 mod resource;

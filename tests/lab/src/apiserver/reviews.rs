@@ -1,17 +1,27 @@
 //! Reviews: may I, what may I, who am I.
 
-use http::StatusCode;
+use http::{Request, StatusCode, header};
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{
-    rbac,
+    protobuf, rbac,
     request::Info,
     resource::Resource,
     respond::{Failure, Reply, json_reply},
+    rest,
     server::Cx,
 };
 
-pub(super) async fn answer(cx: Cx, res: &Resource, review: Value) -> Result<Reply, Failure> {
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+pub(super) async fn answer(cx: Cx, res: &Resource, request: Request<Incoming>) -> Result<Reply, Failure> {
+    let review = if request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROTOBUF) {
+        let wrong = || Failure::bad_request(format!("the body of the request is no {}", res.kind));
+        protobuf::review(res.kind, &rest::bytes(request).await?).ok_or_else(wrong)?
+    } else {
+        rest::body(request).await?
+    };
     let spec = &review["spec"];
     let status = match res.kind {
         "SelfSubjectAccessReview" => {

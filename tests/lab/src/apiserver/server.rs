@@ -255,7 +255,7 @@ async fn dispatch(mut cx: Cx, request: Request<Incoming>) -> Result<Reply, Failu
         if cx.info.verb != "create" {
             return Err(Failure::method_not_allowed());
         }
-        return reviews::answer(cx, res, rest::body(request).await?).await;
+        return reviews::answer(cx, res, request).await;
     }
     match cx.info.verb {
         "list" => list::list(&cx, res).await,
