@@ -25,17 +25,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// has then got our preface and can say the same), or any other [`WireError`].
     pub async fn establish(reader: R, writer: W, ours: Hello) -> Result<Connection<R, W>, WireError> {
         let mut outgoing = Sending { writer, buffer: Preface::OURS.encode().to_vec() };
-        outgoing.send(&Frame::Hello(ours)).await?;
         let mut incoming = Receiving { reader, decoder: Decoder::new(), buffer: vec![0; READ] };
-        while incoming.decoder.preface()?.is_none() {
-            if !incoming.fill().await? {
-                return Err(WireError::Eof { expected: "the preface" });
-            }
-        }
-        let peer = match incoming.next("the greeting").await? {
-            Frame::Hello(hello) => hello,
-            other => return Err(WireError::Unexpected { got: other.name(), expected: "hello" }),
-        };
+        // At once, so that no road is too narrow for two greetings; and what the peer said counts before a failure to
+        // greet it: a shell that complains does not read.
+        let greeting = Frame::Hello(ours);
+        let (sent, greeted) = tokio::join!(outgoing.send(&greeting), incoming.greeting());
+        let peer = greeted?;
+        sent?;
         Ok(Connection { incoming, outgoing, peer })
     }
 
@@ -80,6 +76,18 @@ impl<R: AsyncRead + Unpin> Receiving<R> {
                     Err(WireError::Eof { expected: "the rest of a frame" })
                 };
             }
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<Hello, WireError> {
+        while self.decoder.preface()?.is_none() {
+            if !self.fill().await? {
+                return Err(WireError::Eof { expected: "the preface" });
+            }
+        }
+        match self.next("the greeting").await? {
+            Frame::Hello(hello) => Ok(hello),
+            other => Err(WireError::Unexpected { got: other.name(), expected: "hello" }),
         }
     }
 

@@ -1,0 +1,239 @@
+//! Frames over a road that cuts, loses and changes bytes.
+
+use bytes::Bytes;
+use etcd_wire::message::{KeyPair, NodeStatus, SnapshotDone, SnapshotRequest, StatusRequest};
+use etcd_wire::{
+    Ack, Begin, CHUNK, Chunk, Compression, Decoder, Digest, Encoding, End, Failure, FailureCode, Frame, Hello,
+    Incoming, MAX_FRAME, Outgoing, Preface, Reply, Request, Sha256, WireError, crc32c,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn frames() -> impl Strategy<Value = Frame> {
+    let text = ".{0,40}";
+    let access =
+        (vec(text, 0..3), proptest::option::of(text), vec((text, text), 0..3)).prop_map(|(endpoints, ca, pairs)| {
+            let credentials = pairs.into_iter().map(|(cert, key)| KeyPair { cert, key }).collect();
+            etcd_wire::message::EtcdAccess { endpoints, ca, credentials }
+        });
+    let data = (any::<u64>(), vec(any::<u8>(), 1..5000), any::<bool>()).prop_map(|(offset, bytes, zstd)| {
+        let compression = if zstd { Compression::Zstd } else { Compression::None };
+        let chunk = Outgoing::new(compression).chunk(Bytes::from(bytes));
+        Frame::Data(Chunk { offset, ..chunk })
+    });
+    prop_oneof![
+        (text, vec(text, 0..4)).prop_map(|(version, capabilities)| Frame::Hello(Hello { version, capabilities })),
+        (access.clone(), vec(text, 0..3))
+            .prop_map(|(etcd, certificates)| { Frame::Request(Request::Status(StatusRequest { etcd, certificates })) }),
+        (access, proptest::option::of(text)).prop_map(|(etcd, keep)| {
+            Frame::Request(Request::Snapshot(SnapshotRequest { etcd, compression: Compression::Zstd, keep }))
+        }),
+        proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
+        (text, vec(text, 0..3)).prop_map(|(message, causes)| {
+            Frame::Failure(Failure { code: FailureCode::Etcd, message, causes, hint: None })
+        }),
+        proptest::option::of(any::<u64>()).prop_map(|total| Frame::Begin(Begin { total })),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(length, sum)| Frame::End(End { length, sha256: Sha256(sum) })),
+        any::<u64>().prop_map(|length| Frame::Ack(Ack { length })),
+        Just(Frame::Ping),
+        data,
+    ]
+}
+
+fn encoded(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = Preface::OURS.encode().to_vec();
+    frames.iter().for_each(|frame| frame.encode(&mut bytes).unwrap());
+    bytes
+}
+
+/// Decodes all that `pieces` hold, and tells whether they end between two frames.
+fn decoded<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(Vec<Frame>, bool), WireError> {
+    let (mut decoder, mut begun, mut frames) = (Decoder::new(), false, Vec::new());
+    for piece in pieces {
+        decoder.push(piece);
+        if !begun {
+            begun = decoder.preface()?.is_some();
+        }
+        while begun && let Some(frame) = decoder.frame()? {
+            frames.push(frame);
+        }
+    }
+    Ok((frames, begun && decoder.is_empty()))
+}
+
+/// One frame, by hand.
+fn raw(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 1).unwrap();
+    [&length.to_be_bytes()[..], &[kind], payload].concat()
+}
+
+fn alone(frame: &[u8]) -> Result<Option<Frame>, WireError> {
+    let mut decoder = Decoder::new();
+    decoder.push(frame);
+    decoder.frame()
+}
+
+proptest! {
+    #[test]
+    fn it_does_not_matter_where_the_road_cuts(sent in vec(frames(), 0..6), cuts in vec(any::<prop::sample::Index>(), 0..12)) {
+        let bytes = encoded(&sent);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
+        prop_assert_eq!(decoded(pieces).unwrap(), (sent, true));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_danger(bytes in vec(any::<u8>(), 0..4096), behind_the_preface in any::<bool>()) {
+        let begin = if behind_the_preface { Preface::OURS.encode().to_vec() } else { Vec::new() };
+        if let Ok((frames, _)) = decoded([&begin[..], &bytes]) {
+            for frame in frames {
+                if let Frame::Data(chunk) = frame {
+                    let _ = chunk.open();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_payloads_are_no_danger(kind in any::<u8>(), payload in vec(any::<u8>(), 0..4096)) {
+        if let Ok(Some(Frame::Data(chunk))) = alone(&raw(kind, &payload)) && let Ok(bytes) = chunk.open() {
+            prop_assert_eq!(bytes.len(), chunk.length as usize);
+        }
+    }
+
+    #[test]
+    fn a_stream_comes_out_as_it_went_in(bytes in vec(any::<u8>(), 1..20_000), cut in 1..9000_usize, zstd in any::<bool>()) {
+        let compression = if zstd { Compression::Zstd } else { Compression::None };
+        let (mut outgoing, mut incoming, mut received) = (Outgoing::new(compression), Incoming::new(), Vec::new());
+        for piece in bytes.chunks(cut) {
+            let chunk = outgoing.chunk(Bytes::copy_from_slice(piece));
+            prop_assert!(chunk.payload.len() <= piece.len());
+            received.extend_from_slice(&incoming.accept(&chunk).unwrap());
+        }
+        prop_assert_eq!((outgoing.offset(), incoming.offset()), (bytes.len() as u64, bytes.len() as u64));
+        let mut digest = Digest::new();
+        digest.update(&bytes);
+        incoming.finish(&End { length: bytes.len() as u64, sha256: Sha256(digest.finish()) }).unwrap();
+        prop_assert_eq!(received, bytes);
+    }
+
+    /// Header or payload, raw or compressed: what comes out of a damaged frame is never other bytes.
+    #[test]
+    fn a_flipped_bit_in_a_chunk_is_noticed(bytes in vec(0..8_u8, 1..3000), zstd in any::<bool>(), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
+        let compression = if zstd { Compression::Zstd } else { Compression::None };
+        let chunk = Outgoing::new(compression).chunk(Bytes::from(bytes.clone()));
+        let mut frame = Vec::new();
+        Frame::Data(chunk).encode(&mut frame).unwrap();
+        // The kind and everything behind it; a damaged length is the next test.
+        let at = 4 + at.index(frame.len() - 4);
+        frame[at] ^= 1 << bit;
+        let taken = match alone(&frame) {
+            Ok(Some(Frame::Data(chunk))) => Incoming::new().accept(&chunk).map(Some),
+            Ok(other) => { prop_assert!(!matches!(other, Some(Frame::End(_)))); Ok(None) }
+            Err(error) => Err(error),
+        };
+        // zstd has bits that say nothing (its frame's unused flag, for one): then the bytes are the same.
+        if let Ok(Some(taken)) = taken {
+            prop_assert!(zstd, "damage in a raw chunk went unnoticed");
+            prop_assert_eq!(taken, bytes);
+        }
+    }
+}
+
+#[test]
+fn a_conversation_that_is_cut_anywhere_is_not_complete() {
+    let mut outgoing = Outgoing::new(Compression::Zstd);
+    let chunk = outgoing.chunk(Bytes::from(vec![1; 700]));
+    let sent = [
+        Frame::Hello(Hello::ours()),
+        Frame::Begin(Begin { total: Some(700) }),
+        Frame::Data(chunk),
+        Frame::End(End { length: 700, sha256: Sha256([0; 32]) }),
+        Frame::Reply(Reply::Snapshot(SnapshotDone::default())),
+    ];
+    let bytes = encoded(&sent);
+    let mut boundaries = vec![];
+    for (number, _) in sent.iter().enumerate() {
+        boundaries.push(encoded(&sent[..number]).len());
+    }
+    for end in 0..bytes.len() {
+        let (frames, whole) = decoded([&bytes[..end]]).unwrap();
+        assert!(frames.len() < sent.len() && frames[..] == sent[..frames.len()], "{end}");
+        assert_eq!(whole, boundaries.contains(&end), "{end}");
+    }
+    assert_eq!(decoded([&bytes[..]]).unwrap(), (sent.to_vec(), true));
+}
+
+#[test]
+fn sizes_have_bounds() {
+    for length in [0, MAX_FRAME as u32 + 1, u32::MAX] {
+        assert!(matches!(alone(&length.to_be_bytes()), Err(WireError::FrameLength { .. })), "{length}");
+    }
+    let mut full = Outgoing::new(Compression::None).chunk(Bytes::from(vec![0; CHUNK]));
+    let mut bytes = Vec::new();
+    Frame::Data(full.clone()).encode(&mut bytes).unwrap();
+    assert_eq!(alone(&bytes).unwrap(), Some(Frame::Data(full.clone())));
+
+    full.payload = Bytes::from(vec![0; MAX_FRAME]);
+    let before = bytes.clone();
+    assert!(matches!(Frame::Data(full).encode(&mut bytes), Err(WireError::FrameLength { .. })));
+    assert!(bytes == before, "nothing is written of a frame that is too large");
+}
+
+#[test]
+fn a_later_minor_may_send_what_this_one_does_not_know() {
+    let later = [raw(0x80, b"news"), raw(0xff, b""), raw(0x09, b"")].concat();
+    assert_eq!(alone(&later).unwrap(), Some(Frame::Ping));
+    assert!(matches!(alone(&raw(0x0a, b"")), Err(WireError::FrameKind { kind: 0x0a })));
+    assert!(matches!(alone(&raw(0x7f, b"")), Err(WireError::FrameKind { kind: 0x7f })));
+    assert!(matches!(alone(&raw(0x00, b"")), Err(WireError::FrameKind { kind: 0 })));
+    let grown = raw(0x08, br#"{"length":7,"mood":"fine"}"#);
+    assert_eq!(alone(&grown).unwrap(), Some(Frame::Ack(Ack { length: 7 })));
+    let unknown = raw(0x02, br#"{"operation":"dance","steps":3}"#);
+    assert_eq!(alone(&unknown).unwrap(), Some(Frame::Request(Request::Unknown)));
+    let code = raw(0x04, br#"{"code":"tooLate","message":"no"}"#);
+    assert_eq!(alone(&code).unwrap(), Some(Frame::Failure(Failure::new(FailureCode::Other, "no"))));
+}
+
+#[test]
+fn chunks_must_follow_each_other() {
+    let mut outgoing = Outgoing::new(Compression::None);
+    let (first, second) = (outgoing.chunk(Bytes::from_static(b"ab")), outgoing.chunk(Bytes::from_static(b"cd")));
+    let mut incoming = Incoming::new();
+    assert!(matches!(incoming.accept(&second), Err(WireError::Offset { expected: 0, got: 2 })));
+    incoming.accept(&first).unwrap();
+    assert!(matches!(incoming.accept(&first), Err(WireError::Offset { expected: 2, got: 0 })));
+    let short = End { length: 4, sha256: Sha256([0; 32]) };
+    assert!(matches!(incoming.finish(&short), Err(WireError::Length { expected: 4, got: 2 })));
+    let mut incoming = Incoming::new();
+    incoming.accept(&first).unwrap();
+    let other = End { length: 2, sha256: Sha256([0; 32]) };
+    assert!(matches!(incoming.finish(&other), Err(WireError::Sha256 { .. })));
+}
+
+#[test]
+fn a_chunk_does_not_grow_beyond_its_length() {
+    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).unwrap();
+    assert!(bomb.len() < CHUNK);
+    for length in [1, CHUNK as u32] {
+        let chunk = Chunk { offset: 0, length, checksum: 0, encoding: Encoding::Zstd, payload: bomb.clone().into() };
+        assert!(matches!(chunk.open(), Err(WireError::Malformed { .. })), "{length}");
+    }
+    let less = zstd::bulk::compress(b"abc", 1).unwrap();
+    let checksum = crc32c(b"abc");
+    let chunk = Chunk { offset: 0, length: 4, checksum, encoding: Encoding::Zstd, payload: less.into() };
+    assert!(matches!(chunk.open(), Err(WireError::Malformed { .. })));
+    for length in [0, CHUNK as u32 + 1] {
+        let header = [&[0; 8][..], &length.to_be_bytes(), &[0; 4], &[1]].concat();
+        assert!(matches!(alone(&raw(0x06, &header)), Err(WireError::Malformed { .. })), "{length}");
+    }
+}
+
+#[test]
+fn the_largest_status_fits() {
+    let status = NodeStatus { certificates: vec![Default::default(); 1000], ..Default::default() };
+    let mut bytes = Vec::new();
+    Frame::Reply(Reply::Status(Box::new(status))).encode(&mut bytes).unwrap();
+    assert!(bytes.len() < MAX_FRAME);
+}
