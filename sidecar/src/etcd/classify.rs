@@ -90,6 +90,7 @@ pub(crate) fn refusal(url: &str, what: &str, error: &etcd_client::Error) -> Fail
 fn is_denied(status: &Status) -> bool {
     let text = status.message();
     matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
+        || text.starts_with("auth: ")
         || ["permission denied", "user name is empty", "invalid auth token"].iter().any(|known| text.contains(known))
 }
 

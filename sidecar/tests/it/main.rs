@@ -1,0 +1,9 @@
+//! The built sidecar against real etcd servers, over pipes, as the plugin speaks to it.
+
+mod member;
+mod pki;
+mod protocol;
+mod session;
+mod snapshot;
+mod status;
+mod wait;
