@@ -1,16 +1,11 @@
 //! The API server stand-in against a real etcd: answers are pinned to what a real kube-apiserver 1.36 said.
 
+mod apiserver_exec;
 mod apiserver_support;
-
-use std::net::Ipv4Addr;
 
 use apiserver_support::{Client, Lab, pod};
 use lab::apiserver;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
 
 const PODS: &str = "/api/v1/namespaces/kube-system/pods";
 
@@ -294,7 +289,7 @@ async fn faults_strike_when_the_file_says_so() {
 }
 
 #[tokio::test]
-async fn not_ready_without_etcd_and_when_told_to_stop() {
+async fn not_ready_without_etcd() {
     let mut lab = Lab::start().await;
     let admin = lab.admin();
     lab.kill_etcd();
@@ -322,6 +317,8 @@ async fn kubectl_works_by_hand() {
     assert_eq!(labelled, "pod/hand labeled\n");
     let applied = lab.kubectl(&["apply", "-n", "kube-system", "-f", manifest]).await;
     assert_eq!(applied, "pod/hand configured\n");
+    let listed = lab.kubectl(&["auth", "can-i", "--list", "-n", "kube-system"]).await;
+    assert!(listed.starts_with("Resources"), "{listed}");
     let deleted = lab.kubectl(&["delete", "pod", "-n", "kube-system", "hand", "--grace-period=0", "--force"]).await;
     assert!(deleted.contains("\"hand\" force deleted"), "{deleted}");
     assert_eq!(lab.admin().send("GET", &format!("{PODS}/hand"), None).await.0, 404);
@@ -347,137 +344,30 @@ fn the_manifest_of_kubeadm_is_understood_and_an_unknown_flag_is_not() {
     assert!(Command::try_parse_from(&words).is_err());
 }
 
-/// A kubelet that takes any upgrade, keeps the head of the request, and answers with `says` before it echoes.
-async fn kubelet(lab: &Lab, says: Vec<u8>) -> (u16, tokio::task::JoinHandle<String>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let acceptor = tokio_rustls::TlsAcceptor::from(lab.kubelet_tls());
-    let task = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.expect("the server dials");
-        let mut stream = acceptor.accept(stream).await.expect("TLS");
-        let head = read_head(&mut stream).await;
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.expect("the answer goes out");
-        // With a fault the stream is cut while this writes or echoes, which is not this end's failure.
-        let (mut from, mut to) = tokio::io::split(stream);
-        if to.write_all(&says).await.is_ok() && to.flush().await.is_ok() {
-            tokio::io::copy(&mut from, &mut to).await.map(drop).unwrap_or_default();
-            to.shutdown().await.unwrap_or_default();
-        }
-        head
-    });
-    (port, task)
-}
-
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.expect("a head"));
-    }
-    String::from_utf8(head).expect("a head is text")
-}
-
-/// Makes node and pod, opens exec as admin and returns the stream behind the 101.
-async fn open_exec(lab: &Lab, port: u16) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let admin = lab.admin();
-    if admin.send("GET", "/api/v1/nodes/cp1", None).await.0 == 404 {
-        admin.make(PODS, pod("agent", json!({}))).await;
-    } else {
-        assert_eq!(admin.send("DELETE", "/api/v1/nodes/cp1", None).await.0, 200);
-    }
-    let status = json!({ "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
-        "daemonEndpoints": { "kubeletEndpoint": { "Port": port } } });
-    admin.make("/api/v1/nodes", json!({ "metadata": { "name": "cp1" }, "status": status })).await;
-    let mut stream = admin.connect().await;
-    let request = format!(
-        "GET {PODS}/agent/exec?command=/bin/sh&command=a%20b&stdin=1&stdout=1 HTTP/1.1\r\nHost: lab\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("the request goes out");
-    let head = read_head(&mut stream).await;
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("v5.channel.k8s.io"), "{head}");
-    stream
-}
-
 #[tokio::test]
-async fn exec_is_handed_to_the_kubelet_byte_for_byte() {
-    let lab = Lab::start().await;
-    let (port, kubelet) = kubelet(&lab, b"hello".to_vec()).await;
-    let stream = open_exec(&lab, port).await;
-    let (mut from, mut to) = tokio::io::split(stream);
-    let sent: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-    let expected = [b"hello".as_slice(), &sent].concat();
-    let writer = async {
-        to.write_all(&sent).await.expect("all is sent");
-        to.shutdown().await.expect("the end is sent");
-    };
-    let mut got = Vec::new();
-    let (read, ()) = tokio::join!(from.read_to_end(&mut got), writer);
-    read.expect("the end is orderly");
-    assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
-    let head = kubelet.await.expect("the kubelet was asked");
-    let path = "GET /exec/kube-system/agent/main?command=%2Fbin%2Fsh&command=a+b&input=1&output=1 HTTP/1.1\r\n";
-    assert!(head.starts_with(path), "{head}");
-    lab.stop().await;
-}
-
-#[tokio::test]
-async fn exec_is_cut_after_exactly_so_many_bytes() {
-    let lab = Lab::start().await;
-    for mode in ["clean", "reset", "stall"] {
-        let fault = json!({ "exec": { "cutAfter": 100_001, "mode": mode, "direction": "down", "times": 1 } });
-        lab.faults(&fault);
-        let (port, _) = kubelet(&lab, vec![7; 200_000]).await;
-        let mut stream = open_exec(&lab, port).await;
-        let mut got = vec![0; 100_001];
-        stream.read_exact(&mut got).await.expect("so many arrive");
-        let mut more = [0];
-        match mode {
-            "clean" => assert_eq!(stream.read(&mut more).await.expect("an orderly end"), 0),
-            "reset" => {
-                let error = stream.read(&mut more).await.expect_err("a reset");
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-            }
-            // Still open and silent: the server's own end is what ends it.
-            _ => {
-                let read = stream.read(&mut more);
-                tokio::pin!(read);
-                assert!(futures::poll!(read.as_mut()).is_pending());
-            }
-        }
-        // Once was asked for, so the next stream is whole.
-        let (port, _) = kubelet(&lab, vec![7; 200_000]).await;
-        let mut stream = open_exec(&lab, port).await;
-        stream.read_exact(&mut vec![0; 200_000]).await.expect("all arrive");
-    }
-    lab.stop().await;
-}
-
-#[tokio::test]
-async fn exec_is_refused_in_the_real_servers_words() {
+async fn a_gentle_end_for_pods_and_mirror_pods_go_at_once() {
     let lab = Lab::start().await;
     let admin = lab.admin();
-    admin.make(PODS, pod("agent-cp1", json!({}))).await;
-    let upgrade = [
-        ("upgrade", "websocket"),
-        ("connection", "upgrade"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-protocol", "v9.channel.k8s.io"),
-    ];
-    let client = admin.with_headers(&upgrade);
-    let exec = |pod: &str, query: &str| format!("{PODS}/{pod}/exec?command=x&{query}");
-    let (code, refusal) = client.send("GET", &exec("nopod", "stdout=1"), None).await;
-    assert_eq!((code, &refusal["message"]), (404, &json!("pods \"nopod\" not found")));
-    let (code, refusal) = client.send("GET", &exec("agent-cp1", "stdout=1&container=nope"), None).await;
-    assert_eq!((code, &refusal["message"]), (400, &json!("container nope is not valid for pod agent-cp1")));
-    let (code, text) = client.send("GET", &exec("agent-cp1", ""), None).await;
-    assert_eq!((code, text), (400, json!("you must specify at least 1 of stdin, stdout, stderr")));
-    let (code, text) = client.send("GET", &exec("agent-cp1", "stdout=1"), None).await;
-    assert_eq!((code, text), (403, json!("")), "an unknown protocol");
-    let (code, refusal) = admin.send("POST", &exec("agent-cp1", "stdout=1"), None).await;
-    assert_eq!((code, &refusal["message"]), (400, &json!("Upgrade request required")));
+    let mut mirror = pod("etcd-cp1", json!({}));
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
+    let made = admin.make(PODS, mirror).await;
+    assert!(made["spec"].get("serviceAccountName").is_none());
+    assert_eq!(admin.send("DELETE", &format!("{PODS}/etcd-cp1"), None).await.0, 200);
+    assert_eq!(admin.send("GET", &format!("{PODS}/etcd-cp1"), None).await.0, 404);
+    let made = admin.make(PODS, pod("p", json!({}))).await;
+    let fields = ["restartPolicy", "dnsPolicy", "terminationGracePeriodSeconds", "serviceAccountName", "priority"];
+    let found = fields.map(|field| made["spec"][field].clone());
+    assert_eq!(found, [json!("Always"), json!("ClusterFirst"), json!(2), json!("default"), json!(0)]);
+    assert_eq!((&made["status"]["phase"], &made["status"]["qosClass"]), (&json!("Pending"), &json!("BestEffort")));
+    let moved = json!({ "spec": { "nodeName": "cp2" } });
+    assert_eq!(admin.patch(&format!("{PODS}/p"), "merge-patch", &moved).await.0, 422, "a bound pod stays where it is");
+    let condition = |status: &str| json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } });
+    for status in ["False", "True"] {
+        let (code, _) = admin.patch(&format!("{PODS}/p/status"), "strategic-merge-patch", &condition(status)).await;
+        assert_eq!(code, 200);
+    }
+    let (_, now) = admin.send("GET", &format!("{PODS}/p"), None).await;
+    assert_eq!(now["status"]["conditions"], json!([{ "type": "Ready", "status": "True" }]));
+    assert_eq!(now["status"]["phase"], "Pending", "the rest of the status is kept");
     lab.stop().await;
 }

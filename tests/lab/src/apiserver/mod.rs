@@ -3,7 +3,8 @@
 //! underneath is what was restored.
 //!
 //! What it does not do: sign or check service-account tokens, schedule, garbage-collect, run controllers, convert
-//! versions, keep managed fields, speak SPDY, or protobuf but for kubectl's reviews, narrow a kubelet's rights to its own node.
+//! versions, keep managed fields, speak SPDY, or protobuf but for kubectl's reviews (so of `kubectl
+//! create` only `-f` works), narrow a kubelet's rights to its own node.
 
 mod admission;
 mod args;

@@ -35,26 +35,20 @@ fn unsupported(field: String, value: &str, known: &[&str]) -> Cause {
     Cause { reason: "FieldValueNotSupported", message, field }
 }
 
+/// Lower-case letters, digits and inner dashes.
+fn is_dashed(part: &str) -> bool {
+    let plain = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = part.as_bytes();
+    bytes.first().is_some_and(plain) && bytes.last().is_some_and(plain) && bytes.iter().all(|c| plain(c) || *c == b'-')
+}
+
 fn is_label(name: &str) -> bool {
-    let ends = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let bytes = name.as_bytes();
-    bytes.len() <= 63
-        && ends(bytes.first())
-        && ends(bytes.last())
-        && bytes.iter().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-')
+    name.len() <= 63 && is_dashed(name)
 }
 
+/// Its parts have no length limit of their own, unlike DNS's.
 fn is_subdomain(name: &str) -> bool {
-    // Parts have no length limit of their own in Kubernetes' rule.
-    let part =
-        |part: &str| !part.is_empty() && part.split_at_checked(63).map_or(is_label(part), |_| is_long_label(part));
-    name.len() <= 253 && name.split('.').all(part)
-}
-
-fn is_long_label(part: &str) -> bool {
-    !part.starts_with('-')
-        && !part.ends_with('-')
-        && part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+    name.len() <= 253 && name.split('.').all(is_dashed)
 }
 
 /// Refuses an invalid object, naming everything wrong with it.
@@ -62,16 +56,18 @@ pub(super) fn object(res: &Resource, object: &Value) -> Result<(), Failure> {
     let name = text(&object["metadata"]["name"]);
     let mut causes = Vec::new();
     let field = "metadata.name";
-    match res.kind {
-        _ if name.is_empty() => causes.push(required(field, "name or generateName is required")),
+    let is_path_segment = !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    let (fits, rule) = match res.kind {
         "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {
-            if matches!(name, "." | "..") || name.contains(['/', '%']) {
-                causes.push(wrong(field, name, "may not contain '/' or '%' or be '.' or '..'"));
-            }
+            (is_path_segment, "may not contain '/' or '%' or be '.' or '..'")
         }
-        "Namespace" | "Service" if !is_label(name) => causes.push(wrong(field, name, LABEL)),
-        _ if !is_subdomain(name) => causes.push(wrong(field, name, SUBDOMAIN)),
-        _ => {}
+        "Namespace" | "Service" => (is_label(name), LABEL),
+        _ => (is_subdomain(name), SUBDOMAIN),
+    };
+    if name.is_empty() {
+        causes.push(required(field, "name or generateName is required"));
+    } else if !fits {
+        causes.push(wrong(field, name, rule));
     }
     if res.is_pods() {
         pod(&object["spec"], &mut causes);
