@@ -24,6 +24,20 @@ fn the_sample_is_sound() {
     assert_eq!((report.total_key, report.writer.as_str(), report.consistent_index), (8, "3.4", Some(7)));
 }
 
+/// Values and user keys longer than any buffer go through in pieces.
+#[test]
+fn long_values_and_user_keys() {
+    let long_key = |last: u8| [&[0x0a, 0xa0, 0x8d, 0x06], &[b'k'; 99_999][..], &[last], &[0x20; 150_000]].concat();
+    let items = [(0, row_key(2), long_key(b'a')), (0, row_key(3), long_key(b'b')), (0, row_key(4), long_key(b'a'))];
+    let mut image = Image::new(800);
+    image.leaf(ROOT, &[bucket("key", 3)]);
+    image.leaf(3, &items);
+    let report = check(&image.file()).expect("a sound file");
+    assert_eq!((report.items, report.live_keys, report.revision), (3, 2, 4));
+    let hashed: Vec<u8> = items.iter().flat_map(|(_, key, value)| [&key[..], value].concat()).collect();
+    assert_eq!(report.hash, crc32c::crc32c(&[b"key", &hashed[..]].concat()));
+}
+
 #[test]
 fn page_headers() {
     for (field, at, bytes) in [
