@@ -371,3 +371,23 @@ async fn a_gentle_end_for_pods_and_mirror_pods_go_at_once() {
     assert_eq!(now["status"]["phase"], "Pending", "the rest of the status is kept");
     lab.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_served_is_what_is_in_etcd_now() {
+    let mut lab = Lab::start().await;
+    let admin = lab.admin();
+    admin.make(PODS, pod("before", json!({}))).await;
+    let (_, list) = admin.send("GET", PODS, None).await;
+    assert_eq!(names(&list), ["before"]);
+    let mut events = admin.watch(&format!("{PODS}?watch=1")).await;
+    assert_eq!(events.next().await.expect("an event")["object"]["metadata"]["name"], "before");
+    lab.replace_etcd().await;
+    // The watch was of the other history and ends, with or without a word.
+    while let Some(event) = events.next().await {
+        assert_eq!(event["type"], "ERROR", "{event}");
+    }
+    let (code, list) = admin.send("GET", PODS, None).await;
+    assert_eq!((code, names(&list)), (200, Vec::new()));
+    assert_eq!(admin.send("GET", &format!("{PODS}/before"), None).await.0, 404);
+    lab.stop().await;
+}

@@ -84,7 +84,8 @@ impl Lab {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::new();
-        let (etcd, etcd_url) = etcd(dir.path());
+        let etcd_url = format!("http://127.0.0.1:{}", free_port());
+        let etcd = etcd(&dir.path().join("etcd"), &etcd_url);
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
             fs_err::write(&path, text).expect("a file is written");
@@ -111,10 +112,7 @@ impl Lab {
         let stop = CancellationToken::new();
         let server = tokio::spawn(apiserver::serve(args, listener, stop.clone()));
         let lab = Self { dir, authority, etcd, etcd_url, address, server, stop };
-        while lab.anonymous().send("GET", "/readyz", None).await.0 != 200 {
-            assert!(!lab.server.is_finished(), "the server has ended");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        lab.ready().await;
         lab
     }
 
@@ -131,6 +129,20 @@ impl Lab {
 
     pub(crate) fn kill_etcd(&mut self) {
         self.etcd.start_kill().expect("etcd is killed");
+    }
+
+    /// Puts another, empty etcd in the place of the one there was, as a restore does.
+    pub(crate) async fn replace_etcd(&mut self) {
+        self.etcd.kill().await.expect("etcd ends");
+        self.etcd = etcd(&self.dir.path().join("etcd-2"), &self.etcd_url);
+        self.ready().await;
+    }
+
+    async fn ready(&self) {
+        while self.anonymous().send("GET", "/readyz", None).await.0 != 200 {
+            assert!(!self.server.is_finished(), "the server has ended");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn faults(&self, faults: &Value) {
@@ -221,20 +233,20 @@ impl Lab {
     }
 }
 
-fn etcd(dir: &Path) -> (Child, String) {
-    let (client, peer) = (format!("http://127.0.0.1:{}", free_port()), format!("http://127.0.0.1:{}", free_port()));
-    let child = Command::new("etcd")
+/// A new cluster of one that takes clients at the URL.
+fn etcd(data_dir: &Path, client: &str) -> Child {
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    Command::new("etcd")
         .arg("--data-dir")
-        .arg(dir.join("etcd"))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .arg(data_dir)
+        .args(["--listen-client-urls", client, "--advertise-client-urls", client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("etcd starts");
-    (child, client)
+        .expect("etcd starts")
 }
 
 /// A pod on node `cp1` that a real server takes.
