@@ -21,7 +21,7 @@ pub(super) struct Failure {
     details: Value,
 }
 
-/// One reason an object is invalid: `(FieldValue… reason, message, field)`.
+/// One reason an object is invalid, as `Status.details.causes` has it.
 #[derive(Debug)]
 pub(super) struct Cause {
     pub(super) reason: &'static str,
