@@ -168,6 +168,12 @@ pub(crate) struct EmptyDir {
 }
 
 impl Pod {
+    /// Reads a pod. As in Kubernetes a field that is null is one that is not there.
+    pub(crate) fn parse(mut object: Value) -> serde_json::Result<Self> {
+        drop_nulls(&mut object);
+        serde_json::from_value(object)
+    }
+
     /// Why the lab cannot run this pod, if it cannot.
     pub(crate) fn unsupported(&self) -> Option<String> {
         let spec = &self.spec;
@@ -207,4 +213,15 @@ impl Pod {
 /// The field path of a downward API variable.
 pub(crate) fn field_ref(env: &Env) -> Option<&str> {
     env.value_from.as_ref()?.pointer("/fieldRef/fieldPath")?.as_str()
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }

@@ -109,7 +109,7 @@ async fn admit(node: &Arc<Node>, object: &Value) -> Result<()> {
     if object["metadata"]["annotations"].get(MIRROR).is_some() {
         return Ok(());
     }
-    let pod: Pod = match serde_json::from_value(object.clone()) {
+    let pod: Pod = match Pod::parse(object.clone()) {
         Ok(pod) => pod,
         Err(error) => {
             tracing::warn!("a pod that cannot be read: {error}");

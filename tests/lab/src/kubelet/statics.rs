@@ -132,7 +132,7 @@ fn parse(node: &Node, content: &[u8]) -> Result<Wanted> {
     let digest =
         ring::digest::digest(&ring::digest::SHA256, &[content, node.name.as_bytes(), MANIFESTS.as_bytes()].concat());
     let hash = hex(&digest.as_ref()[..16]);
-    let mut pod: Pod = serde_json::from_value(manifest.clone())?;
+    let mut pod: Pod = Pod::parse(manifest.clone())?;
     pod.metadata.uid.clone_from(&hash);
     manifest["metadata"]["namespace"] = pod.metadata.namespace.clone().into();
     manifest["metadata"]["name"] = format!("{}-{}", pod.metadata.name, node.name).into();
