@@ -1,7 +1,5 @@
 //! The part of a pod the lab's kubelet acts on, and the refusal of what it cannot do.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -23,8 +21,6 @@ pub(crate) struct Metadata {
     pub(crate) uid: String,
     #[serde(default)]
     pub(crate) generation: Option<u64>,
-    #[serde(default)]
-    pub(crate) annotations: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) deletion_timestamp: Option<String>,
     #[serde(default)]

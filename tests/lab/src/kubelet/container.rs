@@ -42,7 +42,11 @@ pub(super) struct Life<'a> {
 impl Life<'_> {
     fn tell(&self, state: State, restarts: u32, image_id: &str) {
         if let State::Waiting { reason, message: Some(message) } = &state {
-            tracing::warn!(pod = self.handle.pod.metadata.name, container = self.container().name, "{reason}: {message}");
+            tracing::warn!(
+                pod = self.handle.pod.metadata.name,
+                container = self.container().name,
+                "{reason}: {message}"
+            );
         }
         // The worker that listens outlives its containers.
         let _ = self.events.send(Event { index: self.index, state, restarts, image_id: image_id.to_owned() });

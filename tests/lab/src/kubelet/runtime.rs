@@ -85,11 +85,13 @@ pub(super) async fn start(state: &Path, dir: &Path, id: &str, config: &Value, lo
     let pid: i32 = fs::read_to_string(&pid_file)?.trim().parse()?;
     let pidfd =
         rustix::process::pidfd_open(Pid::from_raw(pid).context("crun wrote no process id")?, PidfdFlags::NONBLOCK)?;
+    #[allow(deprecated, reason = "register is unsafe; an OwnedFd keeps its descriptor open for as long as it is asked")]
+    let pidfd = AsyncFd::new(pidfd)?;
     let running = Running {
         id: id.to_owned(),
         dir: dir.to_owned(),
         state: state.to_owned(),
-        pidfd: AsyncFd::new(pidfd)?,
+        pidfd,
         own_pids: own,
         mount_namespace: fs::read_link(format!("/proc/{pid}/ns/mnt"))?,
     };

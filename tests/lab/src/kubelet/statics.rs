@@ -2,6 +2,7 @@
 //! with a dot.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,11 +65,11 @@ pub(super) async fn run(node: Arc<Node>) -> Result<()> {
             }
         }
         for (name, wanted) in wanted {
-            if !running.contains_key(&name) {
+            if let Entry::Vacant(place) = running.entry(name) {
                 let (handle, reports) = Handle::new(wanted.pod.clone(), Some(wanted.manifest.clone()));
                 let handle = Arc::new(handle);
                 node.insert(&wanted.hash, Arc::clone(&handle));
-                running.insert(name, Arc::clone(&handle));
+                place.insert(Arc::clone(&handle));
                 tokio::spawn(api::report(Arc::clone(&node), Arc::clone(&handle), reports));
                 let node_of_pod = Arc::clone(&node);
                 tokio::spawn(async move {
