@@ -54,7 +54,7 @@ pub(super) fn default(pod: &mut Value) -> Result<(), Failure> {
     };
     set(spec, "priority", json!(priority));
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             set(container, "terminationMessagePath", json!("/dev/termination-log"));
             set(container, "terminationMessagePolicy", json!("File"));
             set(container, "resources", json!({}));
@@ -62,12 +62,12 @@ pub(super) fn default(pod: &mut Value) -> Result<(), Failure> {
             let tagged = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
             let policy = if !tagged || image.ends_with(":latest") { "Always" } else { "IfNotPresent" };
             set(container, "imagePullPolicy", json!(policy));
-            for port in container["ports"].as_array_mut().into_iter().flatten() {
+            for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
                 set(port, "protocol", json!("TCP"));
             }
         }
     }
-    for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
+    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
         if volume["hostPath"].is_object() {
             set(&mut volume["hostPath"], "type", json!(""));
         }
@@ -136,7 +136,7 @@ pub(super) fn check_update(res: &Resource, old: &Value, new: &mut Value) -> Resu
     }
     for list in ["initContainers", "containers"] {
         let before = old["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
-        for (container, before) in allowed[list].as_array_mut().into_iter().flatten().zip(before) {
+        for (container, before) in allowed.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().zip(before) {
             container["image"] = before["image"].clone();
         }
     }
