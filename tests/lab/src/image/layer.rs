@@ -68,6 +68,8 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o640);
+            header.set_uid(0);
+            header.set_gid(0);
             tar.append_data(&mut header, name, content.as_bytes()).unwrap();
         }
         tar.finish().unwrap();

@@ -277,3 +277,17 @@ fn status(code: i32, complaint: &str, command: &[String], v5: bool) -> Value {
     }
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lengths are those of a real kubelet's frames.
+    #[test]
+    fn the_status_frame_is_a_real_kubelets() {
+        let length = |code, v5| status(code, "", &[], v5).to_string().len();
+        assert_eq!([length(0, true), length(0, false), length(3, true), length(137, true)], [34, 20, 212, 216]);
+        let failed = status(1, "executable file `/bin/nothing` not found", &["/bin/nothing".into()], true);
+        assert_eq!((&failed["reason"], &failed["code"]), (&json!("InternalError"), &json!(500)));
+    }
+}
