@@ -29,8 +29,13 @@ pub struct Scene {
 impl Scene {
     /// Starts a lab that has the sidecar's image.
     pub fn new(nodes: u8, etcd: Etcd) -> Scene {
-        let options =
-            Options { nodes, etcd, images: vec![image()], program: std::env::var_os("LAB_BIN").map(PathBuf::from), ..Options::default() };
+        let options = Options {
+            nodes,
+            etcd,
+            images: vec![image()],
+            program: std::env::var_os("LAB_BIN").map(PathBuf::from),
+            ..Options::default()
+        };
         let lab = Lab::start(options).expect("the lab starts");
         let folder = tempfile::tempdir().expect("a folder");
         let nodes_before = node_files(&lab);
@@ -71,7 +76,8 @@ impl Scene {
         command
             .current_dir(self.folder.path())
             .env("KUBECONFIG", self.lab.kubeconfig())
-            .env("HOME", self.folder.path())
+            // Not the folder that is looked at afterwards: kubectl keeps a cache at home.
+            .env("HOME", self.lab.kubeconfig().parent().expect("the lab has a folder"))
             .stdin(Stdio::null());
         for name in ["KUBECTL_ETCD_IMAGE", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
             command.env_remove(name);

@@ -32,10 +32,15 @@ pub(crate) fn bridge(subnet: Subnet) -> Result<()> {
     batch(&format!("link add {bridge} type bridge\naddr add {gateway}/24 dev {bridge}\nlink set {bridge} up\n"))
 }
 
+/// The bridge's end of a host's cable.
+fn link(subnet: Subnet, short: &str) -> String {
+    format!("{}-{short}", subnet.bridge())
+}
+
 /// Makes the namespace `netns` with one interface `eth0` on the bridge.
 pub(crate) fn host(subnet: Subnet, netns: &str, short: &str, address: std::net::Ipv4Addr) -> Result<()> {
     let (bridge, gateway) = (subnet.bridge(), subnet.gateway());
-    let link = format!("{bridge}-{short}");
+    let link = link(subnet, short);
     batch(&format!(
         "netns add {netns}\nlink add {link} type veth peer name eth0 netns {netns}\nlink set {link} master {bridge} up\n"
     ))?;
@@ -67,14 +72,26 @@ pub(crate) fn netns_exists(name: &str) -> bool {
 }
 
 /// Ends every process in the namespace and takes it away, with its interface. No error when it is not there.
-pub(crate) fn remove_host(netns: &str) -> Result<()> {
-    if !netns_exists(netns) {
-        return Ok(());
+pub(crate) fn remove_host(subnet: Subnet, netns: &str, short: &str) -> Result<()> {
+    if netns_exists(netns) {
+        end_processes(netns)?;
+        batch(&format!("netns del {netns}\n"))?;
     }
+    // Another lab's nodes that started meanwhile have the namespace's mount in theirs, which keeps it, and with it the
+    // cable, until they end. The cable's name is wanted again before that.
+    let link = link(subnet, short);
+    // It goes with its namespace, perhaps between these two lines.
+    if link_exists(&link) && batch(&format!("link del {link}\n")).is_err() && link_exists(&link) {
+        bail!("cannot take away the link {link}");
+    }
+    Ok(())
+}
+
+fn end_processes(netns: &str) -> Result<()> {
     loop {
         let pids = pids(netns)?;
         if pids.is_empty() {
-            break;
+            return Ok(());
         }
         let mut ends = Vec::new();
         for pid in pids {
@@ -91,7 +108,6 @@ pub(crate) fn remove_host(netns: &str) -> Result<()> {
             rustix::event::poll(&mut poll, None)?;
         }
     }
-    batch(&format!("netns del {netns}\n"))
 }
 
 /// Takes the bridge away. No error when it is not there.

@@ -103,7 +103,7 @@ impl Record {
     /// Ends every process of the lab and takes away its namespaces, links, mounts and files, and this record last.
     pub(crate) fn remove(&self) -> Result<()> {
         for node in self.node_names().iter().map(String::as_str).chain(["lb"]) {
-            network::remove_host(&self.netns(node))?;
+            network::remove_host(self.subnet, &self.netns(node), node)?;
         }
         network::remove_bridge(self.subnet)?;
         unmount_below(&self.dir)?;

@@ -136,7 +136,8 @@ pub(super) fn check_update(res: &Resource, old: &Value, new: &mut Value) -> Resu
     }
     for list in ["initContainers", "containers"] {
         let before = old["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
-        for (container, before) in allowed.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().zip(before) {
+        for (container, before) in allowed.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().zip(before)
+        {
             container["image"] = before["image"].clone();
         }
     }

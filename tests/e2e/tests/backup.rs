@@ -1,0 +1,158 @@
+//! The main job, end to end, on one node and on three, with etcd 3.4 and 3.5: what the README promises.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use e2e::{Scene, etcdutl, plugin, run, vendor};
+use lab::Etcd;
+use serde_json::Value;
+
+fn config_maps(count: usize) -> String {
+    let one = |n| {
+        let value = "x".repeat(n);
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\ndata: {{n: '{value}'}}\n"
+        )
+    };
+    (0..count).map(one).collect()
+}
+
+/// Takes a backup in every form and holds it against what the vendor's tools, the API and the nodes say.
+fn main_job(scene: &Scene) {
+    scene.apply(&config_maps(100));
+    let taken = run(scene.kubectl_etcd(&["backup", "one.db", "-o", "json"])).expect_code(0);
+    assert_eq!(scene.files(), ["one.db", "one.db.json"]);
+    for name in scene.files() {
+        assert_eq!(scene.path(&name).metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let written: Value = serde_json::from_slice(&std::fs::read(scene.path("one.db.json")).unwrap()).unwrap();
+    assert_eq!(written, taken.json());
+    describes_the_cluster(scene, &written);
+
+    let file = scene.path("one.db");
+    let file = file.to_str().unwrap();
+    let verified = scene.ok(&["verify", file, "-o", "json"]).json();
+    let tool = if scene.lab.etcd_version().starts_with("3.4") { "etcdctl".into() } else { etcdutl() };
+    let theirs = vendor(tool, &["snapshot", "status", file, "-w", "json"]);
+    for name in ["hash", "revision", "totalKey", "totalSize"] {
+        assert_eq!(verified[name], theirs[name], "{name}");
+        assert_eq!(written["snapshot"][name], theirs[name], "{name}");
+    }
+    let mut sha256sum = Command::new("sha256sum");
+    sha256sum.arg(file);
+    let sum = run(sha256sum).expect_code(0).stdout;
+    assert_eq!(sum.split_whitespace().next(), written["snapshot"]["sha256"].as_str());
+    assert!(scene.sidecars().is_empty());
+    scene.assert_nodes_untouched();
+}
+
+fn describes_the_cluster(scene: &Scene, written: &Value) {
+    let uid = run(scene.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])).expect_code(0);
+    assert_eq!(written["cluster"]["kubeSystemUid"], uid.stdout.as_str());
+    assert_eq!(written["cluster"]["server"], scene.lab.server());
+    let members = written["members"].as_array().expect("members");
+    let nodes: Vec<&str> = members.iter().filter_map(|member| member["node"].as_str()).collect();
+    assert_eq!(nodes, scene.lab.node_names());
+    for member in members {
+        assert_eq!(member["etcdVersion"], scene.lab.etcd_version());
+        assert_eq!(member["dataDir"], "/var/lib/etcd");
+        assert_eq!(member["certificates"]["ca"], "/etc/kubernetes/pki/etcd/ca.crt");
+        assert!(member["clientUrls"][0].as_str().is_some_and(|url| url.starts_with("https://")));
+    }
+    if members.len() > 1 {
+        assert_eq!(written["source"]["role"], "follower");
+    }
+}
+
+#[test]
+fn one_node_with_etcd_3_4() {
+    main_job(&Scene::new(1, Etcd::V3_4));
+}
+
+#[test]
+fn one_node_with_etcd_3_5() {
+    main_job(&Scene::new(1, Etcd::V3_5));
+}
+
+#[test]
+fn three_nodes_with_etcd_3_4() {
+    main_job(&Scene::new(3, Etcd::V3_4));
+}
+
+#[test]
+fn three_nodes_with_etcd_3_5() {
+    let scene = Scene::new(3, Etcd::V3_5);
+    main_job(&scene);
+    every_form(&scene);
+    status(&scene);
+    versions(&scene);
+}
+
+fn every_form(scene: &Scene) {
+    let verifies = |name: &str| {
+        let path = scene.path(name);
+        let report = scene.ok(&["verify", path.to_str().unwrap(), "-o", "json"]).json();
+        assert_eq!((&report["ok"], &report["digest"]), (&true.into(), &"matches".into()), "{name}");
+    };
+    // Without a name: the cluster and the time make one.
+    let before = scene.files();
+    scene.ok(&["backup"]);
+    let new: Vec<String> = scene.files().into_iter().filter(|name| !before.contains(name)).collect();
+    assert!(new.len() == 2 && new[0].starts_with("etcd-lab-2") && new[0].ends_with("Z.db"), "{new:?}");
+    assert_eq!(new[1], format!("{}.json", new[0]));
+
+    // From a member that is named, uncompressed.
+    let ran = scene.ok(&["backup", "two.db", "--node", "cp2", "--compress", "none", "-o", "json"]);
+    assert_eq!(ran.json()["source"]["node"], "cp2");
+    assert_eq!(ran.json()["members"].as_array().map(Vec::len), Some(3));
+    verifies("two.db");
+
+    // Into a pipe, with nothing written beside it.
+    let before = scene.files();
+    let piped = scene.ok(&["backup", "-"]);
+    assert_eq!(scene.files(), before);
+    std::fs::write(scene.path("piped.db"), &piped.bytes).unwrap();
+    verifies("piped.db");
+
+    // With a copy on the node, which is the same, byte by byte.
+    let kept = scene.lab.node_root("cp1").join("var/lib/etcd-backups");
+    std::fs::create_dir_all(&kept).unwrap();
+    scene.ok(&["backup", "three.db", "--node", "cp1", "--on-node", "/var/lib/etcd-backups"]);
+    assert_eq!(e2e::names(&kept), ["three.db"]);
+    assert_eq!(std::fs::read(kept.join("three.db")).unwrap(), std::fs::read(scene.path("three.db")).unwrap());
+    assert_eq!(kept.join("three.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(scene.sidecars().is_empty());
+}
+
+fn status(scene: &Scene) {
+    let json = scene.ok(&["status", "-o", "json"]).json();
+    let members = json["members"].as_array().unwrap();
+    assert_eq!(members.len(), 3);
+    assert_eq!(members.iter().filter(|member| member["role"] == "leader").count(), 1);
+    for member in members {
+        assert_eq!(member["version"], scene.lab.etcd_version());
+        assert_eq!(member["quota"], 2_147_483_648_i64);
+        assert!(member["dbSize"].as_i64() >= member["dbSizeInUse"].as_i64());
+        assert!(member["lag"].as_u64().unwrap() < 1000 && member["raftTerm"].as_u64().unwrap() > 0);
+        assert_eq!(member["alarms"], serde_json::json!([]));
+        let files = member["certificates"].as_array().unwrap();
+        assert!(files.iter().any(|c| c["path"] == "/etc/kubernetes/pki/etcd/peer.crt" && c["notAfter"].is_string()));
+    }
+    let wide = scene.ok(&["status", "-o", "wide"]).stdout;
+    let header = wide.lines().next().unwrap();
+    assert!(header.starts_with("NAME") && header.contains("QUOTA") && header.contains("TERM"), "{header}");
+    assert_eq!(wide.lines().count(), 4);
+    let yaml = scene.ok(&["status", "-o", "yaml", "--node", "cp3"]).stdout;
+    assert!(yaml.contains("kind: Status") && yaml.contains("node: cp3"), "{yaml}");
+    assert!(scene.sidecars().is_empty());
+}
+
+fn versions(scene: &Scene) {
+    let json = run(scene.kubectl_etcd(&["version", "-o", "json"])).expect_code(0).json();
+    assert_eq!(json["etcd"].as_array().map(Vec::len), Some(3));
+    assert!(json["serverVersion"].as_str().is_some_and(|version| version.starts_with('v')));
+    let mut offline = Command::new(plugin());
+    offline.args(["version", "--client", "-o", "json"]).env("KUBECONFIG", "/nowhere");
+    let client = run(offline).expect_code(0).json();
+    assert_eq!((&client["protocol"], &client["serverVersion"]), (&"1.0".into(), &Value::Null));
+}
