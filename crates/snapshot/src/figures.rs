@@ -36,17 +36,33 @@ impl Figures {
 
     /// Whether the writer's own tool counts live keys and not items.
     pub(crate) fn counts_live_keys(&self) -> bool {
-        !self.version.is_empty()
+        let (major, minor) = self.minor();
+        (major, minor) >= (3, 6)
     }
 
     /// The minor version of etcd that wrote the records.
     pub(crate) fn writer(&self) -> String {
-        match (self.version.is_empty(), self.has_term) {
-            (false, _) => self.version.splitn(3, '.').take(2).collect::<Vec<_>>().join("."),
-            (true, true) => "3.5".to_owned(),
-            (true, false) => "3.4".to_owned(),
+        let (major, minor) = self.minor();
+        format!("{major}.{minor}")
+    }
+
+    /// The storage version tells from 3.6 on, but a cluster records it only some seconds after it has started. Before
+    /// that the cluster version does: it is that of the oldest member.
+    fn minor(&self) -> (u32, u32) {
+        let recorded = parse_minor(&self.version).or_else(|| self.cluster_version.as_deref().and_then(parse_minor));
+        match recorded {
+            Some(recorded) if recorded >= (3, 6) => recorded,
+            _ if self.has_term => (3, 5),
+            _ => (3, 4),
         }
     }
+}
+
+/// Major and minor of a version such as `3.6.0`.
+fn parse_minor(version: &str) -> Option<(u32, u32)> {
+    let (major, rest) = version.split_once('.')?;
+    let minor = rest.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Walks all buckets, from the page that lists them.

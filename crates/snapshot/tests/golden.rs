@@ -50,7 +50,10 @@ fn figures_of_small_snapshots() {
     for (name, expected) in snapshots {
         let report = check(&unpack(&format!("etcd/{name}.db.zst"))).unwrap_or_else(|error| panic!("{name}: {error}"));
         let status = &expected["status"];
-        let total = if status["version"] == json!("") { &status["totalKey_old"] } else { &status["totalKey_new"] };
+        // The learners' files of 3.6 and 3.7 are so young that no storage version is recorded yet.
+        let old = name.starts_with("etcd-3.4.") || name.starts_with("etcd-3.5.");
+        let total = if old { &status["totalKey_old"] } else { &status["totalKey_new"] };
+        assert!(name.starts_with(&format!("etcd-{}.", report.writer)), "{name}: written by {}", report.writer);
         assert_eq!(json!(report.total_key), *total, "{name}");
         assert_eq!(json!(report.items), status["totalKey_old"], "{name}");
         assert_eq!(json!(report.live_keys), status["totalKey_new"], "{name}");
