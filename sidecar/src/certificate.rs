@@ -1,7 +1,6 @@
-//! Reads certificates from PEM files.
+//! Reads certificates from PEM files. The only place of the sidecar that knows `rustls-pemfile`, which is no longer kept.
 
 use etcd_wire::message::Certificate;
-use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What is used of one certificate.
@@ -20,13 +19,9 @@ pub(crate) struct Facts {
 /// All certificates in a PEM file's contents.
 pub(crate) fn parse(pem: &[u8]) -> Result<Vec<Facts>, String> {
     let mut all = Vec::new();
-    for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(|error| format!("not PEM: {error}"))?;
-        if block.label != "CERTIFICATE" {
-            continue;
-        }
-        let (_, parsed) =
-            X509Certificate::from_der(&block.contents).map_err(|error| format!("not a certificate: {error}"))?;
+    for der in rustls_pemfile::certs(&mut &*pem) {
+        let der = der.map_err(|error| format!("not PEM: {error}"))?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| format!("not a certificate: {error}"))?;
         all.push(Facts {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),

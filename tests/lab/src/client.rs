@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::pem;
 use base64::Engine;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -50,15 +52,15 @@ impl Client {
     /// The user with this certificate, at a server with a certificate by this authority; all as PEM.
     pub(crate) fn new(server: &str, ca: &[u8], cert: &[u8], key: &[u8]) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
-        for cert in certificates(ca)? {
+        for cert in pem::certificates(ca)? {
             roots.add(cert)?;
         }
-        let key = rustls_pemfile::private_key(&mut &*key)?.context("no key")?;
+        let key = pem::private_key(key)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(certificates(cert)?, key)?;
+            .with_client_auth_cert(pem::certificates(cert)?, key)?;
         let url = url::Url::parse(server)?;
         Ok(Self {
             host: url.host_str().context("the server has no host")?.to_owned(),
@@ -127,10 +129,6 @@ impl Client {
         }
         Ok(Watch { body: response.into_body(), buffer: Vec::new() })
     }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
-    Ok(rustls_pemfile::certs(&mut &*pem).collect::<Result<_, _>>()?)
 }
 
 /// The events of a watch.

@@ -23,6 +23,7 @@ mod lab;
 mod manifests;
 mod network;
 mod paths;
+mod pem;
 mod pki;
 mod pod;
 mod record;

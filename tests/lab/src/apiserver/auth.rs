@@ -111,9 +111,7 @@ impl Authenticator {
 /// Certificates of a PEM file.
 pub(super) fn certificates(path: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let pem = fs_err::read(path)?;
-    let found = rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>()?;
-    anyhow::ensure!(!found.is_empty(), "{} holds no certificate", path.display());
-    Ok(found)
+    crate::pem::certificates(&pem).with_context(|| format!("read {}", path.display()))
 }
 
 /// CN is the user, each O a group.

@@ -39,7 +39,7 @@ const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// The first private key of a PEM file.
 pub(super) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     let pem = fs_err::read(path)?;
-    rustls_pemfile::private_key(&mut pem.as_slice())?.with_context(|| format!("{} holds no key", path.display()))
+    crate::pem::private_key(&pem).with_context(|| format!("read {}", path.display()))
 }
 
 /// TLS towards kubelets.

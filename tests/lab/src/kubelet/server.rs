@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::pem;
 use bytes::Bytes;
 use fs_err as fs;
 use http::{Request, Response, StatusCode, header};
@@ -32,18 +34,17 @@ pub(super) fn text(status: StatusCode, message: impl Into<String>) -> Answer {
 /// Serves exec and logs for ever.
 pub(super) async fn serve(node: Arc<Node>) -> Result<()> {
     let read = |path: &str| fs::read(node.dir.host(path));
-    let certs = |pem: Vec<u8>| rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>();
     let mut roots = rustls::RootCertStore::empty();
-    for cert in certs(read("/etc/kubernetes/pki/ca.crt")?)? {
+    for cert in pem::certificates(&read("/etc/kubernetes/pki/ca.crt")?)? {
         roots.add(cert)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-    let key = rustls_pemfile::private_key(&mut read("/var/lib/kubelet/pki/kubelet.key")?.as_slice())?;
+    let key = pem::private_key(&read("/var/lib/kubelet/pki/kubelet.key")?)?;
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certs(read("/var/lib/kubelet/pki/kubelet.crt")?)?, key.context("no kubelet key")?)?;
+        .with_single_cert(pem::certificates(&read("/var/lib/kubelet/pki/kubelet.crt")?)?, key)?;
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind((node.address, 10250)).await?;
     loop {
