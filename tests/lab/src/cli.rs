@@ -53,6 +53,13 @@ enum Cli {
         name: String,
         archive: PathBuf,
     },
+    /// Put objects of the shape of Kubernetes' into a lab's etcd, for size.
+    Fill {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Megabytes of objects.
+        megabytes: u64,
+    },
     /// Run a command in a node's network and process namespaces; `NODE_ROOT` names its file tree.
     Exec {
         #[arg(long, default_value = "lab")]
@@ -134,6 +141,11 @@ fn command(cli: Cli) -> Result<()> {
             for reference in Lab::open(&name)?.load_image(&archive)? {
                 println!("{reference}");
             }
+            Ok(())
+        }
+        Cli::Fill { name, megabytes } => {
+            let objects = runtime()?.block_on(Lab::open(&name)?.fill(megabytes * 1_000_000))?;
+            println!("{objects} objects");
             Ok(())
         }
         Cli::Exec { name, node, command } => {

@@ -17,6 +17,7 @@ pub mod cli;
 mod balancer;
 mod client;
 mod files;
+mod fill;
 mod image;
 mod kubelet;
 mod lab;
