@@ -4,6 +4,7 @@ pub(crate) mod access;
 mod pods;
 mod session;
 mod spec;
+mod stdout;
 mod survey;
 
 pub(crate) use pods::{Pods, Started};

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::Started;
 use super::access::explain;
 use super::spec::DEFAULT_IMAGE;
+use super::stdout::{Ended, Stdout, ended};
 use crate::connection::Connection;
 use crate::output::{Exit, Failed, Outcome};
 
@@ -60,10 +61,11 @@ impl TransferError {
 
 /// An open conversation. Dropped, it is cut; the sidecar sees the end of its input.
 pub(crate) struct Session {
-    incoming: Receiving<ReadHalf<SimplexStream>>,
+    incoming: Receiving<Stdout>,
     outgoing: Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>,
     pinger: tokio::task::JoinHandle<()>,
     stderr: Arc<std::sync::Mutex<String>>,
+    ended: Ended,
     _process: AttachedProcess,
     peer: Hello,
     pod: String,
@@ -92,19 +94,20 @@ impl Session {
             .exec(&started.pod, ["/etcd-sidecar", "serve"], &params)
             .await
             .map_err(|error| explain_exec(&error, started))?;
-        let streams = (process.stdin(), process.stdout(), process.stderr());
-        let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+        let streams = (process.stdin(), process.stdout(), process.stderr(), process.take_status());
+        let (Some(stdin), Some(stdout), Some(stderr), Some(status)) = streams else {
             return Err(
                 Failed::plain(format!("talk to the sidecar in pod {}", started.pod)).cause("exec gave no streams")
             );
         };
-        let status = process.take_status();
+        let ended = ended(status);
+        let stdout = Stdout::new(stdout, ended.clone());
         let stderr = keep_tail(stderr);
         let wire = match tokio::time::timeout(GREETING, Wire::establish(stdout, stdin, Hello::ours())).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) => {
-                let status = async { status?.await?.message.filter(|message| !message.is_empty()) };
-                let said = tokio::time::timeout(Duration::from_secs(2), status).await.ok().flatten();
+                let status = tokio::time::timeout(Duration::from_secs(2), ended).await.ok().flatten();
+                let said = status.and_then(|status| status.message).filter(|message| !message.is_empty());
                 return Err(not_greeted(error, started, said, &stderr));
             }
             Err(_) => {
@@ -115,7 +118,7 @@ impl Session {
         let (incoming, outgoing, peer) = wire.split();
         let outgoing = Arc::new(tokio::sync::Mutex::new(outgoing));
         let pinger = tokio::spawn(ping(Arc::clone(&outgoing)));
-        Ok(Session { incoming, outgoing, pinger, stderr, _process: process, peer, pod: started.pod.clone() })
+        Ok(Session { incoming, outgoing, pinger, stderr, ended, _process: process, peer, pod: started.pod.clone() })
     }
 
     /// How the sidecar introduced itself.
@@ -168,12 +171,13 @@ impl Session {
                         break None; // The writer has failed; it says why below.
                     }
                 }
-                Ok(Frame::End(end)) => break Some(end),
-                Ok(other) => return Err(self.unexpected(other)),
-                Err(error) => return Err(self.broken(error, DOING)),
+                Ok(Frame::End(end)) => break Some(Ok(end)),
+                Ok(other) => break Some(Err(self.unexpected(other))),
+                Err(error) => break Some(Err(self.broken(error, DOING))),
             }
         };
         drop(chunks);
+        // However the stream ended: a writer that went on would write into the next attempt's file.
         let written =
             writer.await.map_err(|error| TransferError::Final(Failed::plain("write the snapshot").source(&error)))?;
         let (sink, incoming) = written.map_err(|error| match error {
@@ -189,24 +193,32 @@ impl Session {
         let Some(end) = end else {
             return Err(TransferError::Final(Failed::plain("write the snapshot").cause("the writer ended early")));
         };
+        let end = end?;
         let digest = incoming.finish(&end).map_err(|error| self.broken(error, DOING))?;
         Ok(Received { sink, end, digest })
     }
 
     /// Tells the sidecar that the whole stream is here and verified, and waits for its last word.
-    pub(crate) async fn acknowledge(&mut self, length: u64) -> Outcome<SnapshotDone> {
+    ///
+    /// # Errors
+    /// After [`TransferError::Transport`] nobody knows whether the node has kept its copy.
+    pub(crate) async fn acknowledge(&mut self, length: u64) -> Result<SnapshotDone, TransferError> {
         let acknowledged = async {
             self.send(Frame::Ack(Ack { length })).await?;
             self.next("the sidecar's last word").await
         };
-        match acknowledged.await.map_err(|error| self.broken(error, "finish with the sidecar").into_failed())? {
+        match acknowledged.await.map_err(|error| self.broken(error, "finish with the sidecar"))? {
             Frame::Reply(Reply::Snapshot(done)) => Ok(done),
-            other => Err(self.unexpected(other).into_failed()),
+            other => Err(self.unexpected(other)),
         }
     }
 
     async fn send(&self, frame: Frame) -> Result<(), WireError> {
-        self.outgoing.lock().await.send(&frame).await
+        tokio::select! {
+            sent = async { self.outgoing.lock().await.send(&frame).await } => sent,
+            // Nobody empties the pipe any more.
+            _ = self.ended.clone() => Err(WireError::Io(std::io::ErrorKind::ConnectionReset.into())),
+        }
     }
 
     async fn next(&mut self, expected: &'static str) -> Result<Frame, WireError> {
@@ -267,8 +279,9 @@ fn keep_tail(mut stderr: ReadHalf<SimplexStream>) -> Arc<std::sync::Mutex<String
 
 fn said(stderr: &std::sync::Mutex<String>) -> Option<String> {
     let text = stderr.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = text.trim();
-    (!text.is_empty()).then(|| format!("the sidecar said: {text}"))
+    // Its log of an ordinary course explains nothing.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains(" INFO ")).collect();
+    (!lines.is_empty()).then(|| format!("the sidecar said: {}", lines.join("; ")))
 }
 
 fn explain_exec(error: &kube::Error, started: &Started) -> Failed {

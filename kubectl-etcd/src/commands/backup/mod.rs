@@ -136,7 +136,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     let request = SnapshotRequest {
         etcd: choice.member.access.clone(),
         compression: if args.compress == "zstd" { Compression::Zstd } else { Compression::None },
-        keep,
+        keep: keep.clone(),
     };
     let (mut session, received) = transfer(&connection, &sidecar, &request, writing, printer).await?;
     let (database_sha256, length) = (received.end.sha256.0, received.end.length);
@@ -149,7 +149,14 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     for warning in cluster.warnings() {
         printer.warn(warning);
     }
-    let kept = session.acknowledge(length).await?.kept;
+    let done = session.acknowledge(length).await.map_err(|error| match (error, &keep) {
+        // The sidecar may have given its copy a name before the road broke.
+        (TransferError::Transport(failed), Some(path)) => Failed { exit: Exit::Changed, ..failed }
+            .cause(format!("no file was written here, but node {} may have kept {path}", choice.member.node))
+            .hint("look on the node: what is there under this name is whole"),
+        (error, _) => error.into_failed(),
+    })?;
+    let kept = done.kept;
     let taken =
         Taken { at: begun, file: target.file_name(), sha256, length, report: report.as_ref(), kept: kept.clone() };
     let manifest = Manifest::of(cluster, &choice, &every, &surveyed, &args.sidecar.image, taken);

@@ -1,0 +1,84 @@
+//! What a sidecar writes, with the end that kube's client does not tell.
+
+use std::future::Future;
+use std::io::Result;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use tokio::io::{AsyncRead, ReadBuf, ReadHalf, SimplexStream};
+
+/// How an exec ended, once it has: what the kubelet said, or nothing when the connection broke.
+pub(super) type Ended = Shared<BoxFuture<'static, Option<Status>>>;
+
+/// Makes the end of an exec something that several can wait for.
+pub(super) fn ended(status: impl Future<Output = Option<Status>> + Send + 'static) -> Ended {
+    status.boxed().shared()
+}
+
+/// The stdout of an exec. kube's client shuts its pipe down only when the kubelet says how the process ended; after a
+/// connection that broke the pipe stays open, and its reader would wait in vain. The status is told or given up in both
+/// cases, and nothing is written to the pipe after that.
+pub(super) struct Stdout {
+    pipe: ReadHalf<SimplexStream>,
+    ended: Ended,
+}
+
+impl Stdout {
+    pub(super) fn new(pipe: ReadHalf<SimplexStream>, ended: Ended) -> Stdout {
+        Stdout { pipe, ended }
+    }
+}
+
+impl AsyncRead for Stdout {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.pipe).poll_read(cx, buf) {
+            return Poll::Ready(read);
+        }
+        if self.ended.poll_unpin(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // What came between the two looks. Unconstrained: pending now means empty, never that it is another task's turn.
+        let again = std::future::poll_fn(|cx| Pin::new(&mut self.pipe).poll_read(cx, buf));
+        match pin!(tokio::task::unconstrained(again)).poll(cx) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            read => read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_broke_ends_the_stream_after_its_last_byte() {
+        let (pipe, mut writer) = tokio::io::simplex(1 << 20);
+        let (tell, told) = tokio::sync::oneshot::channel::<Status>();
+        let mut stdout = Stdout::new(pipe, ended(told.map(|status| status.ok())));
+        let reader = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).await.map(|_| bytes.len())
+        });
+        writer.write_all(&vec![7; 1 << 20]).await.expect("room");
+        drop(tell);
+        assert_eq!(reader.await.expect("no panic").expect("an end"), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_not_told_while_the_connection_stands() {
+        let (pipe, mut writer) = tokio::io::simplex(16);
+        let (tell, told) = tokio::sync::oneshot::channel::<Status>();
+        let mut stdout = Stdout::new(pipe, ended(told.map(|status| status.ok())));
+        writer.write_all(b"ab").await.expect("room");
+        assert_eq!(stdout.read_u16().await.expect("two bytes"), u16::from_be_bytes(*b"ab"));
+        let mut byte = [0];
+        assert!(stdout.read(&mut byte).now_or_never().is_none());
+        drop(tell);
+        assert_eq!(stdout.read(&mut byte).await.expect("an end"), 0);
+    }
+}
