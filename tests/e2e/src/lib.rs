@@ -4,6 +4,8 @@
 //! what `tests/install` installs; `tests/run` builds everything and says where it is:
 //! `KUBECTL_ETCD_BIN`, `LAB_BIN`, `LAB_IMAGE`.
 
+pub mod trouble;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
