@@ -71,16 +71,25 @@ impl Failed {
         self
     }
 
-    /// Adds an error and what lies below it; a text that its parent has said already is left out.
+    /// Adds an error and what lies below it; a text that its parent has said already is left out. A disk that is full
+    /// brings its hint along.
     #[must_use]
     pub(crate) fn source(mut self, error: &(dyn std::error::Error + 'static)) -> Failed {
         let mut next = Some(error);
         while let Some(error) = next {
-            let text = error.to_string();
+            // The text of an API server's answer is its message; kube's own adds a dump of the whole status.
+            let (text, below) = match error.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Api(status)) if !status.message.is_empty() => (status.message.clone(), None),
+                _ => (error.to_string(), error.source()),
+            };
             if !text.is_empty() && !self.causes.iter().any(|said| said.contains(&text)) {
                 self.causes.push(text);
             }
-            next = error.source();
+            let io = error.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) && self.hints.is_empty() {
+                self.hints.push("make room, or name a file on another disk".to_owned());
+            }
+            next = below;
         }
         self
     }
@@ -145,6 +154,13 @@ mod tests {
             failed.to_string(),
             "error: take a snapshot\n  cause: reach cp1\n  cause: no route\n\nhint: kubectl etcd status\n"
         );
+    }
+
+    #[test]
+    fn an_api_servers_answer_is_told_without_the_dump_of_it() {
+        let status = kube::core::Status { message: "pods is forbidden".to_owned(), code: 403, ..Default::default() };
+        let failed = Failed::plain("list").source(&kube::Error::Api(Box::new(status)));
+        assert_eq!(failed.one_line(), "list: pods is forbidden");
     }
 
     #[test]

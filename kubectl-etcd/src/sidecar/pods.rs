@@ -202,10 +202,14 @@ impl Pods {
         }
         let pods = self.api();
         let begun = Instant::now();
+        let told = |error: kube::Error| match error {
+            kube::Error::Api(status) => status.message,
+            error => error.to_string(),
+        };
         match pods.delete(&made.name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(told(error)),
         }
         loop {
             match pods.get_opt(&made.name).await {
@@ -217,7 +221,7 @@ impl Pods {
                     return Err("it is being deleted, but its node does not end it".to_owned());
                 }
                 Ok(Some(_)) => tokio::time::sleep(POLL).await,
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(told(error)),
             }
         }
     }

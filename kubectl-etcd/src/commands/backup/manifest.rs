@@ -14,7 +14,7 @@ use crate::commands::API_VERSION;
 use crate::commands::status::role;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes, timestamp};
+use crate::output::{Failed, Table, bytes, timestamp};
 use crate::sidecar::Surveyed;
 
 /// The whole document.
@@ -113,13 +113,17 @@ impl Cluster {
         let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
         match namespace {
             Ok(namespace) => cluster.kube_system_uid = namespace.metadata.uid,
-            Err(error) => cluster
-                .warnings
-                .push(format!("the cluster's identity is not recorded: read namespace kube-system: {error}")),
+            Err(error) => {
+                let failed = Failed::plain("the cluster's identity is not recorded: read namespace kube-system");
+                cluster.warnings.push(failed.source(&error).one_line());
+            }
         }
         match version {
             Ok(version) => cluster.kubernetes_version = Some(version.git_version),
-            Err(error) => cluster.warnings.push(format!("the Kubernetes version is not recorded: {error}")),
+            Err(error) => {
+                let failed = Failed::plain("the Kubernetes version is not recorded");
+                cluster.warnings.push(failed.source(&error).one_line());
+            }
         }
         cluster
     }
