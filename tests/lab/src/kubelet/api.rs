@@ -249,6 +249,22 @@ async fn write(node: &Node, handle: &Handle, path: &str, status: Option<&Value>)
     }
 }
 
+/// Tells of a pod, in an event, what its status does not say. Like a real kubelet it does not try again.
+pub(super) async fn warn(node: &Node, handle: &Handle, reason: &str, message: &str) {
+    let (namespace, name) = (handle.namespace(), handle.api_name(&node.name));
+    let event = json!({"apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": reason, "message": message,
+        "metadata": {"name": format!("{name}.{:016x}", rand::random::<u64>()), "namespace": namespace},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": name, "namespace": namespace,
+            "uid": handle.pod.metadata.uid},
+        "source": {"component": "kubelet", "host": node.name}, "reportingComponent": "kubelet",
+        "reportingInstance": node.name, "count": 1, "firstTimestamp": now(), "lastTimestamp": now()});
+    match node.api.call(Method::POST, &format!("/api/v1/namespaces/{namespace}/events"), Some(&event)).await {
+        Ok((StatusCode::CREATED, _)) => {}
+        Ok((status, answer)) => tracing::warn!("POST event: {status}: {answer}"),
+        Err(error) => tracing::warn!("POST event: {error:#}"),
+    }
+}
+
 /// Makes the node object if it is not there, and writes its status.
 async fn heartbeat(node: &Node) -> Result<()> {
     let path = format!("/api/v1/nodes/{}", node.name);

@@ -24,7 +24,11 @@ pub(super) fn mounts(node: &Node, pod: &Pod, container: &Container, pod_dir: &Pa
 
 /// Whether all volumes of a pod can be had; makes those that are to be made.
 pub(super) fn ready(node: &Node, pod: &Pod, pod_dir: &Path) -> Result<()> {
-    pod.spec.volumes.iter().try_for_each(|volume| source(node, volume, pod_dir).map(drop))
+    pod.spec.volumes.iter().try_for_each(|volume| {
+        // The kubelet's words, its space before the colon included.
+        let failed = || format!("MountVolume.SetUp failed for volume {:?} ", volume.name);
+        source(node, volume, pod_dir).map(drop).with_context(failed)
+    })
 }
 
 fn source(node: &Node, volume: &Volume, pod_dir: &Path) -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::container::{Event, Life, RETRY};
 use super::handle::{Handle, Report};
 use super::status::{Conditions, State, Summary, Track, now, status};
-use super::{Node, volumes};
+use super::{Node, api, volumes};
 
 struct Worker {
     node: Arc<Node>,
@@ -71,13 +71,19 @@ async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
         }
     };
     tokio::pin!(deadline);
-    let mut late = false;
+    let (mut late, mut told) = (false, false);
     let mut stop = handle.stop.subscribe();
     fs_err::create_dir_all(handle.dir(&node))?;
     loop {
         match volumes::ready(&node, &handle.pod, &handle.dir(&node)) {
             Ok(()) => break,
-            Err(error) => tracing::info!(pod = handle.api_name(&node.name), "volumes: {error:#}"),
+            // The API says it only in an event: the pod's status stays at ContainerCreating.
+            Err(error) if !told => {
+                told = true;
+                let (node, handle) = (Arc::clone(&node), Arc::clone(&handle));
+                tokio::spawn(async move { api::warn(&node, &handle, "FailedMount", &format!("{error:#}")).await });
+            }
+            Err(_) => {}
         }
         tokio::select! {
             _ = stop.wait_for(Option::is_some) => break,
