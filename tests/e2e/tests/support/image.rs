@@ -33,6 +33,9 @@ fn archive(path: &Path, files: &[(&str, &[u8])]) {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         archive.append_data(&mut header, name, *content).expect("a file of the archive");
     }
     archive.finish().expect("the archive's end");
