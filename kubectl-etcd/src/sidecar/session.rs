@@ -182,13 +182,7 @@ impl Session {
             writer.await.map_err(|error| TransferError::Final(Failed::plain("write the snapshot").source(&error)))?;
         let (sink, incoming) = written.map_err(|error| match error {
             WriteError::Wire(error) => self.broken(error, DOING),
-            WriteError::Disk(error) => {
-                let failed = Failed::plain("write the snapshot").source(&error);
-                TransferError::Final(match error.kind() {
-                    std::io::ErrorKind::StorageFull => failed.hint("make room, or name a file on another disk"),
-                    _ => failed,
-                })
-            }
+            WriteError::Disk(error) => TransferError::Final(Failed::plain("write the snapshot").source(&error)),
         })?;
         let Some(end) = end else {
             return Err(TransferError::Final(Failed::plain("write the snapshot").cause("the writer ended early")));

@@ -73,13 +73,17 @@ impl Target {
             Target::Stdout { .. } => Inner::Stdout,
             Target::File { path, force } => {
                 let part = beside(path, ".part");
-                let mut options = OpenOptions::new();
-                options.write(true);
                 if *force {
-                    options.create(true).truncate(true)
-                } else {
-                    options.create_new(true)
-                };
+                    // Not opened and emptied: it would keep its mode, which others may read.
+                    match std::fs::remove_file(&part) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Failed::plain(format!("remove {}", part.display())).source(&error));
+                        }
+                        _ => {}
+                    }
+                }
+                let mut options = OpenOptions::new();
+                options.write(true).create_new(true);
                 #[cfg(unix)]
                 {
                     use fs_err::os::unix::fs::OpenOptionsExt;
