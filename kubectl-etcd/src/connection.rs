@@ -8,6 +8,7 @@ use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthIn
 use kube::{Client, Config};
 
 use crate::output::{Exit, Failed, Outcome, ResultExt};
+use crate::proxy;
 
 /// Name of the context, cluster and user that flags are laid over.
 const RESOLVED: &str = "resolved-from-flags";
@@ -93,6 +94,8 @@ impl ConnectionArgs {
     /// No or a bad kubeconfig, no such context, contradictory flags.
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
         let (kubeconfig, cluster) = self.resolve(self.load()?)?;
+        let configured = kubeconfig.clusters.iter().find_map(|named| named.cluster.as_ref()?.proxy_url.clone());
+        let login = kubeconfig.auth_infos.iter().find_map(|named| named.auth_info.as_ref()?.exec.clone());
         let options = KubeConfigOptions { context: Some(RESOLVED.to_owned()), cluster: None, user: None };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
@@ -101,14 +104,28 @@ impl ConnectionArgs {
         if let Ok(agent) = http::HeaderValue::from_str(&agent) {
             config.headers.push((http::header::USER_AGENT, agent));
         }
+        config.proxy_url =
+            proxy::for_server(&config.cluster_url, configured.as_deref(), |name| std::env::var(name).ok())
+                .or_fail(|| "read the proxy's URL".to_owned())?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let connect = |config: Config| Client::try_from(config).or_fail(|| format!("prepare a connection to {server}"));
+        let connect = |config: Config| {
+            Client::try_from(config).map_err(|error| {
+                let failed = Failed::plain(format!("prepare a connection to {server}")).source(&error);
+                let Some(login) = login.as_ref() else { return failed };
+                let program = login.command.as_deref().unwrap_or_default();
+                let failed = failed.cause(format!("the kubeconfig logs in with the program {program}"));
+                login.install_hint.iter().fold(failed, |failed, hint| failed.hint(hint))
+            })
+        };
         let streams = connect(config.clone())?;
-        if !self.request_timeout.is_zero() {
+        let client = if self.request_timeout.is_zero() {
+            // One client is one login.
+            streams.clone()
+        } else {
             config.read_timeout = Some(self.request_timeout);
             config.connect_timeout = Some(self.request_timeout);
-        }
-        let client = connect(config)?;
+            connect(config)?
+        };
         Ok(Connection { client, streams, cluster, server })
     }
 

@@ -7,6 +7,7 @@ mod commands;
 mod connection;
 mod discovery;
 mod output;
+mod proxy;
 mod sidecar;
 
 use std::process::ExitCode;
