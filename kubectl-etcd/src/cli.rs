@@ -97,6 +97,10 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     if program.starts_with("kubectl_complete-") {
         args.splice(0..1, ["kubectl-etcd".into(), "__complete".into()]);
     }
+    // The words after it are the user's line so far, not this program's own flags.
+    if args.get(1).is_some_and(|word| word == "__complete") {
+        args.insert(2, "--".into());
+    }
     let matches = command(&program).try_get_matches_from(args);
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

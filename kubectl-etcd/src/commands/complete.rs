@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use clap::{Arg, Command};
+use clap::{Arg, Command, FromArgMatches};
 
 use crate::cli::{self, Context};
+use crate::connection::ConnectionArgs;
 use crate::discovery;
 use crate::output::Outcome;
 
@@ -26,12 +27,16 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
-pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
     let root = cli::command("kubectl-etcd");
     let (word, before) = match args.words.split_last() {
         Some((word, before)) => (word.as_str(), before),
         None => ("", [].as_slice()),
     };
+    // The flags that the user has typed say which cluster is asked.
+    if let Some(connection) = typed_connection(&root, before) {
+        context.connection = connection;
+    }
     let (candidates, directive) = match complete(&root, before, word) {
         Wanted::Words(words) => (words, NO_FILES),
         Wanted::Files => (Vec::new(), FILES),
@@ -47,6 +52,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let lines: String = matching.map(|candidate| format!("{prefix}{candidate}\n")).collect();
     context.printer.data(&format!("{lines}:{directive}\n"));
     Ok(())
+}
+
+/// The connection flags among the words, as far as they can be understood.
+fn typed_connection(root: &Command, before: &[String]) -> Option<ConnectionArgs> {
+    let words = std::iter::once("kubectl-etcd").chain(before.iter().map(String::as_str));
+    let matches = root.clone().ignore_errors(true).try_get_matches_from(words).ok()?;
+    ConnectionArgs::from_arg_matches(&matches).ok()
 }
 
 /// What can stand at the place of the last word.
@@ -150,6 +162,16 @@ mod tests {
                 words.into_iter().map(|w| w.split('\t').next().unwrap_or_default().to_owned()).collect()
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_flags_that_are_typed_say_which_cluster() {
+        let root = cli::command("kubectl-etcd");
+        for line in ["--context prod status", "status --context prod", "status --context=prod --node"] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let typed = typed_connection(&root, &words).expect("flags");
+            assert_eq!((typed.context.as_deref(), typed.namespace.as_str()), (Some("prod"), "kube-system"), "{line}");
         }
     }
 
