@@ -119,7 +119,7 @@ impl ConnectionArgs {
         };
         let streams = connect(config.clone())?;
         let client = if self.request_timeout.is_zero() {
-            // One client is one login.
+            // A second client would run a login program again.
             streams.clone()
         } else {
             config.read_timeout = Some(self.request_timeout);
