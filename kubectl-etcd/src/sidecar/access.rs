@@ -20,6 +20,11 @@ const SIDECAR: [Right; 5] = [
     ("create", "pods", "exec"),
 ];
 
+/// etcd's alarm NOSPACE stops every write of the API server, and a pod is one.
+const NO_SPACE: &str = "etcd takes no writes until there is space again (alarm NOSPACE), so no pod can be made: in an etcd \
+                        pod, with etcdctl, compact, defrag and disarm the alarm\n  \
+                        https://etcd.io/docs/latest/op-guide/maintenance/#space-quota";
+
 /// Asks the API server whether the user may run sidecars in `namespace`, before anything is made there.
 ///
 /// # Errors
@@ -88,6 +93,7 @@ pub(crate) fn explain(
                     failed.hint(can_i((verb, resource, subresource), namespace)).hint(role(namespace))
                 }
                 403 => failed.hint("an admission controller refused the pod; its webhook's owner knows the exception:\n  kubectl get validatingwebhookconfigurations,validatingadmissionpolicies"),
+                _ if message.contains("database space exceeded") => failed.hint(NO_SPACE),
                 _ => failed,
             }
         }

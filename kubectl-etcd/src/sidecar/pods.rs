@@ -17,6 +17,8 @@ use crate::output::{Failed, Outcome, Printer};
 const POLL: Duration = Duration::from_millis(200);
 /// How long a pod may take to go away before it is reported as left behind.
 const GONE: Duration = Duration::from_secs(30);
+/// How long an API server that fails has to recover, for a pod to be deleted.
+const RECOVERY: Duration = Duration::from_secs(10);
 const NAME_CHARACTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Every pod that this run has made, so that one place deletes them all.
@@ -202,28 +204,31 @@ impl Pods {
         }
         let pods = self.api();
         let begun = Instant::now();
-        let told = |error: kube::Error| match error {
-            kube::Error::Api(status) => status.message,
-            error => error.to_string(),
-        };
-        match pods.delete(&made.name, &DeleteParams::default()).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(error) => return Err(told(error)),
-        }
+        let mut asked = false;
         loop {
-            match pods.get_opt(&made.name).await {
-                Ok(None) => {
-                    self.printer.note(format!("pod/{} deleted", made.name));
-                    return Ok(());
-                }
-                Ok(Some(_)) if begun.elapsed() > GONE => {
+            let there = if asked {
+                pods.get_opt(&made.name).await.map(|pod| pod.is_some())
+            } else {
+                pods.delete(&made.name, &DeleteParams::default()).await.map(|_| true)
+            };
+            match there {
+                Ok(true) if begun.elapsed() > GONE => {
                     return Err("it is being deleted, but its node does not end it".to_owned());
                 }
-                Ok(Some(_)) => tokio::time::sleep(POLL).await,
-                Err(error) => return Err(told(error)),
+                Ok(true) => asked = true,
+                Ok(false) => break,
+                Err(kube::Error::Api(status)) if status.code == 404 => break,
+                // An API server whose etcd has just lost its leader, for one, is well again in seconds.
+                Err(kube::Error::Api(status)) if status.code >= 500 && begun.elapsed() < RECOVERY => {}
+                Err(kube::Error::Api(status)) => return Err(status.message),
+                Err(error) => return Err(error.to_string()),
             }
+            tokio::time::sleep(POLL).await;
         }
+        if asked {
+            self.printer.note(format!("pod/{} deleted", made.name));
+        }
+        Ok(())
     }
 }
 
