@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
+use kube::client::retry::RetryPolicy;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use kube::{Client, Config};
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
 
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::proxy;
@@ -109,7 +113,7 @@ impl ConnectionArgs {
                 .or_fail(|| "read the proxy's URL".to_owned())?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let connect = |config: Config| {
-            Client::try_from(config).map_err(|error| {
+            client(config).map_err(|error| {
                 let failed = Failed::plain(format!("prepare a connection to {server}")).source(&error);
                 let Some(login) = login.as_ref() else { return failed };
                 let program = login.command.as_deref().unwrap_or_default();
@@ -270,6 +274,16 @@ impl ConnectionArgs {
         }
         Ok(user)
     }
+}
+
+/// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
+/// silently for minutes.
+fn client(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    let again = RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(2), 3, true);
+    let again = again.expect("the first delay is shorter than the last");
+    let client = ClientBuilder::try_from(config)?;
+    Ok(client.with_layer(&BufferLayer::new(64)).with_layer(&RetryLayer::new(again)).build())
 }
 
 fn path_text(path: &Path) -> Outcome<String> {
