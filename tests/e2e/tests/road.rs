@@ -59,7 +59,8 @@ fn a_stream_that_is_cut_anywhere_leaves_nothing() {
         let ran = broken(&scene, length * part / 16, MODES[n % 2]).expect("the data is longer");
         ran.expect_error(&["receive the snapshot", "2 of 2 retries"]);
     }
-    // The shortest road that is long enough: what fails beside it breaks in the last words.
+    // The shortest road that is long enough: what fails beside it breaks within the end frame. The sidecar's last word
+    // is not needed: the file is verified before.
     let (mut fails, mut suffices) = (length, length + length / 16 + 4096);
     let mut n = 0;
     while suffices - fails > 1 {
@@ -70,9 +71,10 @@ fn a_stream_that_is_cut_anywhere_leaves_nothing() {
         }
         n += 1;
     }
-    // Within the last reply, the end frame, the last chunk.
+    // Around it: within the end frame and the last chunk. How many frames the road makes of the same bytes differs from
+    // run to run, so a few bytes less may suffice once; whole or nothing holds all the same.
     for (n, before) in [20, 90, 130, 170, 400].into_iter().enumerate() {
-        broken(&scene, fails - before, MODES[n % 2]).expect("what is shorter fails too");
+        broken(&scene, fails - before, MODES[n % 2]);
     }
 }
 

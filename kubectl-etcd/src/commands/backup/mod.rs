@@ -149,14 +149,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     for warning in cluster.warnings() {
         printer.warn(warning);
     }
-    let done = session.acknowledge(length).await.map_err(|error| match (error, &keep) {
-        // The sidecar may have given its copy a name before the road broke.
-        (TransferError::Transport(failed), Some(path)) => Failed { exit: Exit::Changed, ..failed }
-            .cause(format!("no file was written here, but node {} may have kept {path}", choice.member.node))
-            .hint("look on the node: what is there under this name is whole"),
-        (error, _) => error.into_failed(),
-    })?;
-    let kept = done.kept;
+    let kept = acknowledge(&mut session, length, keep.as_deref(), &choice.member.node).await?;
     let taken =
         Taken { at: begun, file: target.file_name(), sha256, length, report: report.as_ref(), kept: kept.clone() };
     let manifest = Manifest::of(cluster, &choice, &every, &surveyed, &args.sidecar.image, taken);
@@ -221,6 +214,23 @@ async fn transfer(
             }
             Err(error) => return Err(error.into_failed()),
         }
+    }
+}
+
+/// Tells the sidecar that all is here; gives the place of the copy that it has kept.
+async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, node: &str) -> Outcome<Option<String>> {
+    match (session.acknowledge(length).await, keep) {
+        (Ok(done), _) => Ok(done.kept),
+        // The snapshot is here and verified: a road that breaks now takes nothing away.
+        (Err(TransferError::Transport(failed)), None) => {
+            tracing::info!("the sidecar's last word was lost: {}", failed.one_line());
+            Ok(None)
+        }
+        // The sidecar may have given its copy a name before the road broke.
+        (Err(TransferError::Transport(failed)), Some(path)) => Err(Failed { exit: Exit::Changed, ..failed }
+            .cause(format!("no file was written here, but node {node} may have kept {path}"))
+            .hint("look on the node: what is there under this name is whole")),
+        (Err(error), _) => Err(error.into_failed()),
     }
 }
 
