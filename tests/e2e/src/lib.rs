@@ -8,7 +8,7 @@ pub mod trouble;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -338,10 +338,5 @@ pub fn etcd_3_5() -> PathBuf {
 /// The unpacked contents of a file of `tests/data`.
 pub fn unpacked(name: &str) -> Vec<u8> {
     let packed = std::fs::File::open(workspace().join("tests/data").join(name)).expect("a file of tests/data");
-    let mut command = Command::new("zstd");
-    let mut child = command.arg("-dc").stdin(packed).stdout(Stdio::piped()).spawn().expect("zstd runs");
-    let mut bytes = Vec::new();
-    child.stdout.take().expect("a pipe").read_to_end(&mut bytes).expect("zstd's output");
-    assert!(child.wait().expect("a child of ours").success());
-    bytes
+    zstd::decode_all(packed).expect("zstd")
 }
