@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{Finding, Report};
 
-/// Why [`verify`](crate::verify) did not vouch for a file. Everything but [`Io`](Self::Io) and
+/// Why [`verify`](crate::verify()) did not vouch for a file. Everything but [`Io`](Self::Io) and
 /// [`Cancelled`](Self::Cancelled) speaks about the file's bytes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! etcd's on-disk formats.
 //!
-//! [`verify`] proves that a file is a whole and undamaged etcd snapshot, of etcd 3.4 to 3.7, and reads its figures, without
+//! [`verify()`] proves that a file is a whole and undamaged etcd snapshot, of etcd 3.4 to 3.7, and reads its figures, without
 //! any etcd binary. Bytes in, values out: no network, no terminal, no clock, nothing is ever written. The bytes may be
 //! anyone's: no file makes it panic, loop, or allocate by what the file claims.
 //!
