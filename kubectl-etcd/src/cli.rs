@@ -68,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) connection: ConnectionArgs,
     /// The pods that the command has made, once it has made any.
     pods: std::sync::Arc<std::sync::OnceLock<Pods>>,
+    /// What an interruption leaves behind that is no pod.
+    left: std::sync::Arc<std::sync::OnceLock<String>>,
     /// Set when the user has interrupted; work that cannot be dropped looks at it.
     pub(crate) cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
@@ -76,6 +78,13 @@ impl Context {
     /// Registers the pods of this run: they are deleted when the command ends, however it ends.
     pub(crate) fn keep_track(&self, pods: Pods) -> Pods {
         self.pods.get_or_init(|| pods).clone()
+    }
+}
+
+impl Context {
+    /// Notes what is left behind should the command be interrupted from now on.
+    pub(crate) fn note_left(&self, what: String) {
+        self.left.get_or_init(|| what);
     }
 }
 
@@ -114,6 +123,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         printer: Printer::new(cli.quiet),
         connection: cli.connection,
         pods: Default::default(),
+        left: Default::default(),
         cancelled: Default::default(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -157,16 +167,21 @@ async fn supervise(command: Command, context: &Context) -> Outcome {
         () = interrupted() => {
             context.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
             printer.note("interrupted, cleaning up; interrupt again to stop at once");
-            Err(Failed::new(Exit::Interrupted, "interrupted"))
+            Err(Failed::new(Exit::Interrupted, "interrupted").causes(context.left.get().cloned()))
         }
     };
     let Some(pods) = context.pods.get() else { return outcome };
     let names = pods.names();
     tokio::select! {
         left = pods.delete_all() => {
-            for (pod, reason) in left {
-                printer.warn(format!("pod/{pod} is still there: {reason}"));
-                outcome = outcome.map_err(|failed| failed.hint("kubectl etcd cleanup"));
+            for (pod, reason) in &left {
+                printer.warn(format!("pod/{pod} is still there: {reason}; it ends by itself within minutes, see\n  kubectl etcd cleanup"));
+            }
+            if !left.is_empty() {
+                outcome = outcome.map_err(|failed| match failed.exit {
+                    Exit::Failed => Failed { exit: Exit::Changed, ..failed },
+                    _ => failed,
+                });
             }
         }
         () = interrupted() => {

@@ -128,6 +128,8 @@ impl ConnectionArgs {
         } else {
             config.read_timeout = Some(self.request_timeout);
             config.connect_timeout = Some(self.request_timeout);
+            // The time counts from a request, not from when its connection was last used.
+            config.reset_reader_on_write = true;
             connect(config)?
         };
         Ok(Connection { client, streams, cluster, server })
@@ -148,7 +150,9 @@ impl ConnectionArgs {
             }
             _ => std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect(),
         };
-        paths.iter().filter(|path| path.exists()).try_fold(Kubeconfig::default(), |merged, path| {
+        paths.iter().filter(|path| path.exists()).try_fold(Kubeconfig::default(), |mut merged, path| {
+            // An empty name is none: the next file's counts.
+            merged.current_context = merged.current_context.filter(|name| !name.is_empty());
             merged.merge(read(path)?).or_fail(|| format!("merge the kubeconfig file {}", path.display()))
         })
     }

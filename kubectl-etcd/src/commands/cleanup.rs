@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 use super::API_VERSION;
 use crate::cli::Context;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
-use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, access::explain};
+use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, access::explain, remove};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,17 +74,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         }
     }
     for (deleted, pod) in report.pods.iter().enumerate() {
-        match pods.delete(&pod.name, &DeleteParams::default()).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => {
-                let mut failed = explain(&error, "delete", "pods", namespace, format!("delete pod {}", pod.name));
-                if deleted > 0 {
-                    failed.exit = Exit::Changed;
-                    failed = failed.cause(format!("{deleted} pod(s) were deleted before"));
-                }
-                return Err(failed);
-            }
+        if let Err(reason) = remove(&pods, &pod.name).await {
+            let failed = Failed::plain(format!("delete pod {}", pod.name)).cause(reason);
+            return Err(match deleted {
+                0 => failed,
+                _ => Failed { exit: Exit::Changed, ..failed }.cause(format!("{deleted} pod(s) were deleted before")),
+            });
         }
         printer.note(format!("pod/{} deleted", pod.name));
     }

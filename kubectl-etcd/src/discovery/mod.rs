@@ -73,6 +73,9 @@ pub(crate) async fn find(
     found.sort_by(|a, b| a.node.cmp(&b.node));
     match only {
         None if found.is_empty() => Err(nothing_found(&pods, namespace, overrides).await),
+        None if found.len() > 1 && !overrides.endpoints.is_empty() => {
+            Err(Failed::new(Exit::Usage, "--endpoints needs --node: the member that they lead to from there"))
+        }
         None => Ok(found),
         Some(node) => match found.iter().position(|member| member.node == node) {
             Some(index) => Ok(vec![found.swap_remove(index)]),

@@ -4,20 +4,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use rand::Rng;
 use tokio::task::JoinHandle;
 
 use super::access::explain;
+use super::removal::remove;
 use super::spec::{Operation, PodPlan, SidecarArgs};
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome, Printer};
 
 const POLL: Duration = Duration::from_millis(200);
-/// How long a pod may take to go away before it is reported as left behind.
-const GONE: Duration = Duration::from_secs(30);
-/// How long an API server that fails has to recover, for a pod to be deleted.
+/// How often the events of a pod that does not start are looked at.
+const EVENTS: Duration = Duration::from_secs(2);
+/// How long an API server that fails has to recover while a pod is waited for.
 const RECOVERY: Duration = Duration::from_secs(10);
 const NAME_CHARACTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -102,16 +103,20 @@ impl Pods {
     async fn running(&self, name: &str, node: &str) -> Outcome {
         let begun = Instant::now();
         let mut told = String::new();
+        let mut looked = begun;
         loop {
-            let pod = self.api().get(name).await.map_err(|error| {
-                explain(
-                    &error,
-                    "get",
-                    "pods",
-                    &self.args.pod_namespace,
-                    format!("watch pod {name} start on node {node}"),
-                )
-            })?;
+            let pod = match self.api().get(name).await {
+                Ok(pod) => pod,
+                // As when another API server takes over.
+                Err(error) if transient(&error) && begun.elapsed() < RECOVERY.min(self.args.pod_running_timeout) => {
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                Err(error) => {
+                    let doing = format!("watch pod {name} start on node {node}");
+                    return Err(explain(&error, "get", "pods", &self.args.pod_namespace, doing));
+                }
+            };
             let state = match State::of(&pod) {
                 State::Running => return Ok(()),
                 State::Never { reason, message } => {
@@ -119,7 +124,8 @@ impl Pods {
                 }
                 State::Waiting(state) => state,
             };
-            if state == "ContainerCreating" && begun.elapsed() > Duration::from_secs(3) {
+            if state == "ContainerCreating" && looked.elapsed() > EVENTS {
+                looked = Instant::now();
                 // A folder that the node does not have keeps a pod in this state for ever; only its events tell.
                 let failed = self.never(name, node, &state).await;
                 if failed.causes.iter().any(|cause| cause.contains("hostPath type check failed")) {
@@ -170,11 +176,9 @@ impl Pods {
 
     /// Deletes every pod that was made, and waits until they are gone. Returns those that are not, with the reason.
     pub(crate) async fn delete_all(&self) -> Vec<(String, String)> {
-        let made: Vec<Made> = self.made().drain(..).collect();
-        let deletions = made.into_iter().map(|made| async move {
-            let name = made.name.clone();
-            self.delete(made).await.err().map(|reason| (name, reason))
-        });
+        let made: Vec<String> = self.made().iter().map(|made| made.name.clone()).collect();
+        let deletions =
+            made.into_iter().map(|name| async move { self.delete(&name).await.err().map(|why| (name, why)) });
         futures::future::join_all(deletions).await.into_iter().flatten().collect()
     }
 
@@ -183,52 +187,33 @@ impl Pods {
         self.made().iter().map(|made| format!("{}/{}", self.args.pod_namespace, made.name)).collect()
     }
 
-    /// Deletes one pod before the others, when it is not needed any more.
-    pub(crate) async fn delete_one(&self, pod: &str) {
-        let found = {
-            let mut made = self.made();
-            made.iter().position(|made| made.name == pod).map(|index| made.swap_remove(index))
-        };
-        if let Some(one) = found
-            && let Err(reason) = self.delete(one).await
-        {
-            self.printer.warn(format!("pod/{pod} is still there: {reason}"));
-            // Tried once more at the end.
-            self.made().push(Made { name: pod.to_owned(), request: None });
+    /// Deletes one pod before the others, when it is not needed any more. One that stays is tried again at the end.
+    pub(crate) async fn delete_early(&self, pod: &str) {
+        if let Err(reason) = self.delete(pod).await {
+            tracing::info!("pod {pod} is still there: {reason}");
         }
     }
 
-    async fn delete(&self, made: Made) -> Result<(), String> {
-        if let Some(request) = made.request {
+    /// A pod stays on the list until it is gone: whoever interrupts this finds it there.
+    async fn delete(&self, name: &str) -> Result<(), String> {
+        let request = self.made().iter_mut().find(|made| made.name == name).and_then(|made| made.request.take());
+        if let Some(request) = request {
             let _told_elsewhere = request.await;
         }
-        let pods = self.api();
-        let begun = Instant::now();
-        let mut asked = false;
-        loop {
-            let there = if asked {
-                pods.get_opt(&made.name).await.map(|pod| pod.is_some())
-            } else {
-                pods.delete(&made.name, &DeleteParams::default()).await.map(|_| true)
-            };
-            match there {
-                Ok(true) if begun.elapsed() > GONE => {
-                    return Err("it is being deleted, but its node does not end it".to_owned());
-                }
-                Ok(true) => asked = true,
-                Ok(false) => break,
-                Err(kube::Error::Api(status)) if status.code == 404 => break,
-                // An API server whose etcd has just lost its leader, for one, is well again in seconds.
-                Err(kube::Error::Api(status)) if status.code >= 500 && begun.elapsed() < RECOVERY => {}
-                Err(kube::Error::Api(status)) => return Err(status.message),
-                Err(error) => return Err(error.to_string()),
-            }
-            tokio::time::sleep(POLL).await;
+        if remove(&self.api(), name).await? {
+            self.printer.note(format!("pod/{name} deleted"));
         }
-        if asked {
-            self.printer.note(format!("pod/{} deleted", made.name));
-        }
+        self.made().retain(|made| made.name != name);
         Ok(())
+    }
+}
+
+/// Whether a request may fare better in a moment: the server failed, or the road to it.
+fn transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500,
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
     }
 }
 
@@ -289,11 +274,16 @@ fn random_name(length: usize) -> String {
     (0..length).map(|_| NAME_CHARACTERS[random.random_range(0..NAME_CHARACTERS.len())] as char).collect()
 }
 
+/// The user and the machine, for whoever finds the pod.
 fn started_by() -> String {
-    let variable = |names: [&str; 2]| {
-        names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".to_owned())
-    };
-    format!("{}@{}", variable(["USER", "USERNAME"]), variable(["HOSTNAME", "COMPUTERNAME"]))
+    let variable =
+        |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
+    let user = variable(["USER", "USERNAME"]);
+    // Shells know the name of the machine but do not hand it on; Linux has it in a file.
+    let file = || Some(fs_err::read_to_string("/etc/hostname").ok()?.trim().to_owned());
+    let machine = variable(["HOSTNAME", "COMPUTERNAME"]).or_else(file);
+    let known = |name: Option<String>| name.unwrap_or_else(|| "unknown".to_owned());
+    format!("{}@{}", known(user), known(machine))
 }
 
 #[cfg(test)]

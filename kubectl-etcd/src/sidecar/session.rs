@@ -82,7 +82,7 @@ impl Session {
     ///
     /// # Errors
     /// No right to exec, the pod is gone, or what answers is not a sidecar of this protocol version (exit 4).
-    pub(crate) async fn open(connection: &Connection, started: &Started) -> Outcome<Session> {
+    pub(crate) async fn open(connection: &Connection, started: &Started) -> Result<Session, TransferError> {
         let pods: Api<Pod> = Api::namespaced(connection.streams.clone(), &started.namespace);
         let params = AttachParams::default()
             .container("sidecar")
@@ -96,9 +96,8 @@ impl Session {
             .map_err(|error| explain_exec(&error, started))?;
         let streams = (process.stdin(), process.stdout(), process.stderr(), process.take_status());
         let (Some(stdin), Some(stdout), Some(stderr), Some(status)) = streams else {
-            return Err(
-                Failed::plain(format!("talk to the sidecar in pod {}", started.pod)).cause("exec gave no streams")
-            );
+            let failed = Failed::plain(format!("talk to the sidecar in pod {}", started.pod));
+            return Err(TransferError::Final(failed.cause("exec gave no streams")));
         };
         let ended = ended(status);
         let stdout = Stdout::new(stdout, ended.clone());
@@ -108,11 +107,14 @@ impl Session {
             Ok(Err(error)) => {
                 let status = tokio::time::timeout(Duration::from_secs(2), ended).await.ok().flatten();
                 let said = status.and_then(|status| status.message).filter(|message| !message.is_empty());
-                return Err(not_greeted(error, started, said, &stderr));
+                let transport = error.is_transport();
+                let failed = not_greeted(error, started, said, &stderr);
+                return Err(if transport { TransferError::Transport(failed) } else { TransferError::Final(failed) });
             }
             Err(_) => {
-                return Err(Failed::plain(format!("talk to the sidecar in pod {}", started.pod))
-                    .cause(format!("it said nothing for {}s", GREETING.as_secs())));
+                let failed = Failed::plain(format!("talk to the sidecar in pod {}", started.pod));
+                let silent = format!("it said nothing for {}s", GREETING.as_secs());
+                return Err(TransferError::Transport(failed.cause(silent)));
             }
         };
         let (incoming, outgoing, peer) = wire.split();
@@ -278,18 +280,22 @@ fn said(stderr: &std::sync::Mutex<String>) -> Option<String> {
     (!lines.is_empty()).then(|| format!("the sidecar said: {}", lines.join("; ")))
 }
 
-fn explain_exec(error: &kube::Error, started: &Started) -> Failed {
+fn explain_exec(error: &kube::Error, started: &Started) -> TransferError {
     let doing = format!("open a session with the sidecar in pod {}/{}", started.namespace, started.pod);
+    let explained = |error: &kube::Error, doing| explain(error, "create", "pods/exec", &started.namespace, doing);
     match error {
         kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
-            let status = kube::core::Status {
-                message: "you cannot get and create the resource pods/exec".to_owned(),
-                code: 403,
-                ..Default::default()
-            };
-            explain(&kube::Error::Api(Box::new(status)), "create", "pods/exec", &started.namespace, doing)
+            let message = "you cannot get and create the resource pods/exec".to_owned();
+            let status = kube::core::Status { message, code: 403, ..Default::default() };
+            TransferError::Final(explained(&kube::Error::Api(Box::new(status)), doing))
         }
-        error => explain(error, "create", "pods/exec", &started.namespace, doing),
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() < 500 => {
+            TransferError::Final(explained(error, doing))
+        }
+        kube::Error::UpgradeConnection(_) | kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            TransferError::Transport(explained(error, doing))
+        }
+        _ => TransferError::Final(explained(error, doing)),
     }
 }
 

@@ -18,12 +18,16 @@ pub(crate) const OPERATION: &str = "kubectl-etcd/operation";
 /// Label: the run of the plugin that made it.
 pub(crate) const SESSION: &str = "kubectl-etcd/session";
 
+/// Seconds without a session after which a sidecar ends by itself, on top of the time that pods have to start.
+const IDLE: u64 = 60;
+
 /// How the sidecar's pod is made.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Sidecar pod")]
 pub(crate) struct SidecarArgs {
     /// Image of the sidecar
-    #[arg(long, env = "KUBECTL_ETCD_IMAGE", default_value = DEFAULT_IMAGE, value_name = "REF")]
+    #[arg(long, env = "KUBECTL_ETCD_IMAGE", default_value = DEFAULT_IMAGE, value_name = "REF",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) image: String,
     /// When the node pulls the image
     #[arg(long, env = "KUBECTL_ETCD_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_name = "POLICY",
@@ -118,7 +122,15 @@ impl PodPlan<'_> {
         if let Some(kind) = &self.member.selinux_type {
             security["seLinuxOptions"] = json!({"type": kind});
         }
-        let secrets: Vec<_> = self.args.image_pull_secret.iter().map(|name| json!({"name": name})).collect();
+        // While other nodes' pods may still be waited for, nobody speaks to the one that started first.
+        let idle = IDLE + self.args.pod_running_timeout.as_secs();
+        let secrets: Vec<_> = self
+            .args
+            .image_pull_secret
+            .iter()
+            .filter(|name| !name.is_empty())
+            .map(|name| json!({"name": name}))
+            .collect();
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -148,7 +160,7 @@ impl PodPlan<'_> {
                     "name": "sidecar",
                     "image": self.args.image,
                     "imagePullPolicy": self.args.image_pull_policy,
-                    "args": ["wait"],
+                    "args": ["wait", format!("--idle-timeout={idle}s")],
                     "securityContext": security,
                     "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
                     "volumeMounts": mounts,
@@ -178,7 +190,12 @@ mod tests {
     }
 
     fn pod(member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
-        let args = SidecarArgs { image: "image:1".into(), pod_namespace: "kube-system".into(), ..Default::default() };
+        let args = SidecarArgs {
+            image: "image:1".into(),
+            pod_namespace: "kube-system".into(),
+            pod_running_timeout: std::time::Duration::from_secs(60),
+            ..Default::default()
+        };
         let plan = PodPlan {
             member,
             operation: Operation::Backup,
@@ -206,6 +223,7 @@ mod tests {
         assert_eq!(spec["automountServiceAccountToken"], false);
         assert!(spec["activeDeadlineSeconds"].as_i64().is_some());
         assert_eq!(spec["hostPID"], serde_json::Value::Null);
+        assert_eq!(container["args"], json!(["wait", "--idle-timeout=120s"]));
     }
 
     #[test]

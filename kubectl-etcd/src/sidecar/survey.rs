@@ -3,10 +3,10 @@
 use etcd_wire::message::{NodeStatus, StatusRequest};
 use futures::future::join_all;
 
-use super::{Operation, Pods, Session, Started};
+use super::{Operation, Pods, Session, Started, TransferError};
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
-use crate::output::{Failed, Outcome};
+use crate::output::{Exit, Failed, Outcome};
 
 /// A member, and what its node's sidecar said of it.
 #[derive(Debug)]
@@ -37,29 +37,47 @@ impl Surveyed {
     }
 }
 
-/// Runs a sidecar on every member's node, at the same time, and asks it. One node's trouble is that node's only.
+/// Runs a sidecar on every member's node, at the same time, and asks them all at one moment, so that their answers can
+/// be compared. One node's trouble is that node's only.
 pub(crate) async fn survey(
     connection: &Connection,
     pods: &Pods,
     members: Vec<EtcdPod>,
     operation: Operation,
 ) -> Vec<Surveyed> {
-    join_all(members.into_iter().map(|member| async move {
-        let outcome = ask(connection, pods, &member, operation).await;
+    let opened = join_all(members.iter().map(|member| open(connection, pods, member, operation))).await;
+    join_all(members.into_iter().zip(opened).map(|(member, opened)| async move {
+        let outcome = match opened {
+            Ok((sidecar, session)) => ask(&member, sidecar, session).await,
+            Err(failed) => Err(failed),
+        };
         Surveyed { member, outcome }
     }))
     .await
 }
 
-async fn ask(connection: &Connection, pods: &Pods, member: &EtcdPod, operation: Operation) -> Outcome<Answer> {
+async fn open(
+    connection: &Connection,
+    pods: &Pods,
+    member: &EtcdPod,
+    operation: Operation,
+) -> Outcome<(Started, Session)> {
     let sidecar = pods.start(member, operation, None).await?;
-    let mut session = Session::open(connection, &sidecar).await?;
+    let session = Session::open(connection, &sidecar).await.map_err(TransferError::into_failed)?;
+    let theirs = session.peer();
+    if theirs.version != env!("CARGO_PKG_VERSION") {
+        let (node, ours) = (&member.node, env!("CARGO_PKG_VERSION"));
+        pods.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
+    }
+    if !theirs.can("status") {
+        let version = &theirs.version;
+        return Err(Failed::new(Exit::Refused, format!("the sidecar of version {version} cannot do this: status")));
+    }
+    Ok((sidecar, session))
+}
+
+async fn ask(member: &EtcdPod, sidecar: Started, mut session: Session) -> Outcome<Answer> {
     let request = StatusRequest { etcd: member.access.clone(), certificates: member.certificate_files() };
     let status = session.status(request).await?;
-    let theirs = &session.peer().version;
-    if theirs != env!("CARGO_PKG_VERSION") {
-        let ours = env!("CARGO_PKG_VERSION");
-        pods.printer().warn(format!("the sidecar on node {} has version {theirs}, this plugin {ours}", member.node));
-    }
     Ok(Answer { sidecar, status })
 }

@@ -88,6 +88,23 @@ fn three_nodes_with_etcd_3_5() {
     versions(&scene);
 }
 
+/// A node that is down costs the time that its pod is waited for, and nothing else: the other members' sidecars are
+/// still there after it, and the pod that nobody will ever end does not stay.
+#[test]
+fn a_node_that_is_down_is_passed_over() {
+    let scene = Scene::new(3, Etcd::V3_4);
+    let kubelet = scene.lab.init("cp3").unwrap();
+    e2e::trouble::signal(kubelet, "STOP");
+    let ran = run(scene.plugin(&["backup", "one.db", "--pod-running-timeout", "4s", "-o", "json"]));
+    let left = scene.sidecars();
+    e2e::trouble::signal(kubelet, "CONT");
+    let taken = ran.expect_code(0).json();
+    assert_ne!(taken["source"]["node"], "cp3");
+    assert_eq!(taken["members"].as_array().map(Vec::len), Some(3));
+    assert!(left.is_empty(), "{left:?}");
+    scene.ok(&["verify", "one.db"]);
+}
+
 fn every_form(scene: &Scene) {
     let verifies = |name: &str| {
         let path = scene.path(name);

@@ -298,7 +298,7 @@ fn what_a_killed_run_leaves_is_found_and_deleted() {
     let pod = run(scene.kubectl(&["get", "pod", name, "-n", "kube-system", "-o", "json"])).expect_code(0).json();
     assert_eq!(pod["spec"]["activeDeadlineSeconds"], 6 * 3600);
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
-    assert_eq!(pod["spec"]["containers"][0]["args"], json!(["wait"]));
+    assert_eq!(pod["spec"]["containers"][0]["args"], json!(["wait", "--idle-timeout=120s"]));
 
     let shown = run(scene.plugin(&["cleanup", "--dry-run"])).expect_code(0);
     assert!(shown.stdout.contains(name) && shown.stdout.contains("backup"), "{}", shown.stdout);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use etcd_snapshot::Report;
-use etcd_wire::message::{MemberStatus, Sha256};
+use etcd_wire::message::{Member as Listed, MemberStatus, Sha256};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -133,6 +133,18 @@ impl Cluster {
     }
 }
 
+impl Member {
+    fn without_pod(listed: &Listed) -> Member {
+        let pod = EtcdPod {
+            name: listed.name.clone(),
+            client_urls: listed.client_urls.clone(),
+            peer_urls: listed.peer_urls.clone(),
+            ..EtcdPod::default()
+        };
+        Member { pod, id: Some(format!("{:x}", listed.id)), role: None, etcd_version: None }
+    }
+}
+
 impl Manifest {
     pub(super) fn of(
         cluster: Cluster,
@@ -162,6 +174,12 @@ impl Manifest {
                 etcd_version: said.map(|said| said.version.clone()),
             }
         };
+        let mut members: Vec<Member> = every.iter().filter(|pod| !pod.pod.is_empty()).map(member).collect();
+        // Members that etcd knows of and that no pod was found for; all of them, where etcd runs outside the cluster.
+        let known = |listed: &Listed| members.iter().any(|one| one.pod.name == listed.name);
+        let others: Vec<Member> =
+            status.members.iter().filter(|listed| !known(listed)).map(Member::without_pod).collect();
+        members.extend(others);
         let report = taken.report;
         Manifest {
             api_version: API_VERSION,
@@ -171,7 +189,7 @@ impl Manifest {
             sidecar_image: image.to_owned(),
             cluster,
             source,
-            members: every.iter().map(member).collect(),
+            members,
             snapshot: Snapshot {
                 file: taken.file,
                 size: taken.length + 32,

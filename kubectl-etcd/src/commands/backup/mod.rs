@@ -96,6 +96,10 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     let connection = context.connection.connect().await?;
     let begun = Timestamp::now();
     let target = Target::plan(args.file.as_deref(), &connection.cluster, begun, args.force)?;
+    if matches!(target, Target::Stdout { .. }) && (args.force || args.output != Format::Table) {
+        let message = "--force and --output are for files: with -, stdout is the snapshot";
+        return Err(Failed::new(Exit::Usage, message));
+    }
     // The file comes first: a folder that is not there or not writable must be known before a pod is made.
     let writing = target.begin()?;
     let namespace = &context.connection.namespace;
@@ -127,18 +131,17 @@ async fn backup(args: Args, context: &Context) -> Outcome {
             None => Ok(choice.sidecar.clone()),
         }
     };
-    let released = async {
-        futures::future::join_all(spare.iter().map(|pod| pods.delete_one(pod))).await;
-    };
-    let (sidecar, ()) = tokio::join!(sidecar, released);
-    let sidecar = sidecar?;
+    let sidecar = sidecar.await?;
     let keep = args.on_node.as_ref().map(|folder| format!("{folder}/{}", target.file_name()));
     let request = SnapshotRequest {
         etcd: choice.member.access.clone(),
         compression: if args.compress == "zstd" { Compression::Zstd } else { Compression::None },
         keep: keep.clone(),
     };
-    let (mut session, received) = transfer(&connection, &sidecar, &request, writing, printer).await?;
+    // The pods that are not needed go meanwhile.
+    let released = futures::future::join_all(spare.iter().map(|pod| pods.delete_early(pod)));
+    let (received, _) = tokio::join!(transfer(&connection, &sidecar, &request, writing, printer), released);
+    let (mut session, received) = received?;
     let (database_sha256, length) = (received.end.sha256.0, received.end.length);
     let (writing, sha256) = received.sink.finish(received.digest, database_sha256)?;
     let report = match &target {
@@ -149,11 +152,18 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     for warning in cluster.warnings() {
         printer.warn(warning);
     }
+    writing.sync()?;
+    if let Some(path) = &keep {
+        context.note_left(format!(
+            "node {} may have kept {path}: what is there under this name is whole",
+            choice.member.node
+        ));
+    }
     let kept = acknowledge(&mut session, length, keep.as_deref(), &choice.member.node).await?;
     let taken =
         Taken { at: begun, file: target.file_name(), sha256, length, report: report.as_ref(), kept: kept.clone() };
     let manifest = Manifest::of(cluster, &choice, &every, &surveyed, &args.sidecar.image, taken);
-    let finished = writing.publish(&manifest).map_err(|failed| match &kept {
+    let finished = writing.publish(&manifest, printer).map_err(|failed| match &kept {
         Some(path) => {
             let left = format!("a copy is on node {}: {path}", choice.member.node);
             Failed { exit: Exit::Changed, ..failed }.cause(left)
@@ -200,11 +210,14 @@ async fn transfer(
                         format!("the sidecar of version {} cannot do this: {lacks}", session.peer().version),
                     ));
                 }
+                let mut request = request.clone();
+                if !session.peer().can("zstd") {
+                    request.compression = Compression::None;
+                }
                 let stream = Stream { writing: writing.share(), progress: Progress::new(printer, "snapshot", 0) };
-                session.snapshot(request.clone(), stream).await.map(|received| (session, received))
+                session.snapshot(request, stream).await.map(|received| (session, received))
             }
-            Err(failed) if attempt > 1 => Err(TransferError::Transport(failed)),
-            Err(failed) => return Err(failed),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(received) => return Ok(received),

@@ -8,7 +8,7 @@ use fs_err::{File, OpenOptions};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::output::{Exit, Failed, Outcome, ResultExt};
+use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 
 /// The place of a backup, as a plan: nothing is touched.
 #[derive(Debug, PartialEq)]
@@ -37,6 +37,9 @@ impl Target {
         };
         if path.is_dir() || path.file_name().is_none() {
             return Err(Failed::new(Exit::Usage, format!("{} is a folder", path.display())).hint("name a file in it"));
+        }
+        if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(Failed::new(Exit::Usage, format!("{} is not a regular file", path.display())));
         }
         let target = Target::File { path, force };
         target.refuse_to_overwrite()?;
@@ -177,8 +180,16 @@ impl Writing {
         }
     }
 
-    /// Makes everything durable, writes `FILE.json` and gives both their names. Returns the file's, if it has one.
-    pub(super) fn publish(self, manifest: &impl Serialize) -> Outcome<Option<PathBuf>> {
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Outcome {
+        match &*self.lock() {
+            Inner::Part(part) => part.file.sync_all().or_fail(|| "make the snapshot durable".to_owned()),
+            Inner::Stdout => Ok(()),
+        }
+    }
+
+    /// Writes `FILE.json` and gives both files their names. Returns the snapshot's, if it has one.
+    pub(super) fn publish(self, manifest: &impl Serialize, printer: Printer) -> Outcome<Option<PathBuf>> {
         let part = &mut *self.lock();
         let part = match part {
             Inner::Stdout => {
@@ -194,18 +205,21 @@ impl Writing {
         beside_part.write(text.as_bytes()).or_fail(|| format!("write {}", companion.display()))?;
         let mut json = beside_part.lock();
         let Inner::Part(json) = &mut *json else { return Ok(None) };
-        for file in [&part.file, &json.file] {
-            file.sync_all().or_fail(|| "make the files durable".to_owned())?;
-        }
+        json.file.sync_all().or_fail(|| format!("make {} durable", companion.display()))?;
         part.target.refuse_to_overwrite()?;
         fs_err::rename(&part.part, path).or_fail(|| "give the snapshot its name".to_owned())?;
         part.published = true;
         if let Err(error) = fs_err::rename(&json.part, &companion) {
-            let _reported_below = std::fs::remove_file(path);
-            return Err(Failed::plain(format!("give {} its name", companion.display())).source(&error));
+            let message = format!("give {} its name", companion.display());
+            let whole =
+                format!("{} is there, and whole: only what it is a snapshot of is not recorded", path.display());
+            return Err(Failed::new(Exit::Changed, message).source(&error).cause(whole));
         }
         json.published = true;
-        sync_folder(path).or_fail(|| "make the names durable".to_owned())?;
+        // Some file systems cannot do this; the files are whole and have their names all the same.
+        if let Err(error) = sync_folder(path) {
+            printer.warn(format!("the new names may be lost if this machine fails now: {error}"));
+        }
         Ok(Some(path.clone()))
     }
 }
@@ -275,7 +289,7 @@ mod tests {
         assert_eq!(entries(folder.path()), ["a.db.part"]);
         assert!(writing.restart().unwrap());
         writing.write(b"whole").unwrap();
-        writing.publish(&serde_json::json!({"a": 1})).unwrap();
+        writing.publish(&serde_json::json!({"a": 1}), Printer::new(true)).unwrap();
         assert_eq!(entries(folder.path()), ["a.db", "a.db.json"]);
         assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"whole");
         #[cfg(unix)]
@@ -313,7 +327,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
         std::fs::write(file(folder.path()), "theirs").unwrap();
-        assert!(writing.publish(&()).is_err());
+        assert!(writing.publish(&(), Printer::new(true)).is_err());
         assert_eq!(entries(folder.path()), ["a.db"]);
         assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"theirs");
     }
@@ -326,7 +340,7 @@ mod tests {
         }
         let writing = plan(&file(folder.path()), true).unwrap().begin().unwrap();
         writing.write(b"new").unwrap();
-        writing.publish(&()).unwrap();
+        writing.publish(&(), Printer::new(true)).unwrap();
         assert_eq!(entries(folder.path()), ["a.db", "a.db.json"]);
         assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"new");
     }
