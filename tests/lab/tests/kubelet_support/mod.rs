@@ -1,0 +1,191 @@
+//! A lab of one node with busybox in its image store, and an administrator who talks to its API server over TLS.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use lab::{Lab, Options};
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+pub(crate) const PODS: &str = "/api/v1/namespaces/kube-system/pods";
+pub(crate) const IMAGE: &str = "rig/busybox:1";
+/// How long a failure takes; nothing that works depends on it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts a lab whose node has the image. It blocks, as `Lab::start` does.
+pub(crate) fn start() -> Lab {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_lab")));
+    let images = vec![image(folder.path())];
+    Lab::start(Options { program, images, ..Options::default() }).expect("a lab starts")
+}
+
+/// A docker-archive with Debian's busybox-static, which needs nothing else of its image, as busybox and as sh.
+fn image(folder: &Path) -> PathBuf {
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let layer = archive(&[("bin/busybox", &busybox), ("bin/sh", &busybox)]);
+    let manifest = json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"] }]).to_string();
+    let config = json!({ "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/bin"] } }).to_string();
+    let path = folder.join("image.tar");
+    let files = [("manifest.json", manifest.as_bytes()), ("config.json", config.as_bytes()), ("layer.tar", &layer)];
+    std::fs::write(&path, archive(&files)).expect("the image is written");
+    path
+}
+
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, *content).expect("a file of the archive");
+    }
+    archive.into_inner().expect("the archive's end")
+}
+
+/// The pod that the recorded answers are about: its command ends well on SIGTERM, within a grace period of 2 s.
+pub(crate) fn pod(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": {
+        "nodeName": "cp1", "hostNetwork": true, "automountServiceAccountToken": false, "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 2, "tolerations": [{ "operator": "Exists" }],
+        "containers": [{ "name": "sidecar", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+            "command": ["/bin/sh", "-c", "trap \"exit 0\" TERM; sleep 1000 & wait"] }] } })
+}
+
+/// Waits for what another process will bring about and nobody tells.
+pub(crate) async fn wait(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !check().await {
+        assert!(Instant::now() < until, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The lab's administrator.
+pub(crate) struct Admin {
+    address: (Ipv4Addr, u16),
+    tls: tokio_rustls::TlsConnector,
+}
+
+impl Admin {
+    pub(crate) fn new(lab: &Lab) -> Self {
+        let text = std::fs::read_to_string(lab.kubeconfig()).expect("a kubeconfig");
+        let config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        let pem = |path: &str| {
+            let text = config.pointer(path).and_then(Value::as_str).expect("it is there");
+            base64::prelude::BASE64_STANDARD.decode(text).expect("base64")
+        };
+        let certificates = |pem: Vec<u8>| {
+            rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>().expect("certificates")
+        };
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in certificates(pem("/clusters/0/cluster/certificate-authority-data")) {
+            roots.add(certificate).expect("an authority");
+        }
+        let key = pem("/users/0/user/client-key-data");
+        let key = rustls_pemfile::private_key(&mut key.as_slice()).expect("PEM").expect("a key");
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates(pem("/users/0/user/client-certificate-data")), key)
+            .expect("an identity");
+        let server = url::Url::parse(&lab.server()).expect("a URL");
+        let host = server.host_str().and_then(|host| host.parse().ok()).expect("an address");
+        Self { address: (host, server.port().expect("a port")), tls: Arc::new(tls).into() }
+    }
+
+    pub(crate) async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        self.tls.connect(ServerName::from(std::net::IpAddr::from(self.address.0)), stream).await
+    }
+
+    async fn request(&self, method: &str, path: &str, body: &Value) -> std::io::Result<http::Response<Incoming>> {
+        let stream = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(std::io::Error::other)?;
+        // An error of the connection shows as one of the answer.
+        tokio::spawn(connection);
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let request = http::Request::builder().method(method).uri(path).header("host", "lab");
+        let request = request.header("content-type", "application/json").body(Full::new(body)).expect("a request");
+        sender.send_request(request).await.map_err(std::io::Error::other)
+    }
+
+    /// One request that must be answered with JSON.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.request(method, path, body).await.expect("an answer");
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (code, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    pub(crate) async fn ready(&self) -> bool {
+        self.request("GET", "/readyz", &Value::Null).await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    pub(crate) async fn get(&self, pod: &str) -> Value {
+        self.send("GET", &format!("{PODS}/{pod}"), &Value::Null).await.1
+    }
+
+    /// Makes a pod and watches it from its creation on.
+    pub(crate) async fn make(&self, pod: &Value) -> Watch {
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        let watch = self.watch(&format!("&fieldSelector=metadata.name%3D{name}")).await;
+        let (code, made) = self.send("POST", PODS, pod).await;
+        assert_eq!(code, 201, "{made}");
+        watch
+    }
+
+    /// Watches the pods of kube-system from now on.
+    pub(crate) async fn watch(&self, selector: &str) -> Watch {
+        let (_, list) = self.send("GET", PODS, &Value::Null).await;
+        let from = list["metadata"]["resourceVersion"].as_str().expect("a revision");
+        let path = format!("{PODS}?watch=1&resourceVersion={from}{selector}");
+        let response = self.request("GET", &path, &Value::Null).await.expect("a watch");
+        assert_eq!(response.status().as_u16(), 200);
+        Watch { body: response.into_body(), rest: Vec::new() }
+    }
+}
+
+/// The events of a watch.
+pub(crate) struct Watch {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Watch {
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return serde_json::from_slice(&line).expect("an event is JSON");
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an event comes");
+            let frame = frame.expect("the watch goes on").expect("the watch is not cut off");
+            self.rest.extend(frame.into_data().unwrap_or_default());
+        }
+    }
+
+    /// The first event that is as asked for.
+    pub(crate) async fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let event = self.next().await;
+            if is(&event) {
+                return event;
+            }
+        }
+    }
+}
