@@ -1,5 +1,7 @@
 //! Exec over WebSocket, with the frames of a real kubelet and the manners of containerd: an empty frame says that the
-//! streams are there, stdin is closed as soon as either output ends, the status comes on a channel of its own.
+//! streams are there, stdin is closed as soon as either output ends, the status comes on a channel of its own. Two
+//! things differ, as `tests/kubelet_exec` pins: crun holds both outputs open until the process has ended, so that one
+//! which closes stdout early keeps its stdin; and crun says on stderr, too, that a program is not there.
 
 use std::process::Stdio;
 
