@@ -11,7 +11,8 @@ use crate::connection::ConnectionArgs;
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::Pods;
 
-const AFTER_HELP: &str = "\
+/// At the end of every `--help`.
+const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed, nothing was changed
@@ -19,8 +20,10 @@ Exit codes:
   3    the snapshot is damaged
   4    refused by a preflight, or not confirmed; nothing was changed
   5    failed after changing something; the message says how to go on
-  130  interrupted, cleaned up
+  130  interrupted, cleaned up";
 
+/// At the end of the program's own.
+const ENVIRONMENT: &str = "\
 Environment (flags win):
   KUBECONFIG HTTPS_PROXY NO_PROXY KUBECTL_ETCD_IMAGE KUBECTL_ETCD_POD_NAMESPACE
   KUBECTL_ETCD_IMAGE_PULL_POLICY KUBECTL_ETCD_IMAGE_PULL_SECRET
@@ -35,7 +38,7 @@ const WIND_DOWN: Duration = Duration::from_secs(5);
 /// Finds the etcd static pods and their certificates through the Kubernetes API, runs a sidecar on the control-plane
 /// nodes for as long as a command takes, and needs nothing but a kubeconfig.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-etcd", version, after_help = AFTER_HELP, disable_help_subcommand = true, propagate_version = false)]
+#[command(name = "kubectl-etcd", version, disable_help_subcommand = true, propagate_version = false)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -90,7 +93,11 @@ impl Context {
 
 /// The clap tree, with the name that the user typed: `kubectl etcd` when kubectl runs the plugin.
 pub(crate) fn command(program: &str) -> clap::Command {
-    let command = Cli::command();
+    let of_command = |sub: clap::Command| {
+        let own = sub.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
+        sub.after_help(format!("{own}{EXIT_CODES}"))
+    };
+    let command = Cli::command().mut_subcommands(of_command).after_help(format!("{EXIT_CODES}\n\n{ENVIRONMENT}"));
     if program.starts_with("kubectl-") {
         command.bin_name(program.replacen('-', " ", 1).replace('_', "-"))
     } else {

@@ -16,9 +16,7 @@ Examples:
   kubectl etcd verify etcd-prod-20261121T061640Z.db
 
   # The figures that etcdutl snapshot status prints, and more, for a script
-  kubectl etcd verify etcd-prod-20261121T061640Z.db -o json
-
-Exit status: 0 when the file is whole, 3 when it is damaged or no snapshot, 1 when it cannot be read.";
+  kubectl etcd verify etcd-prod-20261121T061640Z.db -o json";
 
 /// Check that a snapshot file is whole, and show what it holds
 ///
