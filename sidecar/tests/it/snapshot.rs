@@ -192,6 +192,38 @@ async fn a_wrong_acknowledgement_keeps_nothing() {
     assert!(is_empty(folder.path()));
 }
 
+/// A file system of its own, too small for the snapshot.
+struct Tiny(tempfile::TempDir);
+
+impl Tiny {
+    fn mount() -> Tiny {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tiny"]).arg(folder.path()).status();
+        assert!(mount.unwrap().success());
+        Tiny(folder)
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let umount = Command::new("umount").arg(self.0.path()).status();
+        assert!(umount.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_room_is_told_before_anything_is_sent() {
+    let (member, _folder) = filled(&servers()[0]);
+    let tiny = Tiny::mount();
+    let mut session = Session::open().await;
+    let failure = session.stream(request(member.access(), Some(&tiny.0.path().join("copy.db")))).await;
+    let failure = failure.err().expect("it does not fit");
+    assert_eq!(failure.code, FailureCode::Storage);
+    assert!(failure.message.contains("no room on the node"), "{failure:?}");
+    assert!(is_empty(tiny.0.path()));
+    assert!(session.close().await.success(), "the session goes on after a failure");
+}
+
 #[tokio::test]
 async fn a_member_that_dies_in_the_middle_is_a_failure() {
     let member = Member::start();
