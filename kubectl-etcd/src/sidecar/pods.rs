@@ -36,7 +36,7 @@ struct Made {
     name: String,
     /// The request that makes it. It is its own task: an interruption must not drop it half way, or a pod might
     /// come to be after it was deleted.
-    request: Option<JoinHandle<Outcome>>,
+    request: Option<JoinHandle<()>>,
 }
 
 /// A sidecar whose container runs.
@@ -91,7 +91,6 @@ impl Pods {
             let made = pods.create(&PostParams::default(), &pod).await;
             let outcome = made.map(|_| ()).map_err(|error| explain(&error, "create", "pods", &namespace, doing));
             let _gone = tell.send(outcome);
-            Ok(())
         });
         self.made().push(Made { name: name.clone(), request: Some(request) });
         told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
@@ -198,7 +197,8 @@ impl Pods {
     async fn delete(&self, name: &str) -> Result<(), String> {
         let request = self.made().iter_mut().find(|made| made.name == name).and_then(|made| made.request.take());
         if let Some(request) = request {
-            let _told_elsewhere = request.await;
+            // One that is answered no more is not waited for: a pod that it still makes ends by itself.
+            let _told_elsewhere = tokio::time::timeout(RECOVERY, request).await;
         }
         if remove(&self.api(), name).await? {
             self.printer.note(format!("pod/{name} deleted"));

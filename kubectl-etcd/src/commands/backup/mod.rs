@@ -124,14 +124,11 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     }
     let spare = surveyed.iter().filter_map(|one| one.outcome.as_ref().ok()).map(|answer| answer.sidecar.pod.clone());
     let spare: Vec<String> = spare.filter(|pod| args.on_node.is_some() || *pod != choice.sidecar.pod).collect();
-    let sidecar = async {
-        match &args.on_node {
-            // Only the pod that keeps a copy may write to its node.
-            Some(folder) => pods.start(choice.member, Operation::Backup, Some(folder)).await,
-            None => Ok(choice.sidecar.clone()),
-        }
+    let sidecar = match &args.on_node {
+        // Only the pod that keeps a copy may write to its node.
+        Some(folder) => pods.start(choice.member, Operation::Backup, Some(folder)).await?,
+        None => choice.sidecar.clone(),
     };
-    let sidecar = sidecar.await?;
     let keep = args.on_node.as_ref().map(|folder| format!("{folder}/{}", target.file_name()));
     let request = SnapshotRequest {
         etcd: choice.member.access.clone(),
