@@ -88,6 +88,16 @@ impl Member {
         }
     }
 
+    /// Starts a learner of this member's cluster.
+    pub(crate) fn learner(&self) -> Member {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::new(&folder.path().join("pki"));
+        Member::joining(&servers()[0], &["--initial-cluster-state=existing"], folder, pki, |peer| {
+            self.ctl(&["member", "add", "learner", "--learner", &format!("--peer-urls={peer}")]);
+            vec!["--name=learner".to_owned(), format!("--initial-cluster=m0={},learner={peer}", self.peer)]
+        })
+    }
+
     /// Runs etcdctl and gives its output; it must succeed.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         let client = self.pki.client();

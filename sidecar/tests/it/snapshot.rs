@@ -9,7 +9,6 @@ use etcd_wire::{Ack, Compression, Failure, FailureCode, Frame, Reply, Request};
 use rustix::process::Signal;
 
 use crate::member::{Member, servers};
-use crate::pki::Pki;
 use crate::session::{Session, ended, text};
 
 fn request(etcd: EtcdAccess, keep: Option<&Path>) -> SnapshotRequest {
@@ -268,12 +267,7 @@ async fn authentication_is_explained() {
 #[tokio::test]
 async fn a_learner_that_refuses_is_asked_once() {
     let first = Member::start();
-    let folder = tempfile::tempdir().unwrap();
-    let pki = Pki::new(&folder.path().join("pki"));
-    let learner = Member::joining(&servers()[0], &["--initial-cluster-state=existing"], folder, pki, |peer| {
-        first.ctl(&["member", "add", "learner", "--learner", &format!("--peer-urls={peer}")]);
-        vec!["--name=learner".to_owned(), format!("--initial-cluster=m0={},learner={peer}", first.peer)]
-    });
+    let learner = first.learner();
     let mut session = Session::open().await;
     let failure = session.stream(request(learner.access(), None)).await.err().expect("it serves");
     assert_eq!(failure.code, FailureCode::Etcd, "{failure:?}");

@@ -177,12 +177,7 @@ async fn a_member_that_hangs_is_unreachable() {
 #[tokio::test]
 async fn a_learner_is_described() {
     let first = Member::start();
-    let folder = tempfile::tempdir().unwrap();
-    let pki = Pki::new(&folder.path().join("pki"));
-    let learner = Member::joining(&servers()[0], &["--initial-cluster-state=existing"], folder, pki, |peer| {
-        first.ctl(&["member", "add", "learner", "--learner", &format!("--peer-urls={peer}")]);
-        vec!["--name=learner".to_owned(), format!("--initial-cluster=m0={},learner={peer}", first.peer)]
-    });
+    let learner = first.learner();
     let etcd = answers(learner.access()).await;
     assert!(etcd.learner, "{etcd:?}");
     assert!(etcd.members.is_empty() && etcd.member_id != etcd.leader_id, "{etcd:?}");

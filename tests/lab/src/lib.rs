@@ -30,5 +30,6 @@ mod pod;
 mod record;
 mod start;
 
+pub use image::docker_archive;
 pub use lab::{Etcd, Lab, Options};
 pub use pki::Issue;

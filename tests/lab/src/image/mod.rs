@@ -2,6 +2,7 @@
 
 mod archive;
 mod layer;
+mod make;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+
+pub use make::docker_archive;
 
 /// What an image says of the process that runs in it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

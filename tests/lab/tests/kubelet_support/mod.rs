@@ -32,27 +32,11 @@ pub(crate) fn start() -> Lab {
 /// A docker-archive with Debian's busybox-static, which needs nothing else of its image, as busybox and as sh.
 fn image(folder: &Path) -> PathBuf {
     let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
-    let layer = archive(&[("bin/busybox", &busybox), ("bin/sh", &busybox)]);
-    let manifest = json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"] }]).to_string();
-    let config = json!({ "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/bin"] } }).to_string();
+    let files = [("bin/busybox", busybox.as_slice()), ("bin/sh", busybox.as_slice())];
+    let image = lab::docker_archive(IMAGE, &json!({ "Env": ["PATH=/bin"] }), &files).expect("an image");
     let path = folder.join("image.tar");
-    let files = [("manifest.json", manifest.as_bytes()), ("config.json", config.as_bytes()), ("layer.tar", &layer)];
-    std::fs::write(&path, archive(&files)).expect("the image is written");
+    std::fs::write(&path, image).expect("the image is written");
     path
-}
-
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        archive.append_data(&mut header, name, *content).expect("a file of the archive");
-    }
-    archive.into_inner().expect("the archive's end")
 }
 
 /// The pod that the recorded answers are about: its command ends well on SIGTERM, within a grace period of 2 s.
