@@ -169,9 +169,10 @@ fn log(level: u8) {
 /// Runs a command until it ends or is interrupted, and then deletes what it has made.
 async fn supervise(command: Command, context: &Context) -> Outcome {
     let printer = context.printer;
+    let mut interruptions = Interruptions::listen();
     let mut outcome = tokio::select! {
         outcome = run(command, context.clone()) => outcome,
-        () = interrupted() => {
+        () = interruptions.next() => {
             context.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
             printer.note("interrupted, cleaning up; interrupt again to stop at once");
             Err(Failed::new(Exit::Interrupted, "interrupted").causes(context.left.get().cloned()))
@@ -191,7 +192,7 @@ async fn supervise(command: Command, context: &Context) -> Outcome {
                 });
             }
         }
-        () = interrupted() => {
+        () = interruptions.next() => {
             let failed = outcome.err().unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted"));
             let left = names.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
             outcome = Err(Failed { exit: Exit::Interrupted, ..failed }.causes(left).hint("kubectl etcd cleanup"));
@@ -212,20 +213,34 @@ async fn run(command: Command, context: Context) -> Outcome {
     }
 }
 
-/// Resolves when the user, or whoever stops processes, wants this one to end.
-async fn interrupted() {
+/// What asks this process to end: Ctrl-C, and on Unix whoever stops processes or closes the terminal.
+///
+/// It listens from the start to the end of a command, so that no second interruption falls into a gap.
+struct Interruptions {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (terminate, hangup) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()));
-        if let (Ok(mut terminate), Ok(mut hangup)) = (terminate, hangup) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-            return;
-        }
+    signals: Vec<tokio::signal::unix::Signal>,
+    #[cfg(windows)]
+    signals: Vec<tokio::signal::windows::CtrlC>,
+}
+
+impl Interruptions {
+    fn listen() -> Self {
+        #[cfg(unix)]
+        let signals = {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+            kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()
+        };
+        #[cfg(windows)]
+        let signals = tokio::signal::windows::ctrl_c().into_iter().collect();
+        Self { signals }
     }
-    let _unavailable = tokio::signal::ctrl_c().await;
+
+    /// Resolves with the next one. A platform that lets nobody listen ends the process itself.
+    async fn next(&mut self) {
+        if self.signals.is_empty() {
+            return std::future::pending().await;
+        }
+        futures::future::select_all(self.signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    }
 }
