@@ -4,6 +4,7 @@
 mod certificate;
 mod cli;
 mod etcd;
+mod hash;
 mod keep;
 mod serve;
 mod snapshot;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd"];
+pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub enum Request {
     Status(StatusRequest),
     /// Stream a snapshot: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Snapshot`].
     Snapshot(SnapshotRequest),
+    /// The hash of the member's keys at a revision. Answered by [`Reply::HashKv`].
+    HashKv(HashKvRequest),
     /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
     #[serde(other)]
     Unknown,
@@ -93,6 +95,16 @@ pub struct SnapshotRequest {
     pub keep: Option<String>,
 }
 
+/// Body of [`Request::HashKv`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HashKvRequest {
+    /// How to reach the member.
+    pub etcd: EtcdAccess,
+    /// The revision up to which keys are hashed; 0 for the member's newest.
+    pub revision: i64,
+}
+
 /// Compression of a stream on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,6 +124,40 @@ pub enum Reply {
     Status(Box<NodeStatus>),
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotDone),
+    /// To [`Request::HashKv`].
+    HashKv(MemberHash),
+}
+
+/// What a member's keys hash to, by etcd's `HashKV`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberHash {
+    /// ID of the member that answered.
+    pub member_id: u64,
+    /// Its newest revision.
+    pub current_revision: i64,
+    /// What it said.
+    pub outcome: HashOutcome,
+}
+
+/// The answer to a [`HashKvRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum HashOutcome {
+    /// The hash.
+    Known {
+        /// CRC-32C over the rows that count.
+        hash: u32,
+        /// The revision up to which old rows do not count any more; -1 if nothing was ever compacted.
+        compact_revision: i64,
+    },
+    /// The member has compacted the revision away.
+    Compacted,
+    /// The member has not reached the revision.
+    Future,
+    /// Something a later version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How one node's member is, as seen from that node.

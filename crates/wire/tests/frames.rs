@@ -1,7 +1,9 @@
 //! Frames over a road that cuts, loses and changes bytes.
 
 use bytes::Bytes;
-use etcd_wire::message::{KeyPair, NodeStatus, SnapshotDone, SnapshotRequest, StatusRequest};
+use etcd_wire::message::{
+    HashKvRequest, HashOutcome, KeyPair, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest, StatusRequest,
+};
 use etcd_wire::{
     Ack, Begin, CHUNK, Chunk, Compression, Decoder, Digest, Encoding, End, Failure, FailureCode, Frame, Hello,
     Incoming, MAX_FRAME, Outgoing, Preface, Reply, Request, Sha256, WireError, crc32c,
@@ -21,12 +23,22 @@ fn frames() -> impl Strategy<Value = Frame> {
         let chunk = Outgoing::new(compression).chunk(Bytes::from(bytes));
         Frame::Data(Chunk { offset, ..chunk })
     });
+    let outcome = prop_oneof![
+        Just(HashOutcome::Compacted),
+        Just(HashOutcome::Future),
+        (any::<u32>(), any::<i64>()).prop_map(|(hash, compact_revision)| HashOutcome::Known { hash, compact_revision }),
+    ];
     prop_oneof![
         (text, vec(text, 0..4)).prop_map(|(version, capabilities)| Frame::Hello(Hello { version, capabilities })),
         (access.clone(), vec(text, 0..3))
             .prop_map(|(etcd, certificates)| { Frame::Request(Request::Status(StatusRequest { etcd, certificates })) }),
-        (access, proptest::option::of(text)).prop_map(|(etcd, keep)| {
+        (access.clone(), proptest::option::of(text)).prop_map(|(etcd, keep)| {
             Frame::Request(Request::Snapshot(SnapshotRequest { etcd, compression: Compression::Zstd, keep }))
+        }),
+        (access.clone(), any::<i64>())
+            .prop_map(|(etcd, revision)| Frame::Request(Request::HashKv(HashKvRequest { etcd, revision }))),
+        (any::<u64>(), any::<i64>(), outcome).prop_map(|(member_id, current_revision, outcome)| {
+            Frame::Reply(Reply::HashKv(MemberHash { member_id, current_revision, outcome }))
         }),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {

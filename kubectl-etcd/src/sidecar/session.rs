@@ -3,7 +3,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use etcd_wire::message::{NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest};
+use etcd_wire::message::{
+    HashKvRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
+};
 use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, Sending, WireError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess};
@@ -136,6 +138,18 @@ impl Session {
         };
         match asked.await.map_err(|error| self.broken(error, "ask for the status").into_failed())? {
             Frame::Reply(Reply::Status(status)) => Ok(*status),
+            other => Err(self.unexpected(other).into_failed()),
+        }
+    }
+
+    /// Asks what the keys of the member on the sidecar's node hash to.
+    pub(crate) async fn hash_kv(&mut self, request: HashKvRequest) -> Outcome<MemberHash> {
+        let asked = async {
+            self.send(Frame::Request(Request::HashKv(request))).await?;
+            self.next("the hash").await
+        };
+        match asked.await.map_err(|error| self.broken(error, "ask for the hash of the keys").into_failed())? {
+            Frame::Reply(Reply::HashKv(hash)) => Ok(hash),
             other => Err(self.unexpected(other).into_failed()),
         }
     }

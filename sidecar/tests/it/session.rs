@@ -3,7 +3,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use etcd_wire::message::{NodeStatus, SnapshotRequest, StatusRequest};
+use etcd_wire::message::{HashKvRequest, MemberHash, NodeStatus, SnapshotRequest, StatusRequest};
 use etcd_wire::{Connection, End, Failure, Frame, Hello, Incoming, Reply, Request};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -59,6 +59,15 @@ impl Session {
         self.send(Frame::Request(Request::Status(request))).await;
         match self.next().await {
             Frame::Reply(Reply::Status(status)) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn hash(&mut self, request: HashKvRequest) -> Result<MemberHash, Failure> {
+        self.send(Frame::Request(Request::HashKv(request))).await;
+        match self.next().await {
+            Frame::Reply(Reply::HashKv(hash)) => Ok(hash),
+            Frame::Failure(failure) => Err(failure),
             other => panic!("{other:?}"),
         }
     }
