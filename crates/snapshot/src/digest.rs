@@ -12,11 +12,12 @@ pub(crate) type Digest = [u8; 32];
 /// Bytes per read.
 const CHUNK: usize = 1 << 20;
 
-/// The digests of a file.
+/// The digests of a file, as far as they are known.
+#[derive(Default)]
 pub(crate) struct Digests {
     /// Of the data.
-    pub(crate) data: Digest,
-    /// Of all bytes, if they were hashed.
+    pub(crate) data: Option<Digest>,
+    /// Of all bytes.
     pub(crate) file: Option<Digest>,
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn hash(source: &dyn Source, data: u64, pulse: &Pulse<'_>) -> Result<
     feed(&mut context, source, 0, data, &mut buffer, pulse)?;
     let of_data = finish(context.clone());
     feed(&mut context, source, data, source.len(), &mut buffer, pulse)?;
-    Ok(Digests { data: of_data, file: Some(finish(context)) })
+    Ok(Digests { data: Some(of_data), file: Some(finish(context)) })
 }
 
 /// The digest that the file has behind its data, if there are enough bytes for one.

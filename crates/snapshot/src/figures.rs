@@ -9,6 +9,7 @@ use crc32c::crc32c_append;
 use crate::bytes::{be_u64, le_u64};
 use crate::page::BUCKET_ELEMENT;
 use crate::record::{KeyDigest, RowKey, UserKey, member};
+use crate::sink::Sink;
 use crate::tree::{Entry, Root, Span, Tree, Walk};
 use crate::window::WINDOW_BYTES;
 use crate::{Finding, FindingKind, Member, VerifyError};
@@ -66,7 +67,7 @@ fn parse_minor(version: &str) -> Option<(u32, u32)> {
 }
 
 /// Walks all buckets, from the page that lists them.
-pub(crate) fn gather(walk: &mut Walk<'_>, root: u64) -> Result<Figures, VerifyError> {
+pub(crate) fn gather(walk: &mut Walk<'_>, root: u64, sink: &mut impl Sink) -> Result<Figures, VerifyError> {
     let mut figures = Figures::default();
     let mut buckets = Tree::default();
     let mut items = Tree::default();
@@ -78,10 +79,11 @@ pub(crate) fn gather(walk: &mut Walk<'_>, root: u64) -> Result<Figures, VerifyEr
         walk.findings.enter(Some(&name));
         figures.hash = crc32c_append(figures.hash, &name);
         figures.has_key_bucket |= name == b"key";
+        sink.bucket(&name)?;
         if let Some(root) = bucket_root(walk, &mut buckets, &entry)? {
             items.enter(walk, root)?;
             while let Some(item) = items.next(walk)? {
-                figures.item(walk, &name, &mut items, &item)?;
+                figures.item(walk, &name, &mut items, &item, sink)?;
             }
         }
         walk.findings.enter(None);
@@ -109,6 +111,7 @@ fn bucket_root(walk: &mut Walk<'_>, buckets: &mut Tree, entry: &Entry) -> Result
             start.copy_from_slice(piece);
             filled = true;
         }
+        Ok(())
     })?;
     let page = le_u64(&start, 0).unwrap_or_default();
     let after = entry.value.length.saturating_sub(header.length);
@@ -125,7 +128,14 @@ fn bucket_root(walk: &mut Walk<'_>, buckets: &mut Tree, entry: &Entry) -> Result
 }
 
 impl Figures {
-    fn item(&mut self, walk: &mut Walk<'_>, bucket: &[u8], tree: &mut Tree, item: &Entry) -> Result<(), VerifyError> {
+    fn item(
+        &mut self,
+        walk: &mut Walk<'_>,
+        bucket: &[u8],
+        tree: &mut Tree,
+        item: &Entry,
+        sink: &mut impl Sink,
+    ) -> Result<(), VerifyError> {
         if item.flags != 0 {
             let message = format!("flags {:#x}; etcd has no buckets in buckets", item.flags);
             let finding = || Finding::new(FindingKind::ElementFlags, message).page(item.page).offset(item.offset);
@@ -134,12 +144,16 @@ impl Figures {
         }
         self.items += 1;
         self.hash = crc32c_append(self.hash, tree.key());
+        sink.item(tree.key(), item.value.length)?;
         let sound = match bucket {
-            b"key" => self.row(walk, tree, item)?,
-            b"meta" | b"cluster" | b"members" => self.setting(walk, bucket, tree, item)?,
+            b"key" => self.row(walk, tree, item, sink)?,
+            b"meta" | b"cluster" | b"members" => self.setting(walk, bucket, tree, item, sink)?,
             _ => {
                 let hash = &mut self.hash;
-                tree.value(walk, item.value, |piece| *hash = crc32c_append(*hash, piece))?;
+                tree.value(walk, item.value, |piece| {
+                    *hash = crc32c_append(*hash, piece);
+                    sink.value(piece)
+                })?;
                 true
             }
         };
@@ -151,7 +165,13 @@ impl Figures {
         Ok(())
     }
 
-    fn row(&mut self, walk: &Walk<'_>, tree: &mut Tree, item: &Entry) -> Result<bool, VerifyError> {
+    fn row(
+        &mut self,
+        walk: &Walk<'_>,
+        tree: &mut Tree,
+        item: &Entry,
+        sink: &mut impl Sink,
+    ) -> Result<bool, VerifyError> {
         let row = RowKey::parse(tree.key());
         let mut key = if item.value.length == 0 { UserKey::start(0, &[]) } else { None };
         let hash = &mut self.hash;
@@ -163,6 +183,7 @@ impl Figures {
             } else if let Some(key) = &mut key {
                 key.feed(piece);
             }
+            sink.value(piece)
         })?;
         let (Some(row), Some(key)) = (row, key) else { return Ok(false) };
         self.revision = row.revision;
@@ -175,7 +196,14 @@ impl Figures {
     }
 
     /// A small record; one that does not fit into a window is none of etcd's.
-    fn setting(&mut self, walk: &Walk<'_>, bucket: &[u8], tree: &mut Tree, item: &Entry) -> Result<bool, VerifyError> {
+    fn setting(
+        &mut self,
+        walk: &Walk<'_>,
+        bucket: &[u8],
+        tree: &mut Tree,
+        item: &Entry,
+        sink: &mut impl Sink,
+    ) -> Result<bool, VerifyError> {
         let mut value = Vec::new();
         let hash = &mut self.hash;
         tree.value(walk, item.value, |piece| {
@@ -183,6 +211,7 @@ impl Figures {
             if item.value.length <= WINDOW_BYTES as u64 {
                 value.extend_from_slice(piece);
             }
+            sink.value(piece)
         })?;
         if item.value.length > WINDOW_BYTES as u64 {
             return Ok(false);

@@ -46,9 +46,9 @@ pub struct Report {
 
     /// What the file itself says about its bytes.
     pub digest: DigestState,
-    /// SHA-256 of the database, in hex: [`total_size`](Self::total_size) bytes.
-    pub sha256: String,
-    /// SHA-256 of the whole file, in hex; unknown if the caller had hashed the data before.
+    /// SHA-256 of the database, in hex: [`total_size`](Self::total_size) bytes. Unknown if it was to be skipped.
+    pub sha256: Option<String>,
+    /// SHA-256 of the whole file, in hex; unknown unless the check computed it.
     pub file_sha256: Option<String>,
     /// Bytes of the whole file.
     pub file_size: u64,
@@ -64,6 +64,8 @@ pub enum DigestState {
     Mismatch,
     /// A copy of a database file: it has no digest, nothing proves its bytes.
     Absent,
+    /// There is a digest, and it was to be skipped.
+    Unchecked,
 }
 
 /// State of a meta page.

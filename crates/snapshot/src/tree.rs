@@ -182,13 +182,13 @@ impl Tree {
         &mut self,
         walk: &Walk<'_>,
         value: Span,
-        mut piece: impl FnMut(&[u8]),
+        mut piece: impl FnMut(&[u8]) -> Result<(), VerifyError>,
     ) -> Result<(), VerifyError> {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.frames.get_mut(top)) else { return Ok(()) };
         let mut done = 0;
         while done < value.length {
             let length = usize::try_from(value.length - done).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
-            piece(frame.bytes(walk.source, value.offset + done, length)?);
+            piece(frame.bytes(walk.source, value.offset + done, length)?)?;
             done += length as u64;
             walk.pulse.check()?;
         }

@@ -9,24 +9,36 @@ use crate::freelist;
 use crate::meta::{DIGEST_BYTES, Extent, MetaPair, extent};
 use crate::page::{FIRST_TREE_PAGE, PageSet};
 use crate::pulse::Pulse;
+use crate::sink::Sink;
 use crate::tree::Walk;
 use crate::{Damage, DigestState, Finding, FindingKind, MetaState, Report, Source, VerifyError};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
-    /// SHA-256 of the data, if the caller has hashed the very bytes of this file already: they are then not hashed again,
-    /// and a file without a digest of its own counts as truncated.
-    pub data_sha256: Option<[u8; 32]>,
+    /// What to do about the digest at the end of the file.
+    pub digest: DigestCheck,
     /// How many findings to keep; the others are counted.
     pub max_findings: usize,
     /// Set it to make [`verify`] return [`VerifyError::Cancelled`] soon.
     pub cancel: Option<&'a AtomicBool>,
 }
 
+/// How the digest at the end of a file is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DigestCheck {
+    /// Hash the file's bytes.
+    Compute,
+    /// Compare with the SHA-256 of the data, which the caller has hashed already, from the very bytes of this file. A file
+    /// without a digest of its own then counts as truncated.
+    Known([u8; 32]),
+    /// Believe the bytes: the report says [`DigestState::Unchecked`].
+    Skip,
+}
+
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { data_sha256: None, max_findings: 100, cancel: None }
+        Self { digest: DigestCheck::Compute, max_findings: 100, cancel: None }
     }
 }
 
@@ -55,9 +67,22 @@ pub fn verify(
     options: &Options<'_>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Report, VerifyError> {
+    verify_into(source, options, progress, &mut ())
+}
+
+/// As [`verify()`], and gives `sink` what the walk finds.
+///
+/// # Errors
+/// See [`VerifyError`]; an error of the sink ends the walk.
+pub(crate) fn verify_into(
+    source: &dyn Source,
+    options: &Options<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+    sink: &mut impl Sink,
+) -> Result<Report, VerifyError> {
     let pair = MetaPair::read(source)?;
     let length = source.len();
-    let extent = extent(&pair, length, options.data_sha256.is_some())?;
+    let extent = extent(&pair, length, matches!(options.digest, DigestCheck::Known(_)))?;
     let data = pair.meta.pages * u64::from(pair.meta.page_size);
     let mut findings = Findings::new(options.max_findings);
     check_meta(&pair, extent, &mut findings);
@@ -77,11 +102,12 @@ pub fn verify(
         pulse: &pulse,
     };
     let (digests, walked) = beside(
-        || match options.data_sha256 {
-            Some(data) => Ok(Digests { data, file: None }),
-            None => hash(source, data, &pulse),
+        || match options.digest {
+            DigestCheck::Compute => hash(source, data, &pulse),
+            DigestCheck::Known(sha256) => Ok(Digests { data: Some(sha256), file: None }),
+            DigestCheck::Skip => Ok(Digests::default()),
         },
-        || walk_trees(walk, &pair),
+        || walk_trees(walk, &pair, sink),
         &pulse,
     )?;
     let Walked { figures, mut findings, free_pages } = walked;
@@ -89,9 +115,10 @@ pub fn verify(
 
     let stored = stored(source, data)?;
     let digest = match extent {
-        Extent::Snapshot if stored == Some(digests.data) => DigestState::Matches,
+        Extent::Snapshot if digests.data.is_none() => DigestState::Unchecked,
+        Extent::Snapshot if stored == digests.data => DigestState::Matches,
         Extent::Snapshot => DigestState::Mismatch,
-        Extent::Copy if stored == Some(digests.data) => {
+        Extent::Copy if digests.data.is_some() && stored == digests.data => {
             return Err(VerifyError::TrailingBytes { length, expected: data + DIGEST_BYTES });
         }
         Extent::Copy => DigestState::Absent,
@@ -115,14 +142,14 @@ pub fn verify(
         meta: pair.states,
         active_meta: pair.active,
         digest,
-        sha256: hex(&digests.data),
+        sha256: digests.data.map(|digest| hex(&digest)),
         file_sha256: digests.file.map(|digest| hex(&digest)),
         file_size: length,
     };
     if digest == DigestState::Mismatch {
         let message = format!(
             "SHA-256 of the data is {}, the file ends with {}",
-            report.sha256,
+            hex(&digests.data.unwrap_or_default()),
             hex(&stored.unwrap_or_default())
         );
         findings.push(|| Finding::new(FindingKind::DigestMismatch, message).offset(data));
@@ -168,8 +195,8 @@ struct Walked {
     free_pages: u64,
 }
 
-fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair) -> Result<Walked, VerifyError> {
-    let figures = gather(&mut walk, pair.meta.root)?;
+fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair, sink: &mut impl Sink) -> Result<Walked, VerifyError> {
+    let figures = gather(&mut walk, pair.meta.root, sink)?;
     if let Some(freelist) = pair.meta.freelist() {
         freelist::check(&mut walk, freelist)?;
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use etcd_snapshot::{DigestState, FileSource, FindingKind, Options, Report, VerifyError, verify};
+use etcd_snapshot::{DigestCheck, DigestState, FileSource, FindingKind, Options, Report, VerifyError, verify};
 use serde_json::{Value, json};
 use support::{check, json, unpack};
 
@@ -138,13 +138,20 @@ fn a_file_on_disk_and_a_digest_known_before() {
 
     let data = bytes.len() - 32;
     let mut digest: [u8; 32] = bytes[data..].try_into().expect("32 bytes");
-    let known = Options { data_sha256: Some(digest), ..Options::default() };
+    let known = Options { digest: DigestCheck::Known(digest), ..Options::default() };
     let report = verify(&source, &known, &|_| {}).expect("a sound snapshot");
-    assert_eq!(report, Report { file_sha256: None, ..hashed });
+    assert_eq!(report, Report { file_sha256: None, ..hashed.clone() });
 
     digest[31] ^= 1;
-    let other = Options { data_sha256: Some(digest), ..Options::default() };
+    let other = Options { digest: DigestCheck::Known(digest), ..Options::default() };
     assert!(matches!(verify(&source, &other, &|_| {}), Err(VerifyError::Damaged(_))));
+    let skip = Options { digest: DigestCheck::Skip, ..Options::default() };
+    let report = verify(&source, &skip, &|_| {}).expect("a sound snapshot");
+    let unchecked = Report { sha256: None, file_sha256: None, digest: DigestState::Unchecked, ..hashed };
+    assert_eq!(report, unchecked);
+    let mut flipped = bytes.clone();
+    flipped[data] ^= 1;
+    assert_eq!(verify(&flipped, &skip, &|_| {}).expect("nobody looks at the digest"), unchecked);
     // Who hashed a stream knows that it has a digest.
     let copied = unpack("restored/u351.db.zst");
     assert!(matches!(verify(&copied, &known, &|_| {}), Err(VerifyError::Truncated { .. })));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use etcd_snapshot::{Damage, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
+use etcd_snapshot::{Damage, DigestCheck, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
 
 use super::API_VERSION;
@@ -72,7 +72,8 @@ pub(crate) fn check(
     }
     let source = FileSource::new(file)?;
     let bar = Progress::new(printer, what, 0);
-    let options = Options { data_sha256: known, cancel: Some(cancelled), ..Options::default() };
+    let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
+    let options = Options { digest, cancel: Some(cancelled), ..Options::default() };
     let progress = |at: etcd_snapshot::Progress| {
         let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
         bar.update(done, at.total);
@@ -154,6 +155,7 @@ fn human(report: &Report) -> String {
         DigestState::Matches => "ok",
         DigestState::Absent => "none",
         DigestState::Mismatch => "wrong",
+        DigestState::Unchecked => "not checked",
     };
     table.row(vec![
         format!("{:x}", report.hash),
