@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use etcd_snapshot::{Damage, DigestCheck, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
 
-use super::API_VERSION;
 use crate::cli::Context;
+use crate::commands::API_VERSION;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, Table, bytes, print_data};
 
 const EXAMPLES: &str = "\
