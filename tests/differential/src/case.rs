@@ -1,0 +1,69 @@
+//! A file that the engine and the vendor both look at.
+
+use std::path::{Path, PathBuf};
+
+use etcd_snapshot::{FileSource, Options, Report, verify};
+
+use crate::{Etcd, Status};
+
+/// A snapshot of a history, and where it comes from.
+#[derive(Debug)]
+pub struct Case {
+    /// What a failure is reported with.
+    pub name: String,
+    /// The snapshot.
+    pub path: PathBuf,
+    /// Which etcd wrote it.
+    pub etcd: Etcd,
+}
+
+impl Case {
+    /// Ends the test; the file stays.
+    #[track_caller]
+    pub fn fail(&self, what: &str) -> ! {
+        let kept = keep(&self.path);
+        panic!("{}: {what}; its file is {}", self.name, kept.display());
+    }
+
+    /// Asserts that both are the same.
+    #[track_caller]
+    pub fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, ours: &T, theirs: &T) {
+        if ours != theirs {
+            self.fail(&format!("{what}: ours {ours:?}, theirs {theirs:?}"));
+        }
+    }
+
+    /// The engine's report, which must be without findings and have the figures of the vendor's tool.
+    #[track_caller]
+    pub fn verified(&self) -> Report {
+        let source = self.source();
+        let report = match verify(&source, &Options::default(), &|_| {}) {
+            Ok(report) => report,
+            Err(error) => self.fail(&format!("{error:?}")),
+        };
+        let theirs = self.etcd.status(&self.path).unwrap_or_else(|error| self.fail(&error));
+        self.same("status", &status(&report), &theirs);
+        self.same("writer", &report.writer.as_str(), &self.etcd.minor());
+        report
+    }
+
+    /// Its bytes.
+    pub fn source(&self) -> FileSource {
+        FileSource::new(std::fs::File::open(&self.path).expect("the snapshot")).expect("a file")
+    }
+}
+
+/// The figures that the vendor's tool prints too.
+pub fn status(report: &Report) -> Status {
+    Status { hash: report.hash, revision: report.revision, total_key: report.total_key, total_size: report.total_size }
+}
+
+/// Copies a file to where it outlives the test.
+fn keep(path: &Path) -> PathBuf {
+    let folder = crate::etcd::workspace().join("target/differential");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut kept = folder.join(path.file_name().expect("a file"));
+    kept.set_extension(format!("{}.db", std::process::id()));
+    std::fs::copy(path, &kept).expect("room on the disk");
+    kept
+}
