@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use etcd_snapshot::{FileSource, Options, Report, verify};
 
-use crate::{Etcd, Status};
+use crate::live::HashKv;
+use crate::{Etcd, Live, Status};
 
 /// A snapshot of a history, and where it comes from.
 #[derive(Debug)]
@@ -15,9 +16,23 @@ pub struct Case {
     pub path: PathBuf,
     /// Which etcd wrote it.
     pub etcd: Etcd,
+    /// HashKV as the member answered it when the snapshot was taken, by revision; the last is the current one.
+    pub hashes: Vec<(i64, HashKv)>,
 }
 
 impl Case {
+    /// Takes a snapshot and HashKV of a few revisions. Nobody else may write meanwhile.
+    pub async fn take(name: impl Into<String>, etcd: Etcd, live: &mut Live, path: &Path) -> Case {
+        live.snapshot(path).await;
+        let hashes = live.hashes().await;
+        Case { name: name.into(), path: path.to_owned(), etcd, hashes }
+    }
+
+    /// The current revision when it was taken.
+    pub fn revision(&self) -> i64 {
+        self.hashes.last().expect("the current one is always there").0
+    }
+
     /// Ends the test; the file stays.
     #[track_caller]
     pub fn fail(&self, what: &str) -> ! {
@@ -44,6 +59,9 @@ impl Case {
         let theirs = self.etcd.status(&self.path).unwrap_or_else(|error| self.fail(&error));
         self.same("status", &status(&report), &theirs);
         self.same("writer", &report.writer.as_str(), &self.etcd.minor());
+        if report.revision > self.revision() {
+            self.fail(&format!("revision {} of a store at {}", report.revision, self.revision()));
+        }
         report
     }
 

@@ -69,7 +69,7 @@ impl History {
         History { rng, shape, live, leases, next_lease, compacted: 0, alarm: None, auth_on: false }
     }
 
-    /// A client that may read everything.
+    /// A client that may read everything, of a member that has applied all there is.
     pub fn live(&mut self) -> &mut Live {
         &mut self.live
     }

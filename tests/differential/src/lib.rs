@@ -11,6 +11,7 @@ pub mod case;
 pub mod etcd;
 pub mod history;
 pub mod live;
+pub mod scene;
 pub mod server;
 
 pub use case::Case;

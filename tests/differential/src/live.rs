@@ -75,6 +75,29 @@ impl Live {
         Ok(HashKv { hash: answer.hash(), compact_revision: answer.compact_version(), current })
     }
 
+    /// HashKV at some revisions that can be compared, of which the last is the current one. At the revision of a
+    /// compaction no answer can: some versions refuse, others tell what they remember of that compaction.
+    pub async fn hashes(&mut self) -> Vec<(i64, HashKv)> {
+        let now = self.hash_kv(0).await.expect("HashKV");
+        let first = now.compact_revision.max(1) + 1;
+        let mut hashes = Vec::new();
+        let span = now.current - first;
+        let mut revisions: Vec<i64> = [0, span / 3, span / 2, span - 1].map(|distance| first + distance).to_vec();
+        revisions.retain(|revision| (first..now.current).contains(revision));
+        revisions.dedup();
+        for revision in revisions {
+            let hash = self.hash_kv(revision).await.expect("HashKV");
+            assert_eq!(
+                (hash.compact_revision, hash.current),
+                (now.compact_revision, now.current),
+                "nobody else writes"
+            );
+            hashes.push((revision, hash));
+        }
+        hashes.push((now.current, now));
+        hashes
+    }
+
     /// Writes a snapshot, with its digest.
     pub async fn snapshot(&mut self, path: &Path) {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a new file");

@@ -79,11 +79,8 @@ async fn history(etcd: Etcd, seed: u64, seen: &mut Seen) {
         }
         let path = folder.path().join(format!("{etcd:?}-{seed}-{number}.db"));
         let name = format!("{etcd:?}, DIFFERENTIAL_SEED={seed}, snapshot {number}");
-        history.live().snapshot(&path).await;
-        let case = Case { name, path, etcd };
+        let case = Case::take(name, etcd, history.live(), &path).await;
         let report = case.verified();
-        let live = history.live().hash_kv(0).await.expect("HashKV");
-        assert!(report.revision <= live.current, "{}", case.name);
 
         seen.empty += u32::from(report.revision == 0);
         seen.compacted += u32::from(history.compacted() > 0);
