@@ -36,7 +36,7 @@ pub enum FindingKind {
     KeyOrder,
     /// A branch element's key is not the first key of the page it leads to.
     BranchKey,
-    /// A branch page with fewer than two children: etcd panics when a compaction shrinks it.
+    /// A branch page without children.
     BranchChildren,
     /// An empty leaf page below a branch page.
     EmptyLeaf,
@@ -50,6 +50,8 @@ pub enum FindingKind {
     LostPage,
     /// A record is not what etcd writes into that bucket.
     Record,
+    /// A row's revisions, or the marks of compactions, contradict each other.
+    Revision,
 }
 
 /// One thing wrong, as exactly located as it can be.

@@ -13,25 +13,36 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ahead;
+mod bits;
 mod bytes;
 mod digest;
 mod error;
 mod figures;
 mod finding;
 mod freelist;
+mod hashkv;
+mod keys;
 mod meta;
 mod page;
+mod protobuf;
 mod pulse;
 mod record;
 mod report;
+mod row;
+mod rows;
+mod settings;
 mod sink;
 mod source;
 mod tree;
 mod verify;
+mod warning;
 mod window;
 
 pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};
-pub use report::{DigestState, Member, MetaState, Report};
+pub use hashkv::{HashKv, HashKvAt, HashKvError, hash_kv};
+pub use report::{Alarm, AlarmKind, Auth, Compaction, DigestState, Member, MetaReason, MetaState, Report};
 pub use source::{FileSource, Source};
 pub use verify::{DigestCheck, Options, Progress, verify};
+pub use warning::Warning;

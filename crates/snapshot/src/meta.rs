@@ -12,7 +12,7 @@ use std::io;
 
 use crate::bytes::{le_u32, le_u64};
 use crate::page::{FIRST_TREE_PAGE, HEADER_BYTES, Header, PageKind};
-use crate::{MetaState, NotASnapshot, Source, VerifyError};
+use crate::{MetaReason, MetaState, NotASnapshot, Source, VerifyError};
 
 /// Bytes of a meta page that mean something, header included.
 pub(crate) const META_BYTES: usize = 80;
@@ -96,8 +96,9 @@ pub(crate) struct MetaPair {
     pub(crate) states: [MetaState; 2],
     metas: [Option<Meta>; 2],
     headers: [Option<Header>; 2],
-    /// Which of them is in force.
+    /// Which of them is in force, and why.
     pub(crate) active: u8,
+    pub(crate) reason: MetaReason,
     pub(crate) meta: Meta,
 }
 
@@ -124,14 +125,16 @@ impl MetaPair {
             meta.and_then(|meta| if meta.page_size == page_size { Ok(meta) } else { Err(MetaState::BadPageSize) })
         });
         let metas = parsed.map(Result::ok);
-        let (active, meta) = match metas {
-            [Some(zero), Some(one)] if one.txid > zero.txid => (1, one),
-            [Some(zero), _] => (0, zero),
-            [None, Some(one)] => (1, one),
+        let (active, reason, meta) = match metas {
+            [Some(zero), Some(one)] if one.txid > zero.txid => (1, MetaReason::LaterTransaction, one),
+            [Some(zero), Some(one)] if one.txid == zero.txid => (0, MetaReason::First, zero),
+            [Some(zero), Some(_)] => (0, MetaReason::LaterTransaction, zero),
+            [Some(zero), None] => (0, MetaReason::OnlyValid, zero),
+            [None, Some(one)] => (1, MetaReason::OnlyValid, one),
             [None, None] => return Err(VerifyError::NotASnapshot(NotASnapshot::NoValidMeta)),
         };
         let states = parsed.map(|meta| meta.err().unwrap_or(MetaState::Valid));
-        Ok(Self { states, metas, headers: starts.map(|start| Header::parse(&start?)), active, meta })
+        Ok(Self { states, metas, headers: starts.map(|start| Header::parse(&start?)), active, reason, meta })
     }
 
     /// Whether the pair is what a snapshot stream starts with: the transaction's meta, then the same once more with the

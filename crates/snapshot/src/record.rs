@@ -1,78 +1,16 @@
-//! What etcd keeps in its buckets, as far as verifying needs it.
+//! What etcd keeps in its small buckets: about itself, not about users' keys. Records and fields that a later etcd may have
+//! added are no damage.
 //!
-//! Read from etcd server/storage/schema and server/storage/mvcc/revision.go @ v3.6.14; `key` is the same since v3.4.
+//! Read from etcd server/storage/schema, server/lease/leasepb, api/etcdserverpb and api/authpb @ v3.6.14.
 
-use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 
-use crate::Member;
-use crate::bytes::{be_u64, varint};
-use crate::digest::finish;
+use crate::bytes::be_u64;
+use crate::protobuf::{Wire, fields};
+use crate::report::{Alarm, AlarmKind, Member};
 
-/// The key of a row in bucket `key`: revision, `_`, number of the change within it, and a mark on a deletion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RowKey {
-    pub(crate) revision: i64,
-    pub(crate) tombstone: bool,
-}
-
-impl RowKey {
-    pub(crate) fn parse(key: &[u8]) -> Option<Self> {
-        let tombstone = match (key.len(), key.get(17)) {
-            (17, None) => false,
-            (18, Some(b't')) => true,
-            _ => return None,
-        };
-        let revision = i64::try_from(be_u64(key, 0)?).ok()?;
-        i64::try_from(be_u64(key, 9)?).ok()?;
-        (key.get(8) == Some(&b'_')).then_some(Self { revision, tombstone })
-    }
-}
-
-/// Reads the user's key, field 1, off the front of a row's value, and keeps only a digest of it: user keys have no bound
-/// that would let them stay in memory. A row without a value is the mark that a revision bump leaves; its key is empty.
-pub(crate) struct UserKey {
-    context: Context,
-    /// Bytes of the key still to come.
-    left: u64,
-}
-
-/// Enough of a SHA-256 to tell keys apart, whoever chose them.
-pub(crate) type KeyDigest = [u8; 16];
-
-const KEY_FIELD: u8 = 0x0a;
-
-impl UserKey {
-    /// Starts on the first piece of the value; `None` if that is no row of etcd's.
-    pub(crate) fn start(value_bytes: u64, piece: &[u8]) -> Option<Self> {
-        let mut key = Self { context: Context::new(&SHA256), left: 0 };
-        if value_bytes > 0 {
-            let (&tag, rest) = piece.split_first()?;
-            let (length, taken) = varint(rest)?;
-            if tag != KEY_FIELD || length > value_bytes.checked_sub(1 + taken as u64)? {
-                return None;
-            }
-            key.left = length;
-            key.feed(rest.get(taken..)?);
-        }
-        Some(key)
-    }
-
-    /// Takes the next piece of the value.
-    pub(crate) fn feed(&mut self, piece: &[u8]) {
-        let piece = usize::try_from(self.left).ok().and_then(|left| piece.get(..left)).unwrap_or(piece);
-        self.context.update(piece);
-        self.left -= piece.len() as u64;
-    }
-
-    pub(crate) fn finish(self) -> KeyDigest {
-        let mut digest = KeyDigest::default();
-        for (to, from) in digest.iter_mut().zip(finish(self.context)) {
-            *to = from;
-        }
-        digest
-    }
-}
+/// Longest JSON that is parsed: what is made of it can be some times as long. etcd's is of some hundred bytes.
+const MAX_JSON: usize = 64 << 10;
 
 /// A member as etcd writes it.
 #[derive(Deserialize)]
@@ -91,45 +29,149 @@ struct StoredMember {
 
 /// A record of bucket `members`; its key is the id in hex.
 pub(crate) fn member(key: &[u8], value: &[u8]) -> Option<Member> {
-    let StoredMember { id, peer_urls, is_learner, name, client_urls } = serde_json::from_slice(value).ok()?;
+    let StoredMember { id, peer_urls, is_learner, name, client_urls } = json(value)?;
     let id = format!("{id:x}");
     (id.as_bytes() == key).then_some(Member { id, name, peer_urls, client_urls, is_learner })
+}
+
+/// A record of bucket `members_removed`: the id in hex.
+pub(crate) fn removed_member(key: &[u8], value: &[u8]) -> Option<String> {
+    let id = u64::from_str_radix(str::from_utf8(key).ok()?, 16).ok()?;
+    let id = format!("{id:x}");
+    (id.as_bytes() == key && value == b"removed").then_some(id)
+}
+
+/// Raft's voters and learners. etcd writes them, but reads them nowhere; a restore by etcdutl leaves stale ones.
+#[derive(Deserialize)]
+struct StoredConfState {
+    #[serde(rename = "voters")]
+    _voters: Option<Vec<u64>>,
+    #[serde(rename = "learners")]
+    _learners: Option<Vec<u64>>,
+}
+
+/// Whether `meta`'s confState is one.
+pub(crate) fn is_conf_state(value: &[u8]) -> bool {
+    json::<StoredConfState>(value).is_some()
+}
+
+/// Record `downgrade` of bucket `cluster`.
+#[derive(Deserialize)]
+struct StoredDowngrade {
+    #[serde(rename = "target-version", default)]
+    target: String,
+    #[serde(default)]
+    enabled: bool,
+}
+
+/// Whether a downgrade is under way, and then to which version; outer `None` if that is no such record.
+pub(crate) fn downgrade(value: &[u8]) -> Option<Option<String>> {
+    let StoredDowngrade { target, enabled } = json(value)?;
+    Some(enabled.then_some(target))
+}
+
+/// A version, of which the first two numbers must be there: "3.6.0".
+pub(crate) fn version(value: &[u8]) -> Option<String> {
+    let text = str::from_utf8(value).ok()?;
+    minor(text)?;
+    text.is_ascii().then(|| text.to_owned())
+}
+
+/// A version's first two numbers.
+pub(crate) fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.splitn(3, '.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// A number in eight bytes.
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
+    be_u64(value, 0).filter(|_| value.len() == 8)
+}
+
+/// Whether that is a record of bucket `lease`, under its own id.
+pub(crate) fn is_lease(key: &[u8], value: &[u8]) -> bool {
+    let (mut id, mut ttl) = (0, 0);
+    for field in fields(value) {
+        match field {
+            Some((1, Wire::Varint(value))) => id = value,
+            Some((2, Wire::Varint(value))) => ttl = value.cast_signed(),
+            None | Some((1..=3, Wire::Bytes(_) | Wire::Fixed)) => return false,
+            Some(_) => {}
+        }
+    }
+    id != 0 && number(key) == Some(id) && ttl >= 1
+}
+
+/// A record of bucket `alarm`, all of which is in its key.
+pub(crate) fn alarm(key: &[u8], value: &[u8]) -> Option<Alarm> {
+    let (mut member, mut kind) = (0, 0);
+    for field in fields(key) {
+        match field? {
+            (1, Wire::Varint(value)) => member = value,
+            (2, Wire::Varint(value)) => kind = value,
+            (1 | 2, _) => return None,
+            _ => {}
+        }
+    }
+    let kind = match kind {
+        0 => return None,
+        1 => AlarmKind::NoSpace,
+        2 => AlarmKind::Corrupt,
+        _ => AlarmKind::Unknown,
+    };
+    value.is_empty().then(|| Alarm { member_id: format!("{member:x}"), kind })
+}
+
+/// Whether that is a record of bucket `authUsers`, under its own name.
+pub(crate) fn is_user(key: &[u8], value: &[u8]) -> bool {
+    let mut name: &[u8] = b"";
+    for field in fields(value) {
+        match field {
+            Some((1, Wire::Bytes(value))) => name = value,
+            Some((2 | 3, Wire::Bytes(_))) => {}
+            Some((4, Wire::Bytes(options))) if are(options, |field, wire| field != 1 || is_varint(wire)) => {}
+            None | Some((1..=4, _)) => return false,
+            Some(_) => {}
+        }
+    }
+    name == key
+}
+
+/// Whether that is a record of bucket `authRoles`, under its own name.
+pub(crate) fn is_role(key: &[u8], value: &[u8]) -> bool {
+    let permission = |field: u64, wire: Wire<'_>| match field {
+        1 => is_varint(wire),
+        2 | 3 => matches!(wire, Wire::Bytes(_)),
+        _ => true,
+    };
+    let mut name: &[u8] = b"";
+    for field in fields(value) {
+        match field {
+            Some((1, Wire::Bytes(value))) => name = value,
+            Some((2, Wire::Bytes(value))) if are(value, permission) => {}
+            None | Some((1 | 2, _)) => return false,
+            Some(_) => {}
+        }
+    }
+    name == key
+}
+
+fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
+    (value.len() <= MAX_JSON).then(|| serde_json::from_slice(value).ok()).flatten()
+}
+
+/// Whether a message can be parsed and all its fields are as they must be.
+fn are(message: &[u8], accepted: impl Fn(u64, Wire<'_>) -> bool) -> bool {
+    fields(message).all(|field| field.is_some_and(|(field, wire)| accepted(field, wire)))
+}
+
+fn is_varint(wire: Wire<'_>) -> bool {
+    matches!(wire, Wire::Varint(_))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(revision: u64, tail: &[u8]) -> Vec<u8> {
-        [&revision.to_be_bytes()[..], b"_", &0_u64.to_be_bytes(), tail].concat()
-    }
-
-    #[test]
-    fn row_keys() {
-        assert_eq!(RowKey::parse(&row(7, b"")), Some(RowKey { revision: 7, tombstone: false }));
-        assert_eq!(RowKey::parse(&row(7, b"t")), Some(RowKey { revision: 7, tombstone: true }));
-        for bad in [row(7, b"x"), row(7, b"tt"), row(1 << 63, b""), b"k".to_vec(), vec![0; 17]] {
-            assert_eq!(RowKey::parse(&bad), None);
-        }
-    }
-
-    #[test]
-    fn user_keys_in_pieces() {
-        let value = b"\x0a\x03abc\x10\x02";
-        let whole = UserKey::start(7, value).map(UserKey::finish);
-        let mut pieces = UserKey::start(7, &value[..3]);
-        if let Some(key) = &mut pieces {
-            key.feed(&value[3..4]);
-            key.feed(&value[4..]);
-        }
-        assert!(whole.is_some());
-        assert_eq!(whole, pieces.map(UserKey::finish));
-        assert_ne!(whole, UserKey::start(7, b"\x0a\x03abd\x10\x02").map(UserKey::finish));
-        assert!(UserKey::start(0, b"").is_some());
-        for bad in [&b"\x10\x02"[..], b"\x0a", b"\x0a\x03ab", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
-            assert!(UserKey::start(bad.len() as u64, bad).is_none());
-        }
-    }
 
     #[test]
     fn members() {
@@ -138,5 +180,59 @@ mod tests {
         assert!(found.is_some_and(|member| member.is_learner && member.peer_urls == ["http://a:2380"]));
         assert!(member(b"8e9e05c52164694e", value).is_none());
         assert!(member(b"8e9e05c52164694d", b"{").is_none());
+        assert_eq!(removed_member(b"8e9e05c52164694d", b"removed").as_deref(), Some("8e9e05c52164694d"));
+        for (key, value) in [(&b"08e9"[..], &b"removed"[..]), (b"8e9", b""), (b"8E9", b"removed"), (b"x", b"removed")] {
+            assert!(removed_member(key, value).is_none());
+        }
+    }
+
+    #[test]
+    fn leases() {
+        let key = 0x1234_i64.to_be_bytes();
+        assert!(is_lease(&key, b"\x08\xb4\x24\x10\x3c"));
+        assert!(is_lease(&key, b"\x08\xb4\x24\x10\x3c\x18\x05\x22\x01?"));
+        for bad in [&b""[..], b"\x08\xb5\x24\x10\x3c", b"\x08\xb4\x24", b"\x08\xb4\x24\x12\x00", b"\x08"] {
+            assert!(!is_lease(&key, bad), "{bad:x?}");
+        }
+        assert!(!is_lease(&key[1..], b"\x08\xb4\x24\x10\x3c"));
+    }
+
+    #[test]
+    fn alarms() {
+        let key = b"\x08\xb0\xa7\x86\xf6\xf0\xfd\xa5\xbe\xac\x01\x10\x01";
+        let found = alarm(key, b"").expect("a record of a real file");
+        assert_eq!((found.member_id.as_str(), found.kind), ("ac7c97ef0ec193b0", AlarmKind::NoSpace));
+        assert_eq!(alarm(b"\x08\x01\x10\x02", b"").map(|alarm| alarm.kind), Some(AlarmKind::Corrupt));
+        assert_eq!(alarm(b"\x08\x01\x10\x09", b"").map(|alarm| alarm.kind), Some(AlarmKind::Unknown));
+        for (key, value) in [(&key[..], &b"v"[..]), (b"\x08\x01", b""), (b"\x0a\x00\x10\x01", b""), (b"\x08", b"")] {
+            assert!(alarm(key, value).is_none());
+        }
+    }
+
+    #[test]
+    fn users_and_roles() {
+        assert!(is_user(b"root", b"\x0a\x04root\x12\x02pw\x1a\x04root\x22\x02\x08\x01\x2a\x00"));
+        for bad in
+            [&b"\x0a\x04ruut"[..], b"\x12\x02pw", b"\x0a\x04root\x22\x02\x0a\x05", b"\x0a\x04root\x10\x01", b"\x0a"]
+        {
+            assert!(!is_user(b"root", bad), "{bad:x?}");
+        }
+        assert!(is_role(b"r", b"\x0a\x01r\x12\x07\x08\x02\x12\x01a\x1a\x00\x12\x03\x12\x01b"));
+        for bad in [&b"\x0a\x01s"[..], b"\x0a\x01r\x12\x02\x08", b"\x0a\x01r\x12\x02\x10\x01", b"\x0a\x01r\x10\x01"] {
+            assert!(!is_role(b"r", bad), "{bad:x?}");
+        }
+    }
+
+    #[test]
+    fn small_ones() {
+        assert_eq!(version(b"3.6.0").as_deref(), Some("3.6.0"));
+        assert!([&b""[..], b"3", b"3.x", b"\xff", b"3.6.\xc3\xa4"].iter().all(|bad| version(bad).is_none()));
+        assert_eq!(downgrade(br#"{"target-version":"","enabled":false}"#), Some(None));
+        assert_eq!(downgrade(br#"{"target-version":"3.5.0","enabled":true}"#), Some(Some("3.5.0".to_owned())));
+        assert_eq!(downgrade(b"{"), None);
+        assert!(is_conf_state(br#"{"voters":[10276657743932975437],"auto_leave":false}"#));
+        assert!(is_conf_state(br#"{"voters":null,"x":1}"#) && is_conf_state(b"{}"));
+        assert!(!is_conf_state(br#"{"voters":["a"]}"#) && !is_conf_state(b"[1"));
+        assert_eq!((number(&[0, 0, 0, 0, 0, 0, 1, 0]), number(&[0; 7]), number(&[0; 9])), (Some(256), None, None));
     }
 }

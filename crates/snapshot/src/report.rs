@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::{HashKv, Warning};
+
 /// The figures of a snapshot. The first five have the names and values of `etcdutl snapshot status -w json` of the etcd
 /// version that wrote the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,8 +30,29 @@ pub struct Report {
     pub cluster_version: Option<String>,
     /// Raft index of the last entry applied.
     pub consistent_index: Option<u64>,
+    /// Raft term of that entry; from 3.5 on.
+    pub term: Option<u64>,
     /// The members that the file names.
     pub members: Vec<Member>,
+    /// Ids in hex of members that were removed and must not come back.
+    pub members_removed: Vec<String>,
+
+    /// What a member answers to HashKV at its current revision, with exactly this data.
+    pub hash_kv: HashKv,
+    /// The revision that the store is at: that of the last change, or of a compaction or revision bump above it; at least 1.
+    pub current_revision: i64,
+    /// How far the history has been compacted.
+    pub compaction: Compaction,
+    /// How many leases there are.
+    pub leases: u64,
+    /// How many live keys have a lease.
+    pub keys_with_lease: u64,
+    /// Who may use the store.
+    pub auth: Auth,
+    /// The alarms that are active.
+    pub alarms: Vec<Alarm>,
+    /// What is no damage, but worth knowing before a restore.
+    pub warnings: Vec<Warning>,
 
     /// Bytes of a page.
     pub page_size: u32,
@@ -41,8 +64,10 @@ pub struct Report {
     pub txid: u64,
     /// The two meta pages.
     pub meta: [MetaState; 2],
-    /// Which of them is in force: the valid one of the higher transaction.
+    /// Which of them is in force.
     pub active_meta: u8,
+    /// Why that one.
+    pub active_meta_reason: MetaReason,
 
     /// What the file itself says about its bytes.
     pub digest: DigestState,
@@ -87,6 +112,69 @@ pub enum MetaState {
     /// A page size that bbolt cannot have, or another than the file's.
     #[error("its page size is wrong")]
     BadPageSize,
+}
+
+/// Why one of the two meta pages is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+pub enum MetaReason {
+    /// Both are valid, and its transaction is the later one.
+    #[error("its transaction is the later one")]
+    LaterTransaction,
+    /// Both are valid and of the same transaction: bbolt then takes the first.
+    #[error("both are of the same transaction, and bbolt takes the first")]
+    First,
+    /// The other one is not valid.
+    #[error("the other one is not valid")]
+    OnlyValid,
+}
+
+/// How far the history has been compacted, in revisions; `None` if it never was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compaction {
+    /// Up to where a compaction was begun. Above `finished` it was cut short, or a revision bump asks for it: etcd resumes
+    /// it when it starts.
+    pub scheduled: Option<i64>,
+    /// Up to where a compaction was finished.
+    pub finished: Option<i64>,
+}
+
+/// Who may use the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth {
+    /// Whether etcd asks who its clients are.
+    pub enabled: bool,
+    /// How many users there are.
+    pub users: u64,
+    /// How many roles there are.
+    pub roles: u64,
+}
+
+/// An alarm that a member has raised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarm {
+    /// The member's id in hex. After a restore it may be that of a member that is no more.
+    pub member_id: String,
+    /// What it is about.
+    pub kind: AlarmKind,
+}
+
+/// What an alarm is about, named as etcd names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AlarmKind {
+    /// The database has reached its quota.
+    #[error("NOSPACE")]
+    NoSpace,
+    /// A member's data differs from that of the others.
+    #[error("CORRUPT")]
+    Corrupt,
+    /// A kind that a later etcd may have added.
+    #[error("UNKNOWN")]
+    Unknown,
 }
 
 /// A member, as etcd records it in the file.

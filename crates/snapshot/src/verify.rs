@@ -2,16 +2,23 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::ahead::Ahead;
 use crate::digest::{Digests, hash, stored};
 use crate::figures::{Figures, gather};
 use crate::finding::{Findings, hex};
 use crate::freelist;
+use crate::hashkv::compute;
 use crate::meta::{DIGEST_BYTES, Extent, MetaPair, extent};
-use crate::page::{FIRST_TREE_PAGE, PageSet};
+use crate::page::FIRST_TREE_PAGE;
 use crate::pulse::Pulse;
+use crate::report::Compaction;
+use crate::rows::{Leases, Rows, Summary};
 use crate::sink::Sink;
 use crate::tree::Walk;
-use crate::{Damage, DigestState, Finding, FindingKind, MetaState, Report, Source, VerifyError};
+use crate::warning::is_inconsistent_release;
+use crate::{
+    Alarm, Damage, DigestState, Finding, FindingKind, HashKv, HashKvAt, MetaState, Report, Source, VerifyError, Warning,
+};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +27,9 @@ pub struct Options<'a> {
     pub digest: DigestCheck,
     /// How many findings to keep; the others are counted.
     pub max_findings: usize,
+    /// The version of the member that the file was taken from, if the caller knows it, as "3.5.1": the file tells only the
+    /// minor version, and some releases need a [`Warning`].
+    pub etcd_version: Option<&'a str>,
     /// Set it to make [`verify`] return [`VerifyError::Cancelled`] soon.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -38,7 +48,7 @@ pub enum DigestCheck {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { digest: DigestCheck::Compute, max_findings: 100, cancel: None }
+        Self { digest: DigestCheck::Compute, max_findings: 100, etcd_version: None, cancel: None }
     }
 }
 
@@ -53,7 +63,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Proves that `source` is a whole and undamaged etcd snapshot, and reads its figures.
+/// Proves that `source` is a whole and undamaged etcd snapshot, decodes every record, and reads its figures.
 ///
 /// A file without the digest at its end (a copy of `member/snap/db`) is accepted if its pages are in order;
 /// [`Report::digest`] says that nothing proves its bytes.
@@ -80,6 +90,17 @@ pub(crate) fn verify_into(
     progress: &(dyn Fn(Progress) + Sync),
     sink: &mut impl Sink,
 ) -> Result<Report, VerifyError> {
+    run(source, options, HashKvAt::default(), progress, sink)
+}
+
+/// The whole check. The report's HashKV is the one asked for; whether there can be one is for the caller to say.
+pub(crate) fn run(
+    source: &dyn Source,
+    options: &Options<'_>,
+    at: HashKvAt,
+    progress: &(dyn Fn(Progress) + Sync),
+    sink: &mut impl Sink,
+) -> Result<Report, VerifyError> {
     let pair = MetaPair::read(source)?;
     let length = source.len();
     let extent = extent(&pair, length, matches!(options.digest, DigestCheck::Known(_)))?;
@@ -93,24 +114,18 @@ pub(crate) fn verify_into(
 
     let pulse = Pulse::new(options.cancel, length, progress);
     pulse.check()?;
-    let walk = Walk {
-        source,
-        page_size: u64::from(pair.meta.page_size),
-        pages: pair.meta.pages,
-        reached: PageSet::new(pair.meta.pages),
-        findings,
-        pulse: &pulse,
-    };
+    let walk = Walk::new(source, u64::from(pair.meta.page_size), pair.meta.pages, findings, &pulse);
     let (digests, walked) = beside(
         || match options.digest {
             DigestCheck::Compute => hash(source, data, &pulse),
             DigestCheck::Known(sha256) => Ok(Digests { data: Some(sha256), file: None }),
             DigestCheck::Skip => Ok(Digests::default()),
         },
-        || walk_trees(walk, &pair, sink),
+        || walk_trees(walk, &pair, at, sink),
         &pulse,
     )?;
-    let Walked { figures, mut findings, free_pages } = walked;
+    let Walked { figures, rows, hash_kv, mut findings, free_pages, single_children } = walked;
+    let settings = figures.settings;
     let sound = findings.is_empty();
 
     let stored = stored(source, data)?;
@@ -123,29 +138,48 @@ pub(crate) fn verify_into(
         }
         Extent::Copy => DigestState::Absent,
     };
-    let report = Report {
+    let (major, minor) = settings.writer();
+    let mut report = Report {
         hash: figures.hash,
-        revision: figures.revision,
-        total_key: if figures.counts_live_keys() { figures.live_keys() } else { figures.items },
+        revision: rows.revision,
+        // As the writer's own tool counts.
+        total_key: if (major, minor) >= (3, 6) { rows.live_keys } else { figures.items },
         total_size: data,
+        version: settings.version,
         items: figures.items,
-        live_keys: figures.live_keys(),
-        writer: figures.writer(),
-        version: figures.version,
-        cluster_version: figures.cluster_version,
-        consistent_index: figures.consistent_index,
-        members: figures.members,
+        live_keys: rows.live_keys,
+        writer: format!("{major}.{minor}"),
+        cluster_version: settings.cluster_version,
+        consistent_index: settings.consistent_index,
+        term: settings.term,
+        members: settings.members,
+        members_removed: settings.members_removed,
+        hash_kv,
+        current_revision: current_revision(rows.revision, settings.compaction),
+        compaction: settings.compaction,
+        leases: settings.leases,
+        keys_with_lease: rows.keys_with_lease,
+        auth: settings.auth,
+        alarms: settings.alarms,
+        warnings: Vec::new(),
         page_size: pair.meta.page_size,
         pages: pair.meta.pages,
         free_pages,
         txid: pair.meta.txid,
         meta: pair.states,
         active_meta: pair.active,
+        active_meta_reason: pair.reason,
         digest,
         sha256: digests.data.map(|digest| hex(&digest)),
         file_sha256: digests.file.map(|digest| hex(&digest)),
         file_size: length,
     };
+    report.warnings = warnings(&report, options.etcd_version);
+    report.warnings.extend(single_children);
+    report.warnings.extend(settings.downgrade.map(|target| Warning::Downgrade { target }));
+    report.warnings.extend((rows.orphans > 0).then_some(Warning::LeaseMissing { keys: rows.orphans }));
+    let limit = Leases::LIMIT as u64;
+    report.warnings.extend(rows.leases_unchecked.then_some(Warning::LeasesUnchecked { limit }));
     if digest == DigestState::Mismatch {
         let message = format!(
             "SHA-256 of the data is {}, the file ends with {}",
@@ -191,17 +225,77 @@ fn beside<A: Send, B>(
 /// What a walk through all pages found.
 struct Walked {
     figures: Figures,
+    rows: Summary,
+    hash_kv: HashKv,
     findings: Findings,
     free_pages: u64,
+    single_children: Option<Warning>,
 }
 
-fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair, sink: &mut impl Sink) -> Result<Walked, VerifyError> {
-    let figures = gather(&mut walk, pair.meta.root, sink)?;
+fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair, at: HashKvAt, sink: &mut impl Sink) -> Result<Walked, VerifyError> {
+    let ahead = Ahead::read(&mut walk.aside(), pair.meta.root)?;
+    let cut = at.cut(ahead.compaction);
+    let rows = Rows::new(cut, ahead.leases, walk.pages);
+    let mut figures = gather(&mut walk, pair.meta.root, rows, sink)?;
     if let Some(freelist) = pair.meta.freelist() {
         freelist::check(&mut walk, freelist)?;
     }
+    let compaction = figures.settings.compaction;
+    if compaction.finished > compaction.scheduled {
+        let message = "the compaction that was finished is above the one that was begun";
+        walk.findings.enter(Some(b"meta"));
+        walk.findings.push(|| Finding::new(FindingKind::Revision, message));
+        walk.findings.enter(None);
+    }
+    let rows = figures.rows.finish();
+    let current = current_revision(rows.revision, compaction);
+    // The rows of a damaged file are not worth a second walk.
+    let hash = match &figures.key_bucket {
+        Some(bucket) if walk.findings.is_empty() => compute(&mut walk.aside(), bucket, &figures.rows)?,
+        _ => 0,
+    };
+    let revision = if at.revision == 0 { current } else { at.revision };
+    let hash_kv = HashKv { hash, revision, compact_revision: cut.compacted };
     let free_pages = (walk.pages - FIRST_TREE_PAGE).saturating_sub(walk.reached.count());
-    Ok(Walked { figures, findings: walk.findings, free_pages })
+    let single_children = (walk.single_children > 0)
+        .then_some(Warning::SingleChild { pages: walk.single_children, first: walk.first_single_child });
+    Ok(Walked { figures, rows, hash_kv, findings: walk.findings, free_pages, single_children })
+}
+
+/// Where a store of these rows goes on when it starts.
+fn current_revision(last_row: i64, compaction: Compaction) -> i64 {
+    let marks = compaction.scheduled.max(compaction.finished).unwrap_or_default();
+    last_row.max(marks).max(1)
+}
+
+/// What the figures alone make worth knowing.
+fn warnings(report: &Report, etcd_version: Option<&str>) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    match report.digest {
+        DigestState::Absent => warnings.push(Warning::NoDigest),
+        DigestState::Unchecked => warnings.push(Warning::DigestUnchecked),
+        DigestState::Matches | DigestState::Mismatch => {}
+    }
+    let learners = report.members.iter().filter(|member| member.is_learner);
+    let learners: Vec<_> =
+        learners.map(|member| if member.name.is_empty() { &*member.id } else { &*member.name }).collect();
+    if !learners.is_empty() {
+        warnings.push(Warning::Learner { members: learners.join(", ") });
+    }
+    if let Some(version) = etcd_version.filter(|version| is_inconsistent_release(version)) {
+        warnings.push(Warning::Etcd35Inconsistency { version: version.to_owned() });
+    }
+    if report.auth.enabled {
+        warnings.push(Warning::AuthEnabled { users: report.auth.users });
+    }
+    for Alarm { member_id, kind } in &report.alarms {
+        warnings.push(Warning::Alarm { member_id: member_id.clone(), kind: *kind });
+    }
+    let missing = |key| Warning::NoRecord { key, writer: report.writer.clone() };
+    warnings.extend(report.consistent_index.is_none().then(|| missing("consistent_index")));
+    // The writer counts as 3.5 or later only if it wrote one of the records that came with it.
+    warnings.extend((report.writer != "3.4" && report.term.is_none()).then(|| missing("term")));
+    warnings
 }
 
 fn check_meta(pair: &MetaPair, extent: Extent, findings: &mut Findings) {

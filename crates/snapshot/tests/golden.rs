@@ -2,7 +2,10 @@
 
 mod support;
 
-use etcd_snapshot::{DigestCheck, DigestState, FileSource, FindingKind, Options, Report, VerifyError, verify};
+use etcd_snapshot::{
+    AlarmKind, Auth, DigestCheck, DigestState, FileSource, FindingKind, MetaReason, Options, Report, VerifyError,
+    Warning, verify,
+};
 use serde_json::{Value, json};
 use support::{check, json, unpack};
 
@@ -94,6 +97,46 @@ fn copied_databases_are_accepted_without_proof() {
     assert_eq!(copied.active_meta, 1);
 }
 
+/// What is known of each snapshot beside its figures, and nothing that would make a sound file suspicious.
+#[test]
+fn what_is_worth_knowing() {
+    let about = |path: &str| check(&unpack(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let kinds = |report: &Report| report.warnings.iter().map(Warning::kind).collect::<Vec<_>>();
+    for name in SNAPSHOTS {
+        let report = about(&format!("snapshots/{name}.db.zst"));
+        assert_eq!(kinds(&report), [""; 0], "{name}");
+        assert_eq!(report.term.is_some(), report.writer != "3.4", "{name}");
+        assert_eq!(report.active_meta_reason, MetaReason::LaterTransaction);
+        assert!(report.leases > 0 && report.keys_with_lease > 0 && report.auth == Auth::default(), "{name}");
+    }
+    let vectors = json("etcd/vectors.json");
+    for (name, expected) in vectors["snapshots"].as_object().expect("an object") {
+        let report = about(&format!("etcd/{name}.db.zst"));
+        let (warned, counted) = match name.rsplit('-').next() {
+            Some("auth") => (vec!["authEnabled"], Auth { enabled: true, users: 3, roles: 1 }),
+            Some("nospace") => (vec!["alarm"], Auth::default()),
+            Some("learner") => (vec!["learner"], Auth::default()),
+            _ => (vec![], Auth::default()),
+        };
+        assert_eq!((kinds(&report), report.auth), (warned, counted), "{name}");
+        let buckets = &expected["buckets"];
+        assert_eq!(json!(report.leases), buckets["lease"], "{name}");
+        assert_eq!(json!(report.alarms.len()), buckets["alarm"], "{name}");
+        assert!(report.alarms.iter().all(|alarm| alarm.kind == AlarmKind::NoSpace && alarm.member_id.len() == 16));
+        assert_eq!(json!(report.members_removed.len()), buckets["members_removed"], "{name}");
+        let finished = Some(expected["compact"][0].as_i64().expect("a revision")).filter(|&revision| revision > 0);
+        assert_eq!(report.compaction.finished, finished, "{name}");
+        let term = expected["meta"]["term"].as_str().and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        assert_eq!(report.term, term, "{name}");
+    }
+    for name in ["c3423", "copied-3.5.30", "u351", "u3530", "u36", "u37", "ub"] {
+        assert_eq!(kinds(&about(&format!("restored/{name}.db.zst"))), ["noDigest"], "{name}");
+    }
+    let version = Options { etcd_version: Some("3.5.1"), ..Options::default() };
+    let report = verify(&unpack("snapshots/3.5.1.db.zst"), &version, &|_| {}).expect("a sound snapshot");
+    assert_eq!(report.warnings, [Warning::Etcd35Inconsistency { version: "3.5.1".to_owned() }]);
+}
+
 /// `etcdutl hashkv` opens a snapshot for writing: its pages are the same but for the meta pages, and the digest is void.
 #[test]
 fn a_snapshot_that_etcdutl_wrote_into_is_damaged_but_has_figures() {
@@ -147,7 +190,8 @@ fn a_file_on_disk_and_a_digest_known_before() {
     assert!(matches!(verify(&source, &other, &|_| {}), Err(VerifyError::Damaged(_))));
     let skip = Options { digest: DigestCheck::Skip, ..Options::default() };
     let report = verify(&source, &skip, &|_| {}).expect("a sound snapshot");
-    let unchecked = Report { sha256: None, file_sha256: None, digest: DigestState::Unchecked, ..hashed };
+    let warnings = vec![Warning::DigestUnchecked];
+    let unchecked = Report { sha256: None, file_sha256: None, digest: DigestState::Unchecked, warnings, ..hashed };
     assert_eq!(report, unchecked);
     let mut flipped = bytes.clone();
     flipped[data] ^= 1;

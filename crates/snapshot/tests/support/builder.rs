@@ -134,9 +134,44 @@ pub(crate) fn row_key(revision: u64) -> Vec<u8> {
     [&revision.to_be_bytes()[..], b"_", &0_u64.to_be_bytes()].concat()
 }
 
-/// A row that puts a user key, with so many bytes of something behind it.
-pub(crate) fn row(revision: u64, key: &str, more: usize) -> Item {
-    (0, row_key(revision), [&[0x0a, key.len() as u8], key.as_bytes(), &vec![0x20; more]].concat())
+/// A row that creates a user key, with a value of so many bytes.
+pub(crate) fn row(revision: u64, key: &str, bytes: usize) -> Item {
+    (0, row_key(revision), put(key.as_bytes(), [revision, revision, 1], &vec![b'v'; bytes], 0))
+}
+
+/// The record of a row: key, revisions of creation and change, version; value and lease.
+pub(crate) fn put(key: &[u8], numbers: [u64; 3], value: &[u8], lease: u64) -> Vec<u8> {
+    let mut record = [&[0x0a][..], &varint(key.len() as u64), key].concat();
+    for (tag, number) in [0x10, 0x18, 0x20].into_iter().zip(numbers) {
+        record.push(tag);
+        record.extend(varint(number));
+    }
+    if !value.is_empty() {
+        record.push(0x2a);
+        record.extend(varint(value.len() as u64));
+        record.extend(value);
+    }
+    if lease != 0 {
+        record.push(0x30);
+        record.extend(varint(lease));
+    }
+    record
+}
+
+/// A row that deletes a user key.
+pub(crate) fn deletion(revision: u64, key: &str) -> Item {
+    (0, [&row_key(revision)[..], b"t"].concat(), [&[0x0a, key.len() as u8], key.as_bytes()].concat())
+}
+
+/// A number as protobuf writes it.
+pub(crate) fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 pub(crate) const ROOT: u64 = 2;

@@ -1,0 +1,188 @@
+//! Bucket `key` as a whole: its rows in order, which of them are in force, and which count for HashKV.
+
+use crate::bits::Bits;
+use crate::keys::{KeyHasher, LiveKeys};
+use crate::row::{RowKey, RowValue};
+use crate::{Finding, FindingKind};
+
+/// Between which revisions HashKV looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The last revision.
+    pub(crate) revision: i64,
+    /// The history up to here counts as compacted; -1 for none.
+    pub(crate) compacted: i64,
+}
+
+/// The ids of the leases that exist.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    /// Rising.
+    pub(crate) ids: Vec<u64>,
+    /// There are more than are kept.
+    pub(crate) overflowed: bool,
+}
+
+impl Leases {
+    /// How many are kept at most.
+    pub(crate) const LIMIT: usize = 1 << 20;
+
+    fn exists(&self, lease: i64) -> bool {
+        self.overflowed || self.ids.binary_search(&lease.cast_unsigned()).is_ok()
+    }
+}
+
+/// The rows so far.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    cut: Cut,
+    leases: Leases,
+    pub(crate) hasher: KeyHasher,
+    live: LiveKeys,
+    /// The next row's ordinal.
+    next: u32,
+    last: Option<RowKey>,
+    /// Live keys at the cut, once the rows are past it.
+    kept: Option<u64>,
+    /// How many rows, from the first on, are up to the compacted revision.
+    compacted: u32,
+    /// Of these rows: the deletions, and those that are not their key's newest at the cut.
+    dropped: Bits,
+    /// There is a deletion at the compacted revision.
+    deletion_at_compaction: bool,
+    /// Rows that have a lease, and those whose lease does not exist.
+    leased: Bits,
+    orphaned: Bits,
+}
+
+/// What all rows together tell.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    /// Revision of the last row; 0 without one.
+    pub(crate) revision: i64,
+    pub(crate) live_keys: u64,
+    pub(crate) keys_with_lease: u64,
+    /// Live keys whose lease does not exist.
+    pub(crate) orphans: u64,
+    pub(crate) leases_unchecked: bool,
+}
+
+impl Rows {
+    pub(crate) fn new(cut: Cut, leases: Leases, pages: u64) -> Self {
+        Self {
+            cut,
+            leases,
+            hasher: KeyHasher::new(),
+            live: LiveKeys::new(pages),
+            next: 0,
+            last: None,
+            kept: None,
+            compacted: 0,
+            dropped: Bits::default(),
+            deletion_at_compaction: false,
+            leased: Bits::default(),
+            orphaned: Bits::default(),
+        }
+    }
+
+    /// Whether there is no number left for another row: over 4 billion, a database of hundreds of gigabytes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.next == u32::MAX
+    }
+
+    /// Takes the next row, whose value is complete.
+    ///
+    /// # Errors
+    /// What is wrong with it; it is left out.
+    pub(crate) fn push(&mut self, key: &[u8], value: &RowValue, value_bytes: u64) -> Result<(), Finding> {
+        let Some(row) = RowKey::parse(key) else {
+            return Err(Finding::new(FindingKind::Record, "the row's key is no revision"));
+        };
+        value.check(row, value_bytes)?;
+        // The same key once more is for the walk to find: keys rise strictly.
+        if self.last.is_some_and(|last| RowKey { tombstone: row.tombstone, ..last } == row && last != row) {
+            return Err(Finding::new(FindingKind::Revision, "the row before it has the same revision"));
+        }
+        self.last = Some(row);
+        if row.revision > self.cut.revision && self.kept.is_none() {
+            self.close();
+        }
+        let ordinal = self.next;
+        self.next += 1;
+        if let Some(lease) = value.lease() {
+            self.leased.insert(ordinal);
+            if !self.leases.exists(lease) {
+                self.orphaned.insert(ordinal);
+            }
+        }
+        if row.revision <= self.cut.compacted {
+            self.compacted = self.next;
+            if row.tombstone {
+                self.dropped.insert(ordinal);
+                self.deletion_at_compaction |= row.revision == self.cut.compacted;
+            }
+        }
+        let (compacted, open) = (self.compacted, self.kept.is_none());
+        let dropped = &mut self.dropped;
+        self.live.push(value.key(), ordinal, row.tombstone, |old| {
+            if open && old < compacted {
+                dropped.insert(old);
+            }
+        });
+        Ok(())
+    }
+
+    /// All rows up to the cut are there.
+    fn close(&mut self) {
+        let (compacted, dropped) = (self.compacted, &mut self.dropped);
+        self.live.flush(|old| {
+            if old < compacted {
+                dropped.insert(old);
+            }
+        });
+        self.kept = Some(self.live.len());
+    }
+
+    /// To be called after the last row.
+    pub(crate) fn finish(&mut self) -> Summary {
+        if self.kept.is_none() {
+            self.close();
+        }
+        self.live.flush(|_| {});
+        let count = |bits: &Bits| self.live.rows().filter(|&row| bits.contains(row)).count() as u64;
+        let orphans = if self.orphaned.is_empty() { 0 } else { count(&self.orphaned) };
+        let keys_with_lease = if self.leased.is_empty() { 0 } else { count(&self.leased) };
+        Summary {
+            revision: self.last.map_or(0, |row| row.revision),
+            live_keys: self.live.len(),
+            keys_with_lease,
+            orphans,
+            leases_unchecked: self.leases.overflowed && !self.leased.is_empty(),
+        }
+    }
+
+    /// Whether HashKV is that of all rows; to be asked after [`finish`](Self::finish).
+    pub(crate) fn all_count(&self) -> bool {
+        let beyond = self.last.is_some_and(|last| last.revision > self.cut.revision);
+        !beyond && !self.deletion_at_compaction && (self.dropped.is_empty() || self.kept == Some(0))
+    }
+
+    /// Whether a row counts for HashKV: not one above the cut, and of the compacted ones those that are their key's newest
+    /// at the cut. A deletion at the compacted revision never does, as some versions keep it and some do not; and where
+    /// every key is deleted, etcd leaves out none of the others.
+    pub(crate) fn counts(&self, row: RowKey, ordinal: u32) -> bool {
+        let dropped = self.kept != Some(0) && row.revision <= self.cut.compacted && self.dropped.contains(ordinal);
+        let uncertain = row.tombstone && row.revision == self.cut.compacted;
+        row.revision <= self.cut.revision && !dropped && !uncertain
+    }
+
+    /// The revision above which no row counts.
+    pub(crate) fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.next
+    }
+}
