@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use etcd_snapshot::{DigestCheck, FileSource, Options, Source, verify};
+use generate::Shape;
 use ring::digest::{Context, SHA256};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -21,7 +22,9 @@ const ROUNDS: usize = 5;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
-        [command, path, megabytes] if command == "generate" => generate::write(Path::new(path), megabytes.parse()?),
+        [command, path, megabytes] if command == "generate" => {
+            generate::write(Path::new(path), Shape::Kubernetes { megabytes: megabytes.parse()? })
+        }
         rest => measure(rest.first().map_or(Ok(1100), |megabytes| megabytes.parse())?),
     }
 }

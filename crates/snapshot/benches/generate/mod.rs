@@ -1,4 +1,5 @@
-//! Writes a large snapshot in one pass: leaves in key order, the levels above them, the page of buckets, the meta pages.
+//! Writes a large snapshot as etcd 3.5 would leave it, without a server, in one pass: leaves in key order, the levels above
+//! them, the page of buckets, the meta pages, the digest. The vendor's tools restore it.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -6,11 +7,22 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 
-use crate::Result;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const PAGE: usize = 4096;
 /// Objects that are rewritten again and again; the rest of the rows are their old revisions.
 const OBJECTS: u64 = 150_000;
+
+/// What is in the key space.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// Objects as an API server writes them, most of a few kilobytes and some of tens, until the file has so many megabytes.
+    #[allow(dead_code, reason = "each benchmark has shapes of its own")]
+    Kubernetes { megabytes: u64 },
+    /// Keys that were written once.
+    #[allow(dead_code, reason = "each benchmark has shapes of its own")]
+    Once { keys: u64, value_bytes: usize },
+}
 
 /// A row or reference for the next level: its key and what it leads to.
 type Item = (Vec<u8>, Vec<u8>);
@@ -22,21 +34,22 @@ struct Pages {
     level: Vec<(Vec<u8>, u64)>,
 }
 
-/// Writes a snapshot of at least so many megabytes, with its digest.
-pub(crate) fn write(path: &Path, megabytes: u64) -> Result<()> {
+/// Writes a snapshot with its digest.
+pub(crate) fn write(path: &Path, shape: Shape) -> Result<()> {
     let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     file.seek(SeekFrom::Start(2 * PAGE as u64))?;
     let mut pages = Pages { file: BufWriter::with_capacity(1 << 20, file), next: 2, level: Vec::new() };
-    let mut noise = Noise(1);
+    let mut rows = Rows { shape, noise: Noise(1), written: vec![(0, 0); OBJECTS as usize], revision: 1 };
     let mut leaf: Vec<Item> = Vec::new();
-    let mut revision = 2_u64;
-    while pages.next * (PAGE as u64) < megabytes * 1_000_000 {
-        let item = object(revision, &mut noise);
-        if !leaf.is_empty() && size(&leaf) + size(std::slice::from_ref(&item)) - 16 > PAGE {
+    let mut bytes = size(&leaf);
+    while let Some(item) = rows.next(pages.next * PAGE as u64) {
+        let more = size(std::slice::from_ref(&item)) - 16;
+        if !leaf.is_empty() && bytes + more > PAGE {
             pages.leaf(&std::mem::take(&mut leaf), 0)?;
+            bytes = size(&leaf);
         }
+        bytes += more;
         leaf.push(item);
-        revision += 1;
     }
     pages.leaf(&leaf, 0)?;
     while pages.level.len() > 1 {
@@ -44,13 +57,20 @@ pub(crate) fn write(path: &Path, megabytes: u64) -> Result<()> {
     }
     let root = pages.next;
     let key = [pages.level[0].1.to_le_bytes(), [0; 8]].concat();
-    // A bucket whose only page is in its value: 3.6 records its storage version.
-    let mut meta = vec![0; 32 + 16];
-    meta[24] = 2;
-    meta[26] = 1;
-    meta[36..48].copy_from_slice(&[16, 0, 0, 0, 14, 0, 0, 0, 5, 0, 0, 0]);
-    meta.extend(b"storageVersion3.6.0");
-    pages.leaf(&[(b"key".to_vec(), key), (b"meta".to_vec(), meta)], 1)?;
+    let (index, term) = (rows.revision.to_be_bytes(), 2_u64.to_be_bytes());
+    let member = br#"{"id":10276657743932975437,"peerURLs":["http://localhost:2380"],"name":"default"}"#;
+    let voters = br#"{"voters":[10276657743932975437],"auto_leave":false}"#;
+    let mut buckets: Vec<Item> = ["alarm", "auth", "authRoles", "authUsers", "lease", "members_removed"]
+        .map(|name| (name.into(), inline(&[])))
+        .into();
+    let item = |key: &str, value: &[u8]| (key.into(), value.to_vec());
+    buckets.push((b"cluster".into(), inline(&[item("clusterVersion", b"3.5.0")])));
+    buckets.push((b"members".into(), inline(&[item("8e9e05c52164694d", member)])));
+    let meta = [item("confState", voters), item("consistent_index", &index), item("term", &term)];
+    buckets.push((b"meta".into(), inline(&meta)));
+    buckets.push((b"key".to_vec(), key));
+    buckets.sort();
+    pages.leaf(&buckets, 1)?;
     let high_water = pages.next;
     let mut file = pages.file.into_inner()?;
     for id in [0, 1] {
@@ -60,18 +80,33 @@ pub(crate) fn write(path: &Path, megabytes: u64) -> Result<()> {
     seal(&mut file)
 }
 
+/// A bucket whose only page is in its value.
+fn inline(items: &[Item]) -> Vec<u8> {
+    let mut bucket = vec![0; 16 + 16];
+    bucket[24] = 2;
+    bucket[26] = u8::try_from(items.len()).unwrap_or_default();
+    bucket.extend(body(items, 0));
+    bucket
+}
+
+/// A leaf's elements and what they lead to.
+fn body(items: &[Item], flags: u32) -> Vec<u8> {
+    let (mut table, mut data): (Vec<u8>, Vec<u8>) = Default::default();
+    for (index, (key, value)) in items.iter().enumerate() {
+        let pos = (items.len() - index) * 16 + data.len();
+        for word in [flags as usize, pos, key.len(), value.len()] {
+            table.extend((word as u32).to_le_bytes());
+        }
+        data.extend(key);
+        data.extend(value);
+    }
+    table.extend(data);
+    table
+}
+
 impl Pages {
     fn leaf(&mut self, items: &[Item], flags: u32) -> Result<()> {
-        let (mut table, mut data): (Vec<u8>, Vec<u8>) = Default::default();
-        for (index, (key, value)) in items.iter().enumerate() {
-            let pos = (items.len() - index) * 16 + data.len();
-            for word in [flags, u32::try_from(pos)?, u32::try_from(key.len())?, u32::try_from(value.len())?] {
-                table.extend(word.to_le_bytes());
-            }
-            data.extend(key);
-            data.extend(value);
-        }
-        self.page(2, items.len(), &items[0].0, &[table, data].concat())
+        self.page(2, items.len(), &items[0].0, &body(items, flags))
     }
 
     /// Replaces the level by the one above it.
@@ -112,17 +147,64 @@ fn size(items: &[Item]) -> usize {
     16 + items.iter().map(|(key, value)| 16 + key.len() + value.len()).sum::<usize>()
 }
 
-/// A row as an API server writes it: most objects of a few kilobytes, some of tens.
-fn object(revision: u64, noise: &mut Noise) -> Item {
-    let key = [&revision.to_be_bytes()[..], b"_", &[0; 8]].concat();
-    let number = noise.next() % OBJECTS;
-    let name = format!("/registry/pods/namespace-{}/workload-{number:06}-7d9c5b8f6-x2x4z", number % 200);
-    let length =
-        if noise.next().is_multiple_of(100) { 20_000 + noise.next() % 40_000 } else { 600 + noise.next() % 3600 };
-    let mut value = vec![0x0a, u8::try_from(name.len()).unwrap_or_default()];
-    value.extend(name.bytes());
-    value.extend((0..length.div_ceil(8)).flat_map(|_| noise.next().to_le_bytes()));
-    (key, value)
+/// The rows of the key space, one revision each.
+struct Rows {
+    shape: Shape,
+    noise: Noise,
+    /// When each object came about, and how often it was written since.
+    written: Vec<(u64, u64)>,
+    revision: u64,
+}
+
+impl Rows {
+    /// The next row, if a file of so many bytes is to have one more.
+    fn next(&mut self, bytes: u64) -> Option<Item> {
+        self.revision += 1;
+        let revision = self.revision;
+        let (name, create, version, length) = match self.shape {
+            Shape::Kubernetes { megabytes } if bytes < megabytes * 1_000_000 => {
+                let noise = &mut self.noise;
+                let number = noise.next() % OBJECTS;
+                let name = format!("/registry/pods/namespace-{}/workload-{number:06}-7d9c5b8f6-x2x4z", number % 200);
+                let large = noise.next().is_multiple_of(100);
+                let length = if large { 20_000 + noise.next() % 40_000 } else { 600 + noise.next() % 3600 };
+                let (create, version) = &mut self.written[number as usize];
+                if *version == 0 {
+                    *create = revision;
+                }
+                *version += 1;
+                (name, *create, *version, length as usize)
+            }
+            Shape::Once { keys, value_bytes } if revision < 2 + keys => {
+                (format!("/registry/configmaps/namespace/{revision:08}"), revision, 1, value_bytes)
+            }
+            _ => return None,
+        };
+        let mut value = Vec::with_capacity(length + 128);
+        text(&mut value, 1, name.as_bytes());
+        for (field, number) in [(2, create), (3, revision), (4, version)] {
+            value.push(field << 3);
+            varint(&mut value, number);
+        }
+        let mut object: Vec<u8> = (0..length.div_ceil(8)).flat_map(|_| self.noise.next().to_le_bytes()).collect();
+        object.truncate(length);
+        text(&mut value, 5, &object);
+        Some(([&revision.to_be_bytes()[..], b"_", &[0; 8]].concat(), value))
+    }
+}
+
+fn text(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    message.push(field << 3 | 2);
+    varint(message, bytes.len() as u64);
+    message.extend(bytes);
+}
+
+fn varint(message: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        message.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    message.push(number as u8);
 }
 
 /// Numbers without a pattern, the same in every run (xorshift).
