@@ -164,7 +164,7 @@ impl Findings {
 }
 
 /// Printable ASCII as it is, anything else in hex.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let (shown, more) = match bytes.get(..SHOWN_KEY_BYTES) {
         Some(start) if bytes.len() > SHOWN_KEY_BYTES => (start, "..."),
         _ => (bytes, ""),

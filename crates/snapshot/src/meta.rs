@@ -19,9 +19,9 @@ pub(crate) const META_BYTES: usize = 80;
 /// Bytes of the SHA-256 behind the data.
 pub(crate) const DIGEST_BYTES: u64 = 32;
 
-const MAGIC: u32 = 0xED0C_DAED;
+pub(crate) const MAGIC: u32 = 0xED0C_DAED;
 const MAGIC_OF_THE_OTHER_ORDER: u32 = 0xEDDA_0CED;
-const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 /// A freelist that is not stored, as etcd on Linux has it.
 const NO_FREELIST: u64 = u64::MAX;
 const MIN_PAGE_SIZE: u32 = 1 << 10;

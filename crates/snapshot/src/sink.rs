@@ -1,6 +1,7 @@
 //! Where a walk can take what it finds, beside checking it.
 
-use crate::VerifyError;
+use crate::report::Compaction;
+use crate::{HashKv, VerifyError};
 
 /// Takes what a walk finds, in order: buckets in byte order, each with its items in key order.
 ///
@@ -15,6 +16,19 @@ pub(crate) trait Sink {
 
     /// Its value, in pieces; none for a value without bytes.
     fn value(&mut self, piece: &[u8]) -> Result<(), VerifyError>;
+
+    /// The walk has come to its end and found everything in order. The digest may still be being computed.
+    fn end(&mut self, _: &Store) -> Result<(), VerifyError> {
+        Ok(())
+    }
+}
+
+/// What a walk knows about the store at its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Store {
+    pub(crate) current_revision: i64,
+    pub(crate) compaction: Compaction,
+    pub(crate) hash_kv: HashKv,
 }
 
 /// Only checks.

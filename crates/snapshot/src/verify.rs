@@ -13,7 +13,7 @@ use crate::page::FIRST_TREE_PAGE;
 use crate::pulse::Pulse;
 use crate::report::Compaction;
 use crate::rows::{Leases, Rows, Summary};
-use crate::sink::Sink;
+use crate::sink::{Sink, Store};
 use crate::tree::Walk;
 use crate::warning::is_inconsistent_release;
 use crate::{
@@ -256,6 +256,9 @@ fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair, at: HashKvAt, sink: &mut impl
     };
     let revision = if at.revision == 0 { current } else { at.revision };
     let hash_kv = HashKv { hash, revision, compact_revision: cut.compacted };
+    if walk.findings.is_empty() {
+        sink.end(&Store { current_revision: current, compaction, hash_kv })?;
+    }
     let free_pages = (walk.pages - FIRST_TREE_PAGE).saturating_sub(walk.reached.count());
     let single_children = (walk.single_children > 0)
         .then_some(Warning::SingleChild { pages: walk.single_children, first: walk.first_single_child });
