@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::connection::ConnectionArgs;
@@ -17,7 +18,7 @@ Exit codes:
   0    done
   1    failed, nothing was changed
   2    usage
-  3    the snapshot is damaged
+  3    the snapshot is damaged or cannot be restored
   4    refused by a preflight, or not confirmed; nothing was changed
   5    failed after changing something; the message says how to go on
   130  interrupted, cleaned up";
@@ -117,7 +118,8 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == "__complete") {
         args.insert(2, "--".into());
     }
-    let matches = command(&program).try_get_matches_from(args);
+    let mut command = command(&program);
+    let matches = command.try_get_matches_from_mut(args).and_then(|matches| refuse_idle_flags(&mut command, matches));
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -148,6 +150,18 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
             context.printer.failure(&failed);
             code(failed.exit)
         }
+    }
+}
+
+/// No flag is taken and then ignored.
+fn refuse_idle_flags(command: &mut clap::Command, matches: ArgMatches) -> Result<ArgMatches, clap::Error> {
+    let idle = match matches.subcommand() {
+        Some(("verify", matches)) => commands::verify::idle_flag(matches),
+        _ => None,
+    };
+    match idle {
+        Some(flag) => Err(command.error(ErrorKind::MissingRequiredArgument, format!("{flag} needs --live"))),
+        None => Ok(matches),
     }
 }
 

@@ -14,4 +14,4 @@ pub(crate) use session::{Received, Session, Sink, TransferError};
 pub(crate) use spec::{DEFAULT_IMAGE, MANAGED_BY, OPERATION, Operation, SESSION, SidecarArgs};
 #[cfg(test)]
 pub(crate) use survey::Answer;
-pub(crate) use survey::{Surveyed, survey};
+pub(crate) use survey::{Surveyed, converse, survey};

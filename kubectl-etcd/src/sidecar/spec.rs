@@ -51,6 +51,8 @@ pub(crate) enum Operation {
     Status,
     /// Stream a snapshot.
     Backup,
+    /// Compare the member with a snapshot.
+    Verify,
 }
 
 impl Operation {
@@ -58,13 +60,14 @@ impl Operation {
         match self {
             Operation::Status => "status",
             Operation::Backup => "backup",
+            Operation::Verify => "verify",
         }
     }
 
     /// Seconds after which the kubelet ends the pod, whatever happens.
     fn deadline(self) -> i64 {
         match self {
-            Operation::Status => 600,
+            Operation::Status | Operation::Verify => 600,
             Operation::Backup => 6 * 3600,
         }
     }

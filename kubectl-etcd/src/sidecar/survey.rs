@@ -45,7 +45,7 @@ pub(crate) async fn survey(
     members: Vec<EtcdPod>,
     operation: Operation,
 ) -> Vec<Surveyed> {
-    let opened = join_all(members.iter().map(|member| open(connection, pods, member, operation))).await;
+    let opened = join_all(members.iter().map(|member| converse(connection, pods, member, operation, "status"))).await;
     join_all(members.into_iter().zip(opened).map(|(member, opened)| async move {
         let outcome = match opened {
             Ok((sidecar, session)) => ask(&member, sidecar, session).await,
@@ -56,11 +56,16 @@ pub(crate) async fn survey(
     .await
 }
 
-async fn open(
+/// Runs a sidecar on a member's node and opens a session with it.
+///
+/// # Errors
+/// The pod does not start, the session does not open, or the sidecar lacks the capability (exit 4).
+pub(crate) async fn converse(
     connection: &Connection,
     pods: &Pods,
     member: &EtcdPod,
     operation: Operation,
+    capability: &str,
 ) -> Outcome<(Started, Session)> {
     let sidecar = pods.start(member, operation, None).await?;
     let session = Session::open(connection, &sidecar).await.map_err(TransferError::into_failed)?;
@@ -69,9 +74,12 @@ async fn open(
         let (node, ours) = (&member.node, env!("CARGO_PKG_VERSION"));
         pods.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
     }
-    if !theirs.can("status") {
+    if !theirs.can(capability) {
         let version = &theirs.version;
-        return Err(Failed::new(Exit::Refused, format!("the sidecar of version {version} cannot do this: status")));
+        return Err(Failed::new(
+            Exit::Refused,
+            format!("the sidecar of version {version} cannot do this: {capability}"),
+        ));
     }
     Ok((sidecar, session))
 }

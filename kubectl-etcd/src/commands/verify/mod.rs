@@ -1,10 +1,15 @@
-//! `kubectl etcd verify`: is this file whole, and what is in it? Offline.
+//! `kubectl etcd verify`: is this file whole, and what is in it? Offline; with `--live`, is it what the cluster holds?
+
+mod live;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use etcd_snapshot::{Damage, DigestCheck, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
+
+pub(crate) use live::idle_flag;
+use live::{Compared, LiveArgs};
 
 use crate::cli::Context;
 use crate::commands::API_VERSION;
@@ -16,13 +21,19 @@ Examples:
   kubectl etcd verify etcd-prod-20261121T061640Z.db
 
   # The figures that etcdutl snapshot status prints, and more, for a script
-  kubectl etcd verify etcd-prod-20261121T061640Z.db -o json";
+  kubectl etcd verify etcd-prod-20261121T061640Z.db -o json
+
+  # Also compare a backup that was just taken with every member of its cluster
+  kubectl etcd verify etcd-prod-20261121T061640Z.db --live";
 
 /// Check that a snapshot file is whole, and show what it holds
 ///
-/// Checks the SHA-256 that etcd wrote at the end of the file, both meta pages, every page that can be reached, and
-/// the order of all keys. Reads only the file: no cluster is needed, and nothing is changed. A copy of
+/// Checks the SHA-256 that etcd wrote at the end of the file, both meta pages, every page that can be reached, the order of
+/// all keys, and every record. Reads only the file: no cluster is needed, and nothing is changed. A copy of
 /// member/snap/db, which has no digest, is accepted with a warning.
+///
+/// HASHKV is the hash of all keys at the file's revision, as etcdctl endpoint hashkv prints it for a member. With --live a
+/// sidecar on each control-plane node asks the member there for its own, and says whether it is equal.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -31,21 +42,27 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let (path, printer) = (args.file.clone(), context.printer);
-    let checked = tokio::task::spawn_blocking(move || check(&path, None, &context.cancelled, printer, "verify")).await;
+    let (path, printer, cancelled) = (args.file.clone(), context.printer, context.cancelled.clone());
+    let checked = tokio::task::spawn_blocking(move || check(&path, None, &cancelled, printer, "verify")).await;
     let checked = checked.or_fail(|| "verify the file".to_owned())?;
-    let name = args.file.display();
     match checked.map_err(|error| explain(error, &args.file))? {
         Ok(report) => {
-            if report.digest == DigestState::Absent {
-                printer.warn(format!(
-                    "{name} has no digest at its end (a copy of a database file): its structure is sound, but nothing proves its bytes"
-                ));
+            for warning in &report.warnings {
+                printer.warn(warning.to_string());
             }
-            print_data(printer, args.output, &Verification::whole(&args.file, &report), || human(&report))
+            let live = match args.live.live {
+                true => Some(live::compare(&args.live, &context, &args.file, &report).await?),
+                false => None,
+            };
+            let beside = live.as_deref();
+            let tables = || format!("{}{}", human(&report), beside.map(live::table).unwrap_or_default());
+            print_data(printer, args.output, &Verification::whole(&args.file, &report, beside), tables)?;
+            beside.map_or(Ok(()), |compared| live::judge(compared, &args.file))
         }
         Err(damage) => {
             // The figures are told all the same, where every page could be read.
@@ -66,14 +83,11 @@ pub(crate) fn check(
     printer: Printer,
     what: &str,
 ) -> Result<Result<Report, Box<Damage>>, VerifyError> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not a regular file").into());
-    }
-    let source = FileSource::new(file)?;
+    let source = open(path)?;
     let bar = Progress::new(printer, what, 0);
     let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
-    let options = Options { digest, cancel: Some(cancelled), ..Options::default() };
+    let version = recorded_version(path);
+    let options = Options { digest, etcd_version: version.as_deref(), cancel: Some(cancelled), ..Options::default() };
     let progress = |at: etcd_snapshot::Progress| {
         let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
         bar.update(done, at.total);
@@ -83,6 +97,24 @@ pub(crate) fn check(
         Err(VerifyError::Damaged(damage)) => Ok(Err(damage)),
         Err(error) => Err(error),
     }
+}
+
+/// The version of the member that a backup was taken from, where the file beside it tells: the snapshot does not. It only
+/// ever leads to a warning, so a file that says nothing is passed over.
+fn recorded_version(path: &Path) -> Option<String> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".json");
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(beside).ok()?).ok()?;
+    manifest["source"]["etcdVersion"].as_str().map(str::to_owned)
+}
+
+/// The file at `path`, to be read by the engine. Only a regular file can be.
+pub(crate) fn open(path: &Path) -> std::io::Result<FileSource> {
+    let file = std::fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not a regular file"));
+    }
+    FileSource::new(file)
 }
 
 /// A file that could not be read, or is no snapshot.
@@ -121,11 +153,14 @@ struct Verification<'a> {
     findings: &'a [Finding],
     /// How many more findings there were.
     findings_omitted: u64,
+    /// The members beside the file, if they were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a [Compared]>,
 }
 
 impl<'a> Verification<'a> {
-    fn whole(path: &Path, report: &'a Report) -> Self {
-        Verification { report: Some(report), ok: true, ..Verification::of(path) }
+    fn whole(path: &Path, report: &'a Report, live: Option<&'a [Compared]>) -> Self {
+        Verification { report: Some(report), ok: true, live, ..Verification::of(path) }
     }
 
     fn damaged(path: &Path, damage: &'a Damage) -> Self {
@@ -135,7 +170,7 @@ impl<'a> Verification<'a> {
 
     fn of(path: &Path) -> Self {
         let file = path.display().to_string();
-        let (report, findings, findings_omitted) = Default::default();
+        let (report, findings, findings_omitted, live) = Default::default();
         Verification {
             api_version: API_VERSION,
             kind: "Verification",
@@ -144,13 +179,14 @@ impl<'a> Verification<'a> {
             report,
             findings,
             findings_omitted,
+            live,
         }
     }
 }
 
 fn human(report: &Report) -> String {
     let version = if report.version.is_empty() { format!("{}.x", report.writer) } else { report.version.clone() };
-    let mut table = Table::new(&["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION", "DIGEST"]);
+    let mut table = Table::new(&["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION", "DIGEST", "HASHKV"]);
     let digest = match report.digest {
         DigestState::Matches => "ok",
         DigestState::Absent => "none",
@@ -164,6 +200,7 @@ fn human(report: &Report) -> String {
         bytes(report.total_size),
         version,
         digest.to_owned(),
+        report.hash_kv.hash.to_string(),
     ]);
     table.to_string()
 }

@@ -1,0 +1,207 @@
+//! `verify --live`: whether the members of a cluster hold what the file holds, by etcd's own hash of the key space.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _};
+use etcd_snapshot::{HashKvAt, Options, Report, VerifyError, hash_kv};
+use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash};
+use futures::future::join_all;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::connection::Connection;
+use crate::discovery::{self, EtcdPod, Overrides};
+use crate::output::{Failed, Outcome, ResultExt, Table};
+use crate::sidecar::{Operation, Pods, SidecarArgs, access, converse};
+
+/// What only a comparison with a cluster needs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LiveArgs {
+    /// Also ask each member of the cluster what its keys hash to at the file's revision
+    #[arg(long)]
+    pub(super) live: bool,
+    /// With --live: only the member on this node
+    #[arg(long, value_name = "NODE", requires = "live")]
+    node: Option<String>,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+/// The flag that was typed without `--live`, and means nothing then. Environment variables may always be set.
+pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
+    if matches.get_flag("live") {
+        return None;
+    }
+    let flags = SidecarArgs::augment_args(Overrides::augment_args(clap::Command::new("")));
+    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    flags.get_arguments().find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
+}
+
+/// A member beside the file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Compared {
+    name: String,
+    node: String,
+    member_id: Option<String>,
+    /// The member's newest revision.
+    current_revision: Option<i64>,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// What the comparison came to.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Verdict {
+    /// The member holds what the file holds.
+    Equal { hash: u32, compact_revision: i64 },
+    /// It does not.
+    Different { hash: u32, expected: u32, compact_revision: i64 },
+    /// Nobody can tell.
+    NotComparable { reason: String },
+}
+
+/// Asks every member, and compares.
+///
+/// # Errors
+/// The cluster cannot be reached, or has no etcd pods. A member that cannot be asked is a [`Compared`] that says why.
+pub(super) async fn compare(
+    args: &LiveArgs,
+    context: &Context,
+    path: &Path,
+    report: &Report,
+) -> Outcome<Vec<Compared>> {
+    let connection = context.connection.connect().await?;
+    let only = args.node.as_deref();
+    let members = discovery::find(&connection, &context.connection.namespace, &args.overrides, only).await?;
+    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
+    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
+    let revision = report.hash_kv.revision;
+    let asked = join_all(members.iter().map(|member| ask(&connection, &pods, member, revision))).await;
+
+    let mut ours = HashMap::from([(report.hash_kv.compact_revision, report.hash_kv.hash)]);
+    let mut compared = Vec::new();
+    for (member, answer) in members.iter().zip(asked) {
+        let mut one = Compared {
+            name: member.name.clone(),
+            node: member.node.clone(),
+            member_id: None,
+            current_revision: None,
+            verdict: Verdict::NotComparable { reason: String::new() },
+        };
+        one.verdict = match answer {
+            Ok(answer) => {
+                one.member_id = Some(format!("{:x}", answer.member_id));
+                one.current_revision = Some(answer.current_revision);
+                match theirs(&answer, report) {
+                    Ok((hash, compact_revision)) => {
+                        let expected = match ours.get(&compact_revision) {
+                            Some(&known) => known,
+                            None => rehash(context, path, revision, compact_revision).await?,
+                        };
+                        ours.insert(compact_revision, expected);
+                        if hash == expected {
+                            Verdict::Equal { hash, compact_revision }
+                        } else {
+                            Verdict::Different { hash, expected, compact_revision }
+                        }
+                    }
+                    Err(reason) => Verdict::NotComparable { reason },
+                }
+            }
+            Err(failed) => Verdict::NotComparable { reason: failed.one_line() },
+        };
+        compared.push(one);
+    }
+    Ok(compared)
+}
+
+async fn ask(connection: &Connection, pods: &Pods, member: &EtcdPod, revision: i64) -> Outcome<MemberHash> {
+    let (_, mut session) = converse(connection, pods, member, Operation::Verify, "hashKv").await?;
+    session.hash_kv(HashKvRequest { etcd: member.access.clone(), revision }).await
+}
+
+/// The member's hash and its compact revision, or why they say nothing about the file.
+///
+/// Rows up to a compaction count only as far as they are still current. The file has every row that a later compaction took
+/// away, so its hash can be computed as of that one; as of an earlier compaction than its own, it cannot. A member from
+/// 3.5.5 on answers that way when it remembers the hash of the very revision to which it has compacted.
+fn theirs(answer: &MemberHash, report: &Report) -> Result<(u32, i64), String> {
+    let ours = &report.hash_kv;
+    match &answer.outcome {
+        HashOutcome::Known { hash, compact_revision } if *compact_revision >= ours.compact_revision => {
+            Ok((*hash, *compact_revision))
+        }
+        HashOutcome::Known { compact_revision, .. } => Err(format!(
+            "the member answers as of its compaction to revision {compact_revision}, the file was compacted to {}",
+            ours.compact_revision
+        )),
+        HashOutcome::Compacted => Err(format!("the member has compacted revision {} since", ours.revision)),
+        HashOutcome::Future => Err(format!(
+            "the member is at revision {} and has not reached {}: it lags, or this is another cluster's file",
+            answer.current_revision, ours.revision
+        )),
+        HashOutcome::Unknown => Err("the sidecar says something that this plugin does not understand".to_owned()),
+    }
+}
+
+/// The file's hash as of another compaction.
+async fn rehash(context: &Context, path: &Path, revision: i64, compact_revision: i64) -> Outcome<u32> {
+    let (path, cancelled) = (path.to_owned(), context.cancelled.clone());
+    let name = path.display().to_string();
+    let at = HashKvAt { revision, compact_revision: Some(compact_revision) };
+    let hashed = tokio::task::spawn_blocking(move || {
+        let source = super::open(&path).map_err(VerifyError::Io)?;
+        hash_kv(&source, &Options { cancel: Some(&cancelled), ..Options::default() }, at, &|_| {})
+    })
+    .await
+    .or_fail(|| format!("hash the keys of {name}"))?;
+    Ok(hashed.or_fail(|| format!("hash the keys of {name}"))?.hash)
+}
+
+/// Whether the members vouch for the file.
+///
+/// # Errors
+/// A member holds something else, or none could be compared.
+pub(super) fn judge(compared: &[Compared], path: &Path) -> Outcome {
+    let name = path.display();
+    let count = |wanted: fn(&Verdict) -> bool| compared.iter().filter(|one| wanted(&one.verdict)).count();
+    let different = count(|verdict| matches!(verdict, Verdict::Different { .. }));
+    if different > 0 {
+        let failed = Failed::plain(format!("{name} differs from {different} of {} members", compared.len()));
+        let failed = failed.cause("the file is whole, so it is another cluster's, or the members have diverged");
+        return Err(failed.hint(
+            "compare the members with each other, and the file's members with theirs\n  kubectl etcd status -o wide",
+        ));
+    }
+    if count(|verdict| matches!(verdict, Verdict::Equal { .. })) == 0 {
+        let reasons = compared.iter().filter_map(|one| match &one.verdict {
+            Verdict::NotComparable { reason } => Some(format!("{} on node {}: {reason}", one.name, one.node)),
+            _ => None,
+        });
+        let failed = Failed::plain(format!("{name} is whole, but no member could be compared with it")).causes(reasons);
+        return Err(failed.hint("the cluster compacts every few minutes: compare a backup soon after it was taken"));
+    }
+    Ok(())
+}
+
+pub(super) fn table(compared: &[Compared]) -> String {
+    let mut table = Table::new(&["MEMBER", "NODE", "REVISION", "HASHKV", "RESULT"]);
+    for one in compared {
+        let (hash, result) = match &one.verdict {
+            Verdict::Equal { hash, .. } => (hash.to_string(), "equal".to_owned()),
+            Verdict::Different { hash, expected, .. } => {
+                (hash.to_string(), format!("different: the file has {expected}"))
+            }
+            Verdict::NotComparable { reason } => (String::new(), format!("not comparable: {reason}")),
+        };
+        let revision = one.current_revision.map_or_else(String::new, |revision| revision.to_string());
+        table.row(vec![one.name.clone(), one.node.clone(), revision, hash, result]);
+    }
+    table.to_string()
+}
