@@ -1,7 +1,7 @@
 //! etcd's on-disk formats.
 //!
 //! [`verify()`] proves that a file is a whole and undamaged etcd snapshot, of etcd 3.4 to 3.7, and reads its figures, without
-//! any etcd binary. Bytes in, values out. [`restore()`] makes the directory of a new member of it, which those versions start
+//! any etcd binary. Bytes in, values out. [`restore`] makes the directory of a new member of it, which those versions start
 //! from. No network, no terminal, no clock. The bytes may be anyone's: no file makes it panic, loop, or allocate by what the
 //! file claims.
 //!
@@ -30,7 +30,7 @@ mod protobuf;
 mod pulse;
 mod record;
 mod report;
-mod restore;
+pub mod restore;
 mod row;
 mod rows;
 mod settings;
@@ -45,11 +45,6 @@ pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};
 pub use hashkv::{HashKv, HashKvAt, HashKvError, hash_kv};
 pub use report::{Alarm, AlarmKind, Auth, Compaction, DigestState, Member, MetaReason, MetaState, Report};
-pub use restore::{
-    Destination, HardState, Membership, MembershipError, NewCluster, NewMember, RaftSnapshot, RaftSnapshotError,
-    RestoreError, RestoreOptions, RestoreProgress, RestoreWarning, Restored, Wal, WalEntry, WalError, WalSnapshot,
-    restore,
-};
 pub use source::{FileSource, Source};
 pub use verify::{DigestCheck, Options, Progress, verify};
 pub use warning::Warning;

@@ -4,10 +4,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use etcd_snapshot::{
-    Destination, DigestCheck, Membership, NewCluster, Options, RaftSnapshot, Report, RestoreError, RestoreOptions,
-    Restored, Wal, WalSnapshot, restore, verify,
+use etcd_snapshot::restore::{
+    Destination, Membership, NewCluster, RaftSnapshot, RestoreError, RestoreOptions, Restored, Wal, WalEntry,
+    WalSnapshot, restore,
 };
+use etcd_snapshot::{DigestCheck, Options, Report, verify};
 use serde_json::Value;
 use support::unpack;
 
@@ -133,7 +134,7 @@ fn logs_of_other_versions_say_the_same() {
     }
 }
 
-fn node(entry: &etcd_snapshot::WalEntry) -> u64 {
+fn node(entry: &WalEntry) -> u64 {
     let text = &entry.data[entry.data.iter().position(|&byte| byte == b'{').expect("JSON")..];
     serde_json::from_slice::<Value>(text).expect("JSON")["id"].as_u64().expect("an id")
 }

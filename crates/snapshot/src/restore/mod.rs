@@ -17,7 +17,7 @@ mod wal;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use directory::Destination;
 pub use error::RestoreError;
@@ -45,17 +45,18 @@ pub struct RestoreOptions<'a> {
     pub etcd_version: Option<(u32, u32)>,
     /// Whether that may be an older version than the snapshot's.
     pub allow_older_etcd: bool,
-    /// Set it to make [`restore`] return [`VerifyError::Cancelled`] soon.
+    /// Set it to make [`restore()`] return [`VerifyError::Cancelled`] soon.
     pub cancel: Option<&'a AtomicBool>,
 }
 
-/// How far [`restore`] is.
+/// How far [`restore()`] is. The snapshot is hashed, walked and written again at the same time; what was written is read again, which
+/// may begin before the hashing ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestoreProgress {
-    /// The snapshot is verified, and the new database written.
-    Building(Progress),
-    /// What was written is read again; of this, `hashed` tells nothing.
-    ReadingBack(Progress),
+pub struct RestoreProgress {
+    /// Bytes of work that are done.
+    pub done: u64,
+    /// Bytes of work that there are: about three times the snapshot.
+    pub total: u64,
 }
 
 /// What became of a snapshot.
@@ -128,9 +129,10 @@ pub fn restore(
         return Err(RestoreError::NoDigest);
     }
     let staging = Staging::create(destination)?;
-    let mut work = Work::start(&staging, membership, options, progress, pair.meta.page_size)?;
+    let meter = Meter::new(source.len(), options.digest == DigestCheck::Compute, progress);
+    let mut work = Work::start(&staging, membership, options, &meter, pair.meta.page_size)?;
     let verify = Options { digest: options.digest, cancel: options.cancel, ..Options::default() };
-    let verified = verify_into(source, &verify, &|at| progress(RestoreProgress::Building(at)), &mut work);
+    let verified = verify_into(source, &verify, &|at| meter.build(at), &mut work);
     let (report, built) = match (verified, work.built) {
         (_, Some(Err(error))) => return Err(error),
         (Err(error), _) => return Err(error.into()),
@@ -165,7 +167,7 @@ struct Work<'a> {
     staging: &'a Staging,
     membership: &'a Membership,
     options: &'a RestoreOptions<'a>,
-    progress: &'a (dyn Fn(RestoreProgress) + Sync),
+    meter: &'a Meter<'a>,
     /// Until the walk ends.
     rebuild: Option<Rebuild>,
     database_bytes: u64,
@@ -178,13 +180,13 @@ impl<'a> Work<'a> {
         staging: &'a Staging,
         membership: &'a Membership,
         options: &'a RestoreOptions<'a>,
-        progress: &'a (dyn Fn(RestoreProgress) + Sync),
+        meter: &'a Meter<'a>,
         page_size: u32,
     ) -> Result<Self, RestoreError> {
         let database = staging.database();
         let loader = Loader::new(create_file(&database)?, page_size).map_err(failed("write", &database))?;
         let rebuild = Some(Rebuild::new(loader));
-        Ok(Self { staging, membership, options, progress, rebuild, database_bytes: 0, built: None })
+        Ok(Self { staging, membership, options, meter, rebuild, database_bytes: 0, built: None })
     }
 
     fn finish(&mut self, store: &Store) -> Result<Built, RestoreError> {
@@ -196,7 +198,7 @@ impl<'a> Work<'a> {
         write_file(&staging.snap().join(snapshot.file_name()), &snapshot.encode())?;
         write_file(&staging.wal(), &Wal::of(membership).encode())?;
         staging.sync()?;
-        let progress = |at| (self.progress)(RestoreProgress::ReadingBack(at));
+        let progress = |at| self.meter.read_back(at);
         self.database_bytes = readback::check(staging, membership, &built, options.cancel, &progress)?;
         Ok(built)
     }
@@ -232,6 +234,39 @@ impl Sink for Work<'_> {
         let ended = if built.is_ok() { Ok(()) } else { Err(VerifyError::Cancelled) };
         self.built = Some(built);
         ended
+    }
+}
+
+/// Adds up what the threads do.
+struct Meter<'a> {
+    /// Of the snapshot; the new database is not larger, and counts as much.
+    bytes: u64,
+    hashes: bool,
+    built: AtomicU64,
+    read_back: AtomicU64,
+    notify: &'a (dyn Fn(RestoreProgress) + Sync),
+}
+
+impl<'a> Meter<'a> {
+    fn new(bytes: u64, hashes: bool, notify: &'a (dyn Fn(RestoreProgress) + Sync)) -> Self {
+        Self { bytes, hashes, built: AtomicU64::new(0), read_back: AtomicU64::new(0), notify }
+    }
+
+    fn build(&self, at: Progress) {
+        let hashed = if self.hashes { at.hashed } else { at.walked };
+        self.built.fetch_max(hashed.saturating_add(at.walked), Ordering::Relaxed);
+        self.notify();
+    }
+
+    fn read_back(&self, at: Progress) {
+        let part = u128::from(at.walked) * u128::from(self.bytes) / u128::from(at.total.max(1));
+        self.read_back.fetch_max(u64::try_from(part).unwrap_or(self.bytes), Ordering::Relaxed);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        let done = self.built.load(Ordering::Relaxed).saturating_add(self.read_back.load(Ordering::Relaxed));
+        (self.notify)(RestoreProgress { done, total: self.bytes.saturating_mul(3) });
     }
 }
 
