@@ -26,6 +26,7 @@ fn three() -> Membership {
 fn cluster(name: &str, members: &str, token: &str, urls: &str) -> Membership {
     let [name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls] =
         [name, members, token, urls].map(str::to_owned);
+    let initial_advertise_peer_urls = Some(initial_advertise_peer_urls);
     let new = NewCluster { name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls };
     new.validate().unwrap_or_else(|error| panic!("{error}"))
 }

@@ -18,8 +18,9 @@ pub struct NewCluster {
     pub initial_cluster: String,
     /// Makes the ids differ from those of another cluster with the same URLs.
     pub initial_cluster_token: String,
-    /// The peer URLs of the member that is restored, separated by commas. They must be those that `initial_cluster` says.
-    pub initial_advertise_peer_urls: String,
+    /// The peer URLs of the member that is restored, separated by commas. They must be those that `initial_cluster` says;
+    /// without them, they are.
+    pub initial_advertise_peer_urls: Option<String>,
 }
 
 /// Why a cluster cannot be as it was described.
@@ -186,7 +187,8 @@ impl NewCluster {
     }
 
     fn check_advertised(&self, expected: &[PeerUrl]) -> Result<(), MembershipError> {
-        let given = self.initial_advertise_peer_urls.split(',').filter(|url| !url.is_empty());
+        let Some(given) = &self.initial_advertise_peer_urls else { return Ok(()) };
+        let given = given.split(',').filter(|url| !url.is_empty());
         let advertised = PeerUrl::parse_all(given)?;
         let within = |some: &[PeerUrl], all: &[PeerUrl]| some.iter().all(|url| all.iter().any(|it| it.same_place(url)));
         if within(&advertised, expected) && within(expected, &advertised) {
@@ -222,6 +224,7 @@ mod tests {
     fn cluster(name: &str, members: &str, token: &str, advertised: &str) -> NewCluster {
         let [name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls] =
             [name, members, token, advertised].map(str::to_owned);
+        let initial_advertise_peer_urls = Some(initial_advertise_peer_urls);
         NewCluster { name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls }
     }
 

@@ -328,7 +328,7 @@ mod tests {
             name: "default".to_owned(),
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_token: "etcd-cluster".to_owned(),
-            initial_advertise_peer_urls: "http://localhost:2380".to_owned(),
+            initial_advertise_peer_urls: None,
         };
         let wal = Wal::of(&cluster.validate().expect("a cluster"));
         let bytes = wal.encode();
