@@ -34,7 +34,7 @@ Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
 /// How long what is left of a command may take to end once its work is over.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
-/// Back up and verify the etcd of a self-managed Kubernetes control plane
+/// Back up, verify and restore the etcd of a self-managed Kubernetes control plane
 ///
 /// Finds the etcd static pods and their certificates through the Kubernetes API, runs a sidecar on the control-plane
 /// nodes for as long as a command takes, and needs nothing but a kubeconfig.
@@ -57,6 +57,7 @@ pub(crate) struct Cli {
 enum Command {
     Backup(commands::backup::Args),
     Verify(commands::verify::Args),
+    Restore(commands::restore::Args),
     Status(commands::status::Args),
     Cleanup(commands::cleanup::Args),
     Version(commands::version::Args),
@@ -219,6 +220,7 @@ async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Backup(args) => commands::backup::run(args, context).await,
         Command::Verify(args) => commands::verify::run(args, context).await,
+        Command::Restore(args) => commands::restore::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,
         Command::Cleanup(args) => commands::cleanup::run(args, context).await,
         Command::Version(args) => commands::version::run(args, context).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{serve, wait};
+use crate::{restore, serve, wait};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
         client_timeout: Duration,
     },
+    /// Build a member's data directory from a snapshot file.
+    Restore(restore::Args),
     /// Print the version.
     Version,
 }
@@ -60,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the version is what was asked for")]
+#[allow(clippy::print_stdout, reason = "what was asked for; only serve keeps stdout for the protocol")]
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Wait { idle_timeout } => {
@@ -73,6 +75,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             // A read of stdin or a write to stdout may be stuck for ever; the process does not wait for it.
             runtime.shutdown_background();
             ended
+        }
+        Command::Restore(args) => {
+            println!("{}", restore::run(args)?);
+            Ok(())
         }
         Command::Version => {
             println!("etcd-sidecar {}", env!("CARGO_PKG_VERSION"));

@@ -1,11 +1,12 @@
 //! Runs beside etcd on a control-plane node and speaks to `kubectl etcd` over stdin and stdout: reads the member's
-//! status, streams its snapshot.
+//! status, streams its snapshot, builds a directory out of one.
 
 mod certificate;
 mod cli;
 mod etcd;
 mod hash;
 mod keep;
+mod restore;
 mod serve;
 mod snapshot;
 mod status;

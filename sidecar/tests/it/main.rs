@@ -4,6 +4,7 @@ mod hash;
 mod member;
 mod pki;
 mod protocol;
+mod restore;
 mod session;
 mod snapshot;
 mod status;

@@ -1,0 +1,306 @@
+//! `kubectl etcd restore`: a member directory out of a snapshot, offline.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use etcd_snapshot::restore::{
+    Destination, Membership, NewCluster, RestoreError, RestoreOptions, RestoreProgress, Restored, restore,
+};
+use etcd_snapshot::{DigestCheck, VerifyError, Warning};
+use serde::Serialize;
+
+use super::API_VERSION;
+use super::verify::{damaged, explain, open};
+use crate::cli::Context;
+use crate::output::{Exit, Failed, Format, Outcome, Progress, ResultExt, Table, bytes, print_data};
+
+const EXAMPLES: &str = "\
+Examples:
+  # The directory of a cluster of one, as for the CKA
+  kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
+
+  # The directory of one of three members; run it once for each, with the same file, token and bump
+  kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
+    --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
+    --initial-cluster-token restored-20261121
+
+  # Without raising the revision: only for a cluster whose clients all start anew
+  kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
+
+/// What `auto` adds where no live member can be asked how far the revision has come: more than a cluster writes in years.
+const UNSEEN: u64 = 1_000_000_000;
+
+/// Build a member's data directory from a snapshot file
+///
+/// As `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it is read; the
+/// new database is compact, is read back and compared with the snapshot before the directory gets its name, and boots on
+/// etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where its
+/// manifest says, and start it.
+///
+/// The revision is raised and everything before it marked as compacted, so that no client takes what it remembers of the
+/// time after the snapshot for what is there now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Snapshot file
+    file: PathBuf,
+    /// Directory to build; must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Directory for the write-ahead log, if it is not to be in the data directory; must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
+    wal_dir: Option<PathBuf>,
+    /// Name of this member
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    name: String,
+    /// All members of the new cluster, NAME=URL,NAME=URL [default: NAME=http://localhost:2380]
+    #[arg(long, value_name = "MEMBERS")]
+    initial_cluster: Option<String>,
+    /// Token of the new cluster
+    #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster")]
+    initial_cluster_token: String,
+    /// Peer URLs of this member [default: those that --initial-cluster gives it]
+    #[arg(long, value_name = "URLS")]
+    initial_advertise_peer_urls: Option<String>,
+    /// By how much to raise the revision: a number, auto (a thousand million), or 0 for neither raising nor compacting
+    #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
+    bump_revision: Bump,
+    /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
+    #[arg(long)]
+    skip_hash_check: bool,
+    /// Version of the etcd that will use the directory; a snapshot of a newer one is refused
+    #[arg(long, value_name = "VERSION")]
+    etcd_version: Option<Version>,
+    /// Take a snapshot of a newer etcd than --etcd-version all the same
+    #[arg(long, requires = "etcd_version")]
+    allow_older_etcd: bool,
+    /// Output format
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// By how much the revision is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bump {
+    Auto,
+    By(u64),
+}
+
+impl FromStr for Bump {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Bump::Auto),
+            // Revisions are signed.
+            _ => match text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()) {
+                Some(n) => Ok(Bump::By(n)),
+                None => Err("neither auto nor a number from 0 on".to_owned()),
+            },
+        }
+    }
+}
+
+impl Bump {
+    fn amount(self) -> u64 {
+        match self {
+            Bump::Auto => UNSEEN,
+            Bump::By(amount) => amount,
+        }
+    }
+}
+
+/// Major and minor version of etcd; a patch version is allowed and does not matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version(u32, u32);
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "not a version such as 3.6 or 3.5.16".to_owned();
+        let mut parts = text.strip_prefix('v').unwrap_or(text).split('.').map(|part| part.parse().map_err(|_| wrong()));
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(major), Some(minor), patch, None) => {
+                patch.transpose()?;
+                Ok(Version(major?, minor?))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let membership = args
+        .cluster()
+        .validate()
+        .map_err(|error| Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error))?;
+    let (printer, format, file) = (context.printer, args.output, args.file.clone());
+    let (done, args, membership) = tokio::task::spawn_blocking(move || {
+        let done = build(&args, &membership, &context);
+        (done, args, membership)
+    })
+    .await
+    .or_fail(|| format!("restore {}", file.display()))?;
+    let restored = done.map_err(|error| refused(error, &args))?;
+    for warning in told(&restored) {
+        printer.warn(warning);
+    }
+    let done = Done::of(&args, &membership, &restored);
+    print_data(printer, format, &done, || done.table())?;
+    printer.note(format!("{} is ready for etcd; nothing else was changed", args.data_dir.display()));
+    Ok(())
+}
+
+impl Args {
+    fn cluster(&self) -> NewCluster {
+        let initial_cluster = self.initial_cluster.clone();
+        let initial_cluster = initial_cluster.unwrap_or_else(|| format!("{}=http://localhost:2380", self.name));
+        NewCluster {
+            name: self.name.clone(),
+            initial_advertise_peer_urls: self.initial_advertise_peer_urls.clone(),
+            initial_cluster,
+            initial_cluster_token: self.initial_cluster_token.clone(),
+        }
+    }
+}
+
+fn build(args: &Args, membership: &Membership, context: &Context) -> Result<Restored, RestoreError> {
+    let source = open(&args.file).map_err(VerifyError::Io)?;
+    let destination = Destination { data_dir: args.data_dir.clone(), wal_dir: args.wal_dir.clone() };
+    let options = RestoreOptions {
+        bump: args.bump_revision.amount(),
+        digest: if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute },
+        etcd_version: args.etcd_version.map(|Version(major, minor)| (major, minor)),
+        allow_older_etcd: args.allow_older_etcd,
+        cancel: Some(&context.cancelled),
+    };
+    let bar = Progress::new(context.printer, "restore", 0);
+    let progress = |at: RestoreProgress| bar.update(at.done, at.total);
+    restore(&source, membership, &destination, &options, &progress)
+}
+
+/// What is worth knowing: of the snapshot, of the new cluster, and of what was left out.
+fn told(restored: &Restored) -> Vec<String> {
+    let dropped = |member: &str, kind| {
+        restored.dropped_alarms.iter().any(|alarm| alarm.member_id == member && alarm.kind == kind)
+    };
+    // That an alarm was there is said with what became of it.
+    let of_snapshot = restored.report.warnings.iter().filter(|warning| match warning {
+        Warning::Alarm { member_id, kind } => !dropped(member_id, *kind),
+        _ => true,
+    });
+    let of_alarms = restored.dropped_alarms.iter().map(|alarm| {
+        format!("the alarm {} of member {} was left out: the new database is compact", alarm.kind, alarm.member_id)
+    });
+    of_snapshot
+        .map(ToString::to_string)
+        .chain(restored.warnings.iter().map(ToString::to_string))
+        .chain(of_alarms)
+        .collect()
+}
+
+fn refused(error: RestoreError, args: &Args) -> Failed {
+    let (file, data_dir) = (args.file.display(), args.data_dir.display());
+    let refuse = |message: String| Failed::new(Exit::Refused, message);
+    match error {
+        RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(&args.file, &damage),
+        RestoreError::Verify(error) => explain(error, &args.file),
+        RestoreError::NoDigest => Failed::new(Exit::Damaged, format!("{file} has no digest at its end"))
+            .cause("it is a copy of a database file: nothing proves its bytes")
+            .hint("if etcd was stopped when it was copied, restore it with\n  --skip-hash-check"),
+        error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("restore {file}"))
+            .source(&error)
+            .hint("etcd supports no way down; to try it all the same\n  --allow-older-etcd"),
+        error @ RestoreError::DataDirInUse(_) => refuse(format!("{data_dir} is in use"))
+            .source(&error)
+            .hint("build beside it, stop etcd, and then exchange the two"),
+        error @ RestoreError::DataDirNotEmpty(_) => refuse(format!("{data_dir} is not empty"))
+            .source(&error)
+            .hint("name a directory that does not exist yet; nothing is ever overwritten"),
+        error @ RestoreError::WalDirNotEmpty(_) => refuse("the directory for the log is not empty".to_owned())
+            .source(&error)
+            .hint("name a directory that does not exist yet; nothing is ever overwritten"),
+        error => Failed::plain(format!("restore {file} to {data_dir}")).source(&error).cause("nothing was left behind"),
+    }
+}
+
+/// The result as data.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    api_version: &'static str,
+    kind: &'static str,
+    file: String,
+    data_dir: PathBuf,
+    wal_dir: Option<PathBuf>,
+    name: String,
+    member_id: String,
+    cluster_id: String,
+    /// Revision of the snapshot, and what it was raised to.
+    snapshot_revision: i64,
+    revision: i64,
+    hash_kv: u32,
+    keys: u64,
+    /// Bytes of the new database.
+    total_size: u64,
+}
+
+impl Done {
+    fn of(args: &Args, membership: &Membership, restored: &Restored) -> Done {
+        Done {
+            api_version: API_VERSION,
+            kind: "Restored",
+            file: args.file.display().to_string(),
+            data_dir: args.data_dir.clone(),
+            wal_dir: args.wal_dir.clone(),
+            name: membership.local().name.clone(),
+            member_id: format!("{:x}", restored.member_id),
+            cluster_id: format!("{:x}", restored.cluster_id),
+            snapshot_revision: restored.report.hash_kv.revision,
+            revision: restored.revision,
+            hash_kv: restored.hash_kv.hash,
+            keys: restored.report.live_keys,
+            total_size: restored.database_bytes,
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut table = Table::new(&["MEMBER", "ID", "CLUSTER ID", "REVISION", "KEYS", "SIZE", "HASHKV", "DATA DIR"]);
+        table.row(vec![
+            self.name.clone(),
+            self.member_id.clone(),
+            self.cluster_id.clone(),
+            self.revision.to_string(),
+            self.keys.to_string(),
+            bytes(self.total_size),
+            self.hash_kv.to_string(),
+            self.data_dir.display().to_string(),
+        ]);
+        table.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bumps() {
+        assert_eq!("auto".parse(), Ok(Bump::Auto));
+        assert_eq!("0".parse::<Bump>().map(Bump::amount), Ok(0));
+        assert_eq!("7".parse(), Ok(Bump::By(7)));
+        for wrong in ["", "-1", "Auto", "9223372036854775808"] {
+            assert!(wrong.parse::<Bump>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!("3.6".parse(), Ok(Version(3, 6)));
+        assert_eq!("v3.5.16".parse(), Ok(Version(3, 5)));
+        for wrong in ["", "3", "3.x", "3.5.16.1", "3.5-rc1"] {
+            assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
+    }
+}
