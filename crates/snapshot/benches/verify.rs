@@ -1,6 +1,8 @@
-//! Verifying a snapshot of Kubernetes-shaped objects against hashing the same file once, and the memory it takes.
+//! Verifying snapshots of several shapes against hashing the same files once, and the memory it takes.
 //!
-//! `cargo bench -p etcd-snapshot [-- MEGABYTES]`, 1100 by default. The file lies in the build's folder while it runs.
+//! `cargo bench -p etcd-snapshot --bench verify [-- SHAPE...]`; shapes are `medium` (400 000 keys of 2 kB), `small` (5 million
+//! of 100 bytes), `large` (2000 of 1 MB) and `kubernetes`, all of them by default. Files lie in the build's folder while they
+//! are used.
 
 #![allow(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -19,48 +21,67 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const ROUNDS: usize = 5;
 
+const SHAPES: [(&str, Shape); 4] = [
+    ("medium", Shape::Once { keys: 400_000, value_bytes: 2000 }),
+    ("small", Shape::Once { keys: 5_000_000, value_bytes: 100 }),
+    ("large", Shape::Once { keys: 2000, value_bytes: 1_000_000 }),
+    ("kubernetes", Shape::Kubernetes { megabytes: 1100 }),
+];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        [command, path, megabytes] if command == "generate" => {
-            generate::write(Path::new(path), Shape::Kubernetes { megabytes: megabytes.parse()? })
-        }
-        rest => measure(rest.first().map_or(Ok(1100), |megabytes| megabytes.parse())?),
+        ["generate", name, path] => generate::write(Path::new(path), shape(name)?),
+        ["measure", path] => rounds(Path::new(path)),
+        [] => SHAPES.iter().try_for_each(|(name, _)| measure(name)),
+        names => names.iter().try_for_each(|name| measure(name)),
     }
 }
 
-fn measure(megabytes: u64) -> Result<()> {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench.db");
-    // Another process writes it, so that its memory does not count as ours.
-    let writer =
-        Command::new(std::env::current_exe()?).arg("generate").arg(&path).arg(megabytes.to_string()).status()?;
-    let measured = if writer.success() { rounds(&path) } else { Err("the file could not be written".into()) };
+fn shape(name: &str) -> Result<Shape> {
+    let found = SHAPES.iter().find(|(known, _)| *known == name);
+    Ok(found.ok_or_else(|| format!("no shape {name}"))?.1)
+}
+
+/// A process for each part, so that the memory of one does not count as that of another.
+fn measure(name: &str) -> Result<()> {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.db"));
+    let step = |arguments: &[&str]| Command::new(std::env::current_exe()?).args(arguments).arg(&path).status();
+    let written = step(&["generate", name])?.success();
+    println!("{name}:");
+    let measured = written && step(&["measure"])?.success();
     std::fs::remove_file(&path)?;
-    measured
+    measured.then_some(()).ok_or_else(|| format!("{name}: see above").into())
 }
 
 fn rounds(path: &Path) -> Result<()> {
     let source = FileSource::new(File::open(path)?)?;
     let (mut hashing, mut verifying, mut walking) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let mut report = None;
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        let digest = DigestCheck::Known(sha256(&source, source.len() - 32)?);
+        sha256(&source, source.len() - 32)?;
         hashing = hashing.min(start.elapsed());
 
         let start = Instant::now();
-        let report = verify(&source, &Options::default(), &|_| {})?;
+        report = Some(verify(&source, &Options::default(), &|_| {})?);
         verifying = verifying.min(start.elapsed());
-        println!("{} bytes, {} live keys, hash {:08x}", report.file_size, report.live_keys, report.hash);
 
         let start = Instant::now();
-        verify(&source, &Options { digest, ..Options::default() }, &|_| {})?;
+        verify(&source, &Options { digest: DigestCheck::Skip, ..Options::default() }, &|_| {})?;
         walking = walking.min(start.elapsed());
     }
+    if let Some(report) = report {
+        let megabytes = report.file_size / 1_000_000;
+        println!("  {megabytes} MB, {} items, {} live keys", report.items, report.live_keys);
+        println!("  hash {:08x}, HashKV {:08x}", report.hash, report.hash_kv.hash);
+    }
     println!(
-        "sha256 {hashing:.2?}, verify {verifying:.2?}, verify of a known digest {walking:.2?}, best of {ROUNDS} each"
+        "  sha256 {hashing:.3?}, verify {verifying:.3?}, verify without digest {walking:.3?}, best of {ROUNDS} each"
     );
-    println!("ratio {:.3}", verifying.as_secs_f64() / hashing.as_secs_f64());
-    println!("peak memory {}", peak_memory().unwrap_or_else(|| "unknown on this system".to_owned()));
+    println!("  ratio {:.3}", verifying.as_secs_f64() / hashing.as_secs_f64());
+    println!("  peak memory {}", peak_memory().unwrap_or_else(|| "unknown on this system".to_owned()));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use crc32c::crc32c_append;
 
 use crate::bytes::le_u64;
+use crate::hashkv::{KeyBucket, Leaves, Place};
 use crate::page::BUCKET_ELEMENT;
 use crate::row::RowValue;
 use crate::rows::Rows;
@@ -27,17 +28,6 @@ pub(crate) struct Figures {
     value: Vec<u8>,
 }
 
-/// Where the rows are, and what the figures' hash says about them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KeyBucket {
-    pub(crate) root: Root,
-    /// The hash over all that comes before the rows, then with them.
-    pub(crate) before: u32,
-    pub(crate) after: u32,
-    /// Bytes of all rows' keys and values.
-    pub(crate) bytes: u64,
-}
-
 /// Walks all buckets.
 pub(crate) fn gather(walk: &mut Walk<'_>, root: u64, rows: Rows, sink: &mut impl Sink) -> Result<Figures, VerifyError> {
     let mut figures =
@@ -52,19 +42,23 @@ pub(crate) fn gather(walk: &mut Walk<'_>, root: u64, rows: Rows, sink: &mut impl
         name.extend_from_slice(buckets.key());
         walk.findings.enter(Some(&name));
         figures.hash = crc32c_append(figures.hash, &name);
+        has_key_bucket |= name == b"key";
         sink.bucket(&name)?;
         let root = bucket_root(walk, &mut buckets, &entry)?;
+        let Some(root) = root else {
+            walk.findings.enter(None);
+            continue;
+        };
+        items.enter(walk, root)?;
+        items.set_hash(figures.hash);
         if name == b"key" {
-            has_key_bucket = true;
-            if let Some(root) = root {
-                figures.rows(walk, root, &mut items, sink)?;
-            }
-        } else if let Some(root) = root {
-            items.enter(walk, root)?;
+            figures.rows(walk, root, &mut items, sink)?;
+        } else {
             while let Some(item) = items.next(walk)? {
                 figures.record(walk, &name, &mut items, &item, sink)?;
             }
         }
+        figures.hash = items.hash();
         walk.findings.enter(None);
     }
     if !has_key_bucket {
@@ -115,10 +109,11 @@ impl Figures {
         tree: &mut Tree,
         sink: &mut impl Sink,
     ) -> Result<(), VerifyError> {
-        let before = self.hash;
+        let mut bucket = KeyBucket { root, leaves: Leaves::default(), start: Place::default(), end: Place::default() };
+        bucket.start.hash = self.hash;
         let mut bytes = 0;
-        tree.enter(walk, root)?;
         while let Some(item) = tree.next(walk)? {
+            bucket.leaves.push(item.page, || Place { row: self.rows.len(), bytes, hash: tree.leaf_hash() });
             if !self.begin(walk, tree, &item, sink)? {
                 continue;
             }
@@ -127,9 +122,7 @@ impl Figures {
             }
             bytes += tree.key().len() as u64 + item.value.length;
             let mut value = RowValue::new(self.rows.hasher);
-            let hash = &mut self.hash;
             tree.value(walk, item.value, |piece| {
-                *hash = crc32c_append(*hash, piece);
                 value.feed(piece);
                 sink.value(piece)
             })?;
@@ -137,7 +130,8 @@ impl Figures {
                 walk.findings.push(|| finding.page(item.page).offset(item.offset).key(tree.key()));
             }
         }
-        self.key_bucket = Some(KeyBucket { root, before, after: self.hash, bytes });
+        bucket.end = Place { row: self.rows.len(), bytes, hash: tree.hash() };
+        self.key_bucket = Some(bucket);
         Ok(())
     }
 
@@ -154,10 +148,9 @@ impl Figures {
             return Ok(());
         }
         let short = item.value.length <= settings::MAX_BYTES as u64;
-        let (hash, value) = (&mut self.hash, &mut self.value);
+        let value = &mut self.value;
         value.clear();
         tree.value(walk, item.value, |piece| {
-            *hash = crc32c_append(*hash, piece);
             if short {
                 value.extend_from_slice(piece);
             }
@@ -169,7 +162,7 @@ impl Figures {
         Ok(())
     }
 
-    /// Counts an item and hashes its key; `false` for one that is none.
+    /// Counts an item; `false` for one that is none.
     fn begin(
         &mut self,
         walk: &mut Walk<'_>,
@@ -184,7 +177,6 @@ impl Figures {
             return Ok(false);
         }
         self.items += 1;
-        self.hash = crc32c_append(self.hash, tree.key());
         sink.item(tree.key(), item.value.length)?;
         Ok(true)
     }

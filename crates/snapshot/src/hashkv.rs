@@ -3,15 +3,15 @@
 //! Read from etcd server/storage/mvcc/hash.go, kvstore.go and key_index.go @ v3.6.14, mvcc/kvstore.go @ v3.4.45.
 
 use std::io;
+use std::ops::Range;
 
-use crc32c::{crc32c, crc32c_append, crc32c_combine};
+use crc32c::crc32c;
 use serde::Serialize;
 
-use crate::figures::KeyBucket;
+use crate::crc::Splice;
 use crate::report::Compaction;
-use crate::row::RowKey;
 use crate::rows::{Cut, Rows};
-use crate::tree::{Tree, Walk};
+use crate::tree::{Root, Tree, Walk};
 use crate::verify::run;
 use crate::{Options, Progress, Source, VerifyError};
 
@@ -101,64 +101,117 @@ impl HashKvAt {
     }
 }
 
-/// The hash of the rows that count, once all of them were walked and are in order. Where only a part of them counts, it
-/// takes another walk, as the last row decides about the first.
+/// Bucket `key` as a walk found it.
+#[derive(Debug)]
+pub(crate) struct KeyBucket {
+    pub(crate) root: Root,
+    /// Its pages with rows.
+    pub(crate) leaves: Leaves,
+    /// Before the first row, and behind the last one.
+    pub(crate) start: Place,
+    pub(crate) end: Place,
+}
+
+/// A place between two rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// How many rows are before it.
+    pub(crate) row: u32,
+    /// A CRC-32C that has run up to here.
+    pub(crate) hash: u32,
+    /// Bytes of the rows before it, keys and values.
+    pub(crate) bytes: u64,
+}
+
+/// The pages with rows, in key order, and the place where each begins. Of a large file none are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves {
+    last: u64,
+    overflowed: bool,
+    kept: Vec<(u64, Place)>,
+}
+
+impl Leaves {
+    /// How many are kept at most: 24 MiB.
+    const LIMIT: usize = 1 << 20;
+
+    /// The next row is in this page.
+    pub(crate) fn push(&mut self, page: u64, place: impl FnOnce() -> Place) {
+        if page == self.last || self.overflowed {
+            return;
+        }
+        self.last = page;
+        if self.kept.len() == Self::LIMIT {
+            self.overflowed = true;
+            self.kept = Vec::new();
+        } else {
+            self.kept.push((page, place()));
+        }
+    }
+}
+
+/// The hash of the rows that count, once all of them were walked and are in order.
+///
+/// The last row decides whether the first one counts. But few rows ever drop out, and a hash that has run over all rows is
+/// easily split: only pages of which some rows count and some do not are read again.
 pub(crate) fn compute(walk: &mut Walk<'_>, bucket: &KeyBucket, rows: &Rows) -> Result<u32, VerifyError> {
-    let mut hash = crc32c(b"key");
-    if rows.all_count() {
-        return Ok(append(hash, without(bucket.before, bucket.after, bucket.bytes), bucket.bytes));
-    }
-    let mut tree = Tree::default();
-    let mut ordinal = 0;
-    tree.enter(walk, bucket.root)?;
-    while let Some(item) = tree.next(walk)? {
-        let Some(row) = RowKey::parse(tree.key()) else { continue };
-        if row.revision > rows.cut().revision {
-            return Ok(hash);
+    let splice = Splice::new();
+    let mut again = Again { tree: Tree::default(), hash: crc32c(b"key"), rows };
+    let stretches: &[(u64, Place)] = match bucket.root {
+        Root::Page(_) if !bucket.leaves.kept.is_empty() => &bucket.leaves.kept,
+        _ => {
+            again.walk(walk, bucket.root, bucket.start.row..bucket.end.row)?;
+            return Ok(again.hash);
         }
-        if rows.counts(row, ordinal) {
-            hash = crc32c_append(hash, tree.key());
-            tree.value(walk, item.value, |piece| {
-                hash = crc32c_append(hash, piece);
-                Ok(())
-            })?;
+    };
+    let ends = stretches.iter().skip(1).map(|(_, place)| *place).chain([bucket.end]);
+    // Where the pages begin of which all rows count, and which are not in the hash yet.
+    let mut pending = bucket.start;
+    for (&(page, start), end) in stretches.iter().zip(ends) {
+        if rows.all_count(start.row..end.row) {
+            continue;
         }
-        ordinal += 1;
+        again.hash = splice.between(again.hash, pending, start);
+        again.walk(walk, Root::Page(page), start.row..end.row)?;
+        pending = end;
     }
-    if ordinal == rows.len() && walk.findings.is_empty() {
-        Ok(hash)
-    } else {
-        Err(VerifyError::Io(io::Error::other("the file changed while it was read")))
+    Ok(splice.between(again.hash, pending, bucket.end))
+}
+
+impl Splice {
+    /// Appends the rows between two places.
+    fn between(&self, hash: u32, from: Place, to: Place) -> u32 {
+        let bytes = to.bytes.saturating_sub(from.bytes);
+        self.append(hash, self.last(from.hash, to.hash, bytes), bytes)
     }
 }
 
-/// The CRC of the last `bytes` of a string, from the CRC before them and that after them.
-fn without(before: u32, after: u32, bytes: u64) -> u32 {
-    append(before, 0, bytes) ^ after
+/// Rows that are read again.
+struct Again<'a> {
+    tree: Tree,
+    hash: u32,
+    rows: &'a Rows,
 }
 
-/// The CRC of two strings one after the other; the second is so many bytes long.
-fn append(mut first: u32, second: u32, bytes: u64) -> u32 {
-    const STEP: u64 = 1 << 30;
-    for _ in 0..bytes / STEP {
-        first = crc32c_combine(first, 0, STEP as usize);
-    }
-    crc32c_combine(first, 0, (bytes % STEP) as usize) ^ second
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_a_crc() {
-        let (start, rows) = (&b"alarmkey"[..], &b"some rows"[..]);
-        let (before, after) = (crc32c(start), crc32c_append(crc32c(start), rows));
-        let bytes = rows.len() as u64;
-        assert_eq!(without(before, after, bytes), crc32c(rows));
-        assert_eq!(append(crc32c(b"key"), crc32c(rows), bytes), crc32c(b"keysome rows"));
-        assert_eq!((without(before, before, 0), append(before, 0, 0)), (0, before));
-        let whole_steps = (0..3).fold(before, |crc, _| crc32c_combine(crc, 0, 1 << 30));
-        assert_eq!(append(before, 7, 3 << 30), whole_steps ^ 7);
+impl Again<'_> {
+    /// Appends those that count, of a tree or a leaf of it with just these rows.
+    fn walk(&mut self, walk: &mut Walk<'_>, root: Root, expected: Range<u32>) -> Result<(), VerifyError> {
+        let mut row = expected.start;
+        self.tree.enter(walk, root)?;
+        self.tree.set_hash(self.hash);
+        while let Some(item) = self.tree.next(walk)? {
+            if self.rows.counts(row) {
+                self.tree.value(walk, item.value, |_| Ok(()))?;
+            } else {
+                self.tree.leave_out();
+            }
+            row = row.saturating_add(1);
+        }
+        self.hash = self.tree.hash();
+        if row == expected.end && walk.findings.is_empty() {
+            Ok(())
+        } else {
+            Err(VerifyError::Io(io::Error::other("the file changed while it was read")))
+        }
     }
 }

@@ -17,6 +17,7 @@
 mod ahead;
 mod bits;
 mod bytes;
+mod crc;
 mod digest;
 mod error;
 mod figures;

@@ -1,5 +1,7 @@
 //! Bucket `key` as a whole: its rows in order, which of them are in force, and which count for HashKV.
 
+use std::ops::Range;
+
 use crate::bits::Bits;
 use crate::keys::{KeyHasher, LiveKeys};
 use crate::row::{RowKey, RowValue};
@@ -42,14 +44,15 @@ pub(crate) struct Rows {
     /// The next row's ordinal.
     next: u32,
     last: Option<RowKey>,
-    /// Live keys at the cut, once the rows are past it.
-    kept: Option<u64>,
+    /// The rows are past the cut: those before `limit` are up to it.
+    closed: bool,
+    limit: u32,
     /// How many rows, from the first on, are up to the compacted revision.
     compacted: u32,
     /// Of these rows: the deletions, and those that are not their key's newest at the cut.
     dropped: Bits,
-    /// There is a deletion at the compacted revision.
-    deletion_at_compaction: bool,
+    /// The deletions at the compacted revision itself: some versions of etcd keep them, and no hash counts them.
+    uncertain: Bits,
     /// Rows that have a lease, and those whose lease does not exist.
     leased: Bits,
     orphaned: Bits,
@@ -76,10 +79,11 @@ impl Rows {
             live: LiveKeys::new(pages),
             next: 0,
             last: None,
-            kept: None,
+            closed: false,
+            limit: 0,
             compacted: 0,
             dropped: Bits::default(),
-            deletion_at_compaction: false,
+            uncertain: Bits::default(),
             leased: Bits::default(),
             orphaned: Bits::default(),
         }
@@ -104,7 +108,7 @@ impl Rows {
             return Err(Finding::new(FindingKind::Revision, "the row before it has the same revision"));
         }
         self.last = Some(row);
-        if row.revision > self.cut.revision && self.kept.is_none() {
+        if row.revision > self.cut.revision && !self.closed {
             self.close();
         }
         let ordinal = self.next;
@@ -119,10 +123,12 @@ impl Rows {
             self.compacted = self.next;
             if row.tombstone {
                 self.dropped.insert(ordinal);
-                self.deletion_at_compaction |= row.revision == self.cut.compacted;
+                if row.revision == self.cut.compacted {
+                    self.uncertain.insert(ordinal);
+                }
             }
         }
-        let (compacted, open) = (self.compacted, self.kept.is_none());
+        let (compacted, open) = (self.compacted, !self.closed);
         let dropped = &mut self.dropped;
         self.live.push(value.key(), ordinal, row.tombstone, |old| {
             if open && old < compacted {
@@ -140,12 +146,17 @@ impl Rows {
                 dropped.insert(old);
             }
         });
-        self.kept = Some(self.live.len());
+        // Where every key is deleted, etcd takes none of the compacted rows for superseded.
+        if self.live.len() == 0 {
+            self.dropped = std::mem::take(&mut self.uncertain);
+        }
+        self.limit = self.next;
+        self.closed = true;
     }
 
     /// To be called after the last row.
     pub(crate) fn finish(&mut self) -> Summary {
-        if self.kept.is_none() {
+        if !self.closed {
             self.close();
         }
         self.live.flush(|_| {});
@@ -161,24 +172,14 @@ impl Rows {
         }
     }
 
-    /// Whether HashKV is that of all rows; to be asked after [`finish`](Self::finish).
-    pub(crate) fn all_count(&self) -> bool {
-        let beyond = self.last.is_some_and(|last| last.revision > self.cut.revision);
-        !beyond && !self.deletion_at_compaction && (self.dropped.is_empty() || self.kept == Some(0))
+    /// Whether a row counts for HashKV; to be asked after [`finish`](Self::finish).
+    pub(crate) fn counts(&self, row: u32) -> bool {
+        row < self.limit && !self.dropped.contains(row)
     }
 
-    /// Whether a row counts for HashKV: not one above the cut, and of the compacted ones those that are their key's newest
-    /// at the cut. A deletion at the compacted revision never does, as some versions keep it and some do not; and where
-    /// every key is deleted, etcd leaves out none of the others.
-    pub(crate) fn counts(&self, row: RowKey, ordinal: u32) -> bool {
-        let dropped = self.kept != Some(0) && row.revision <= self.cut.compacted && self.dropped.contains(ordinal);
-        let uncertain = row.tombstone && row.revision == self.cut.compacted;
-        row.revision <= self.cut.revision && !dropped && !uncertain
-    }
-
-    /// The revision above which no row counts.
-    pub(crate) fn cut(&self) -> Cut {
-        self.cut
+    /// Whether all rows of a range do.
+    pub(crate) fn all_count(&self, rows: Range<u32>) -> bool {
+        rows.end <= self.limit && !self.dropped.any(rows)
     }
 
     /// How many rows there are.

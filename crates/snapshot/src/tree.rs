@@ -1,5 +1,7 @@
 //! A B+tree of pages, walked in key order, checked as it goes.
 
+use crc32c::crc32c_append;
+
 use crate::finding::Findings;
 use crate::page::{
     ELEMENT_BYTES, Element, FIRST_TREE_PAGE, HEADER_BYTES, Header, MAX_KEY_BYTES, PageKind, PageSet, Payload,
@@ -25,6 +27,15 @@ pub(crate) struct Walk<'a> {
     pub(crate) first_single_child: u64,
     /// A walk over pages that are walked, or counted, in another one: it is no progress.
     pub(crate) aside: bool,
+    ahead: Ahead,
+}
+
+/// Pages read before they are asked for, as long as they are asked for one after the other.
+#[derive(Debug, Default)]
+struct Ahead {
+    window: Window,
+    end: u64,
+    reach: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -46,7 +57,24 @@ impl<'a> Walk<'a> {
             single_children: 0,
             first_single_child: 0,
             aside: false,
+            ahead: Ahead::default(),
         }
+    }
+
+    /// Puts a page, or what fits of it, into a window.
+    fn load(&mut self, offset: u64, window: &mut Window) -> Result<(), VerifyError> {
+        let page = usize::try_from(self.page_size).map_or(WINDOW_BYTES, |page| page.min(WINDOW_BYTES));
+        let Ahead { window: ahead, end, reach } = &mut self.ahead;
+        if ahead.slice(offset, page).is_none() {
+            *reach = if offset == *end { (*reach * 2).clamp(page, WINDOW_BYTES) } else { page };
+            let rest = (self.pages * self.page_size).saturating_sub(offset);
+            let length = usize::try_from(rest).map_or(*reach, |rest| rest.min(*reach));
+            ahead.clear();
+            ahead.get(self.source, offset, length, offset + length as u64)?;
+            *end = offset + length as u64;
+        }
+        window.set(offset, ahead.slice(offset, page).unwrap_or_default());
+        Ok(())
     }
 
     /// Another walk through the same file. Its findings are those of this one, too.
@@ -96,6 +124,20 @@ pub(crate) struct Tree {
     expected: Vec<u8>,
     has_expected: bool,
     scratch: Vec<u8>,
+    hash: u32,
+    /// The hash before the leaf of the last entry, and before that entry unless it is in the run.
+    leaf_hash: u32,
+    entry_hash: u32,
+    run: Run,
+}
+
+/// Entries one after the other in a page that is all in memory: they go into the hash at once.
+#[derive(Debug, Default)]
+struct Run {
+    start: u64,
+    end: u64,
+    /// Where the last entry starts, if it is one of them.
+    last: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +150,8 @@ struct Frame {
     next: u16,
     /// Where the last element's bytes end; the next one's lie behind, so that no byte is read twice.
     data_end: u64,
+    /// All of the page is in `table`.
+    whole: bool,
     /// A branch's last key.
     key: Vec<u8>,
     table: Window,
@@ -125,6 +169,7 @@ impl Frame {
         self.data_end = span.offset + HEADER_BYTES as u64 + u64::from(count) * ELEMENT_BYTES as u64;
         self.key.clear();
         self.data.clear();
+        self.whole = usize::try_from(span.length).is_ok_and(|length| self.table.slice(span.offset, length).is_some());
     }
 
     /// Key or value bytes within the page, at most a window's worth.
@@ -140,10 +185,43 @@ impl Tree {
         self.depth = 0;
         self.has_key = false;
         self.has_expected = false;
+        self.run = Run::default();
         match root {
             Root::Page(id) => self.push_page(walk, id, None),
             Root::Inline { page, span } => self.push_inline(walk, page, span),
         }
+    }
+
+    /// CRC-32C over the keys and values of all entries so far, from the one that was set on. An entry's value is in it only
+    /// once it was streamed by [`value`](Self::value).
+    pub(crate) fn hash(&mut self) -> u32 {
+        self.flush();
+        self.hash
+    }
+
+    pub(crate) fn set_hash(&mut self, hash: u32) {
+        self.run = Run::default();
+        self.hash = hash;
+    }
+
+    /// The hash before the page of the entry that [`next`](Self::next) gave last.
+    pub(crate) fn leaf_hash(&self) -> u32 {
+        self.leaf_hash
+    }
+
+    /// Takes the entry that [`next`](Self::next) gave last, and whose value was not streamed, out of the hash.
+    pub(crate) fn leave_out(&mut self) {
+        match self.run.last.take() {
+            Some(start) => self.run.end = start,
+            None => self.hash = self.entry_hash,
+        }
+    }
+
+    fn flush(&mut self) {
+        let Run { start, end, .. } = std::mem::take(&mut self.run);
+        let frame = self.depth.checked_sub(1).and_then(|top| self.frames.get(top));
+        let bytes = frame.and_then(|frame| frame.table.slice(start, usize::try_from(end - start).ok()?));
+        self.hash = crc32c_append(self.hash, bytes.unwrap_or_default());
     }
 
     /// The key of the entry that [`next`](Self::next) gave last.
@@ -155,6 +233,7 @@ impl Tree {
     pub(crate) fn next(&mut self, walk: &mut Walk<'_>) -> Result<Option<Entry>, VerifyError> {
         while let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.frames.get_mut(top)) {
             if frame.next == frame.count {
+                self.flush();
                 self.depth -= 1;
                 continue;
             }
@@ -196,6 +275,18 @@ impl Tree {
                 Payload::Value { flags, .. } => {
                     std::mem::swap(&mut self.key, &mut self.scratch);
                     self.has_key = true;
+                    let whole = frame.whole;
+                    if !whole || self.run.end != key_at {
+                        self.flush();
+                        self.run = Run { start: key_at, end: key_at, last: None };
+                    }
+                    if whole {
+                        self.run.last = Some(key_at);
+                        self.run.end = value.offset + value.length;
+                    } else {
+                        self.entry_hash = self.hash;
+                        self.hash = crc32c_append(self.hash, &self.key);
+                    }
                     return Ok(Some(Entry { flags, value, page, offset }));
                 }
                 Payload::Child(child) => {
@@ -221,7 +312,11 @@ impl Tree {
         let mut done = 0;
         while done < value.length {
             let length = usize::try_from(value.length - done).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
-            piece(frame.bytes(walk.source, value.offset + done, length)?)?;
+            let bytes = frame.bytes(walk.source, value.offset + done, length)?;
+            if self.run.last.is_none() {
+                self.hash = crc32c_append(self.hash, bytes);
+            }
+            piece(bytes)?;
             done += length as u64;
             walk.pulse.check()?;
         }
@@ -285,7 +380,11 @@ impl Tree {
         if header.count == 0 {
             self.has_expected = false;
         }
+        if let Some(length) = usize::try_from(span.length).ok().filter(|&length| length <= WINDOW_BYTES) {
+            frame.table.get(walk.source, span.offset, length, span.offset + span.length)?;
+        }
         frame.start(id, branch, span, header.count);
+        self.leaf_hash = self.hash;
         self.depth += 1;
         if walk.aside { walk.pulse.check() } else { walk.pulse.add_walked(span.length) }
     }
@@ -313,6 +412,7 @@ impl Tree {
             refused(walk, message);
         } else {
             frame.start(page, false, span, header.count);
+            self.leaf_hash = self.hash;
             self.depth = 1;
         }
         Ok(())
@@ -332,7 +432,7 @@ pub(crate) fn open_page(walk: &mut Walk<'_>, id: u64, window: &mut Window) -> Re
         return Ok(Err((FindingKind::PageReachedTwice, "reached a second time".to_owned())));
     }
     let offset = id * walk.page_size;
-    window.clear();
+    walk.load(offset, window)?;
     let raw = window.get(walk.source, offset, HEADER_BYTES, offset + walk.page_size)?;
     let Some(header) = Header::parse(raw) else {
         return Ok(Err((FindingKind::PageHeader, "no header".to_owned())));

@@ -11,12 +11,14 @@ pub(crate) const WINDOW_BYTES: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     start: u64,
+    /// A buffer that only grows, and how much of it is filled.
     bytes: Vec<u8>,
+    length: usize,
 }
 
 impl Window {
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.length = 0;
     }
 
     /// Whether it holds `length` bytes from `offset`.
@@ -29,21 +31,37 @@ impl Window {
     pub(crate) fn get(&mut self, source: &dyn Source, offset: u64, length: usize, end: u64) -> io::Result<&[u8]> {
         if !self.holds(offset, length) {
             let ahead = usize::try_from(end.saturating_sub(offset)).unwrap_or(WINDOW_BYTES).clamp(length, WINDOW_BYTES);
-            self.start = offset;
-            self.bytes.resize(ahead, 0);
-            if let Err(error) = source.read_at(offset, &mut self.bytes) {
-                self.bytes.clear();
-                return Err(error);
-            }
+            source.read_at(offset, self.buffer(offset, ahead))?;
+            self.length = ahead;
         }
-        let range = self.range(offset, length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(&self.bytes[range])
+        self.slice(offset, length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// `length` bytes from `offset`, if it holds them.
+    pub(crate) fn slice(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        self.bytes.get(self.range(offset, length)?)
+    }
+
+    /// Takes the place of what was held.
+    pub(crate) fn set(&mut self, offset: u64, bytes: &[u8]) {
+        self.buffer(offset, bytes.len()).copy_from_slice(bytes);
+        self.length = bytes.len();
+    }
+
+    /// Room for bytes from `offset`, which are not held yet.
+    fn buffer(&mut self, offset: u64, length: usize) -> &mut [u8] {
+        self.length = 0;
+        self.start = offset;
+        if self.bytes.len() < length {
+            self.bytes.resize(length, 0);
+        }
+        &mut self.bytes[..length]
     }
 
     fn range(&self, offset: u64, length: usize) -> Option<std::ops::Range<usize>> {
         let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         let end = start.checked_add(length)?;
-        (end <= self.bytes.len()).then_some(start..end)
+        (end <= self.length).then_some(start..end)
     }
 }
 
