@@ -295,7 +295,9 @@ fn warnings(report: &Report, etcd_version: Option<&str>) -> Vec<Warning> {
         warnings.push(Warning::Alarm { member_id: member_id.clone(), kind: *kind });
     }
     let missing = |key| Warning::NoRecord { key, writer: report.writer.clone() };
-    warnings.extend(report.consistent_index.is_none().then(|| missing("consistent_index")));
+    // 3.4 records it with the first change of the key space, or of who may use it.
+    let unchanged = report.writer == "3.4" && report.current_revision <= 1;
+    warnings.extend((report.consistent_index.is_none() && !unchanged).then(|| missing("consistent_index")));
     // The writer counts as 3.5 or later only if it wrote one of the records that came with it.
     warnings.extend((report.writer != "3.4" && report.term.is_none()).then(|| missing("term")));
     warnings
