@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use etcd_snapshot::{FileSource, Options, Report, verify};
+use etcd_snapshot::{DigestCheck, FileSource, HashKvAt, Options, Report, hash_kv, verify};
 
 use crate::live::HashKv;
 use crate::{Etcd, Live, Status};
@@ -48,7 +48,8 @@ impl Case {
         }
     }
 
-    /// The engine's report, which must be without findings and have the figures of the vendor's tool.
+    /// The engine's report, which must be without findings, with the figures of the vendor's tool, and with every HashKV
+    /// that the member answered.
     #[track_caller]
     pub fn verified(&self) -> Report {
         let source = self.source();
@@ -58,11 +59,43 @@ impl Case {
         };
         let theirs = self.etcd.status(&self.path).unwrap_or_else(|error| self.fail(&error));
         self.same("status", &status(&report), &theirs);
-        self.same("writer", &report.writer.as_str(), &self.etcd.minor());
-        if report.revision > self.revision() {
-            self.fail(&format!("revision {} of a store at {}", report.revision, self.revision()));
+        self.same("current revision", &report.current_revision, &self.revision());
+        for &(revision, live) in &self.hashes {
+            let ours = self.hash_kv(revision);
+            self.same(
+                &format!("HashKV at {revision}"),
+                &(ours.hash, ours.compact_revision),
+                &(live.hash, live.compact_revision),
+            );
+            if revision == report.current_revision {
+                self.same("HashKV of the report", &report.hash_kv, &ours);
+            }
         }
         report
+    }
+
+    /// Asserts that a report warns of exactly that.
+    #[track_caller]
+    pub fn warns(&self, report: &Report, expected: &[&str]) {
+        let mut kinds: Vec<&str> = report.warnings.iter().map(|warning| warning.kind()).collect();
+        let mut expected = expected.to_vec();
+        kinds.sort_unstable();
+        expected.sort_unstable();
+        self.same("warnings", &kinds, &expected);
+    }
+
+    /// The engine's HashKV at a revision.
+    #[track_caller]
+    pub fn hash_kv(&self, revision: i64) -> etcd_snapshot::HashKv {
+        let options = Options { digest: DigestCheck::Skip, ..Options::default() };
+        let at = HashKvAt { revision, compact_revision: None };
+        hash_kv(&self.source(), &options, at, &|_| {})
+            .unwrap_or_else(|error| self.fail(&format!("HashKV at {revision}: {error:?}")))
+    }
+
+    /// Whether it ends with its digest, as snapshots do and copies of databases do not.
+    pub fn has_digest(&self) -> bool {
+        std::fs::metadata(&self.path).expect("the snapshot").len() % 512 == 32
     }
 
     /// Its bytes.

@@ -5,6 +5,11 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use crate::Setup;
+
+/// The token of all clusters that are restored.
+pub const TOKEN: &str = "restored";
+
 /// The versions that `tests/install` provides, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Etcd {
@@ -39,11 +44,11 @@ impl Etcd {
         Self::ALL.into_iter().filter(move |other| *other >= self)
     }
 
-    /// Its minor version.
-    pub fn minor(self) -> &'static str {
+    /// Its major and minor version.
+    pub fn version(self) -> (u32, u32) {
         match self {
-            Etcd::V3_4_23 => "3.4",
-            Etcd::V3_5_1 | Etcd::V3_5_16 => "3.5",
+            Etcd::V3_4_23 => (3, 4),
+            Etcd::V3_5_1 | Etcd::V3_5_16 => (3, 5),
         }
     }
 
@@ -82,6 +87,25 @@ impl Etcd {
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Its `snapshot restore` of a member, with more flags; an error is what the tool said.
+    pub fn restore(self, file: &Path, setup: &Setup, more: &[&str]) -> Result<(), String> {
+        let mut command = self.tool();
+        command
+            .args(["snapshot", "restore"])
+            .arg(file)
+            .arg("--data-dir")
+            .arg(&setup.data_dir)
+            .args(["--name", &setup.name, "--initial-cluster", &setup.initial_cluster])
+            .args(["--initial-cluster-token", TOKEN, "--initial-advertise-peer-urls", &setup.peer_url()])
+            .args(setup.wal_dir.iter().flat_map(|folder| [Path::new("--wal-dir"), folder]))
+            .args(more);
+        let output = command.output().expect("the tool runs");
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
     }
 }
 

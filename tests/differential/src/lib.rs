@@ -11,6 +11,7 @@ pub mod case;
 pub mod etcd;
 pub mod history;
 pub mod live;
+pub mod restored;
 pub mod scene;
 pub mod server;
 
@@ -18,6 +19,7 @@ pub use case::Case;
 pub use etcd::{Etcd, Status};
 pub use history::{History, Shape};
 pub use live::Live;
+pub use restored::Restored;
 pub use server::{Server, Setup, Stop};
 
 /// A number from the environment.

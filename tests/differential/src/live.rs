@@ -49,6 +49,19 @@ pub struct Row {
     pub lease: i64,
 }
 
+/// All that a member serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Its current revision.
+    pub revision: i64,
+    /// All keys, now.
+    pub rows: Vec<Row>,
+    /// All keys at older revisions.
+    pub older: Vec<(i64, Vec<Row>)>,
+    /// All leases.
+    pub leases: Leases,
+}
+
 /// A lease: the seconds that it was granted and its keys.
 pub type Leases = BTreeMap<i64, (i64, Vec<Vec<u8>>)>;
 
@@ -134,6 +147,17 @@ impl Live {
                 _ => return Ok(rows),
             }
         }
+    }
+
+    /// All that there is, now and at older revisions.
+    pub async fn contents(&mut self, revisions: &[i64]) -> Contents {
+        let revision = self.revision().await;
+        let rows = self.rows(0).await.expect("all keys");
+        let mut older = Vec::new();
+        for &revision in revisions {
+            older.push((revision, self.rows(revision).await.expect("all keys of an older revision")));
+        }
+        Contents { revision, rows, older, leases: self.leases().await }
     }
 
     /// All leases.

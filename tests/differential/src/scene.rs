@@ -76,8 +76,7 @@ pub async fn follower(etcd: Etcd, folder: &Path, seed: u64) -> Case {
 pub async fn learner(etcd: Etcd, folder: &Path) -> Case {
     assert!(etcd >= Etcd::V3_5_1, "{etcd:?} gives no snapshot of a learner");
     let [leading, mut learning] = Setup::cluster::<2>(etcd, folder);
-    let alone = Setup { initial_cluster: format!("{}={}", leading.name, leading.peer_url()), ..leading };
-    let leader = Server::start(&alone);
+    let leader = Server::start(&leading.by_itself());
     let mut live = leader.client().await;
     let lease = live.client.lease_grant(100_000, Some(LeaseGrantOptions::new().with_id(77))).await.expect("a lease");
     for number in 0..300 {

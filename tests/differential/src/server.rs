@@ -33,6 +33,8 @@ pub struct Setup {
     pub initial_cluster: String,
     /// More flags.
     pub arguments: Vec<String>,
+    /// Whether etcd is to check its own invariants when it starts; 3.4 cannot.
+    pub checks_itself: bool,
 }
 
 impl Setup {
@@ -42,14 +44,23 @@ impl Setup {
         setup
     }
 
+    /// One more member for the running cluster of another.
+    pub fn joining(other: &Setup, folder: &Path) -> Setup {
+        let name = "joined".to_owned();
+        let setup = Self::alone(other.etcd, folder);
+        let initial_cluster = format!("{},{name}={}", other.initial_cluster, setup.peer_url());
+        let setup = Setup { data_dir: folder.join("joined.etcd"), name, initial_cluster, ..setup };
+        setup.with(&["--initial-cluster-state", "existing"])
+    }
+
     /// The members of a cluster, `m1` and so on, in `folder`.
     pub fn cluster<const N: usize>(etcd: Etcd, folder: &Path) -> [Setup; N] {
         let mut setups = std::array::from_fn(|index| {
             let name = format!("m{}", index + 1);
             let data_dir = folder.join(format!("{name}.etcd"));
             let (client_port, peer_port) = (free_port(), free_port());
-            let (wal_dir, initial_cluster, arguments) = (None, String::new(), Vec::new());
-            Setup { etcd, name, data_dir, wal_dir, client_port, peer_port, initial_cluster, arguments }
+            let (wal_dir, initial_cluster, arguments, checks_itself) = (None, String::new(), Vec::new(), true);
+            Setup { etcd, name, data_dir, wal_dir, client_port, peer_port, initial_cluster, arguments, checks_itself }
         });
         let members: Vec<String> =
             setups.iter().map(|setup: &Setup| format!("{}={}", setup.name, setup.peer_url())).collect();
@@ -57,6 +68,18 @@ impl Setup {
             setup.initial_cluster = members.join(",");
         }
         setups
+    }
+
+    /// The same as the only member of a cluster of its own.
+    pub fn by_itself(mut self) -> Setup {
+        self.initial_cluster = format!("{}={}", self.name, self.peer_url());
+        self
+    }
+
+    /// The same with its log in a folder beside its data.
+    pub fn with_wal_dir(mut self) -> Setup {
+        self.wal_dir = Some(self.beside("wal"));
+        self
     }
 
     /// The same with more flags.
@@ -152,8 +175,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        if setup.etcd >= Etcd::V3_5_1 {
-            // It checks its own invariants when it starts and when it stops.
+        if setup.checks_itself {
             command.env("ETCD_VERIFY", "all");
         }
         Server { setup: setup.clone(), child: command.spawn().expect("etcd starts"), ready }

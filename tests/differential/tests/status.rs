@@ -81,6 +81,15 @@ async fn history(etcd: Etcd, seed: u64, seen: &mut Seen) {
         let name = format!("{etcd:?}, DIFFERENTIAL_SEED={seed}, snapshot {number}");
         let case = Case::take(name, etcd, history.live(), &path).await;
         let report = case.verified();
+        let mut warnings = Vec::new();
+        warnings.extend(history.auth_on().then_some("authEnabled"));
+        warnings.extend(history.alarm().map(|_| "alarm"));
+        case.warns(&report, &warnings);
+        case.same("leases", &report.leases, &(history.leases() as u64));
+        case.same("auth", &report.auth.enabled, &history.auth_on());
+        case.same("compacted up to", &report.hash_kv.compact_revision.max(0), &history.compacted());
+        let (major, minor) = etcd.version();
+        case.same("writer", &report.writer, &format!("{major}.{minor}"));
 
         seen.empty += u32::from(report.revision == 0);
         seen.compacted += u32::from(history.compacted() > 0);
