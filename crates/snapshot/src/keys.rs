@@ -1,7 +1,7 @@
 //! Which row is the newest of each user key, in some 14 bytes a live key.
 //!
-//! User keys have no bound that would let them stay in memory. What stands for a key is 76 bits of a hash under a secret of
-//! this run, so that nobody can choose keys that meet: 64 bits as a fingerprint, 12 as the number of its shard. A shard is
+//! User keys have no bound that would let them stay in memory. What stands for a key is 72 bits of a hash under a secret of
+//! this run, so that nobody can choose keys that meet: 64 bits as a fingerprint, 8 as the number of its shard. A shard is
 //! two sorted arrays, fingerprints and the rows' ordinals. Changes wait until there are enough to merge them in one pass, so
 //! memory is not walked at random.
 
@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-const SHARD_BITS: u32 = 12;
+const SHARD_BITS: u32 = 8;
 /// A shard takes its changes in when there are so many, or a sixteenth of its keys.
 const LEAST_PENDING: usize = 32;
 const PENDING_PART: usize = 16;

@@ -199,9 +199,11 @@ impl Tree {
         self.hash
     }
 
+    /// To be called before the first entry.
     pub(crate) fn set_hash(&mut self, hash: u32) {
         self.run = Run::default();
         self.hash = hash;
+        self.leaf_hash = hash;
     }
 
     /// The hash before the page of the entry that [`next`](Self::next) gave last.

@@ -3,8 +3,12 @@
 
 mod support;
 
-use etcd_snapshot::{HashKv, HashKvAt, HashKvError, Options, hash_kv};
+use std::collections::{BTreeMap, BTreeSet};
+
+use etcd_snapshot::{DigestCheck, HashKv, HashKvAt, HashKvError, Options, hash_kv};
+use proptest::prelude::*;
 use serde_json::Value;
+use support::builder::{Image, Item, bucket, inline, put, row_key};
 use support::{check, json, unpack};
 
 fn at(bytes: &[u8], revision: i64, compact_revision: Option<i64>) -> Result<HashKv, HashKvError> {
@@ -87,4 +91,149 @@ fn a_restore_by_the_vendor_keeps_it() {
     assert!(matches!(at(&bumped, 53, None), Err(HashKvError::Compacted { revision: 53, compact_revision: 1053 })));
     assert!(matches!(at(&bumped, 0, Some(39)), Err(HashKvError::Compacted { revision: 39, compact_revision: 40 })));
     assert!(matches!(at(&bumped, 1054, None), Err(HashKvError::FutureRevision { current_revision: 1053, .. })));
+}
+
+/// A row: revision, number within it, whether it is a deletion, which user key; then its bytes.
+#[derive(Debug, Clone)]
+struct Row {
+    revision: u64,
+    sub: u64,
+    deletion: bool,
+    user_key: u8,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// What a random history leaves in the file.
+#[derive(Debug)]
+struct History {
+    rows: Vec<Row>,
+    finished: Option<u64>,
+    scheduled: Option<u64>,
+}
+
+impl History {
+    /// Changes of user keys; some in one transaction with the change before.
+    fn of(changes: &[(u8, bool, bool)], compaction: Option<(f64, f64, bool)>) -> Self {
+        let mut rows: Vec<Row> = Vec::new();
+        let (mut revision, mut sub) = (1_u64, 0_u64);
+        let mut changed = BTreeSet::new();
+        let mut live: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
+        for &(user_key, deletion, together) in changes {
+            if deletion && !live.contains_key(&user_key) {
+                continue;
+            }
+            if together && !rows.is_empty() && changed.insert(user_key) {
+                sub += 1;
+            } else {
+                (revision, sub) = (revision + 1, 0);
+                changed = BTreeSet::from([user_key]);
+            }
+            let mut key = [&revision.to_be_bytes()[..], b"_", &u64::to_be_bytes(sub)].concat();
+            let value = if deletion {
+                live.remove(&user_key);
+                key.push(b't');
+                vec![0x0a, 1, user_key]
+            } else {
+                let (created, version) = live.entry(user_key).or_insert((revision, 0));
+                *version += 1;
+                put(&[user_key], [*created, revision, *version], &vec![user_key; usize::from(user_key) * 9], 0)
+            };
+            rows.push(Row { revision, sub, deletion, user_key, key, value });
+        }
+        let Some((finished, scheduled, keeps_deletions)) = compaction else {
+            return Self { rows, finished: None, scheduled: None };
+        };
+        let part = |of: f64, from: u64| from + ((revision - from) as f64 * of) as u64;
+        let finished = part(finished, 1);
+        let kept = newest(&rows, finished);
+        let mut all = rows.clone();
+        all.retain(|row| {
+            row.revision > finished
+                || kept.contains(&(row.revision, row.sub))
+                || keeps_deletions && row.deletion && row.revision == finished
+        });
+        Self { rows: all, finished: Some(finished), scheduled: Some(part(scheduled, finished)) }
+    }
+
+    fn current(&self) -> u64 {
+        let last = self.rows.last().map_or(1, |row| row.revision);
+        last.max(self.scheduled.unwrap_or(1))
+    }
+
+    /// The definition, word by word.
+    fn hash(&self, revision: u64, compacted: i64) -> u32 {
+        let kept = newest(&self.rows, revision);
+        let skipped = |row: &Row| {
+            let old = i64::try_from(row.revision).expect("small") <= compacted;
+            let at_compaction = i64::try_from(row.revision).expect("small") == compacted;
+            row.revision > revision
+                || old && !kept.is_empty() && !kept.contains(&(row.revision, row.sub))
+                || at_compaction && row.deletion
+        };
+        let rows = self.rows.iter().filter(|row| !skipped(row));
+        crc32c::crc32c(&rows.fold(b"key".to_vec(), |all, row| [&all[..], &row.key, &row.value].concat()))
+    }
+
+    /// In as many leaves as it takes, a few rows each.
+    fn file(&self, rows_a_leaf: usize) -> Vec<u8> {
+        let items: Vec<Item> = self.rows.iter().map(|row| (0, row.key.clone(), row.value.clone())).collect();
+        let leaves: Vec<&[Item]> = items.chunks(rows_a_leaf).collect();
+        // The branch page is as long as it takes.
+        let branch = 3 + leaves.len() as u64;
+        let mut image = Image::new(branch + 3);
+        let mark = |key: &str, revision: Option<u64>| revision.map(|at| (0, key.into(), row_key(at)));
+        let marks = [mark("finishedCompactRev", self.finished), mark("scheduledCompactRev", self.scheduled)];
+        let root = if leaves.len() > 1 { branch } else { 3 };
+        image.leaf(2, &[bucket("key", root), inline("meta", &marks.into_iter().flatten().collect::<Vec<_>>())]);
+        if leaves.len() > 1 {
+            let children: Vec<_> = leaves.iter().zip(3..).map(|(leaf, page)| (leaf[0].1.clone(), page)).collect();
+            image.branch(branch, &children);
+        }
+        leaves.iter().zip(3..).for_each(|(leaf, page)| image.leaf(page, leaf));
+        image.file()
+    }
+}
+
+/// The newest row of each key up to a revision, without those that are deletions.
+fn newest(rows: &[Row], revision: u64) -> BTreeSet<(u64, u64)> {
+    let rows = rows.iter().filter(|row| row.revision <= revision);
+    let last: BTreeMap<u8, &Row> = rows.map(|row| (row.user_key, row)).collect();
+    last.into_values().filter(|row| !row.deletion).map(|row| (row.revision, row.sub)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn is_as_defined(
+        changes in prop::collection::vec((1..6_u8, prop::bool::weighted(0.4), prop::bool::weighted(0.3)), 1..40),
+        compaction in prop::option::of((0.0..1.0_f64, prop_oneof![Just(0.0), 0.0..1.0_f64, Just(1.0)], any::<bool>())),
+        rows_a_leaf in 1..6_usize,
+    ) {
+        let history = History::of(&changes, compaction);
+        prop_assume!(!history.rows.is_empty());
+        let file = history.file(rows_a_leaf);
+        let (finished, own) = (history.finished.map_or(-1, |at| at as i64), history.scheduled.map_or(-1, |at| at as i64));
+        let current = history.current() as i64;
+        let latest = check(&file).expect("a sound file").hash_kv;
+        prop_assert_eq!(latest, HashKv { hash: history.hash(current as u64, own), revision: current, compact_revision: own });
+        let options = Options { digest: DigestCheck::Skip, ..Options::default() };
+        for revision in 1..current + 2 {
+            for compact_revision in [None, Some(-1), Some(finished), Some(revision - 1), Some(revision), Some(revision + 1)] {
+                let ours = hash_kv(&file, &options, HashKvAt { revision, compact_revision }, &|_| {});
+                let compacted = compact_revision.unwrap_or(own);
+                match ours {
+                    Ok(ours) => {
+                        prop_assert!(revision <= current && compacted >= finished && compacted <= revision);
+                        let hash = history.hash(revision as u64, compacted);
+                        prop_assert_eq!(ours, HashKv { hash, revision, compact_revision: compacted });
+                    }
+                    Err(HashKvError::FutureRevision { .. }) => prop_assert!(revision > current),
+                    Err(HashKvError::Compacted { .. }) => prop_assert!(compacted < finished || revision < compacted),
+                    Err(error) => prop_assert!(false, "{error}"),
+                }
+            }
+        }
+    }
 }
