@@ -283,3 +283,6 @@ fn check_version(report: &Report, options: &RestoreOptions<'_>) -> Result<(), Re
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,40 +1,12 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
+use crate::Report;
 use crate::bytes::{le_u16, le_u32, le_u64};
-use crate::sink::Sink;
-use crate::verify::verify_into;
-use crate::{DigestCheck, Options, Report, VerifyError};
+use crate::restore::tests::{Items, contents};
 
 /// A bucket that nobody looks into: etcd has none of this name.
 const NAME: &str = "zz";
-
-type Items = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Everything in a database.
-#[derive(Default)]
-struct All(BTreeMap<Vec<u8>, Items>, Vec<u8>);
-
-impl Sink for All {
-    fn bucket(&mut self, name: &[u8]) -> Result<(), VerifyError> {
-        self.1 = name.to_vec();
-        self.0.insert(name.to_vec(), Items::new());
-        Ok(())
-    }
-
-    fn item(&mut self, key: &[u8], _: u64) -> Result<(), VerifyError> {
-        self.0.entry(self.1.clone()).or_default().push((key.to_vec(), Vec::new()));
-        Ok(())
-    }
-
-    fn value(&mut self, piece: &[u8]) -> Result<(), VerifyError> {
-        let items = self.0.entry(self.1.clone()).or_default();
-        items.last_mut().expect("an item comes before its value").1.extend_from_slice(piece);
-        Ok(())
-    }
-}
 
 /// The bytes of a database with these items, and the others of etcd's buckets empty.
 fn load(page_size: u32, items: &Items) -> Vec<u8> {
@@ -65,14 +37,11 @@ fn load(page_size: u32, items: &Items) -> Vec<u8> {
 /// Writes a database, has it checked, and compares what is in it.
 fn round_trip(page_size: u32, items: &Items) -> (Report, Vec<u8>) {
     let bytes = load(page_size, items);
-    let mut all = All::default();
-    let options = Options { digest: DigestCheck::Skip, ..Options::default() };
-    let report =
-        verify_into(&bytes, &options, &|_| {}, &mut all).unwrap_or_else(|error| panic!("{page_size}: {error}"));
+    let (report, buckets) = contents(&bytes);
     assert_eq!((report.page_size, report.free_pages), (page_size, 0));
     assert_eq!(report.total_size, bytes.len() as u64);
-    assert_eq!(all.0.len(), 11);
-    assert!(all.0.get(NAME.as_bytes()) == Some(items), "other items in pages of {page_size}");
+    assert_eq!(buckets.len(), 11);
+    assert!(buckets.get(NAME) == Some(items), "other items in pages of {page_size}");
     check_branches(&bytes, page_size as usize);
     (report, bytes)
 }
