@@ -151,6 +151,8 @@ impl PodPlan<'_> {
             },
             "spec": {
                 "nodeName": self.member.node,
+                // A node short of disk or memory takes and keeps no others, and that is when backups are wanted.
+                "priorityClassName": "system-node-critical",
                 "hostNetwork": true,
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": false,
@@ -209,6 +211,14 @@ mod tests {
             started_by: "x",
         };
         serde_json::to_value(plan.pod()).unwrap()
+    }
+
+    /// A real kubelet under disk pressure refuses any pod of a lower priority.
+    #[test]
+    fn a_node_in_trouble_takes_the_pod() {
+        let spec = &pod(&member(), None)["spec"];
+        assert_eq!(spec["priorityClassName"], "system-node-critical");
+        assert_eq!(spec["tolerations"], json!([{"operator": "Exists"}]));
     }
 
     #[test]
