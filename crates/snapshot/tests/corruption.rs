@@ -42,6 +42,28 @@ fn long_values_and_user_keys() {
 }
 
 #[test]
+fn page_sizes() {
+    for page_size in (10..=16).map(|power| 1 << power) {
+        // Two leaves below a branch page, one of them longer than a page and longer than any buffer.
+        let mut image = Image::with_page_size(10 + 200_000 / page_size as u64, page_size);
+        image.leaf(ROOT, &[bucket("key", BRANCH), sample_buckets().pop().expect("bucket meta")]);
+        image.branch(BRANCH, &[(row_key(2), LEAF), (row_key(4), LEAF + 1)]);
+        image.leaf(LEAF, &[row(2, "a", 3), row(3, "b", 600)]);
+        image.leaf(LEAF + 1, &[row(4, "c", 200_000), row(5, "d", 1)]);
+        let report = check(&image.file()).unwrap_or_else(|error| panic!("{page_size}: {error}"));
+        assert_eq!((report.page_size as usize, report.live_keys, report.revision), (page_size, 4, 5));
+        let copy = [image.data(), vec![0; 512]].concat();
+        assert_eq!(check(&copy).expect("a copy").hash_kv, report.hash_kv);
+        // The second meta page is found where each size puts it.
+        let mut torn = image.data();
+        torn[16] ^= 1;
+        assert_eq!(kinds(&seal(torn)), [Kind::Meta], "{page_size}");
+        image.put(LEAF + 1, 0, &[0xff]);
+        assert_eq!(kinds(&image.file()), [Kind::PageHeader], "{page_size}");
+    }
+}
+
+#[test]
 fn page_headers() {
     for (field, at, bytes) in [
         ("id", 0, &9_u64.to_le_bytes()[..]),
@@ -110,6 +132,21 @@ fn leaf_elements() {
     assert_eq!(kinds(&long.file()), [Kind::Record]);
 }
 
+/// Each field of each element of each page: at its highest, nothing but a typed finding in that page comes of it.
+#[test]
+fn every_element() {
+    for (page, elements) in [(ROOT, 3), (BRANCH, 3), (LEAF, 3), (LEAF + 1, 3), (LARGE, 1)] {
+        for field in (0..elements * 4).map(|word| 16 + 4 * word) {
+            let mut image = sample();
+            image.put(page, field, &[0xff; 4]);
+            let found = findings(&image.file());
+            let at = page * PAGE as u64 + field as u64;
+            let first = found.first().and_then(|finding| finding.offset).expect("a place");
+            assert!(first <= at && at < first + 16, "{page} {field}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn branch_elements() {
     let child = |index: usize| 16 + 16 * index + 8;
@@ -139,9 +176,38 @@ fn branch_elements() {
 }
 
 #[test]
+fn cycles() {
+    // Two branch pages that lead to each other, a bucket that starts where all buckets do, and one in another's middle.
+    broken("branch to branch", &[Kind::PageReachedTwice, Kind::BranchKey], |image| {
+        image.branch(LEAF, &[(row_key(2), BRANCH), (row_key(3), LEAF + 1)]);
+    });
+    for (page, kind) in [(ROOT, Kind::PageReachedTwice), (LEAF, Kind::PageReachedTwice), (1, Kind::PageReference)] {
+        let mut image = sample();
+        let mut buckets = sample_buckets();
+        buckets.push(bucket("zz", page));
+        image.leaf(ROOT, &buckets);
+        assert_eq!(kinds(&image.file()), [kind], "{page}");
+    }
+    // A chain of branch pages that ends where it began.
+    let mut image = Image::new(20);
+    image.leaf(ROOT, &[bucket("key", 3)]);
+    (3..20).for_each(|page| image.branch(page, &[(row_key(2), if page == 19 { 3 } else { page + 1 })]));
+    assert_eq!(kinds(&image.file()), [Kind::PageReachedTwice]);
+}
+
+#[test]
 fn keys_rise() {
     broken("twice the same", &[Kind::KeyOrder], |image| {
         image.leaf(LEAF, &[row(2, "a", 3), row(2, "b", 0), row(4, "a", 7)]);
+    });
+    broken("twice the same, in two pages", &[Kind::KeyOrder], |image| {
+        image.leaf(LEAF + 1, &[row(4, "a", 7), row(6, "d", 1)]);
+        image.branch(BRANCH, &[(row_key(2), LEAF), (row_key(4), LEAF + 1), (row_key(8), LARGE)]);
+    });
+    broken("twice the same bucket", &[Kind::KeyOrder], |image| {
+        let mut buckets = sample_buckets();
+        buckets.insert(0, inline("alarm", &[]));
+        image.leaf(ROOT, &buckets);
     });
     broken("swapped", &[Kind::KeyOrder], |image| {
         image.leaf(LEAF, &[row(2, "a", 3), row(4, "b", 0), row(3, "a", 7)]);
@@ -261,6 +327,36 @@ fn free_pages() {
     assert_eq!(kinds(&shared.file()), [Kind::PageReachedTwice]);
 }
 
+/// From 65535 pages on, the number of free pages stands in another place.
+#[test]
+fn many_free_pages() {
+    let listed = |free: u64| {
+        let mut image = sample();
+        let ids_and_count = free as usize + usize::from(free >= 0xffff);
+        let list_pages = (16 + 8 * ids_and_count).div_ceil(PAGE) as u64;
+        let first = 8 + list_pages;
+        image.bytes.resize((first + free) as usize * PAGE, 0);
+        let ids: Vec<u64> = (first..first + free).collect();
+        if free < 0xffff {
+            image.free(8, &ids);
+        } else {
+            image.free(8, &[&[free], &ids[..]].concat());
+            image.put(8, 10, &[0xff, 0xff]);
+        }
+        image
+    };
+    for free in [65534, 65535, 65540] {
+        assert_eq!(check(&listed(free).file()).expect("a sound file").free_pages, free);
+    }
+    let mut wrong = listed(65535);
+    wrong.put(8, 16, &65534_u64.to_le_bytes());
+    assert_eq!(kinds(&wrong.file()), [Kind::LostPage]);
+    wrong.put(8, 16, &65536_u64.to_le_bytes());
+    assert_eq!(kinds(&wrong.file()), [Kind::Freelist]);
+    wrong.put(8, 10, &[0xfe, 0xff]);
+    assert_eq!(kinds(&wrong.file()), [Kind::Freelist, Kind::LostPage]);
+}
+
 #[test]
 fn meta_pages() {
     let sum = |image: &Image, index: u64, at: usize, bytes: &[u8]| {
@@ -347,6 +443,9 @@ fn digests_of_something_else() {
         seal(Vec::new()),
         seal(data[PAGE..].to_vec()).split_off(data.len() - PAGE),
         seal(sample().file()).split_off(data.len() + 32),
+        seal(data.clone()).split_off(data.len()).into_iter().rev().collect(),
+        // What a shell's tool prints, cut to fit.
+        b"c3ab8ff13720e8ad9047dd39466b3c89".to_vec(),
     ] {
         let file = [data.clone(), digest].concat();
         let Err(VerifyError::Damaged(damage)) = check(&file) else { panic!("a wrong digest was accepted") };

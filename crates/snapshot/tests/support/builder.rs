@@ -14,6 +14,7 @@ pub(crate) type Item = (u32, Vec<u8>, Vec<u8>);
 #[derive(Clone)]
 pub(crate) struct Image {
     pub(crate) bytes: Vec<u8>,
+    pub(crate) page_size: usize,
     pub(crate) root: u64,
     pub(crate) freelist: u64,
     pub(crate) txid: u64,
@@ -21,21 +22,25 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn new(pages: u64) -> Self {
-        Self { bytes: vec![0; pages as usize * PAGE], root: 2, freelist: NO_FREELIST, txid: 9 }
+        Self::with_page_size(pages, PAGE)
+    }
+
+    pub(crate) fn with_page_size(pages: u64, page_size: usize) -> Self {
+        Self { bytes: vec![0; pages as usize * page_size], page_size, root: 2, freelist: NO_FREELIST, txid: 9 }
     }
 
     pub(crate) fn pages(&self) -> u64 {
-        (self.bytes.len() / PAGE) as u64
+        (self.bytes.len() / self.page_size) as u64
     }
 
     pub(crate) fn put(&mut self, page: u64, at: usize, bytes: &[u8]) {
-        let at = page as usize * PAGE + at;
+        let at = page as usize * self.page_size + at;
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     /// A page with what follows its header; it goes on in as many pages as that takes.
     fn page(&mut self, id: u64, flags: u16, count: u16, body: &[u8]) {
-        let overflow = ((16 + body.len()).div_ceil(PAGE) - 1) as u32;
+        let overflow = ((16 + body.len()).div_ceil(self.page_size) - 1) as u32;
         let header = [&id.to_le_bytes()[..], &flags.to_le_bytes(), &count.to_le_bytes(), &overflow.to_le_bytes()];
         self.put(id, 0, &header.concat());
         self.put(id, 16, body);
@@ -78,7 +83,7 @@ impl Image {
 
     pub(crate) fn meta(&self, id: u64, txid: u64) -> Vec<u8> {
         let mut meta = [&id.to_le_bytes()[..], &4_u16.to_le_bytes(), &[0; 6]].concat();
-        for word in [0xED0C_DAED, 2, PAGE as u32, 0] {
+        for word in [0xED0C_DAED, 2, self.page_size as u32, 0] {
             meta.extend(word.to_le_bytes());
         }
         for word in [self.root, 0, self.freelist, self.pages(), txid] {
