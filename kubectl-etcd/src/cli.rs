@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -77,6 +78,8 @@ pub(crate) struct Context {
     left: std::sync::Arc<std::sync::OnceLock<String>>,
     /// Set when the user has interrupted; work that cannot be dropped looks at it.
     pub(crate) cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// Set by a command that looks at `cancelled` and then cleans up itself: it is not dropped but waited for.
+    pub(crate) ends_itself: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Context {
@@ -135,6 +138,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         pods: Default::default(),
         left: Default::default(),
         cancelled: Default::default(),
+        ends_itself: Default::default(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -185,14 +189,26 @@ fn log(level: u8) {
 async fn supervise(command: Command, context: &Context) -> Outcome {
     let printer = context.printer;
     let mut interruptions = Interruptions::listen();
+    let mut running = Box::pin(run(command, context.clone()));
     let mut outcome = tokio::select! {
-        outcome = run(command, context.clone()) => outcome,
+        outcome = &mut running => outcome,
         () = interruptions.next() => {
-            context.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+            context.cancelled.store(true, Relaxed);
             printer.note("interrupted, cleaning up; interrupt again to stop at once");
+            if context.ends_itself.load(Relaxed) {
+                let ended = tokio::select! {
+                    outcome = &mut running => Some(outcome),
+                    () = interruptions.next() => None,
+                };
+                // It may have been done before it heard of it.
+                if let Some(Ok(())) = ended {
+                    return Ok(());
+                }
+            }
             Err(Failed::new(Exit::Interrupted, "interrupted").causes(context.left.get().cloned()))
         }
     };
+    drop(running);
     let Some(pods) = context.pods.get() else { return outcome };
     let names = pods.names();
     tokio::select! {

@@ -136,6 +136,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         .validate()
         .map_err(|error| Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error))?;
     let (printer, format, file) = (context.printer, args.output, args.file.clone());
+    context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
     let (done, args, membership) = tokio::task::spawn_blocking(move || {
         let done = build(&args, &membership, &context);
         (done, args, membership)

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use e2e::{Ran, Scene, etcd_3_5, names, plugin, run, unpacked, until};
+use e2e::trouble::fill;
+use e2e::{Ran, Running, Scene, etcd_3_5, names, plugin, run, unpacked, until};
 use lab::Etcd;
 use serde_json::Value;
 
@@ -181,4 +182,32 @@ fn a_copy_of_a_database_is_taken_when_it_is_asked_for() {
     let flags = ["--skip-hash-check", "--etcd-version", "3.4.23", "--allow-older-etcd", "-q"];
     offline.restore(&flags).expect_code(0);
     assert!(offline.path("new/member/snap/db").exists());
+}
+
+#[test]
+fn an_interruption_leaves_nothing() {
+    let scene = Scene::new(1, Etcd::V3_5);
+    fill(&scene.lab, 30);
+    scene.ok(&["backup", "a.db", "-q"]);
+    for name in ["INT", "TERM"] {
+        // It is stopped where it stands, so that it cannot be through before it is interrupted.
+        let running = loop {
+            let running = Running::start(scene.plugin(&["restore", "a.db", "--data-dir", "new"]));
+            let begun = |file: &String| file.starts_with(".new.partial-") || file == "new";
+            until("the directory is begun", || scene.files().iter().any(begun));
+            running.signal("STOP");
+            if !scene.path("new").exists() {
+                break running;
+            }
+            running.signal("CONT");
+            assert!(running.end().0.success());
+            std::fs::remove_dir_all(scene.path("new")).unwrap();
+        };
+        running.signal(name);
+        running.signal("CONT");
+        let (status, said) = running.end();
+        assert_eq!(status.code(), Some(130), "{said}");
+        assert!(said.contains("interrupted, cleaning up") && said.contains("error: interrupted"), "{said}");
+        assert_eq!(scene.files(), ["a.db", "a.db.json"]);
+    }
 }
