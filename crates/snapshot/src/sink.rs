@@ -1,6 +1,8 @@
 //! Where a walk can take what it finds, beside checking it.
 
+use crate::hashkv::KeyBucket;
 use crate::report::Compaction;
+use crate::rows::Rows;
 use crate::{HashKv, VerifyError};
 
 /// Takes what a walk finds, in order: buckets in byte order, each with its items in key order.
@@ -18,17 +20,20 @@ pub(crate) trait Sink {
     fn value(&mut self, piece: &[u8]) -> Result<(), VerifyError>;
 
     /// The walk has come to its end and found everything in order. The digest may still be being computed.
-    fn end(&mut self, _: &Store) -> Result<(), VerifyError> {
+    fn end(&mut self, _: &Store<'_>) -> Result<(), VerifyError> {
         Ok(())
     }
 }
 
 /// What a walk knows about the store at its end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Store {
+pub(crate) struct Store<'a> {
     pub(crate) current_revision: i64,
     pub(crate) compaction: Compaction,
     pub(crate) hash_kv: HashKv,
+    /// The rows' bytes, and which of them that hash counts.
+    pub(crate) key_bucket: &'a KeyBucket,
+    pub(crate) rows: &'a Rows,
 }
 
 /// Only checks.

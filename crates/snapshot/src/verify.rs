@@ -256,8 +256,8 @@ fn walk_trees(mut walk: Walk<'_>, pair: &MetaPair, at: HashKvAt, sink: &mut impl
     };
     let revision = if at.revision == 0 { current } else { at.revision };
     let hash_kv = HashKv { hash, revision, compact_revision: cut.compacted };
-    if walk.findings.is_empty() {
-        sink.end(&Store { current_revision: current, compaction, hash_kv })?;
+    if let Some(key_bucket) = figures.key_bucket.as_ref().filter(|_| walk.findings.is_empty()) {
+        sink.end(&Store { current_revision: current, compaction, hash_kv, key_bucket, rows: &figures.rows })?;
     }
     let free_pages = (walk.pages - FIRST_TREE_PAGE).saturating_sub(walk.reached.count());
     let single_children = (walk.single_children > 0)

@@ -374,3 +374,30 @@ fn a_directory_is_never_there_without_its_log() {
     assert!(!seen.into_inner());
     assert!(data_dir.join("member/wal").join(WAL).exists());
 }
+
+/// A disk that does not give back what it got.
+#[test]
+fn what_was_written_wrongly() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = large();
+    let before = state(folder.path());
+    let options = RestoreOptions { digest: DigestCheck::Skip, ..OPTIONS };
+    let flipped = AtomicBool::new(false);
+    let result = restore(&source, &one(), &at(folder.path().join("data")), &options, &|at: RestoreProgress| {
+        // Some of it is read again by now; the values of the last leaf are not.
+        if at.done * 3 > at.total * 2 && !flipped.swap(true, Ordering::Relaxed) {
+            let partial =
+                fs::read_dir(folder.path()).expect("a folder").next().expect("what is built").expect("an entry").path();
+            let database =
+                fs::File::options().read(true).write(true).open(partial.join("member/snap/db")).expect("a database");
+            let position = database.metadata().expect("a file").len() - 50_000;
+            let mut byte = [0];
+            database.read_exact_at(&mut byte, position).expect("a byte");
+            database.write_all_at(&[byte[0] ^ 1], position).expect("room");
+        }
+    });
+    assert!(flipped.into_inner());
+    assert!(matches!(&result, Err(RestoreError::ReadBack(what)) if what.contains("the rows")), "{result:?}");
+    assert_eq!(state(folder.path()), before);
+}

@@ -9,8 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(wal) = Wal::decode(bytes) {
-        // A record takes 16 bytes at least.
-        assert!((wal.entries.len() + wal.snapshots.len()) * 16 <= bytes.len());
+        // A frame takes 8 bytes at least.
+        assert!((wal.entries.len() + wal.snapshots.len()) * 8 <= bytes.len());
         assert!(wal.entries.iter().map(|entry| entry.data.len()).sum::<usize>() <= bytes.len());
     }
     if let Ok(snapshot) = RaftSnapshot::decode(bytes) {

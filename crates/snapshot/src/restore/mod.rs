@@ -143,17 +143,17 @@ pub fn restore(
     let database_bytes = work.database_bytes;
     staging.publish()?;
 
-    let Built { revision, hash_kv, unknown_buckets, .. } = built;
+    let Built { revision, unknown_buckets, .. } = built;
     let mut warnings = membership.warnings().to_vec();
     warnings.extend(unknown_buckets.into_iter().map(RestoreWarning::UnknownBucket));
     let (dropped_alarms, kept_alarms) =
         report.alarms.iter().cloned().partition(|alarm| alarm.kind == AlarmKind::NoSpace);
     Ok(Restored {
+        hash_kv: report.hash_kv,
         report,
         member_id: membership.local().id,
         cluster_id: membership.cluster_id(),
         revision,
-        hash_kv,
         database_bytes,
         dropped_alarms,
         kept_alarms,
@@ -189,7 +189,7 @@ impl<'a> Work<'a> {
         Ok(Self { staging, membership, options, meter, rebuild, database_bytes: 0, built: None })
     }
 
-    fn finish(&mut self, store: &Store) -> Result<Built, RestoreError> {
+    fn finish(&mut self, store: &Store<'_>) -> Result<Built, RestoreError> {
         let Self { staging, membership, options, .. } = self;
         let database = staging.database();
         let rebuild = self.rebuild.take().expect("a walk ends once");
@@ -199,7 +199,7 @@ impl<'a> Work<'a> {
         write_file(&staging.wal(), &Wal::of(membership).encode())?;
         staging.sync()?;
         let progress = |at| self.meter.read_back(at);
-        self.database_bytes = readback::check(staging, membership, &built, options.cancel, &progress)?;
+        self.database_bytes = readback::check(staging, membership, store, &built, options.cancel, &progress)?;
         Ok(built)
     }
 
@@ -229,7 +229,7 @@ impl Sink for Work<'_> {
         self.write(|rebuild| rebuild.take_value(piece))
     }
 
-    fn end(&mut self, store: &Store) -> Result<(), VerifyError> {
+    fn end(&mut self, store: &Store<'_>) -> Result<(), VerifyError> {
         let built = self.finish(store);
         let ended = if built.is_ok() { Ok(()) } else { Err(VerifyError::Cancelled) };
         self.built = Some(built);

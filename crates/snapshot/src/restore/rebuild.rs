@@ -17,7 +17,7 @@ use super::membership::Membership;
 use super::wal::TERM;
 use crate::record::alarm;
 use crate::sink::Store;
-use crate::{AlarmKind, Compaction, HashKv};
+use crate::{AlarmKind, Compaction};
 
 /// The buckets that are copied, in byte order.
 pub(super) const COPIED: [&str; 6] = ["alarm", "auth", "authRoles", "authUsers", "key", "lease"];
@@ -30,7 +30,7 @@ const ROW_KEY_BYTES: usize = 17;
 /// How many unknown buckets are named; a file may have any number.
 const MAX_UNKNOWN: usize = 10;
 
-/// A fingerprint of what is the same in both databases.
+/// A fingerprint of what is the same in both databases, apart from the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Copied {
     items: u64,
@@ -57,6 +57,8 @@ pub(super) struct Rebuild {
     buckets: [Bucket; COPIED.len()],
     /// Which of them is being read; none if its items stay behind.
     bucket: Option<usize>,
+    /// Whether that is `key`, over whose rows the walk keeps a hash of its own.
+    rows: bool,
     /// Whether the last item stays behind though its bucket does not.
     skipped: bool,
     copied: Copied,
@@ -67,8 +69,6 @@ pub(super) struct Rebuild {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) copied: Copied,
-    /// What the snapshot's rows hash to.
-    pub(super) hash_kv: HashKv,
     /// The row that raises the revision, if it is raised.
     pub(super) mark: Option<[u8; ROW_KEY_BYTES]>,
     pub(super) revision: i64,
@@ -86,6 +86,7 @@ impl Rebuild {
             loader,
             buckets: Default::default(),
             bucket: None,
+            rows: false,
             skipped: false,
             copied: Copied::default(),
             unknown_buckets: Vec::new(),
@@ -95,6 +96,7 @@ impl Rebuild {
     pub(super) fn start_bucket(&mut self, name: &[u8]) {
         let is = |bucket: &&str| bucket.as_bytes() == name;
         self.bucket = COPIED.iter().position(is);
+        self.rows = name == b"key";
         if !COPIED.iter().chain(&NEW).any(is) && self.unknown_buckets.len() < MAX_UNKNOWN {
             self.unknown_buckets.push(crate::finding::printable(name));
         }
@@ -111,14 +113,18 @@ impl Rebuild {
         if self.skipped {
             return Ok(());
         }
-        self.copied.item(name.as_bytes(), key);
+        if !self.rows {
+            self.copied.item(name.as_bytes(), key);
+        }
         self.loader.item(bucket, key, value_bytes)
     }
 
     pub(super) fn take_value(&mut self, piece: &[u8]) -> io::Result<()> {
         match self.bucket.and_then(|index| self.buckets.get_mut(index)) {
             Some(bucket) if !self.skipped => {
-                self.copied.value(piece);
+                if !self.rows {
+                    self.copied.value(piece);
+                }
                 self.loader.value(bucket, piece)
             }
             _ => Ok(()),
@@ -129,7 +135,7 @@ impl Rebuild {
     pub(super) fn finish(
         self,
         membership: &Membership,
-        store: &Store,
+        store: &Store<'_>,
         bump: u64,
         failed: impl FnOnce(io::Error) -> RestoreError,
     ) -> Result<Built, RestoreError> {
@@ -140,7 +146,6 @@ impl Rebuild {
         let mark = (bump > 0).then(|| row_key(revision));
         let built = Built {
             copied: self.copied,
-            hash_kv: store.hash_kv,
             mark,
             revision,
             members: members(membership),
