@@ -38,7 +38,7 @@ fn each_rule_of_the_manifest_is_noticed() {
     let long = "x".repeat(51);
     let linux_uri = format!("https://github.com/kubectl-etcd/kubectl-etcd/releases/download/v0.1.0/{LINUX}");
     let uri = |uri: &str| Fault::Uri { platform: 0, uri: uri.to_owned(), wanted: LINUX.to_owned() };
-    let short = "shortDescription: Back up and verify etcd of a cluster";
+    let short = "shortDescription: Back up, verify and restore etcd";
     let cases: Vec<(String, Vec<Fault>)> = vec![
         (with("v1alpha2", "v1"), vec![Fault::ApiVersion("krew.googlecontainertools.github.com/v1".into())]),
         (with("kind: Plugin", "kind: Pod"), vec![Fault::Kind("Pod".into())]),
