@@ -17,10 +17,8 @@ const OBJECTS: u64 = 150_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     /// Objects as an API server writes them, most of a few kilobytes and some of tens, until the file has so many megabytes.
-    #[allow(dead_code, reason = "each benchmark has shapes of its own")]
     Kubernetes { megabytes: u64 },
     /// Keys that were written once.
-    #[allow(dead_code, reason = "each benchmark has shapes of its own")]
     Once { keys: u64, value_bytes: usize },
 }
 
