@@ -49,6 +49,9 @@ pub(crate) fn gather(walk: &mut Walk<'_>, root: u64, rows: Rows, sink: &mut impl
             walk.findings.enter(None);
             continue;
         };
+        if name == b"key" {
+            walk.read_ahead(root);
+        }
         items.enter(walk, root)?;
         items.set_hash(figures.hash);
         if name == b"key" {

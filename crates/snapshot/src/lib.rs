@@ -27,6 +27,7 @@ mod hashkv;
 mod keys;
 mod meta;
 mod page;
+mod prefetch;
 mod protobuf;
 mod pulse;
 mod record;

@@ -6,6 +6,7 @@ use crate::finding::Findings;
 use crate::page::{
     ELEMENT_BYTES, Element, FIRST_TREE_PAGE, HEADER_BYTES, Header, MAX_KEY_BYTES, PageKind, PageSet, Payload,
 };
+use crate::prefetch::Prefetch;
 use crate::pulse::Pulse;
 use crate::window::{WINDOW_BYTES, Window};
 use crate::{Finding, FindingKind, Source, VerifyError};
@@ -27,6 +28,10 @@ pub(crate) struct Walk<'a> {
     pub(crate) first_single_child: u64,
     /// A walk over pages that are walked, or counted, in another one: it is no progress.
     pub(crate) aside: bool,
+    /// The source itself, and one that reads ahead, if there is one.
+    plain: &'a dyn Source,
+    prefetch: Option<&'a Prefetch<'a>>,
+    reads_ahead: bool,
     ahead: Ahead,
 }
 
@@ -57,13 +62,35 @@ impl<'a> Walk<'a> {
             single_children: 0,
             first_single_child: 0,
             aside: false,
+            plain: source,
+            prefetch: None,
+            reads_ahead: false,
             ahead: Ahead::default(),
+        }
+    }
+
+    /// The same walk, which may read ahead in one large tree.
+    pub(crate) fn with_prefetch(self, prefetch: &'a Prefetch<'a>) -> Self {
+        Self { prefetch: Some(prefetch), ..self }
+    }
+
+    /// From here on, this large tree is walked.
+    pub(crate) fn read_ahead(&mut self, root: Root) {
+        if let (Some(prefetch), Root::Page(id)) = (self.prefetch, root) {
+            prefetch.start(id);
+            self.source = prefetch;
+            self.reads_ahead = true;
         }
     }
 
     /// Puts a page, or what fits of it, into a window.
     fn load(&mut self, offset: u64, window: &mut Window) -> Result<(), VerifyError> {
         let page = usize::try_from(self.page_size).map_or(WINDOW_BYTES, |page| page.min(WINDOW_BYTES));
+        if self.reads_ahead {
+            window.clear();
+            window.get(self.source, offset, page, offset + page as u64)?;
+            return Ok(());
+        }
         let Ahead { window: ahead, end, reach } = &mut self.ahead;
         if ahead.slice(offset, page).is_none() {
             *reach = if offset == *end { (*reach * 2).clamp(page, WINDOW_BYTES) } else { page };
@@ -79,7 +106,7 @@ impl<'a> Walk<'a> {
 
     /// Another walk through the same file. Its findings are those of this one, too.
     pub(crate) fn aside(&self) -> Self {
-        Self { aside: true, ..Self::new(self.source, self.page_size, self.pages, Findings::new(1), self.pulse) }
+        Self { aside: true, ..Self::new(self.plain, self.page_size, self.pages, Findings::new(1), self.pulse) }
     }
 }
 

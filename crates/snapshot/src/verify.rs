@@ -10,6 +10,7 @@ use crate::freelist;
 use crate::hashkv::compute;
 use crate::meta::{DIGEST_BYTES, Extent, MetaPair, extent};
 use crate::page::FIRST_TREE_PAGE;
+use crate::prefetch::reading_ahead;
 use crate::pulse::Pulse;
 use crate::report::Compaction;
 use crate::rows::{Leases, Rows, Summary};
@@ -114,16 +115,17 @@ pub(crate) fn run(
 
     let pulse = Pulse::new(options.cancel, length, progress);
     pulse.check()?;
-    let walk = Walk::new(source, u64::from(pair.meta.page_size), pair.meta.pages, findings, &pulse);
-    let (digests, walked) = beside(
-        || match options.digest {
-            DigestCheck::Compute => hash(source, data, &pulse),
-            DigestCheck::Known(sha256) => Ok(Digests { data: Some(sha256), file: None }),
-            DigestCheck::Skip => Ok(Digests::default()),
-        },
-        || walk_trees(walk, &pair, at, sink),
-        &pulse,
-    )?;
+    let (page_size, pages) = (u64::from(pair.meta.page_size), pair.meta.pages);
+    let walk = Walk::new(source, page_size, pages, findings, &pulse);
+    // What has nothing to hash reads ahead instead; more than two threads would only wait for each other on small machines.
+    let ahead = |walk: Walk<'_>, sink| {
+        reading_ahead(source, page_size, pages, |prefetch| walk_trees(walk.with_prefetch(prefetch), &pair, at, sink))?
+    };
+    let (digests, walked) = match options.digest {
+        DigestCheck::Compute => beside(|| hash(source, data, &pulse), || walk_trees(walk, &pair, at, sink), &pulse)?,
+        DigestCheck::Known(sha256) => (Digests { data: Some(sha256), file: None }, ahead(walk, sink)?),
+        DigestCheck::Skip => (Digests::default(), ahead(walk, sink)?),
+    };
     let Walked { figures, rows, hash_kv, mut findings, free_pages, single_children } = walked;
     let settings = figures.settings;
     let sound = findings.is_empty();

@@ -143,7 +143,8 @@ fn measure(name: &str) -> Result<()> {
     if !Command::new(&us).args(["generate", &path, name, &percent]).status()?.success() {
         return Err("the file could not be written".into());
     }
-    let tool = std::env::var_os("PEERS_ETCDUTL").map_or_else(|| Etcd::V3_5_16.tool().get_program().into(), PathBuf::from);
+    let tool =
+        std::env::var_os("PEERS_ETCDUTL").map_or_else(|| Etcd::V3_5_16.tool().get_program().into(), PathBuf::from);
     println!("\n{name}: {} bytes; best of {}", file.metadata()?.len(), differential::setting("PEERS_ROUNDS", 3));
     println!("{:<44} {:>8} {:>8} {:>8}", "", "seconds", "MiB", "times");
     let row = |what: &str, run: Run, to: Option<Run>| {

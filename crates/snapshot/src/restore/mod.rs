@@ -193,13 +193,22 @@ impl<'a> Work<'a> {
         let Self { staging, membership, options, .. } = self;
         let database = staging.database();
         let rebuild = self.rebuild.take().expect("a walk ends once");
-        let built = rebuild.finish(membership, store, options.bump, failed("write", &database))?;
+        let (built, file) = rebuild.finish(membership, store, options.bump, failed("write", &database))?;
+        let progress = |at| self.meter.read_back(at);
+        // The disk takes the database while it is read again.
+        self.database_bytes = std::thread::scope(|scope| {
+            let sync = || file.sync_all().map_err(failed("write", &database));
+            let sync = std::thread::Builder::new().name("sync".to_owned()).spawn_scoped(scope, sync);
+            let sync = sync.map_err(failed("write", &database))?;
+            let bytes = readback::check_database(staging, store, &built, options.cancel, &progress);
+            sync.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            bytes
+        })?;
         let snapshot = RaftSnapshot::of(membership);
         write_file(&staging.snap().join(snapshot.file_name()), &snapshot.encode())?;
         write_file(&staging.wal(), &Wal::of(membership).encode())?;
         staging.sync()?;
-        let progress = |at| self.meter.read_back(at);
-        self.database_bytes = readback::check(staging, membership, store, &built, options.cancel, &progress)?;
+        readback::check_raft(staging, membership)?;
         Ok(built)
     }
 

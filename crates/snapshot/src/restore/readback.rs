@@ -18,17 +18,17 @@ use crate::finding::Findings;
 use crate::freelist;
 use crate::hashkv::{KeyBucket, Leaves, Place, compute};
 use crate::meta::MetaPair;
+use crate::prefetch::reading_ahead;
 use crate::pulse::Pulse;
 use crate::sink::Store;
 use crate::tree::{Root, Tree, Walk};
 use crate::{FileSource, Progress, Source, VerifyError};
 
-/// Compares the files of a member that is not published yet; gives the size of its database. The database is sound, page by
-/// page; its rows are those of the snapshot, and hash to the snapshot's HashKV; its leases and users are the snapshot's, its
-/// members and its place in raft's log those of the new cluster. Log and raft snapshot say the same.
-pub(super) fn check(
+/// Compares the database of a member that is not published yet; gives its size. It is sound, page by page; its rows are those
+/// of the snapshot, and hash to the snapshot's HashKV; its leases and users are the snapshot's, its members and its place in
+/// raft's log those of the new cluster.
+pub(super) fn check_database(
     staging: &Staging,
-    membership: &Membership,
     store: &Store<'_>,
     built: &Built,
     cancel: Option<&AtomicBool>,
@@ -37,14 +37,19 @@ pub(super) fn check(
     let database = staging.database();
     let source = File::open(&database).and_then(FileSource::new).map_err(failed("read", &database))?;
     let pulse = Pulse::new(cancel, source.len(), progress);
-    let damage = check_database(&source, store, built, &pulse).map_err(|error| match error {
+    let damage = damage(&source, store, built, &pulse).map_err(|error| match error {
         VerifyError::Cancelled => RestoreError::Verify(error),
         VerifyError::Io(source) => failed("read", &database)(source),
         other => RestoreError::ReadBack(other.to_string()),
     })?;
-    if let Some(damage) = damage {
-        return Err(RestoreError::ReadBack(damage));
+    match damage {
+        Some(damage) => Err(RestoreError::ReadBack(damage)),
+        None => Ok(source.len()),
     }
+}
+
+/// Compares log and raft snapshot: they are those of the new cluster.
+pub(super) fn check_raft(staging: &Staging, membership: &Membership) -> Result<(), RestoreError> {
     let wal = Wal::decode(&read(&staging.wal())?);
     if wal.as_ref() != Ok(&Wal::of(membership)) {
         return Err(RestoreError::ReadBack(differs("the log")));
@@ -53,11 +58,11 @@ pub(super) fn check(
     if RaftSnapshot::decode(&read(&staging.snap().join(snapshot.file_name()))?) != Ok(snapshot) {
         return Err(RestoreError::ReadBack(differs("raft's snapshot")));
     }
-    Ok(source.len())
+    Ok(())
 }
 
 /// What is wrong with the database, if anything is.
-fn check_database(
+fn damage(
     source: &dyn Source,
     store: &Store<'_>,
     built: &Built,
@@ -67,7 +72,17 @@ fn check_database(
     if !pair.agrees() || pair.meta.pages * u64::from(pair.meta.page_size) != source.len() {
         return Ok(Some(differs("the pair of meta pages")));
     }
-    let mut walk = Walk::new(source, u64::from(pair.meta.page_size), pair.meta.pages, Findings::new(1), pulse);
+    let (page_size, pages) = (u64::from(pair.meta.page_size), pair.meta.pages);
+    let walk = Walk::new(source, page_size, pages, Findings::new(1), pulse);
+    reading_ahead(source, page_size, pages, |prefetch| compare(walk.with_prefetch(prefetch), &pair, store, built))?
+}
+
+fn compare(
+    mut walk: Walk<'_>,
+    pair: &MetaPair,
+    store: &Store<'_>,
+    built: &Built,
+) -> Result<Option<String>, VerifyError> {
     let found = Found::read(&mut walk, pair.meta.root)?;
     let hash = match &found.rows {
         Some(rows) if walk.findings.is_empty() => compute(&mut walk.aside(), rows, store.rows)?,
@@ -126,6 +141,9 @@ impl Found {
         while let Some(entry) = buckets.next(walk)? {
             found.buckets += 1;
             if let Some(root) = bucket_root(walk, &mut buckets, &entry)? {
+                if buckets.key() == b"key" {
+                    walk.read_ahead(root);
+                }
                 items.enter(walk, root)?;
                 if buckets.key() == b"key" {
                     found.rows = Some(rows(walk, &mut items, root)?);

@@ -6,6 +6,7 @@
 //! and server/etcdserver/bootstrap.go @ v3.6.14 and v3.7.1, etcdserver/server.go @ v3.4.45.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 
 use crc32c::crc32c_append;
@@ -131,14 +132,15 @@ impl Rebuild {
         }
     }
 
-    /// Writes what does not come from the snapshot's items. `failed` makes an error of the file's.
+    /// Writes what does not come from the snapshot's items, and gives the file, which still has to be synced. `failed` makes an
+    /// error of the file's.
     pub(super) fn finish(
         self,
         membership: &Membership,
         store: &Store<'_>,
         bump: u64,
         failed: impl FnOnce(io::Error) -> RestoreError,
-    ) -> Result<Built, RestoreError> {
+    ) -> Result<(Built, File), RestoreError> {
         let revision = i64::try_from(bump)
             .ok()
             .and_then(|bump| store.current_revision.checked_add(bump))
@@ -152,12 +154,12 @@ impl Rebuild {
             meta: meta(membership, store.compaction, mark),
             unknown_buckets: self.unknown_buckets,
         };
-        write_rest(self.loader, self.buckets, &built).map_err(failed)?;
-        Ok(built)
+        let file = write_rest(self.loader, self.buckets, &built).map_err(failed)?;
+        Ok((built, file))
     }
 }
 
-fn write_rest(mut loader: Loader, copied: [Bucket; COPIED.len()], built: &Built) -> io::Result<()> {
+fn write_rest(mut loader: Loader, copied: [Bucket; COPIED.len()], built: &Built) -> io::Result<File> {
     for (name, mut bucket) in COPIED.into_iter().zip(copied) {
         if let Some(mark) = built.mark.as_ref().filter(|_| name == "key") {
             loader.put(&mut bucket, mark, b"")?;

@@ -64,8 +64,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Writes the list of buckets, an empty freelist and the meta pages; all of it is on the disk when this returns.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Writes the list of buckets, an empty freelist and the meta pages. The file is whole, and still has to be synced.
+    pub(super) fn finish(mut self) -> io::Result<File> {
         let mut list = Bucket { flags: BUCKET_ELEMENT, ..Bucket::default() };
         self.buckets.sort_unstable();
         for (name, value) in std::mem::take(&mut self.buckets) {

@@ -12,6 +12,8 @@ use crate::page::{FIRST_TREE_PAGE, HEADER_BYTES};
 const CHUNK: usize = 1 << 20;
 /// How many chunks wait for the thread.
 const QUEUE: usize = 8;
+/// After so many chunks the disk begins to take them, so that it has little left to do at the end.
+const FLUSH: usize = 64;
 
 /// Transactions that the meta pages name: bbolt writes that of an even one to page 0 and of an odd one to page 1.
 const TRANSACTIONS: [u64; 2] = [2, 3];
@@ -89,7 +91,8 @@ impl Pages {
     }
 
     /// Writes an empty freelist, which spares etcd a walk through the whole database when it first opens it, and the meta pages.
-    pub(super) fn finish(mut self, root: u64) -> io::Result<()> {
+    /// The file still has to be synced.
+    pub(super) fn finish(mut self, root: u64) -> io::Result<File> {
         let freelist = self.begin(Body::Freelist, 0, 0)?;
         self.end()?;
         let pages = self.offset / self.page_size;
@@ -110,7 +113,7 @@ impl Pages {
             file.write_all(&header(id, Body::Meta, 0, 0)?)?;
             file.write_all(&meta)?;
         }
-        file.sync_all()
+        Ok(file)
     }
 
     fn zeros(&mut self, bytes: u64) -> io::Result<()> {
@@ -137,13 +140,25 @@ impl Thread {
     fn start(mut file: File) -> io::Result<Self> {
         let (chunks, to_write) = sync_channel::<Vec<u8>>(QUEUE);
         let (written, empty) = channel();
+        let (flush, flushes) = sync_channel(1);
+        let same = file.try_clone()?;
+        let flusher = std::thread::Builder::new()
+            .name("flush".to_owned())
+            .spawn(move || flushes.into_iter().try_for_each(|()| same.sync_data()))?;
         let handle = std::thread::Builder::new().name("write".to_owned()).spawn(move || {
-            for mut chunk in to_write {
+            for (number, mut chunk) in (1_usize..).zip(to_write) {
                 file.write_all(&chunk)?;
                 chunk.clear();
                 // Whoever does not want it back has ended.
                 let _ = written.send(chunk);
+                if number.is_multiple_of(FLUSH) {
+                    // A disk that is behind has enough to do.
+                    let _ = flush.try_send(());
+                }
             }
+            drop(flush);
+            // The system tells an error of the disk once: to whoever asks first.
+            flusher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok(file)
         })?;
         Ok(Self { chunks: Some(chunks), empty, handle: Some(handle) })
