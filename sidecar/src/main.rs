@@ -6,6 +6,7 @@ mod cli;
 mod etcd;
 mod hash;
 mod keep;
+mod keys;
 mod restore;
 mod serve;
 mod snapshot;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::{hash, snapshot, status};
+use crate::{hash, keys, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -193,6 +193,7 @@ impl Client {
             Request::Status(request) => Ok(Reply::Status(Box::new(self.during(status::run(request)).await?))),
             Request::Snapshot(request) => Ok(Reply::Snapshot(snapshot::run(request, self).await?)),
             Request::HashKv(request) => Ok(Reply::HashKv(self.during(hash::run(request)).await??)),
+            Request::Keys(request) => Ok(Reply::Keys(keys::run(request, self).await?)),
             Request::Unknown => {
                 let message =
                     format!("version {} of the sidecar does not know this request", env!("CARGO_PKG_VERSION"));

@@ -25,6 +25,7 @@
 mod connection;
 mod error;
 mod frame;
+mod keys;
 pub mod message;
 mod preface;
 mod transfer;
@@ -32,6 +33,7 @@ mod transfer;
 pub use connection::{Connection, Receiving, Sending};
 pub use error::WireError;
 pub use frame::{Decoder, Frame, MAX_FRAME};
+pub use keys::{KeyRecord, KeyRecords, MAX_KEY};
 pub use message::{Ack, Begin, CAPABILITIES, Compression, End, Failure, FailureCode, Hello, Reply, Request, Sha256};
 pub use preface::Preface;
 pub use transfer::{CHUNK, Chunk, Digest, Encoding, Incoming, Outgoing, crc32c};

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv"];
+pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub enum Request {
     Snapshot(SnapshotRequest),
     /// The hash of the member's keys at a revision. Answered by [`Reply::HashKv`].
     HashKv(HashKvRequest),
+    /// Stream the member's keys, without their values: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Keys`].
+    Keys(KeysRequest),
     /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
     #[serde(other)]
     Unknown,
@@ -105,6 +107,17 @@ pub struct HashKvRequest {
     pub revision: i64,
 }
 
+/// Body of [`Request::Keys`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysRequest {
+    /// How to reach the member.
+    pub etcd: EtcdAccess,
+    /// How the stream is compressed on the wire.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
 /// Compression of a stream on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +139,8 @@ pub enum Reply {
     Snapshot(SnapshotDone),
     /// To [`Request::HashKv`].
     HashKv(MemberHash),
+    /// To [`Request::Keys`].
+    Keys(KeysDone),
 }
 
 /// What a member's keys hash to, by etcd's `HashKV`.
@@ -262,6 +277,18 @@ pub struct Certificate {
 pub struct SnapshotDone {
     /// Where on the node the copy is.
     pub kept: Option<String>,
+}
+
+/// The end of a list of keys that the client acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysDone {
+    /// ID of the member that answered.
+    pub member_id: u64,
+    /// The revision at which these were its keys.
+    pub revision: i64,
+    /// How many there were.
+    pub count: u64,
 }
 
 /// A stream begins.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use etcd_wire::message::{
-    HashKvRequest, HashOutcome, KeyPair, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest, StatusRequest,
+    HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
+    StatusRequest,
 };
 use etcd_wire::{
     Ack, Begin, CHUNK, Chunk, Compression, Decoder, Digest, Encoding, End, Failure, FailureCode, Frame, Hello,
@@ -39,6 +40,12 @@ fn frames() -> impl Strategy<Value = Frame> {
             .prop_map(|(etcd, revision)| Frame::Request(Request::HashKv(HashKvRequest { etcd, revision }))),
         (any::<u64>(), any::<i64>(), outcome).prop_map(|(member_id, current_revision, outcome)| {
             Frame::Reply(Reply::HashKv(MemberHash { member_id, current_revision, outcome }))
+        }),
+        access
+            .clone()
+            .prop_map(|etcd| { Frame::Request(Request::Keys(KeysRequest { etcd, compression: Compression::None })) }),
+        (any::<u64>(), any::<i64>(), any::<u64>()).prop_map(|(member_id, revision, count)| {
+            Frame::Reply(Reply::Keys(KeysDone { member_id, revision, count }))
         }),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {

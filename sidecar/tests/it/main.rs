@@ -1,6 +1,7 @@
 //! The built sidecar against real etcd servers, over pipes, as the plugin speaks to it.
 
 mod hash;
+mod keys;
 mod member;
 mod pki;
 mod protocol;

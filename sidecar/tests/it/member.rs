@@ -1,6 +1,6 @@
 //! A real etcd with mutual TLS.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -106,6 +106,20 @@ impl Member {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Puts keys with a short value, a hundred in each revision.
+    pub(crate) fn put_all(&self, keys: &[String]) {
+        let client = self.pki.client();
+        for some in keys.chunks(100) {
+            let mut command = command(&self.pki, &self.url, &client.cert, &client.key);
+            command.args(["txn", "--write-out=json"]).stdin(Stdio::piped()).stdout(Stdio::null());
+            let mut process = command.spawn().unwrap();
+            let puts: String = some.iter().map(|key| format!("put {key} v\n")).collect();
+            // Nothing is compared, and nothing done otherwise.
+            write!(process.stdin.take().unwrap(), "\n{puts}\n\n").unwrap();
+            assert!(process.wait().unwrap().success());
+        }
+    }
+
     /// Puts `count` values of `length` bytes that do not compress.
     pub(crate) fn fill(&self, count: usize, length: usize) {
         for number in 0..count {
@@ -135,12 +149,14 @@ impl Drop for Member {
 }
 
 pub(crate) fn etcdctl(pki: &Pki, url: &str, cert: &str, key: &str, arguments: &[&str]) -> std::process::Output {
-    Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", url, "--cacert", &pki.path("ca.crt"), "--cert", cert, "--key", key])
-        .args(arguments)
-        .output()
-        .unwrap()
+    command(pki, url, cert, key).args(arguments).output().unwrap()
+}
+
+fn command(pki: &Pki, url: &str, cert: &str, key: &str) -> Command {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", url, "--cacert", &pki.path("ca.crt"), "--cert", cert]);
+    command.args(["--key", key]);
+    command
 }
 
 pub(crate) fn free_address() -> String {

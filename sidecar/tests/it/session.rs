@@ -3,8 +3,10 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use etcd_wire::message::{HashKvRequest, MemberHash, NodeStatus, SnapshotRequest, StatusRequest};
-use etcd_wire::{Connection, End, Failure, Frame, Hello, Incoming, Reply, Request};
+use etcd_wire::message::{
+    HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotRequest, StatusRequest,
+};
+use etcd_wire::{Ack, Connection, End, Failure, Frame, Hello, Incoming, KeyRecords, Reply, Request};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Far above what anything here takes; reaching it is a failure.
@@ -72,9 +74,29 @@ impl Session {
         }
     }
 
+    /// Receives all keys, each with the revision that last changed it.
+    pub(crate) async fn keys(&mut self, request: KeysRequest) -> Result<(Vec<(i64, String)>, KeysDone), Failure> {
+        let streamed = self.receive(Request::Keys(request)).await?;
+        self.send(Frame::Ack(Ack { length: streamed.end.length })).await;
+        let (mut records, mut keys) = (KeyRecords::new(), Vec::new());
+        let take = |record: etcd_wire::KeyRecord<'_>| {
+            keys.push((record.mod_revision, String::from_utf8(record.key.to_vec()).unwrap()));
+        };
+        records.push(&streamed.database, take).unwrap();
+        records.finish().unwrap();
+        match self.next().await {
+            Frame::Reply(Reply::Keys(done)) => Ok((keys, done)),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Receives a snapshot up to its end, without the acknowledgement.
     pub(crate) async fn stream(&mut self, request: SnapshotRequest) -> Result<Streamed, Failure> {
-        self.send(Frame::Request(Request::Snapshot(request))).await;
+        self.receive(Request::Snapshot(request)).await
+    }
+
+    async fn receive(&mut self, request: Request) -> Result<Streamed, Failure> {
+        self.send(Frame::Request(request)).await;
         let total = match self.next().await {
             Frame::Begin(begin) => begin.total,
             Frame::Failure(failure) => return Err(failure),
