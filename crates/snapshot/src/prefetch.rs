@@ -39,7 +39,7 @@ pub(crate) fn reading_ahead<T>(
     let (full, blocks) = sync_channel(QUEUE);
     let (used, empty) = channel();
     std::thread::scope(|scope| {
-        std::thread::Builder::new().name("prefetch".to_owned()).spawn_scoped(scope, move || {
+        let thread = std::thread::Builder::new().name("prefetch".to_owned()).spawn_scoped(scope, move || {
             let mut reader = Reader { source, page_size, pages, branches: 0, block: Block::default(), full, empty };
             // It ends early when nobody wants more, or by an error that the walk will meet by itself.
             let _ = root.recv().map_or(Ok(()), |root| reader.read(root));
@@ -48,6 +48,7 @@ pub(crate) fn reading_ahead<T>(
         let prefetch = Prefetch { source, state: Mutex::new(state) };
         let done = work(&prefetch);
         drop(prefetch);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(done)
     })
 }
