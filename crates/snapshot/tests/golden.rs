@@ -4,7 +4,7 @@ mod support;
 
 use etcd_snapshot::{
     AlarmKind, Auth, DigestCheck, DigestState, FileSource, FindingKind, MetaReason, Options, Report, VerifyError,
-    Warning, verify,
+    Warning, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -199,4 +199,29 @@ fn a_file_on_disk_and_a_digest_known_before() {
     // Who hashed a stream knows that it has a digest.
     let copied = unpack("restored/u351.db.zst");
     assert!(matches!(verify(&copied, &known, &|_| {}), Err(VerifyError::Truncated { .. })));
+}
+
+#[test]
+fn live_keys_are_as_many_as_the_vendor_counts() {
+    for name in SNAPSHOTS {
+        let bytes = unpack(&format!("snapshots/{name}.db.zst"));
+        let wanted = |key: &[u8]| key.starts_with(b"/registry/namespaces/");
+        let (report, keys) = live_keys(&bytes, &Options::default(), &wanted, &|_| {}).expect(name);
+        // The raised revision left a key without a name, which the vendor counts.
+        let nameless = u64::from(name == "kubeadm-ha");
+        assert_eq!(keys.len() as u64 + nameless, report.live_keys, "{name}");
+        assert!(keys.values().all(|live| (1..=report.revision).contains(&live.mod_revision)), "{name}");
+        for (key, live) in keys {
+            assert_eq!(live.value.as_ref().map(|value| value.len() as u64), wanted(&key).then_some(live.value_bytes));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_has_no_live_keys() {
+    let mut bytes = unpack("snapshots/3.6.14.db.zst");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    let found = live_keys(&bytes, &Options::default(), &|_| true, &|_| {});
+    assert!(matches!(found, Err(VerifyError::Damaged(_))), "{found:?}");
 }

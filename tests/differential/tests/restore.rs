@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use differential::live::Row;
 use differential::restored::{Restored, ours, same_contents, theirs};
 use differential::{Case, Etcd, History, Server, Setup, Stop, setting};
 use etcd_client::AlarmType;
+use etcd_snapshot::{DigestCheck, Options, live_keys};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -89,7 +91,8 @@ async fn serves_the_same(case: &Case, etcd: Etcd, folder: &Path, state: &State, 
     }
     let first = taken.compact_revision.max(1);
     let revisions: Vec<i64> = (0..2).map(|_| rng.random_range(first..=current)).collect();
-    same_contents(case, &mut mine.live, &mut other.live, &revisions).await;
+    let contents = same_contents(case, &mut mine.live, &mut other.live, &revisions).await;
+    assert_live_keys(case, &contents.rows);
     if state.auth_on {
         mine.assert_auth().await;
     }
@@ -102,4 +105,19 @@ async fn serves_the_same(case: &Case, etcd: Etcd, folder: &Path, state: &State, 
     mine.snapshot("restored", &folder.join("restored.db")).await;
     mine.delete_all().await;
     mine.snapshot("emptied", &folder.join("emptied.db")).await;
+}
+
+/// The keys that the file is said to have are those that a member serves.
+fn assert_live_keys(case: &Case, rows: &[Row]) {
+    let options = Options { digest: DigestCheck::Skip, ..Options::default() };
+    let wanted = |key: &[u8]| key.len().is_multiple_of(2);
+    let (_, keys) =
+        live_keys(&case.source(), &options, &wanted, &|_| {}).unwrap_or_else(|error| case.fail(&error.to_string()));
+    case.same("number of live keys", &keys.len(), &rows.len());
+    for ((key, live), row) in keys.iter().zip(rows) {
+        let expected = (&row.key, row.mod_revision, row.value.len() as u64, wanted(key).then_some(&row.value));
+        if (key, live.mod_revision, live.value_bytes, live.value.as_ref()) != expected {
+            case.fail(&format!("the live key {key:?} is {live:?}"));
+        }
+    }
 }
