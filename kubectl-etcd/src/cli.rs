@@ -161,11 +161,15 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
 /// No flag is taken and then ignored.
 fn refuse_idle_flags(command: &mut clap::Command, matches: ArgMatches) -> Result<ArgMatches, clap::Error> {
     let idle = match matches.subcommand() {
-        Some(("verify", matches)) => commands::verify::idle_flag(matches),
+        Some(("verify", matches)) => commands::verify::idle_flag(matches)
+            .map(|flag| (ErrorKind::MissingRequiredArgument, format!("{flag} needs --live"))),
+        Some(("restore", matches)) => commands::restore::idle_flag(matches).map(|flag| {
+            (ErrorKind::ArgumentConflict, format!("{flag} is for a running cluster, and --data-dir needs none"))
+        }),
         _ => None,
     };
     match idle {
-        Some(flag) => Err(command.error(ErrorKind::MissingRequiredArgument, format!("{flag} needs --live"))),
+        Some((kind, message)) => Err(command.error(kind, message)),
         None => Ok(matches),
     }
 }

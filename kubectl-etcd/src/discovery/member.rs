@@ -72,7 +72,7 @@ impl EtcdPod {
         let node = spec.node_name.clone().filter(|node| !node.is_empty()).ok_or_else(|| refuse("it has no node"))?;
         let container = etcd_container(spec).ok_or_else(|| refuse("none of its containers runs etcd"))?;
         let flags = Flags::parse(&of_container(container)).with_environment(container);
-        if flags.get("config-file").is_some() && overrides.endpoints.is_empty() {
+        if flags.get("config-file").is_some() && overrides.reach.endpoints.is_empty() {
             return Err(refuse("etcd reads a configuration file (--config-file), which the API does not show")
                 .hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node)"));
         }
@@ -81,15 +81,18 @@ impl EtcdPod {
         }
         let path = |flag: &str| flags.get(flag).and_then(|path| host_path(spec, container, path));
         let certificates = CertificatePaths {
-            ca: overrides.cacert.clone().or_else(|| path("trusted-ca-file")),
+            ca: overrides.reach.cacert.clone().or_else(|| path("trusted-ca-file")),
             server_cert: path("cert-file"),
             server_key: path("key-file"),
             peer_ca: path("peer-trusted-ca-file"),
             peer_cert: path("peer-cert-file"),
             peer_key: path("peer-key-file"),
         };
-        let endpoints =
-            if overrides.endpoints.is_empty() { local_endpoints(&flags) } else { overrides.endpoints.clone() };
+        let endpoints = if overrides.reach.endpoints.is_empty() {
+            local_endpoints(&flags)
+        } else {
+            overrides.reach.endpoints.clone()
+        };
         let access =
             EtcdAccess { endpoints, ca: certificates.ca.clone(), credentials: credentials(&certificates, overrides) };
         let security = spec.security_context.as_ref();
@@ -123,16 +126,16 @@ impl EtcdPod {
 
     /// An etcd that is no pod, reached from `node` by what the flags say.
     pub(crate) fn external(node: &str, overrides: &Overrides) -> EtcdPod {
-        let certificates = CertificatePaths { ca: overrides.cacert.clone(), ..Default::default() };
+        let certificates = CertificatePaths { ca: overrides.reach.cacert.clone(), ..Default::default() };
         EtcdPod {
             node: node.to_owned(),
             name: format!("etcd-from-{node}"),
-            client_urls: overrides.endpoints.clone(),
+            client_urls: overrides.reach.endpoints.clone(),
             data_dir: overrides.data_dir.clone(),
             quota: DEFAULT_QUOTA,
             access: EtcdAccess {
-                endpoints: overrides.endpoints.clone(),
-                ca: overrides.cacert.clone(),
+                endpoints: overrides.reach.endpoints.clone(),
+                ca: overrides.reach.cacert.clone(),
                 credentials: credentials(&certificates, overrides),
             },
             certificates,
@@ -211,7 +214,7 @@ fn local_endpoints(flags: &Flags) -> Vec<String> {
 /// (kubeadm's carries client authentication). kubeadm's `apiserver-etcd-client` is not among them: it lies in the
 /// folder of the cluster's own authority, which a backup has no business to see.
 fn credentials(paths: &CertificatePaths, overrides: &Overrides) -> Vec<KeyPair> {
-    if let (Some(cert), Some(key)) = (&overrides.cert, &overrides.key) {
+    if let (Some(cert), Some(key)) = (&overrides.reach.cert, &overrides.reach.key) {
         return vec![KeyPair { cert: cert.clone(), key: key.clone() }];
     }
     let (Some(cert), Some(key)) = (&paths.server_cert, &paths.server_key) else { return Vec::new() };
@@ -222,6 +225,7 @@ fn credentials(paths: &CertificatePaths, overrides: &Overrides) -> Vec<KeyPair> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reach;
     use super::*;
 
     /// A mirror pod as the API of a real three-node kubeadm control plane gave it.
@@ -262,16 +266,16 @@ mod tests {
 
     #[test]
     fn flags_override_what_was_found() {
-        let overrides = Overrides {
+        let reach = Reach {
             endpoints: vec!["https://10.0.0.9:2379".into()],
             cacert: Some("/a/ca.crt".into()),
             cert: Some("/b/c.crt".into()),
             key: Some("/b/c.key".into()),
-            data_dir: Some("/d".into()),
             ..Default::default()
         };
+        let overrides = Overrides { reach, data_dir: Some("/d".into()) };
         let member = EtcdPod::read(&kubeadm_pod(), &overrides).unwrap();
-        assert_eq!(member.access.endpoints, overrides.endpoints);
+        assert_eq!(member.access.endpoints, overrides.reach.endpoints);
         assert_eq!(member.access.credentials, [KeyPair { cert: "/b/c.crt".into(), key: "/b/c.key".into() }]);
         assert_eq!(member.data_dir.as_deref(), Some("/d"));
         assert!(member.folders().starts_with(&["/a".to_owned(), "/b".to_owned()]));
@@ -283,7 +287,8 @@ mod tests {
         pod.spec.as_mut().unwrap().containers[0].command =
             Some(vec!["etcd".into(), "--config-file=/etc/etcd.yaml".into()]);
         assert_eq!(EtcdPod::read(&pod, &Overrides::default()).unwrap_err().exit, Exit::Refused);
-        let overrides = Overrides { endpoints: vec!["https://127.0.0.1:2379".into()], ..Default::default() };
+        let reach = Reach { endpoints: vec!["https://127.0.0.1:2379".into()], ..Default::default() };
+        let overrides = Overrides { reach, data_dir: None };
         assert!(EtcdPod::read(&pod, &overrides).is_ok());
     }
 }

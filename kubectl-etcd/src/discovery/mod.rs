@@ -17,9 +17,20 @@ use crate::sidecar::access;
 const SELECTOR: &str = "component=etcd,tier=control-plane";
 
 /// Where etcd is, where discovery cannot tell or is wrong.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
 pub(crate) struct Overrides {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Folder on the node: etcd's data directory, as recorded with a backup
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
+    pub(crate) data_dir: Option<String>,
+}
+
+/// Which pods are etcd's, and how a member is reached from its node.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
+pub(crate) struct Reach {
     /// Label selector of the etcd pods
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = SELECTOR)]
     pub(crate) selector: String,
@@ -35,15 +46,12 @@ pub(crate) struct Overrides {
     /// File on the node: key of the client certificate
     #[arg(long, value_name = "PATH", value_parser = absolute, requires = "cert")]
     pub(crate) key: Option<String>,
-    /// Folder on the node: etcd's data directory, as recorded with a backup
-    #[arg(long, value_name = "PATH", value_parser = absolute)]
-    pub(crate) data_dir: Option<String>,
 }
 
-impl Default for Overrides {
-    fn default() -> Overrides {
-        let (endpoints, cacert, cert, key, data_dir) = Default::default();
-        Overrides { selector: SELECTOR.to_owned(), endpoints, cacert, cert, key, data_dir }
+impl Default for Reach {
+    fn default() -> Reach {
+        let (endpoints, cacert, cert, key) = Default::default();
+        Reach { selector: SELECTOR.to_owned(), endpoints, cacert, cert, key }
     }
 }
 
@@ -66,20 +74,20 @@ pub(crate) async fn find(
     only: Option<&str>,
 ) -> Outcome<Vec<EtcdPod>> {
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    let listed = pods.list(&ListParams::default().labels(&overrides.selector)).await.map_err(|error| {
+    let listed = pods.list(&ListParams::default().labels(&overrides.reach.selector)).await.map_err(|error| {
         access::explain(&error, "list", "pods", namespace, format!("find the etcd pods in namespace {namespace}"))
     })?;
     let mut found = listed.items.iter().map(|pod| EtcdPod::read(pod, overrides)).collect::<Outcome<Vec<EtcdPod>>>()?;
     found.sort_by(|a, b| a.node.cmp(&b.node));
     match only {
         None if found.is_empty() => Err(nothing_found(&pods, namespace, overrides).await),
-        None if found.len() > 1 && !overrides.endpoints.is_empty() => {
+        None if found.len() > 1 && !overrides.reach.endpoints.is_empty() => {
             Err(Failed::new(Exit::Usage, "--endpoints needs --node: the member that they lead to from there"))
         }
         None => Ok(found),
         Some(node) => match found.iter().position(|member| member.node == node) {
             Some(index) => Ok(vec![found.swap_remove(index)]),
-            None if !overrides.endpoints.is_empty() => Ok(vec![EtcdPod::external(node, overrides)]),
+            None if !overrides.reach.endpoints.is_empty() => Ok(vec![EtcdPod::external(node, overrides)]),
             None if found.is_empty() => Err(nothing_found(&pods, namespace, overrides).await),
             None => {
                 let nodes: Vec<&str> = found.iter().map(|member| member.node.as_str()).collect();
@@ -92,8 +100,10 @@ pub(crate) async fn find(
 
 /// Why there are no etcd pods: what the API servers' own flags say, or that there are none to be seen either.
 async fn nothing_found(pods: &Api<Pod>, namespace: &str, overrides: &Overrides) -> Failed {
-    let failed =
-        Failed::new(Exit::Refused, format!("no etcd pods in namespace {namespace} with labels {}", overrides.selector));
+    let failed = Failed::new(
+        Exit::Refused,
+        format!("no etcd pods in namespace {namespace} with labels {}", overrides.reach.selector),
+    );
     let servers = match pods.list(&ListParams::default().labels("component=kube-apiserver")).await {
         Ok(servers) => servers.items,
         Err(error) => return failed.cause("and looking for API servers failed").source(&error),

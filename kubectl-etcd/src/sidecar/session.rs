@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use etcd_wire::message::{
-    HashKvRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
+    HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest,
+    StatusRequest,
 };
 use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, Sending, WireError};
 use k8s_openapi::api::core::v1::Pod;
@@ -161,14 +162,32 @@ impl Session {
         request: SnapshotRequest,
         sink: S,
     ) -> Result<Received<S>, TransferError> {
-        const DOING: &str = "receive the snapshot";
-        if let Err(error) = self.send(Frame::Request(Request::Snapshot(request))).await {
-            return Err(self.broken(error, DOING));
+        self.receive(Request::Snapshot(request), "receive the snapshot", sink).await
+    }
+
+    /// Receives the keys of the member on the sidecar's node, record by record as [`etcd_wire::KeyRecords`] takes them apart.
+    pub(crate) async fn keys<S: Sink>(&mut self, request: KeysRequest, sink: S) -> Outcome<(S, KeysDone)> {
+        let received = self.receive(Request::Keys(request), "receive the keys", sink).await;
+        let Received { sink, end, .. } = received.map_err(TransferError::into_failed)?;
+        match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
+            Reply::Keys(done) => Ok((sink, done)),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
-        let total = match self.next("the snapshot").await {
+    }
+
+    async fn receive<S: Sink>(
+        &mut self,
+        request: Request,
+        doing: &'static str,
+        sink: S,
+    ) -> Result<Received<S>, TransferError> {
+        if let Err(error) = self.send(Frame::Request(request)).await {
+            return Err(self.broken(error, doing));
+        }
+        let total = match self.next("the stream").await {
             Ok(Frame::Begin(begin)) => begin.total.unwrap_or(0),
             Ok(other) => return Err(self.unexpected(other)),
-            Err(error) => return Err(self.broken(error, DOING)),
+            Err(error) => return Err(self.broken(error, doing)),
         };
         let (chunks, mut waiting) = mpsc::channel(CHUNKS_AHEAD);
         let writer = tokio::task::spawn_blocking(move || {
@@ -181,7 +200,7 @@ impl Session {
             Ok((sink, incoming))
         });
         let end = loop {
-            match self.next("the end of the snapshot").await {
+            match self.next("the end of the stream").await {
                 Ok(Frame::Data(chunk)) => {
                     if chunks.send(chunk).await.is_err() {
                         break None; // The writer has failed; it says why below.
@@ -189,22 +208,21 @@ impl Session {
                 }
                 Ok(Frame::End(end)) => break Some(Ok(end)),
                 Ok(other) => break Some(Err(self.unexpected(other))),
-                Err(error) => break Some(Err(self.broken(error, DOING))),
+                Err(error) => break Some(Err(self.broken(error, doing))),
             }
         };
         drop(chunks);
         // However the stream ended: a writer that went on would write into the next attempt's file.
-        let written =
-            writer.await.map_err(|error| TransferError::Final(Failed::plain("write the snapshot").source(&error)))?;
+        let written = writer.await.map_err(|error| TransferError::Final(Failed::plain(doing).source(&error)))?;
         let (sink, incoming) = written.map_err(|error| match error {
-            WriteError::Wire(error) => self.broken(error, DOING),
-            WriteError::Disk(error) => TransferError::Final(Failed::plain("write the snapshot").source(&error)),
+            WriteError::Wire(error) => self.broken(error, doing),
+            WriteError::Disk(error) => TransferError::Final(Failed::plain("write what was received").source(&error)),
         })?;
         let Some(end) = end else {
-            return Err(TransferError::Final(Failed::plain("write the snapshot").cause("the writer ended early")));
+            return Err(TransferError::Final(Failed::plain(doing).cause("the writer ended early")));
         };
         let end = end?;
-        let digest = incoming.finish(&end).map_err(|error| self.broken(error, DOING))?;
+        let digest = incoming.finish(&end).map_err(|error| self.broken(error, doing))?;
         Ok(Received { sink, end, digest })
     }
 
@@ -213,12 +231,19 @@ impl Session {
     /// # Errors
     /// After [`TransferError::Transport`] nobody knows whether the node has kept its copy.
     pub(crate) async fn acknowledge(&mut self, length: u64) -> Result<SnapshotDone, TransferError> {
+        match self.last_word(length).await? {
+            Reply::Snapshot(done) => Ok(done),
+            other => Err(self.unexpected(Frame::Reply(other))),
+        }
+    }
+
+    async fn last_word(&mut self, length: u64) -> Result<Reply, TransferError> {
         let acknowledged = async {
             self.send(Frame::Ack(Ack { length })).await?;
             self.next("the sidecar's last word").await
         };
         match acknowledged.await.map_err(|error| self.broken(error, "finish with the sidecar"))? {
-            Frame::Reply(Reply::Snapshot(done)) => Ok(done),
+            Frame::Reply(reply) => Ok(reply),
             other => Err(self.unexpected(other)),
         }
     }

@@ -53,6 +53,8 @@ pub(crate) enum Operation {
     Backup,
     /// Compare the member with a snapshot.
     Verify,
+    /// Tell what a restore would change.
+    Plan,
 }
 
 impl Operation {
@@ -61,13 +63,14 @@ impl Operation {
             Operation::Status => "status",
             Operation::Backup => "backup",
             Operation::Verify => "verify",
+            Operation::Plan => "plan",
         }
     }
 
     /// Seconds after which the kubelet ends the pod, whatever happens.
     fn deadline(self) -> i64 {
         match self {
-            Operation::Status | Operation::Verify => 600,
+            Operation::Status | Operation::Verify | Operation::Plan => 600,
             Operation::Backup => 6 * 3600,
         }
     }

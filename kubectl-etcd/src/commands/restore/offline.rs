@@ -1,6 +1,6 @@
-//! `kubectl etcd restore`: a member directory out of a snapshot, offline.
+//! `kubectl etcd restore --data-dir`: a member directory out of a snapshot, offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use etcd_snapshot::restore::{
@@ -9,96 +9,43 @@ use etcd_snapshot::restore::{
 use etcd_snapshot::{DigestCheck, VerifyError, Warning};
 use serde::Serialize;
 
-use super::API_VERSION;
-use super::verify::{damaged, explain, open};
+use super::{Args, Bump};
 use crate::cli::Context;
-use crate::output::{Exit, Failed, Format, Outcome, Progress, ResultExt, Table, bytes, print_data};
-
-const EXAMPLES: &str = "\
-Examples:
-  # The directory of a cluster of one, as for the CKA
-  kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
-
-  # The directory of one of three members; run it once for each, with the same file, token and bump
-  kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
-    --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
-    --initial-cluster-token restored-20261121
-
-  # Without raising the revision: only for a cluster whose clients all start anew
-  kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
+use crate::commands::API_VERSION;
+use crate::commands::verify::{damaged, explain, open};
+use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 
 /// What `auto` adds where no live member can be asked how far the revision has come: more than a cluster writes in years.
 const UNSEEN: u64 = 1_000_000_000;
 
-/// Build a member's data directory from a snapshot file
-///
-/// As `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it is read; the
-/// new database is compact, is read back and compared with the snapshot before the directory gets its name, and boots on
-/// etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where its
-/// manifest says, and start it.
-///
-/// The revision is raised and everything before it marked as compacted, so that no client takes what it remembers of the
-/// time after the snapshot for what is there now.
+/// What only a directory needs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
-    /// Snapshot file
-    file: PathBuf,
+#[command(next_help_heading = "Build a directory, offline")]
+pub(super) struct OfflineArgs {
     /// Directory to build; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    pub(super) data_dir: Option<PathBuf>,
     /// Directory for the write-ahead log, if it is not to be in the data directory; must not exist, or be empty
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "data_dir")]
     wal_dir: Option<PathBuf>,
     /// Name of this member
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "data_dir")]
     name: String,
     /// All members of the new cluster, NAME=URL,NAME=URL [default: NAME=http://localhost:2380]
-    #[arg(long, value_name = "MEMBERS")]
+    #[arg(long, value_name = "MEMBERS", requires = "data_dir")]
     initial_cluster: Option<String>,
     /// Token of the new cluster
-    #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster")]
+    #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster", requires = "data_dir")]
     initial_cluster_token: String,
     /// Peer URLs of this member [default: those that --initial-cluster gives it]
-    #[arg(long, value_name = "URLS")]
+    #[arg(long, value_name = "URLS", requires = "data_dir")]
     initial_advertise_peer_urls: Option<String>,
-    /// By how much to raise the revision: a number, auto (a thousand million), or 0 for neither raising nor compacting
-    #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
-    bump_revision: Bump,
-    /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
-    #[arg(long)]
-    skip_hash_check: bool,
     /// Version of the etcd that will use the directory; a snapshot of a newer one is refused
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", requires = "data_dir")]
     etcd_version: Option<Version>,
     /// Take a snapshot of a newer etcd than --etcd-version all the same
     #[arg(long, requires = "etcd_version")]
     allow_older_etcd: bool,
-    /// Output format
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
-    output: Format,
-}
-
-/// By how much the revision is raised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bump {
-    Auto,
-    By(u64),
-}
-
-impl FromStr for Bump {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Bump::Auto),
-            // Revisions are signed.
-            _ => match text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()) {
-                Some(n) => Ok(Bump::By(n)),
-                None => Err("neither auto nor a number from 0 on".to_owned()),
-            },
-        }
-    }
 }
 
 impl Bump {
@@ -130,30 +77,34 @@ impl FromStr for Version {
     }
 }
 
-pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let membership = args
-        .cluster()
-        .validate()
-        .map_err(|error| Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error))?;
+/// Builds the directory.
+///
+/// # Errors
+/// The members are not in order, the file is damaged or newer than it may be, or the directory cannot be made. Nothing is left.
+pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
+    let membership =
+        args.offline.cluster().validate().map_err(|error| {
+            Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error)
+        })?;
     let (printer, format, file) = (context.printer, args.output, args.file.clone());
     context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
-    let (done, args, membership) = tokio::task::spawn_blocking(move || {
-        let done = build(&args, &membership, &context);
-        (done, args, membership)
+    let (done, args, data_dir, membership) = tokio::task::spawn_blocking(move || {
+        let done = build(&args, &data_dir, &membership, &context);
+        (done, args, data_dir, membership)
     })
     .await
     .or_fail(|| format!("restore {}", file.display()))?;
-    let restored = done.map_err(|error| refused(error, &args))?;
+    let restored = done.map_err(|error| refused(error, &args, &data_dir))?;
     for warning in told(&restored) {
         printer.warn(warning);
     }
-    let done = Done::of(&args, &membership, &restored);
+    let done = Done::of(&args, data_dir, &membership, &restored);
     print_data(printer, format, &done, || done.table())?;
-    printer.note(format!("{} is ready for etcd; nothing else was changed", args.data_dir.display()));
+    printer.note(format!("{} is ready for etcd; nothing else was changed", done.data_dir.display()));
     Ok(())
 }
 
-impl Args {
+impl OfflineArgs {
     fn cluster(&self) -> NewCluster {
         let initial_cluster = self.initial_cluster.clone();
         let initial_cluster = initial_cluster.unwrap_or_else(|| format!("{}=http://localhost:2380", self.name));
@@ -166,14 +117,14 @@ impl Args {
     }
 }
 
-fn build(args: &Args, membership: &Membership, context: &Context) -> Result<Restored, RestoreError> {
+fn build(args: &Args, data_dir: &Path, membership: &Membership, context: &Context) -> Result<Restored, RestoreError> {
     let source = open(&args.file).map_err(VerifyError::Io)?;
-    let destination = Destination { data_dir: args.data_dir.clone(), wal_dir: args.wal_dir.clone() };
+    let destination = Destination { data_dir: data_dir.to_owned(), wal_dir: args.offline.wal_dir.clone() };
     let options = RestoreOptions {
         bump: args.bump_revision.amount(),
         digest: if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute },
-        etcd_version: args.etcd_version.map(|Version(major, minor)| (major, minor)),
-        allow_older_etcd: args.allow_older_etcd,
+        etcd_version: args.offline.etcd_version.map(|Version(major, minor)| (major, minor)),
+        allow_older_etcd: args.offline.allow_older_etcd,
         cancel: Some(&context.cancelled),
     };
     let bar = Progress::new(context.printer, "restore", 0);
@@ -201,8 +152,8 @@ fn told(restored: &Restored) -> Vec<String> {
         .collect()
 }
 
-fn refused(error: RestoreError, args: &Args) -> Failed {
-    let (file, data_dir) = (args.file.display(), args.data_dir.display());
+fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
+    let (file, data_dir) = (args.file.display(), data_dir.display());
     let refuse = |message: String| Failed::new(Exit::Refused, message);
     match error {
         RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(&args.file, &damage),
@@ -248,13 +199,13 @@ struct Done {
 }
 
 impl Done {
-    fn of(args: &Args, membership: &Membership, restored: &Restored) -> Done {
+    fn of(args: &Args, data_dir: PathBuf, membership: &Membership, restored: &Restored) -> Done {
         Done {
             api_version: API_VERSION,
             kind: "Restored",
             file: args.file.display().to_string(),
-            data_dir: args.data_dir.clone(),
-            wal_dir: args.wal_dir.clone(),
+            data_dir,
+            wal_dir: args.offline.wal_dir.clone(),
             name: membership.local().name.clone(),
             member_id: format!("{:x}", restored.member_id),
             cluster_id: format!("{:x}", restored.cluster_id),
@@ -285,16 +236,6 @@ impl Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bumps() {
-        assert_eq!("auto".parse(), Ok(Bump::Auto));
-        assert_eq!("0".parse::<Bump>().map(Bump::amount), Ok(0));
-        assert_eq!("7".parse(), Ok(Bump::By(7)));
-        for wrong in ["", "-1", "Auto", "9223372036854775808"] {
-            assert!(wrong.parse::<Bump>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn versions() {

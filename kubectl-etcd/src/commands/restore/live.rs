@@ -1,0 +1,148 @@
+//! What must be known before a running control plane is restored: the file, the members, and what they hold.
+
+use std::path::Path;
+
+use etcd_snapshot::{DigestCheck, LiveKeys, Options, Report, VerifyError, live_keys};
+use etcd_wire::message::KeysRequest;
+use etcd_wire::{Compression, KeyRecord, KeyRecords};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+
+use super::Args;
+use super::changes::Keys;
+use super::plan::{Cluster, Found, Plan};
+use super::resource::is_kube_system;
+use crate::cli::Context;
+use crate::commands::verify::{damaged, explain, open};
+use crate::connection::Connection;
+use crate::discovery::{self, Overrides};
+use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, print_data};
+use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, access, survey};
+
+/// Prints the plan, and changes nothing.
+///
+/// # Errors
+/// The file is damaged (exit 3), the cluster cannot be reached, or something speaks against the restore (exit 4).
+pub(super) async fn plan(args: Args, context: Context) -> Outcome {
+    let (report, keys) = read(&args, &context).await?;
+    for warning in &report.warnings {
+        context.printer.warn(warning.to_string());
+    }
+    let connection = context.connection.connect().await?;
+    let overrides = Overrides { reach: args.reach, data_dir: None };
+    let members = discovery::find(&connection, &context.connection.namespace, &overrides, None).await?;
+    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
+    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
+    let surveyed = survey(&connection, &pods, members, Operation::Plan).await;
+    let live = held(&connection, &surveyed, &context).await?;
+    let kube_system = keys.iter().find(|(key, _)| is_kube_system(key));
+    let found = Found {
+        file: args.file.display().to_string(),
+        taken_at: taken_at(&args.file),
+        report: &report,
+        keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
+        kube_system: kube_system.and_then(|(_, live)| live.value.as_deref()),
+        cluster: cluster(&connection).await?,
+        members: surveyed.iter().map(|one| (&one.member, one.etcd().map_err(|failed| failed.one_line()))).collect(),
+        live: live.as_ref(),
+        bump: args.bump_revision,
+    };
+    let plan = Plan::make(&found);
+    print_data(context.printer, args.output, &plan, || plan.text())?;
+    if plan.refusals.is_empty() {
+        context.printer.note("nothing was changed");
+        return Ok(());
+    }
+    let failed = Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file.display()));
+    Err(failed.causes(plan.refusals).cause("nothing was changed"))
+}
+
+/// Verifies the file, and reads its keys.
+async fn read(args: &Args, context: &Context) -> Outcome<(Report, LiveKeys)> {
+    let (path, shown) = (args.file.clone(), args.file.clone());
+    let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
+    let (printer, cancelled) = (context.printer, context.cancelled.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let source = open(&path).map_err(VerifyError::Io)?;
+        let bar = Progress::new(printer, "verify", 0);
+        let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
+        let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
+        live_keys(&source, &options, &is_kube_system, &progress)
+    });
+    let (report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
+        VerifyError::Damaged(damage) => damaged(&shown, &damage),
+        error => explain(error, &shown),
+    })?;
+    if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
+        return Err(Failed::new(Exit::Damaged, format!("{} has no digest at its end", shown.display()))
+            .cause("it is a copy of a database file: nothing proves its bytes")
+            .hint("if etcd was stopped when it was copied, take it with\n  --skip-hash-check"));
+    }
+    Ok((report, keys))
+}
+
+/// The keys of the member that has the newest revision; `None` if there is no member to ask.
+async fn held(connection: &Connection, surveyed: &[Surveyed], context: &Context) -> Outcome<Option<Keys>> {
+    let answers = surveyed.iter().filter_map(|one| Some((one, one.outcome.as_ref().ok()?, one.etcd().ok()?)));
+    let votes = answers.filter(|(.., status)| !status.learner);
+    let Some((one, answer, _)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
+    let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+    if !session.peer().can("keys") {
+        let version = &session.peer().version;
+        return Err(Failed::new(Exit::Refused, format!("the sidecar of version {version} cannot do this: keys")));
+    }
+    let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
+    let request = KeysRequest { etcd: one.member.access.clone(), compression };
+    let gather =
+        Gather { records: KeyRecords::new(), keys: Keys::new(), progress: Progress::new(context.printer, "keys", 0) };
+    let (gathered, done) = session.keys(request, gather).await?;
+    gathered.records.finish().or_fail(|| format!("list the keys of {}", one.member.name))?;
+    if gathered.keys.len() as u64 != done.count {
+        let failed = Failed::plain(format!("list the keys of {}", one.member.name));
+        return Err(failed.cause(format!("{} came, and there are {}", gathered.keys.len(), done.count)));
+    }
+    Ok(Some(gathered.keys))
+}
+
+struct Gather {
+    records: KeyRecords,
+    keys: Keys,
+    progress: Progress,
+}
+
+impl Sink for Gather {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let keys = &mut self.keys;
+        let take = |record: KeyRecord<'_>| {
+            keys.insert(record.key.to_vec(), record.mod_revision);
+        };
+        self.records.push(bytes, take).map_err(std::io::Error::other)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.progress.update(done, total);
+    }
+}
+
+async fn cluster(connection: &Connection) -> Outcome<Cluster> {
+    let namespaces: Api<Namespace> = Api::all(connection.client.clone());
+    let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
+    let namespace = namespace.map_err(|error| {
+        let failed = Failed::plain("tell which cluster this is: read namespace kube-system").source(&error);
+        failed.hint("whoever restores it must be able to read it\n  kubectl auth can-i get namespace/kube-system")
+    })?;
+    Ok(Cluster {
+        name: connection.cluster.clone(),
+        server: connection.server.clone(),
+        kube_system_uid: namespace.metadata.uid,
+        kubernetes_version: version.ok().map(|version| version.git_version),
+    })
+}
+
+/// When the backup began, where the file beside it tells. It is only shown.
+fn taken_at(path: &Path) -> Option<String> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".json");
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(beside).ok()?).ok()?;
+    manifest["takenAt"].as_str().map(str::to_owned)
+}

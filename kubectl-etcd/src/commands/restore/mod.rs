@@ -1,0 +1,135 @@
+//! `kubectl etcd restore`: a member directory out of a snapshot, offline; or what a restore of a running control plane would do.
+
+mod changes;
+mod identity;
+mod live;
+mod offline;
+mod plan;
+mod resource;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _};
+
+use crate::cli::Context;
+use crate::discovery::Reach;
+use crate::output::{Exit, Failed, Format, Outcome};
+use crate::sidecar::SidecarArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  # What a restore of this cluster would change; nothing is touched
+  kubectl etcd restore etcd.db --dry-run=client
+
+  # The directory of a cluster of one, as for the CKA
+  kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
+
+  # The directory of one of three members; run it once for each, with the same file, token and bump
+  kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
+    --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
+    --initial-cluster-token restored-20261121
+
+  # Without raising the revision: only for a cluster whose clients all start anew
+  kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
+
+/// Build a member's data directory from a snapshot file, or plan the restore of a running cluster
+///
+/// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it
+/// is read; the new database is compact, is read back and compared with the snapshot before the directory gets its name, and
+/// boots on etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where
+/// its manifest says, and start it.
+///
+/// With --dry-run=client, shows what a restore would do to the cluster that the kubeconfig leads to: whether the file is this
+/// cluster's, which objects would vanish, come back or change, and to what the revision would be raised. Carrying that plan out
+/// on a running control plane is not built yet.
+///
+/// The revision is raised and everything before it marked as compacted, so that no client takes what it remembers of the
+/// time after the snapshot for what is there now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Snapshot file
+    file: PathBuf,
+    /// Print what would be done to the running cluster, and do nothing
+    #[arg(long, value_name = "client", value_parser = ["client"], conflicts_with = "data_dir")]
+    dry_run: Option<String>,
+    /// By how much to raise the revision: a number, auto, or 0 for neither raising nor compacting. auto is a thousand million,
+    /// or what puts a running cluster's members a million behind
+    #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
+    bump_revision: Bump,
+    /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
+    #[arg(long)]
+    skip_hash_check: bool,
+    /// Output format
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    offline: offline::OfflineArgs,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+/// The flag that was typed with `--data-dir`, and means nothing then. Environment variables may always be set.
+pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
+    matches.get_one::<PathBuf>("data_dir")?;
+    let flags = SidecarArgs::augment_args(Reach::augment_args(clap::Command::new("")));
+    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    flags.get_arguments().find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
+}
+
+pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
+    match (args.offline.data_dir.take(), &args.dry_run) {
+        (Some(data_dir), _) => offline::run(args, data_dir, context).await,
+        (None, Some(_)) => live::plan(args, context).await,
+        (None, None) => {
+            let failed = Failed::new(Exit::Refused, "restoring a running control plane is not built yet");
+            let failed = failed.cause("nothing was changed");
+            Err(failed.hint(format!(
+                "see what it would do, or build directories and exchange them by hand:\n  \
+                 kubectl etcd restore {file} --dry-run=client\n  kubectl etcd restore {file} --data-dir DIR",
+                file = args.file.display()
+            )))
+        }
+    }
+}
+
+/// By how much the revision is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bump {
+    Auto,
+    By(u64),
+}
+
+impl FromStr for Bump {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Bump::Auto),
+            // Revisions are signed.
+            _ => match text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()) {
+                Some(n) => Ok(Bump::By(n)),
+                None => Err("neither auto nor a number from 0 on".to_owned()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bumps() {
+        assert_eq!("auto".parse(), Ok(Bump::Auto));
+        assert_eq!("0".parse(), Ok(Bump::By(0)));
+        assert_eq!("7".parse(), Ok(Bump::By(7)));
+        for wrong in ["", "-1", "Auto", "9223372036854775808"] {
+            assert!(wrong.parse::<Bump>().is_err(), "{wrong}");
+        }
+    }
+}

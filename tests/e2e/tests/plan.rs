@@ -1,0 +1,106 @@
+//! `kubectl etcd restore --dry-run=client`: what a restore of the running cluster would change.
+
+use e2e::{Scene, run, unpacked};
+use lab::Etcd;
+use serde_json::Value;
+
+const NEITHER: [&str; 2] = ["restore", "a.db"];
+const PLAN: [&str; 5] = ["restore", "a.db", "--dry-run=client", "-o", "json"];
+
+fn config_map(name: &str, value: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"default"}},"data":{{"v":"{value}"}}}}"#
+    )
+}
+
+fn plan(scene: &Scene, code: i32) -> (Value, String) {
+    let ran = run(scene.plugin(&PLAN)).expect_code(code);
+    assert!(scene.sidecars().is_empty(), "pods are left");
+    scene.assert_nodes_untouched();
+    (ran.json(), ran.stderr)
+}
+
+fn counts(plan: &Value, resource: &str) -> [u64; 3] {
+    let resources = plan["resources"].as_array().unwrap();
+    let one = resources.iter().find(|one| one["resource"] == resource).unwrap_or_else(|| panic!("{resource}: {plan}"));
+    ["vanish", "comeBack", "change"].map(|what| one[what].as_u64().unwrap())
+}
+
+#[test]
+fn what_was_made_deleted_and_changed_since_is_counted() {
+    for (nodes, etcd) in [(1, Etcd::V3_4), (3, Etcd::V3_5)] {
+        let scene = Scene::new(nodes, etcd);
+        for name in ["stays", "goes", "changes"] {
+            scene.apply(&config_map(name, "1"));
+        }
+        scene.ok(&["backup", "a.db"]);
+        let files = scene.files();
+        let (same, _) = plan(&scene, 0);
+        assert_eq!(counts(&same, "configmaps"), [0, 0, 0]);
+        run(scene.kubectl(&["delete", "configmap", "goes"])).expect_code(0);
+        let patch = ["patch", "configmap", "changes", "--type", "merge", "-p", r#"{"data":{"v":"2"}}"#];
+        run(scene.kubectl(&patch)).expect_code(0);
+        scene.apply(&config_map("comes", "1"));
+        scene.apply(&config_map("comes-too", "1"));
+        let (said, errors) = plan(&scene, 0);
+        assert_eq!(counts(&said, "configmaps"), [2, 1, 1]);
+        assert_eq!(said["refusals"], Value::Array(vec![]));
+        assert!(errors.contains("nothing was changed"), "{errors}");
+        assert_eq!(said["members"].as_array().unwrap().len(), usize::from(nodes));
+        assert_eq!(said["snapshot"]["kubeSystemUid"], said["cluster"]["kubeSystemUid"]);
+        assert!(said["snapshot"]["takenAt"].is_string());
+        // Above all that any member has.
+        let (highest, restored) = (&said["revision"]["highest"], &said["revision"]["restored"]);
+        assert_eq!(restored.as_i64(), highest.as_i64().map(|highest| highest + 1_000_000));
+
+        let table = scene.ok(&["restore", "a.db", "--dry-run=client"]).stdout;
+        assert!(table.lines().any(|line| line.split_whitespace().take(4).eq(["configmaps", "2", "1", "1"])), "{table}");
+        assert_eq!(scene.files(), files);
+    }
+}
+
+#[test]
+fn the_file_of_another_cluster_is_refused() {
+    let scene = Scene::new(1, Etcd::V3_4);
+    std::fs::write(scene.path("a.db"), unpacked("snapshots/3.5.30.db.zst")).unwrap();
+    let (said, errors) = plan(&scene, 4);
+    for text in ["is another cluster's", "the file was written by 3.5", "nothing was changed"] {
+        assert!(errors.contains(text), "{text:?} is not in:\n{errors}");
+    }
+    assert_eq!(said["refusals"].as_array().unwrap().len(), 2);
+    assert_eq!(said["resources"], Value::Null);
+    // One that is of no Kubernetes at all.
+    std::fs::write(scene.path("a.db"), unpacked("etcd/etcd-3.4.23.db.zst")).unwrap();
+    let (_, errors) = plan(&scene, 4);
+    assert!(errors.contains("does not tell whose it is"), "{errors}");
+
+    // It is not done, and says so; flags that mean nothing are refused.
+    let ran = run(scene.plugin(&NEITHER)).expect_code(4);
+    assert!(ran.stderr.contains("not built yet") && ran.stderr.contains("--dry-run=client"), "{}", ran.stderr);
+    for (flags, text) in [
+        (["--data-dir", "d", "--image", "x"], "--image"),
+        (["--data-dir", "d", "--dry-run", "client"], "--dry-run"),
+        (["--wal-dir", "w", "--name", "x"], "--data-dir"),
+    ] {
+        let ran = run(scene.plugin(&[&NEITHER[..], &flags].concat())).expect_code(2);
+        assert!(ran.stderr.contains(text) && ran.stdout.is_empty(), "{}", ran.stderr);
+    }
+    assert_eq!(scene.files(), ["a.db"]);
+    scene.assert_nodes_untouched();
+}
+
+#[test]
+fn a_damaged_file_is_told_before_a_cluster_is_asked() {
+    let scene = Scene::new(1, Etcd::V3_5);
+    let mut bytes = unpacked("snapshots/3.5.30.db.zst");
+    bytes[200_000] ^= 1;
+    std::fs::write(scene.path("a.db"), &bytes).unwrap();
+    let nowhere = ["--kubeconfig", "/nonexistent"];
+    let ran = run(scene.plugin(&[&PLAN[..], &nowhere].concat())).expect_code(3);
+    assert!(ran.stderr.contains("a.db is damaged") && ran.stdout.is_empty(), "{}", ran.stderr);
+    // A copy of a database is not taken unasked.
+    std::fs::write(scene.path("a.db"), unpacked("restored/u351.db.zst")).unwrap();
+    let ran = run(scene.plugin(&[&PLAN[..], &nowhere].concat())).expect_code(3);
+    assert!(ran.stderr.contains("--skip-hash-check"), "{}", ran.stderr);
+    assert_eq!(scene.files(), ["a.db"]);
+}
