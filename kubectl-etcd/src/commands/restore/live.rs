@@ -1,7 +1,5 @@
 //! What must be known before a running control plane is restored: the file, the members, and what they hold.
 
-use std::path::Path;
-
 use etcd_snapshot::{DigestCheck, LiveKeys, Options, Report, VerifyError, live_keys};
 use etcd_wire::message::KeysRequest;
 use etcd_wire::{Compression, KeyRecord, KeyRecords};
@@ -13,7 +11,7 @@ use super::changes::Keys;
 use super::plan::{Cluster, Found, Plan};
 use super::resource::is_kube_system;
 use crate::cli::Context;
-use crate::commands::verify::{damaged, explain, open};
+use crate::commands::verify::{Recorded, damaged, explain, open};
 use crate::connection::Connection;
 use crate::discovery::{self, Overrides};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, print_data};
@@ -24,7 +22,8 @@ use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, ac
 /// # Errors
 /// The file is damaged (exit 3), the cluster cannot be reached, or something speaks against the restore (exit 4).
 pub(super) async fn plan(args: Args, context: Context) -> Outcome {
-    let (report, keys) = read(&args, &context).await?;
+    let recorded = Recorded::beside(&args.file);
+    let (report, keys) = read(&args, recorded.etcd_version.clone(), &context).await?;
     for warning in &report.warnings {
         context.printer.warn(warning.to_string());
     }
@@ -38,7 +37,7 @@ pub(super) async fn plan(args: Args, context: Context) -> Outcome {
     let kube_system = keys.iter().find(|(key, _)| is_kube_system(key));
     let found = Found {
         file: args.file.display().to_string(),
-        taken_at: taken_at(&args.file),
+        taken_at: recorded.taken_at,
         report: &report,
         keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
         kube_system: kube_system.and_then(|(_, live)| live.value.as_deref()),
@@ -58,14 +57,15 @@ pub(super) async fn plan(args: Args, context: Context) -> Outcome {
 }
 
 /// Verifies the file, and reads its keys.
-async fn read(args: &Args, context: &Context) -> Outcome<(Report, LiveKeys)> {
+async fn read(args: &Args, etcd_version: Option<String>, context: &Context) -> Outcome<(Report, LiveKeys)> {
     let (path, shown) = (args.file.clone(), args.file.clone());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled.clone());
     let read = tokio::task::spawn_blocking(move || {
         let source = open(&path).map_err(VerifyError::Io)?;
         let bar = Progress::new(printer, "verify", 0);
-        let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
+        let etcd_version = etcd_version.as_deref();
+        let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
         live_keys(&source, &options, &is_kube_system, &progress)
     });
@@ -137,12 +137,4 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
         kube_system_uid: namespace.metadata.uid,
         kubernetes_version: version.ok().map(|version| version.git_version),
     })
-}
-
-/// When the backup began, where the file beside it tells. It is only shown.
-fn taken_at(path: &Path) -> Option<String> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".json");
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(beside).ok()?).ok()?;
-    manifest["takenAt"].as_str().map(str::to_owned)
 }

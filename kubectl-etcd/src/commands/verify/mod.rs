@@ -86,8 +86,13 @@ pub(crate) fn check(
     let source = open(path)?;
     let bar = Progress::new(printer, what, 0);
     let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
-    let version = recorded_version(path);
-    let options = Options { digest, etcd_version: version.as_deref(), cancel: Some(cancelled), ..Options::default() };
+    let recorded = Recorded::beside(path);
+    let options = Options {
+        digest,
+        etcd_version: recorded.etcd_version.as_deref(),
+        cancel: Some(cancelled),
+        ..Options::default()
+    };
     let progress = |at: etcd_snapshot::Progress| {
         let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
         bar.update(done, at.total);
@@ -99,13 +104,26 @@ pub(crate) fn check(
     }
 }
 
-/// The version of the member that a backup was taken from, where the file beside it tells: the snapshot does not. It only
-/// ever leads to a warning, so a file that says nothing is passed over.
-fn recorded_version(path: &Path) -> Option<String> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".json");
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(beside).ok()?).ok()?;
-    manifest["source"]["etcdVersion"].as_str().map(str::to_owned)
+/// What was written beside a backup of the place from which it was taken: the snapshot itself does not tell. It is only ever shown
+/// or leads to a warning, so a file that says nothing is passed over.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// Version of the member.
+    pub(crate) etcd_version: Option<String>,
+    /// When the backup began.
+    pub(crate) taken_at: Option<String>,
+}
+
+impl Recorded {
+    /// Reads `FILE.json`.
+    pub(crate) fn beside(path: &Path) -> Recorded {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".json");
+        let manifest = std::fs::read(beside).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let manifest: serde_json::Value = manifest.unwrap_or_default();
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        Recorded { etcd_version: text(&manifest["source"]["etcdVersion"]), taken_at: text(&manifest["takenAt"]) }
+    }
 }
 
 /// The file at `path`, to be read by the engine. Only a regular file can be.
