@@ -12,7 +12,7 @@ use std::io;
 
 use crate::bytes::{le_u32, le_u64};
 use crate::page::{FIRST_TREE_PAGE, HEADER_BYTES, Header, PageKind};
-use crate::{MetaReason, MetaState, NotASnapshot, Source, VerifyError};
+use crate::{DigestCheck, MetaReason, MetaState, NotASnapshot, Source, VerifyError};
 
 /// Bytes of a meta page that mean something, header included.
 pub(crate) const META_BYTES: usize = 80;
@@ -169,11 +169,13 @@ pub(crate) enum Extent {
 ///
 /// # Errors
 /// The file is too short, or neither a snapshot nor whole disk sectors.
-pub(crate) fn extent(pair: &MetaPair, length: u64, digest_known: bool) -> Result<Extent, VerifyError> {
+pub(crate) fn extent(pair: &MetaPair, length: u64, digest: DigestCheck) -> Result<Extent, VerifyError> {
     let data = pair.meta.pages.saturating_mul(u64::from(pair.meta.page_size));
     let whole = data.saturating_add(DIGEST_BYTES);
-    // The streamed pair ends on its data: somebody cut off the digest, or the file broke off there.
-    let cut = length == data && (pair.is_streamed() || digest_known);
+    let digest_known = matches!(digest, DigestCheck::Known(_));
+    // The streamed pair ends on its data: somebody cut off the digest, or the file broke off there. Who skips the digest
+    // needs none.
+    let cut = length == data && (digest_known || (digest == DigestCheck::Compute && pair.is_streamed()));
     if length < data || cut || (length > data && length < whole) {
         Err(VerifyError::Truncated { length, expected: whole })
     } else if length == whole {

@@ -104,7 +104,7 @@ pub(crate) fn run(
 ) -> Result<Report, VerifyError> {
     let pair = MetaPair::read(source)?;
     let length = source.len();
-    let extent = extent(&pair, length, matches!(options.digest, DigestCheck::Known(_)))?;
+    let extent = extent(&pair, length, options.digest)?;
     let data = pair.meta.pages * u64::from(pair.meta.page_size);
     let mut findings = Findings::new(options.max_findings);
     check_meta(&pair, extent, &mut findings);

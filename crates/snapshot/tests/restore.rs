@@ -8,7 +8,7 @@ use etcd_snapshot::restore::{
     Destination, Membership, NewCluster, RaftSnapshot, RestoreError, RestoreOptions, Restored, Wal, WalEntry,
     WalSnapshot, restore,
 };
-use etcd_snapshot::{DigestCheck, Options, Report, verify};
+use etcd_snapshot::{DigestCheck, DigestState, Options, Report, VerifyError, verify};
 use serde_json::Value;
 use support::unpack;
 
@@ -179,6 +179,19 @@ fn a_restore_of_a_restore_is_the_same() {
         hashes.push(bytes.clone());
     }
     assert!(hashes[0] == hashes[1] && hashes[1] == hashes[2]);
+}
+
+#[test]
+fn a_digest_that_is_skipped_may_be_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let whole = unpack("snapshots/3.6.14.db.zst");
+    let cut = &whole[..whole.len() - 32];
+    let refused = restore_to(&data_dir, cut, &one(), &OPTIONS);
+    assert!(matches!(refused, Err(RestoreError::Verify(VerifyError::Truncated { .. }))), "{refused:?}");
+    let options = RestoreOptions { digest: DigestCheck::Skip, ..OPTIONS };
+    let restored = restore_to(&data_dir, cut, &one(), &options).expect("all of the data is there");
+    assert_eq!(restored.report.digest, DigestState::Absent);
 }
 
 #[cfg(unix)]

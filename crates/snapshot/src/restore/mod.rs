@@ -124,8 +124,7 @@ pub fn restore(
     progress: &(dyn Fn(RestoreProgress) + Sync),
 ) -> Result<Restored, RestoreError> {
     let pair = MetaPair::read(source)?;
-    let known = matches!(options.digest, DigestCheck::Known(_));
-    if extent(&pair, source.len(), known)? == Extent::Copy && options.digest != DigestCheck::Skip {
+    if extent(&pair, source.len(), options.digest)? == Extent::Copy && options.digest != DigestCheck::Skip {
         return Err(RestoreError::NoDigest);
     }
     let staging = Staging::create(destination)?;
