@@ -138,9 +138,15 @@ impl MetaPair {
     }
 
     /// Whether the pair is what a snapshot stream starts with: the transaction's meta, then the same once more with the
-    /// transaction id before it. A database in use has the last two commits there instead, the even one first.
+    /// transaction id before it. A database in use has the last two commits there instead, the even one in page 0.
     pub(crate) fn is_streamed(&self) -> bool {
         matches!(self.metas, [Some(zero), Some(one)] if zero.same_tree(&one) && zero.txid.checked_sub(1) == Some(one.txid))
+    }
+
+    /// Whether nothing but a snapshot stream starts with the pair. bbolt itself has an odd transaction in page 1; that of an
+    /// even one it leaves too, if the last commit changed nothing, as the one with which etcd stops.
+    fn is_surely_streamed(&self) -> bool {
+        self.is_streamed() && self.meta.txid % 2 == 1
     }
 
     /// Whether both are valid and describe the same tree.
@@ -175,7 +181,7 @@ pub(crate) fn extent(pair: &MetaPair, length: u64, digest: DigestCheck) -> Resul
     let digest_known = matches!(digest, DigestCheck::Known(_));
     // The streamed pair ends on its data: somebody cut off the digest, or the file broke off there. Who skips the digest
     // needs none.
-    let cut = length == data && (digest_known || (digest == DigestCheck::Compute && pair.is_streamed()));
+    let cut = length == data && (digest_known || (digest == DigestCheck::Compute && pair.is_surely_streamed()));
     if length < data || cut || (length > data && length < whole) {
         Err(VerifyError::Truncated { length, expected: whole })
     } else if length == whole {
