@@ -131,14 +131,20 @@ impl Staging {
     pub(super) fn publish(mut self) -> Result<(), RestoreError> {
         if let WalPlace::Elsewhere { directory, partial } = &self.wal {
             let target = directory.join(WAL_FILE);
-            rename(partial, &target)?;
+            give_name(partial, &target).map_err(failed("create", &target))?;
             self.made.push(Made::File(target));
+            match std::fs::remove_file(partial) {
+                // It was renamed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed.map_err(failed("write", partial)),
+            }?;
             sync_directory(directory)?;
             if let Some(parent) = directory.parent() {
                 sync_directory(parent)?;
             }
         }
-        rename(&self.root, &self.target)?;
+        // A directory in the way that is not empty is the system's own error.
+        std::fs::rename(&self.root, &self.target).map_err(failed("create", &self.target))?;
         self.made.push(Made::Tree(self.target.clone()));
         if let Some(parent) = self.target.parent() {
             sync_directory(parent)?;
@@ -254,12 +260,15 @@ fn sync_directory(_: &Path) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Renames, but does not replace: a directory in the way that is not empty is the system's own error, and somebody else's log
-/// one of ours.
-fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
-    let in_the_way = from.is_file() && to.symlink_metadata().is_ok();
-    let renamed = if in_the_way { Err(io::ErrorKind::AlreadyExists.into()) } else { std::fs::rename(from, to) };
-    renamed.map_err(failed("create", to))
+/// Gives a file a name that nobody has taken yet. A rename would replace another restore's log that came a moment before, and
+/// leave that one's directory without any. The old name stays, unless the filesystem knows no second ones.
+fn give_name(file: &Path, name: &Path) -> io::Result<()> {
+    match std::fs::hard_link(file, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) if name.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(file, name),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, RestoreError> {
@@ -280,4 +289,39 @@ fn random_mark() -> io::Result<String> {
 pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
     let path = path.to_owned();
     move |source| RestoreError::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// One of two gets everything, and the other takes nothing of it away.
+    #[test]
+    fn two_at_the_same_moment() {
+        for _ in 0..100 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (data_dir, wal_dir) = (folder.path().join("data"), folder.path().join("wal"));
+            std::fs::create_dir(&wal_dir).expect("room");
+            let destination = Destination { data_dir: data_dir.clone(), wal_dir: Some(wal_dir.clone()) };
+            let barrier = Barrier::new(2);
+            let restore = |bytes: &[u8]| {
+                let staging = Staging::create(&destination).expect("nothing is there");
+                write_file(&staging.wal(), bytes).expect("room");
+                write_file(&staging.database(), bytes).expect("room");
+                barrier.wait();
+                staging.publish().is_ok()
+            };
+            let restored = std::thread::scope(|scope| {
+                let one = scope.spawn(|| restore(b"1"));
+                [restore(b"2"), one.join().expect("no panic")]
+            });
+            assert!(restored[0] != restored[1], "{restored:?}");
+            let log = std::fs::read(wal_dir.join(WAL_FILE)).expect("the log of the one");
+            assert_eq!(log, std::fs::read(data_dir.join("member/snap/db")).expect("its database"));
+            assert_eq!(std::fs::read_dir(&wal_dir).expect("a folder").count(), 1);
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2);
+        }
+    }
 }
