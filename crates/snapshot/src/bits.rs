@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Grows as far as its highest number.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Bits {
     words: Vec<u64>,
 }

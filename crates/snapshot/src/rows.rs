@@ -51,8 +51,9 @@ pub(crate) struct Rows {
     compacted: u32,
     /// Of these rows: the deletions, and those that are not their key's newest at the cut.
     dropped: Bits,
-    /// The deletions at the compacted revision itself: some versions of etcd keep them, and no hash counts them.
-    uncertain: Bits,
+    /// The same as of the compacted revision, once the rows are past it: what the compaction removes. Some versions of etcd
+    /// keep the deletions at that very revision, but no hash counts them.
+    removed: Option<Bits>,
     /// Rows that have a lease, and those whose lease does not exist.
     leased: Bits,
     orphaned: Bits,
@@ -83,7 +84,7 @@ impl Rows {
             limit: 0,
             compacted: 0,
             dropped: Bits::default(),
-            uncertain: Bits::default(),
+            removed: None,
             leased: Bits::default(),
             orphaned: Bits::default(),
         }
@@ -108,6 +109,9 @@ impl Rows {
             return Err(Finding::new(FindingKind::Revision, "the row before it has the same revision"));
         }
         self.last = Some(row);
+        if row.revision > self.cut.compacted && self.removed.is_none() {
+            self.compact();
+        }
         if row.revision > self.cut.revision && !self.closed {
             self.close();
         }
@@ -123,9 +127,6 @@ impl Rows {
             self.compacted = self.next;
             if row.tombstone {
                 self.dropped.insert(ordinal);
-                if row.revision == self.cut.compacted {
-                    self.uncertain.insert(ordinal);
-                }
             }
         }
         let (compacted, open) = (self.compacted, !self.closed);
@@ -138,17 +139,31 @@ impl Rows {
         Ok(())
     }
 
-    /// All rows up to the cut are there.
-    fn close(&mut self) {
+    /// Marks what waits among the compacted rows.
+    fn drop_superseded(&mut self) {
         let (compacted, dropped) = (self.compacted, &mut self.dropped);
         self.live.flush(|old| {
             if old < compacted {
                 dropped.insert(old);
             }
         });
-        // Where every key is deleted, etcd takes none of the compacted rows for superseded.
+    }
+
+    /// All compacted rows are there.
+    fn compact(&mut self) {
+        self.drop_superseded();
+        self.removed = Some(self.dropped.clone());
+    }
+
+    /// All rows up to the cut are there.
+    fn close(&mut self) {
+        if self.removed.is_none() {
+            self.compact();
+        }
+        self.drop_superseded();
+        // Where every key is deleted, etcd takes none of the compacted rows for superseded, but for those that are gone.
         if self.live.len() == 0 {
-            self.dropped = std::mem::take(&mut self.uncertain);
+            self.dropped = self.removed.replace(Bits::default()).unwrap_or_default();
         }
         self.limit = self.next;
         self.closed = true;

@@ -161,13 +161,15 @@ impl History {
         last.max(self.scheduled.unwrap_or(1))
     }
 
-    /// The definition, word by word.
+    /// The definition, word by word, over the rows that the compaction leaves.
     fn hash(&self, revision: u64, compacted: i64) -> u32 {
         let kept = newest(&self.rows, revision);
+        let left = newest(&self.rows, u64::try_from(compacted).unwrap_or_default());
         let skipped = |row: &Row| {
             let old = i64::try_from(row.revision).expect("small") <= compacted;
             let at_compaction = i64::try_from(row.revision).expect("small") == compacted;
             row.revision > revision
+                || old && !left.contains(&(row.revision, row.sub))
                 || old && !kept.is_empty() && !kept.contains(&(row.revision, row.sub))
                 || at_compaction && row.deletion
         };
