@@ -202,7 +202,7 @@ fn places_where_no_directory_can_be() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("file"), "somebody's").expect("room");
     std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("room");
-    for data_dir in ["no/parent", "file", "file/below", "link"] {
+    for data_dir in ["file", "file/below", "file/far/below", "link", "link/below"] {
         let error = refused(folder.path(), &snapshot(), &at(folder.path().join(data_dir)), &OPTIONS);
         assert!(matches!(error, RestoreError::Io { .. }), "{data_dir}: {error}");
     }
@@ -228,7 +228,10 @@ fn logs_elsewhere() {
     fs::write(path("full/0.wal"), "somebody's").expect("room");
     let error = refused(folder.path(), &snapshot(), &at("data", "full"), &OPTIONS);
     assert!(matches!(error, RestoreError::WalDirNotEmpty(found) if found == path("full")));
-    assert!(matches!(refused(folder.path(), &snapshot(), &at("data", "no/parent"), &OPTIONS), RestoreError::Io { .. }));
+    assert!(matches!(
+        refused(folder.path(), &snapshot(), &at("a/b", "full/0.wal/c"), &OPTIONS),
+        RestoreError::Io { .. }
+    ));
 
     // One that is there keeps its mode; one that is not is made; the default by its name is the default.
     fs::create_dir(path("empty")).expect("room");
@@ -240,6 +243,21 @@ fn logs_elsewhere() {
         assert_eq!(fs::metadata(path(wal_dir).join(WAL)).expect("a log").mode() & 0o7777, 0o600);
         assert_eq!(path(data_dir).join("member/wal").exists(), data_dir == "3");
     }
+}
+
+#[test]
+fn directories_above_are_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let destination = Destination { data_dir: path("a/b/data"), wal_dir: Some(path("a/c/wal")) };
+    let mut damaged = snapshot();
+    damaged[50_000] ^= 1;
+    refused(folder.path(), &damaged, &destination, &OPTIONS);
+    restore(&snapshot(), &one(), &destination, &OPTIONS, &|_| {}).expect("a sound snapshot");
+    for made in ["a", "a/b", "a/c"] {
+        assert_eq!(fs::metadata(path(made)).expect("a folder").mode() & 0o7777, 0o700, "{made}");
+    }
+    assert!(path("a/c/wal").join(WAL).exists() && path("a/b/data/member/snap/db").exists());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::wal::WAL_FILE;
 /// Where the restored member is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// What `--data-dir` of etcd will be. Its parent must exist. If it exists itself, it must be empty; it keeps its owner
-    /// and mode then, and may be a mount point.
+    /// What `--data-dir` of etcd will be. Directories above it that are missing are made. If it exists itself, it must be
+    /// empty; it keeps its owner and mode then, and may be a mount point.
     pub data_dir: PathBuf,
     /// What `--wal-dir` of etcd will be, if the log is to be elsewhere than in the data directory. The same is required of it.
     pub wal_dir: Option<PathBuf>,
@@ -74,6 +74,7 @@ impl Staging {
             root: root.clone(),
             wal: WalPlace::Inside,
         };
+        staging.create_above(&root)?;
         create_directory(&root)?;
         staging.made.push(Made::Tree(root));
         if !data_exists {
@@ -84,6 +85,7 @@ impl Staging {
             None => create_directory(&staging.member.join("wal"))?,
             Some(directory) => {
                 if wal_exists == Some(false) {
+                    staging.create_above(&directory)?;
                     create_directory(&directory)?;
                     staging.made.push(Made::Directory(directory.clone()));
                 }
@@ -93,6 +95,18 @@ impl Staging {
             }
         }
         Ok(staging)
+    }
+
+    /// Makes the directories above a path that are missing, as etcdutl does.
+    fn create_above(&mut self, path: &Path) -> Result<(), RestoreError> {
+        let missing =
+            |above: &&Path| above.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let above: Vec<_> = path.ancestors().skip(1).take_while(missing).collect();
+        for directory in above.into_iter().rev() {
+            create_directory(directory)?;
+            self.made.push(Made::Directory(directory.to_owned()));
+        }
+        Ok(())
     }
 
     /// Where the database is to be written.
@@ -139,8 +153,12 @@ impl Staging {
                 removed => removed.map_err(failed("write", partial)),
             }?;
             sync_directory(directory)?;
-            if let Some(parent) = directory.parent() {
-                sync_directory(parent)?;
+        }
+        for made in &self.made {
+            if let Made::Directory(directory) = made
+                && let Some(above) = directory.parent()
+            {
+                sync_directory(above)?;
             }
         }
         // A directory in the way that is not empty is the system's own error.
