@@ -146,7 +146,7 @@ impl Thread {
             .name("flush".to_owned())
             .spawn(move || flushes.into_iter().try_for_each(|()| same.sync_data()))?;
         let handle = std::thread::Builder::new().name("write".to_owned()).spawn(move || {
-            for (number, mut chunk) in (1_usize..).zip(to_write) {
+            let write_all = (1_usize..).zip(to_write).try_for_each(|(number, mut chunk)| {
                 file.write_all(&chunk)?;
                 chunk.clear();
                 // Whoever does not want it back has ended.
@@ -155,10 +155,12 @@ impl Thread {
                     // A disk that is behind has enough to do.
                     let _ = flush.try_send(());
                 }
-            }
+                Ok(())
+            });
             drop(flush);
-            // The system tells an error of the disk once: to whoever asks first.
-            flusher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            // The system tells an error of the disk once: to whoever asks first. And the file is closed when it is ended.
+            let flushed = flusher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            write_all.and(flushed)?;
             Ok(file)
         })?;
         Ok(Self { chunks: Some(chunks), empty, handle: Some(handle) })
