@@ -87,7 +87,7 @@ impl Failed {
             }
             let io = error.downcast_ref::<std::io::Error>();
             if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) && self.hints.is_empty() {
-                self.hints.push("make room, or name a file on another disk".to_owned());
+                self.hints.push("make room, or name a place on another disk".to_owned());
             }
             next = below;
         }

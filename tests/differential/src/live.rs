@@ -77,8 +77,14 @@ impl Live {
 
     /// The member's current revision; also waits until the member has applied all that the cluster has agreed on.
     pub async fn revision(&mut self) -> i64 {
-        let answer = self.client.get("revision", Some(GetOptions::new().with_keys_only())).await.expect("a read");
-        answer.header().expect("a header").revision()
+        loop {
+            match self.client.get("revision", Some(GetOptions::new().with_keys_only())).await {
+                Ok(answer) => return answer.header().expect("a header").revision(),
+                // The read waited for a leader that is none any more; the next one waits for the new one.
+                Err(Error::GRpcStatus(status)) if status.message().contains("leader changed") => {}
+                Err(error) => panic!("a read: {error}"),
+            }
+        }
     }
 
     /// HashKV at a revision, 0 for the current one.
