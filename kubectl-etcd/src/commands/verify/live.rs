@@ -66,6 +66,21 @@ enum Verdict {
     NotComparable { reason: String },
 }
 
+impl Verdict {
+    /// Of a member's hash beside that of a file with so many keys.
+    fn of(hash: u32, expected: u32, compact_revision: i64, live_keys: u64) -> Verdict {
+        match live_keys {
+            _ if hash == expected => Verdict::Equal { hash, compact_revision },
+            // Of a key space that was compacted at its last revision, with no key left, 3.5.5 and later may answer what they
+            // remember of the compaction, under the compact revision before it.
+            0 => Verdict::NotComparable {
+                reason: "there are no keys, and etcd may answer what it hashed while it compacted".to_owned(),
+            },
+            _ => Verdict::Different { hash, expected, compact_revision },
+        }
+    }
+}
+
 /// Asks every member, and compares.
 ///
 /// # Errors
@@ -105,16 +120,7 @@ pub(super) async fn compare(
                             None => rehash(context, path, revision, compact_revision).await?,
                         };
                         ours.insert(compact_revision, expected);
-                        if hash == expected {
-                            Verdict::Equal { hash, compact_revision }
-                        } else if report.live_keys == 0 {
-                            // Of an empty key space that was compacted at its last revision, 3.5.5 and later may answer what they
-                            // remember of the compaction, under the compact revision before it.
-                            let reason = "there are no keys, and etcd may answer what it hashed while it compacted";
-                            Verdict::NotComparable { reason: reason.to_owned() }
-                        } else {
-                            Verdict::Different { hash, expected, compact_revision }
-                        }
+                        Verdict::of(hash, expected, compact_revision, report.live_keys)
                     }
                     Err(reason) => Verdict::NotComparable { reason },
                 }
@@ -209,4 +215,16 @@ pub(super) fn table(compared: &[Compared]) -> String {
         table.row(vec![one.name.clone(), one.node.clone(), revision, hash, result]);
     }
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_hash_is_another_content_unless_there_is_none() {
+        assert_eq!(Verdict::of(7, 7, 3, 0), Verdict::Equal { hash: 7, compact_revision: 3 });
+        assert_eq!(Verdict::of(7, 8, 3, 1), Verdict::Different { hash: 7, expected: 8, compact_revision: 3 });
+        assert!(matches!(Verdict::of(7, 8, 3, 0), Verdict::NotComparable { .. }));
+    }
 }
