@@ -48,6 +48,7 @@ pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};
 pub use hashkv::{HashKv, HashKvAt, HashKvError, hash_kv};
 pub use live::{LiveKey, LiveKeys, live_keys};
+pub use record::minor;
 pub use report::{Alarm, AlarmKind, Auth, Compaction, DigestState, Member, MetaReason, MetaState, Report};
 pub use source::{FileSource, Source};
 pub use verify::{DigestCheck, Options, Progress, verify};

@@ -77,8 +77,8 @@ pub(crate) fn version(value: &[u8]) -> Option<String> {
     text.is_ascii().then(|| text.to_owned())
 }
 
-/// A version's first two numbers.
-pub(crate) fn minor(version: &str) -> Option<(u32, u32)> {
+/// The first two numbers of a version of etcd; `None` if it does not begin with two.
+pub fn minor(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.splitn(3, '.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::record::minor;
 use crate::{HashKv, Warning};
 
 /// The figures of a snapshot. The first five have the names and values of `etcdutl snapshot status -w json` of the etcd
@@ -77,6 +78,15 @@ pub struct Report {
     pub file_sha256: Option<String>,
     /// Bytes of the whole file.
     pub file_size: u64,
+}
+
+impl Report {
+    /// Major and minor version of etcd that knows everything in the file: the highest of those that it names and of the one
+    /// that wrote it.
+    pub fn etcd(&self) -> Option<(u32, u32)> {
+        let texts = [Some(self.version.as_str()), self.cluster_version.as_deref(), Some(self.writer.as_str())];
+        texts.into_iter().flatten().filter_map(minor).max()
+    }
 }
 
 /// What the digest at the end of a file proves.

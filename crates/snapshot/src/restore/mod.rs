@@ -281,9 +281,7 @@ impl<'a> Meter<'a> {
 /// A member of a version below the snapshot's may not know records that are in it.
 fn check_version(report: &Report, options: &RestoreOptions<'_>) -> Result<(), RestoreError> {
     let Some(server) = options.etcd_version.filter(|_| !options.allow_older_etcd) else { return Ok(()) };
-    let texts = [Some(report.version.as_str()), report.cluster_version.as_deref(), Some(report.writer.as_str())];
-    let snapshot = texts.into_iter().flatten().filter_map(crate::record::minor).max();
-    match snapshot {
+    match report.etcd() {
         Some(snapshot) if snapshot > server => {
             let text = |(major, minor)| format!("{major}.{minor}");
             Err(RestoreError::NewerEtcd { snapshot: text(snapshot), server: text(server) })

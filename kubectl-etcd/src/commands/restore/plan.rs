@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcd_snapshot::Report;
+use etcd_snapshot::{Report, minor};
 use etcd_wire::message::MemberStatus;
 use serde::Serialize;
 
@@ -242,12 +242,12 @@ impl Found<'_> {
             if status.learner {
                 against.push(format!("{member} is a learner: promote or remove it first"));
             }
-            if let (Some(its), Some(files)) = (minor(&status.version), minor(&self.report.writer))
+            if let (Some(its), Some(files)) = (minor(&status.version), self.report.etcd())
                 && files > its
             {
                 against.push(format!(
-                    "{member} is etcd {}, the file was written by {}",
-                    status.version, self.report.writer
+                    "{member} is etcd {}, the file was written by {}.{}",
+                    status.version, files.0, files.1
                 ));
             }
             if pod.data_dir.is_none() {
@@ -264,12 +264,6 @@ impl Found<'_> {
         }
         against
     }
-}
-
-/// Major and minor version.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.trim_start_matches('v').split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
