@@ -131,6 +131,15 @@ impl Session {
         &self.peer
     }
 
+    /// Refuses to go on with a sidecar that lacks a capability (exit 4).
+    pub(crate) fn require(&self, capability: &str) -> Outcome {
+        if self.peer.can(capability) {
+            return Ok(());
+        }
+        let version = &self.peer.version;
+        Err(Failed::new(Exit::Refused, format!("the sidecar of version {version} cannot do this: {capability}")))
+    }
+
     /// Asks how the member on the sidecar's node is.
     pub(crate) async fn status(&mut self, request: StatusRequest) -> Outcome<NodeStatus> {
         let asked = async {

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use super::{Operation, Pods, Session, Started, TransferError};
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
-use crate::output::{Exit, Failed, Outcome};
+use crate::output::{Failed, Outcome};
 
 /// A member, and what its node's sidecar said of it.
 #[derive(Debug)]
@@ -74,13 +74,7 @@ pub(crate) async fn converse(
         let (node, ours) = (&member.node, env!("CARGO_PKG_VERSION"));
         pods.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
     }
-    if !theirs.can(capability) {
-        let version = &theirs.version;
-        return Err(Failed::new(
-            Exit::Refused,
-            format!("the sidecar of version {version} cannot do this: {capability}"),
-        ));
-    }
+    session.require(capability)?;
     Ok((sidecar, session))
 }
 

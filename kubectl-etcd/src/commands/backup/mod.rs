@@ -201,12 +201,7 @@ async fn transfer(
         let outcome = match begun {
             Ok(mut session) => {
                 let needs: &[&str] = if request.keep.is_some() { &["snapshot", "keep"] } else { &["snapshot"] };
-                if let Some(lacks) = needs.iter().find(|need| !session.peer().can(need)) {
-                    return Err(Failed::new(
-                        Exit::Refused,
-                        format!("the sidecar of version {} cannot do this: {lacks}", session.peer().version),
-                    ));
-                }
+                needs.iter().try_for_each(|need| session.require(need))?;
                 let mut request = request.clone();
                 if !session.peer().can("zstd") {
                     request.compression = Compression::None;

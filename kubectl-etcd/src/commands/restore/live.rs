@@ -6,10 +6,10 @@ use etcd_wire::{Compression, KeyRecord, KeyRecords};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
-use super::Args;
 use super::changes::Keys;
 use super::plan::{Cluster, Found, Plan};
 use super::resource::is_kube_system;
+use super::{Args, without_digest};
 use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain, open};
 use crate::connection::Connection;
@@ -74,9 +74,7 @@ async fn read(args: &Args, etcd_version: Option<String>, context: &Context) -> O
         error => explain(error, &shown),
     })?;
     if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
-        return Err(Failed::new(Exit::Damaged, format!("{} has no digest at its end", shown.display()))
-            .cause("it is a copy of a database file: nothing proves its bytes")
-            .hint("if etcd was stopped when it was copied, take it with\n  --skip-hash-check"));
+        return Err(without_digest(&shown));
     }
     Ok((report, keys))
 }
@@ -87,10 +85,7 @@ async fn held(connection: &Connection, surveyed: &[Surveyed], context: &Context)
     let votes = answers.filter(|(.., status)| !status.learner);
     let Some((one, answer, _)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
     let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
-    if !session.peer().can("keys") {
-        let version = &session.peer().version;
-        return Err(Failed::new(Exit::Refused, format!("the sidecar of version {version} cannot do this: keys")));
-    }
+    session.require("keys")?;
     let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
     let request = KeysRequest { etcd: one.member.access.clone(), compression };
     let gather =

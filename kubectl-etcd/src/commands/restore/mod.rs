@@ -7,7 +7,7 @@ mod offline;
 mod plan;
 mod resource;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::parser::ValueSource;
@@ -95,6 +95,13 @@ pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
             )))
         }
     }
+}
+
+/// A file whose bytes nothing proves is taken only when that was asked for.
+fn without_digest(file: &Path) -> Failed {
+    Failed::new(Exit::Damaged, format!("{} has no digest at its end", file.display()))
+        .cause("it is a copy of a database file: nothing proves its bytes")
+        .hint("if etcd was stopped when it was copied, restore it with\n  --skip-hash-check")
 }
 
 /// By how much the revision is raised.

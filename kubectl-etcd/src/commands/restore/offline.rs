@@ -9,7 +9,7 @@ use etcd_snapshot::restore::{
 use etcd_snapshot::{DigestCheck, VerifyError, Warning};
 use serde::Serialize;
 
-use super::{Args, Bump};
+use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::commands::verify::{damaged, explain, open};
@@ -158,9 +158,7 @@ fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
     match error {
         RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(&args.file, &damage),
         RestoreError::Verify(error) => explain(error, &args.file),
-        RestoreError::NoDigest => Failed::new(Exit::Damaged, format!("{file} has no digest at its end"))
-            .cause("it is a copy of a database file: nothing proves its bytes")
-            .hint("if etcd was stopped when it was copied, restore it with\n  --skip-hash-check"),
+        RestoreError::NoDigest => without_digest(&args.file),
         error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("restore {file}"))
             .source(&error)
             .hint("etcd supports no way down; to try it all the same\n  --allow-older-etcd"),
