@@ -194,7 +194,14 @@ impl Client {
             Request::Snapshot(request) => Ok(Reply::Snapshot(snapshot::run(request, self).await?)),
             Request::HashKv(request) => Ok(Reply::HashKv(self.during(hash::run(request)).await??)),
             Request::Keys(request) => Ok(Reply::Keys(keys::run(request, self).await?)),
-            Request::Unknown => {
+            Request::Prepare(_)
+            | Request::Stage(_)
+            | Request::Arm(_)
+            | Request::Commit
+            | Request::Restores
+            | Request::RemoveAside(_)
+            | Request::Order(_)
+            | Request::Unknown => {
                 let message =
                     format!("version {} of the sidecar does not know this request", env!("CARGO_PKG_VERSION"));
                 Err(Failure::new(FailureCode::Unsupported, message).into())

@@ -28,6 +28,7 @@ mod frame;
 mod keys;
 pub mod message;
 mod preface;
+pub mod restore;
 mod transfer;
 
 pub use connection::{Connection, Receiving, Sending};

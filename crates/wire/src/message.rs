@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::restore::{
+    ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RemoveAsideRequest, StageRequest, Staged, Standing,
+};
+
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
 pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys"];
 
@@ -44,6 +48,20 @@ pub enum Request {
     HashKv(HashKvRequest),
     /// Stream the member's keys, without their values: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Keys`].
     Keys(KeysRequest),
+    /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
+    Prepare(Box<PrepareRequest>),
+    /// Put the new data beside the old: the client's `Begin`, `Data`..., `End` follow for a snapshot. Answered by [`Reply::Staged`].
+    Stage(StageRequest),
+    /// Start the node's participant, which outlives the API server. Answered by [`Reply::Armed`].
+    Arm(Box<ArmRequest>),
+    /// To the coordinator: begin. Answered by [`Reply::Committing`] once every node has passed its preflight.
+    Commit,
+    /// What the node's journals say. Answered by [`Reply::Restores`].
+    Restores,
+    /// Take away what ended restores have set aside. Answered by [`Reply::Restores`], with what was taken away.
+    RemoveAside(RemoveAsideRequest),
+    /// From another node of a restore. Answered by [`Reply::Standing`].
+    Order(Order),
     /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
     #[serde(other)]
     Unknown,
@@ -141,6 +159,21 @@ pub enum Reply {
     HashKv(MemberHash),
     /// To [`Request::Keys`].
     Keys(KeysDone),
+    /// To [`Request::Prepare`].
+    Prepared(Prepared),
+    /// To [`Request::Stage`].
+    Staged(Staged),
+    /// To [`Request::Arm`].
+    Armed,
+    /// To [`Request::Commit`].
+    Committing,
+    /// To [`Request::Restores`] and [`Request::RemoveAside`].
+    Restores {
+        /// Oldest first.
+        restores: Vec<NodeRestore>,
+    },
+    /// To [`Request::Order`].
+    Standing(Standing),
 }
 
 /// What a member's keys hash to, by etcd's `HashKV`.
@@ -355,6 +388,10 @@ pub enum FailureCode {
     Incomplete,
     /// The node's file system refused.
     Storage,
+    /// Another restore is under way, or was left unfinished.
+    Busy,
+    /// A check before a restore failed, or a step of it; the message says what was found.
+    Refused,
     /// A kind that a later version added.
     #[serde(other)]
     Other,

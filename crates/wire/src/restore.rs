@@ -1,0 +1,303 @@
+//! What is said about the restore of a running control plane: by the plugin to a node's sidecar, and by the nodes to each other.
+//!
+//! A restore is one transaction over all control-plane nodes. The plugin prepares, stages and arms every node, and then tells the
+//! coordinator, one of the nodes, to commit. From then on the nodes are on their own: the API server, and with it the plugin's way
+//! to them, goes away. What they did is read from their journals afterwards. `docs/RESTORE.md` describes the whole.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::EtcdAccess;
+
+/// What is to be done, the same for every node. It is the first entry of every node's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorePlan {
+    /// Names the restore: folders on the nodes bear it. Lowercase letters, digits and dashes, at most 40.
+    pub id: String,
+    /// What becomes of the members' data.
+    pub kind: RestoreKind,
+    /// The cluster's name, for people.
+    pub cluster: String,
+    /// Who started it and from where, for people.
+    pub started_by: String,
+    /// Name of the node that coordinates; one of `nodes`.
+    pub coordinator: String,
+    /// The nodes that take part, with the members of the new cluster.
+    pub nodes: Vec<RestoreNode>,
+    /// TCP port on which the nodes speak to each other.
+    pub peer_port: u16,
+    /// What the restored API has to serve; `None` to take its readiness as enough.
+    pub marker: Option<Marker>,
+    /// Leave the new state in place when the API servers do not become ready, instead of going back.
+    #[serde(default)]
+    pub keep_unready: bool,
+}
+
+/// What becomes of the members' data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RestoreKind {
+    /// It is made from a snapshot, which every node gets.
+    Snapshot {
+        /// By how much the revision is raised.
+        bump: u64,
+        /// Token of the new cluster.
+        token: String,
+        /// Accept a file whose bytes nothing proves.
+        skip_hash_check: bool,
+    },
+    /// What an earlier restore has set aside comes back.
+    Aside {
+        /// The id of that restore.
+        of: String,
+    },
+}
+
+/// One node of a restore. Paths are the node's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreNode {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its member.
+    pub member: String,
+    /// Address, without a port, under which the other nodes reach it.
+    pub address: String,
+    /// Peer URLs of the member.
+    pub peer_urls: Vec<String>,
+    /// etcd's data directory.
+    pub data_dir: String,
+    /// etcd's WAL directory, where it is not in the data directory.
+    pub wal_dir: Option<String>,
+    /// The kubelet's folder of static pod manifests.
+    pub manifests_dir: String,
+    /// How to reach the member from its node.
+    pub etcd: EtcdAccess,
+}
+
+/// An object that the restored API has to serve: namespace kube-system as the snapshot has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Marker {
+    /// Its UID.
+    pub uid: String,
+    /// Its resource version: the revision that last changed it in the snapshot.
+    pub resource_version: i64,
+}
+
+/// Body of [`Request::Prepare`](crate::Request::Prepare): checks that the node can take part, and keeps others out until the session ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrepareRequest {
+    /// The plan.
+    pub plan: RestorePlan,
+    /// Which of its nodes this is.
+    pub node: String,
+    /// Bytes of the snapshot that will come; 0 if none will.
+    pub snapshot_bytes: u64,
+}
+
+/// The node can take part; nothing on it has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prepared {
+    /// Bytes that are free where the data directory is.
+    pub free_bytes: u64,
+    /// Where the old data will be kept.
+    pub aside: String,
+}
+
+/// Body of [`Request::Stage`](crate::Request::Stage). For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageRequest {}
+
+/// The new data lies beside the old. Equal on all nodes, but for the member's id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Staged {
+    /// ID of the cluster that will serve.
+    pub cluster_id: u64,
+    /// ID of this node's member in it.
+    pub member_id: u64,
+    /// The revision that it begins with, at least.
+    pub revision: i64,
+    /// What its keys hash to, by the engine's reading; `None` for data that was set aside.
+    pub hash_kv: Option<u32>,
+    /// Bytes of the database.
+    pub database_bytes: u64,
+    /// What is worth knowing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Body of [`Request::Arm`](crate::Request::Arm): the node's participant starts as a static pod.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmRequest {
+    /// By what the node proves to the others who it is; kept in memory only.
+    pub identity: Identity,
+    /// Image of the participant: the one that this sidecar runs from.
+    pub image: String,
+}
+
+/// A certificate made for one node and one restore. PEM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The authority that signed those of all nodes.
+    pub ca: String,
+    /// This node's certificate, for [`peer_name`] of the node.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for ArmRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArmRequest").field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+/// The name in the certificate of the `index`th node of a plan. Node names can be longer than a name in a certificate may be.
+pub fn peer_name(index: usize) -> String {
+    format!("node-{index}.restore.kubectl-etcd")
+}
+
+/// What a node has done, or is to do, in order. Each is written to the node's journal before it begins, and again when it is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// Everything that the steps need is there, and every other node can be reached. Changes nothing.
+    Preflight,
+    /// Controller manager, scheduler and API server are stopped.
+    StopApi,
+    /// etcd is stopped.
+    StopEtcd,
+    /// The old data is set aside, the new data is in its place.
+    Swap,
+    /// etcd serves the new data, with all members.
+    StartEtcd,
+    /// The API server serves it.
+    StartApi,
+    /// Controller manager and scheduler run again: the end.
+    Finish,
+    /// Going back: whatever runs on the new data is stopped.
+    UndoStop,
+    /// Going back: the old data is in its place again.
+    UndoSwap,
+    /// Going back: everything that was stopped runs again: the end.
+    UndoStart,
+}
+
+/// Who wins, once it is decided. It never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// The new state stays.
+    Commit,
+    /// The old state comes back.
+    Abort,
+}
+
+/// How a restore is on one node, from its journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRestore {
+    /// The plan.
+    pub plan: RestorePlan,
+    /// Which of its nodes this is.
+    pub node: String,
+    /// When it was prepared, milliseconds since 1970 by the node's clock.
+    pub begun_at: i64,
+    /// What was staged, if it came to that.
+    pub staged: Option<Staged>,
+    /// Whether the node is on its own.
+    pub armed: bool,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// What was decided, as far as this node knows.
+    pub decision: Option<Decision>,
+    /// How it ended here; `None` while it goes on.
+    pub ended: Option<Ending>,
+    /// Where the data that was in place before is kept, if it is.
+    pub aside: Option<String>,
+    /// Bytes that it takes.
+    pub aside_bytes: u64,
+}
+
+/// An entry of the journal, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Milliseconds since 1970 by the node's clock.
+    pub at: i64,
+    /// What it is about, if it is about a step.
+    pub step: Option<Step>,
+    /// Whether the step is done and proved, or only begun.
+    pub done: bool,
+    /// What else there is to tell: why something failed.
+    pub note: Option<String>,
+}
+
+/// How a restore ended on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// The new state is in place.
+    Restored,
+    /// The old state is back.
+    WentBack,
+    /// It was given up before anything was stopped.
+    GivenUp,
+}
+
+/// Body of [`Request::RemoveAside`](crate::Request::RemoveAside).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoveAsideRequest {
+    /// Restores whose old data and journals are to go. One that has not ended is refused.
+    pub ids: Vec<String>,
+}
+
+/// What one node asks of another. Only over mutual TLS, between the nodes of one plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Order {
+    /// Say how you are. It also says that the coordinator lives.
+    Look,
+    /// Do this step, or say that it is done. Answered when it is proved.
+    Do {
+        /// The step.
+        step: Step,
+    },
+    /// This was decided.
+    Decide {
+        /// The decision.
+        decision: Decision,
+        /// Why, for the journal.
+        why: String,
+    },
+    /// To the coordinator, from its own node: begin. Answered once every node has passed its preflight.
+    Commit,
+    /// All is over: end.
+    Dismiss,
+}
+
+/// The answer to an [`Order`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// Name of the node that answers.
+    pub node: String,
+    /// What it knows to be decided.
+    pub decision: Option<Decision>,
+    /// How it ended there.
+    pub ended: Option<Ending>,
+}
