@@ -7,6 +7,8 @@ mod etcd;
 mod hash;
 mod keep;
 mod keys;
+#[allow(dead_code, unused_imports, reason = "a plan and a restore read it; neither is here yet")]
+mod node;
 mod restore;
 mod serve;
 mod snapshot;

@@ -1,0 +1,225 @@
+//! The static pod manifests of a control-plane node.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use etcd_wire::{Failure, FailureCode};
+
+use super::manifest::{COMPONENTS, Manifest};
+
+/// The kubelet reads no larger files (kubernetes pkg/kubelet/config/file.go @ v1.36.0, `maxConfigLength`).
+const MAX_FILE: u64 = 10 << 20;
+/// Files that a failure tells of, of those that were passed over.
+const TOLD: usize = 5;
+
+/// The static pod manifests of a control-plane node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifests {
+    /// The folder that they are in.
+    pub(crate) dir: PathBuf,
+    /// etcd's.
+    pub(crate) etcd: Manifest,
+    /// kube-apiserver's.
+    pub(crate) api_server: Manifest,
+    /// kube-controller-manager's.
+    pub(crate) controller_manager: Option<Manifest>,
+    /// kube-scheduler's.
+    pub(crate) scheduler: Option<Manifest>,
+}
+
+impl Manifests {
+    /// Reads the folder as the kubelet does: every file that does not begin with a dot. Files that are no pods, or cannot be read,
+    /// are passed over, as the kubelet passes them over; so are other static pods.
+    ///
+    /// # Errors
+    /// [`FailureCode::Storage`] if there is no such folder; [`FailureCode::BadRequest`] if etcd or the API server is not in it, or
+    /// two files start the same component, of which the kubelet may run either.
+    pub(crate) fn read(dir: &Path) -> Result<Manifests, Failure> {
+        let mut found: BTreeMap<&str, Manifest> = BTreeMap::new();
+        let mut passed_over = Vec::new();
+        for file in list(dir)? {
+            let read = contents(&dir.join(&file)).and_then(|contents| match contents {
+                Some(contents) => Manifest::parse(&file, &contents),
+                None => Ok(None),
+            });
+            match read {
+                Ok(Some((component, manifest))) => {
+                    if let Some(other) = found.insert(component, manifest) {
+                        return Err(twice(dir, component, &other.file, &file));
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => passed_over.push(format!("{file} was passed over: {why}")),
+            }
+        }
+        let [etcd, api_server, controller_manager, scheduler] = COMPONENTS.map(|component| found.remove(component));
+        let missing = |component: &str| {
+            let message = format!("there is no manifest of {component} in {}", dir.display());
+            let failure = Failure::new(FailureCode::BadRequest, message).hint(WHERE);
+            passed_over.iter().take(TOLD).fold(failure, Failure::cause)
+        };
+        Ok(Manifests {
+            dir: dir.to_owned(),
+            etcd: etcd.ok_or_else(|| missing("etcd"))?,
+            api_server: api_server.ok_or_else(|| missing("kube-apiserver"))?,
+            controller_manager,
+            scheduler,
+        })
+    }
+
+    /// Those that are moved away while a restore exchanges the database, with their components' names, in the order in which they
+    /// go: who writes to etcd before etcd itself.
+    pub(crate) fn moved(&self) -> impl Iterator<Item = (&'static str, &Manifest)> {
+        let [etcd, api_server, controller_manager, scheduler] = COMPONENTS;
+        [
+            (api_server, Some(&self.api_server)),
+            (controller_manager, self.controller_manager.as_ref()),
+            (scheduler, self.scheduler.as_ref()),
+            (etcd, Some(&self.etcd)),
+        ]
+        .into_iter()
+        .filter_map(|(component, manifest)| Some((component, manifest?)))
+    }
+}
+
+const WHERE: &str =
+    "name the folder that the node's kubelet reads (staticPodPath in its configuration):\n  --manifests-dir PATH";
+
+/// The names in the folder that the kubelet looks at, sorted.
+fn list(dir: &Path) -> Result<Vec<String>, Failure> {
+    let cannot = |error: std::io::Error| {
+        let message = format!("cannot read the manifests in {} on the node", dir.display());
+        Failure::new(FailureCode::Storage, message).source(&error).hint(WHERE)
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(cannot)? {
+        // A name that is no text is nothing that could be told or moved by name.
+        if let Ok(name) = entry.map_err(cannot)?.file_name().into_string()
+            && !name.starts_with('.')
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What is in a file; `None` if it is a folder or anything else that is no file, or gone by now.
+fn contents(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return Ok(None),
+        Ok(meta) if meta.len() > MAX_FILE => return Err(format!("it has {} bytes", meta.len())),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    }
+    let mut contents = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_FILE).read_to_end(&mut contents).map_err(|error| error.to_string())?;
+    Ok(Some(contents))
+}
+
+fn twice(dir: &Path, component: &str, one: &str, other: &str) -> Failure {
+    let message = format!("{} has two manifests of {component}: {one} and {other}", dir.display());
+    Failure::new(FailureCode::BadRequest, message)
+        .cause("the kubelet may run either of them")
+        .hint("move the one that is not in use out of the folder; a copy beside the original is run, too")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The manifests of a real kubeadm 1.36 control-plane node, in a folder of their own.
+    pub(crate) fn kubeadm(node: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/kubeadm").join(node).join("manifests");
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn kubeadms_four_are_found_whatever_their_files_are_called() {
+        for node in ["cp1", "cp3"] {
+            let folder = kubeadm(node);
+            let dir = folder.path();
+            std::fs::rename(dir.join("kube-scheduler.yaml"), dir.join("9")).unwrap();
+            // What the kubelet passes over, and somebody else's pods.
+            std::fs::copy(dir.join("etcd.yaml"), dir.join(".etcd.yaml.swp")).unwrap();
+            std::fs::create_dir(dir.join("old")).unwrap();
+            std::fs::copy(dir.join("etcd.yaml"), dir.join("old/etcd.yaml")).unwrap();
+            std::fs::write(dir.join("README"), "nothing: [").unwrap();
+            std::os::unix::fs::symlink("/nonexistent", dir.join("dangling.yaml")).unwrap();
+            std::fs::write(dir.join("vip.yaml"), "kind: Pod\nmetadata: {name: kube-vip, namespace: kube-system}")
+                .unwrap();
+            let manifests = Manifests::read(dir).unwrap();
+            let moved: Vec<_> = manifests.moved().map(|(component, one)| (component, one.file.as_str())).collect();
+            assert_eq!(
+                moved,
+                [
+                    ("kube-apiserver", "kube-apiserver.yaml"),
+                    ("kube-controller-manager", "kube-controller-manager.yaml"),
+                    ("kube-scheduler", "9"),
+                    ("etcd", "etcd.yaml"),
+                ]
+            );
+            assert_eq!((manifests.dir.as_path(), manifests.etcd.flag("name")), (dir, Some(node)));
+            assert_eq!(manifests.etcd.argv[0], "etcd");
+            let data = manifests.etcd.flag("data-dir").and_then(|path| manifests.etcd.host_path(path));
+            assert_eq!(data.as_deref(), Some(Path::new("/var/lib/etcd")));
+            let server = &manifests.api_server;
+            assert_eq!(server.flag("etcd-servers"), Some("https://127.0.0.1:2379"));
+            let key = server.host_path("/etc/kubernetes/pki/sa.key");
+            assert_eq!(key.as_deref(), Some(Path::new("/etc/kubernetes/pki/sa.key")));
+            assert_eq!(server.host_path("/etc/kubernetes/enc.yaml"), None);
+        }
+    }
+
+    #[test]
+    fn a_file_may_be_json_and_two_may_be_missing() {
+        let folder = kubeadm("cp2");
+        let dir = folder.path();
+        for name in ["kube-scheduler.yaml", "kube-controller-manager.yaml"] {
+            std::fs::remove_file(dir.join(name)).unwrap();
+        }
+        let before = Manifests::read(dir).unwrap();
+        assert_eq!(before.moved().map(|(component, _)| component).collect::<Vec<_>>(), ["kube-apiserver", "etcd"]);
+        let yaml = std::fs::read(dir.join("etcd.yaml")).unwrap();
+        let value: serde_json::Value = serde_yaml_ng::from_slice(&yaml).unwrap();
+        std::fs::write(dir.join("etcd.yaml"), value.to_string()).unwrap();
+        assert_eq!(Manifests::read(dir).unwrap(), before);
+    }
+
+    #[test]
+    fn a_copy_beside_the_original_is_refused_with_both_names() {
+        let folder = kubeadm("cp1");
+        std::fs::copy(folder.path().join("etcd.yaml"), folder.path().join("etcd.yaml.bak")).unwrap();
+        let failure = Manifests::read(folder.path()).unwrap_err();
+        assert_eq!(failure.code, FailureCode::BadRequest);
+        assert!(failure.message.ends_with("has two manifests of etcd: etcd.yaml and etcd.yaml.bak"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_the_folder_and_the_flag() {
+        for (name, component) in [("etcd.yaml", "etcd"), ("kube-apiserver.yaml", "kube-apiserver")] {
+            let folder = kubeadm("cp1");
+            std::fs::write(folder.path().join(name), "kind: [").unwrap();
+            let failure = Manifests::read(folder.path()).unwrap_err();
+            let expected = format!("there is no manifest of {component} in {}", folder.path().display());
+            assert_eq!((failure.code, &failure.message), (FailureCode::BadRequest, &expected));
+            assert!(failure.causes[0].starts_with(&format!("{name} was passed over: ")), "{:?}", failure.causes);
+            assert!(failure.hint.unwrap().contains("--manifests-dir"));
+        }
+        let failure = Manifests::read(Path::new("/nonexistent/manifests")).unwrap_err();
+        assert_eq!(failure.code, FailureCode::Storage);
+        assert!(
+            failure.message.contains("/nonexistent/manifests") && failure.hint.unwrap().contains("--manifests-dir")
+        );
+    }
+}
