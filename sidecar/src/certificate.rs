@@ -1,6 +1,7 @@
 //! Reads certificates from PEM files. The only place of the sidecar that knows `rustls-pemfile`, which is no longer kept.
 
 use etcd_wire::message::Certificate;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What is used of one certificate.
@@ -14,6 +15,19 @@ pub(crate) struct Facts {
     pub(crate) not_before: i64,
     /// End of validity, seconds since 1970.
     pub(crate) not_after: i64,
+}
+
+/// All certificates in a PEM file's contents, unread; at least one.
+pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = rustls_pemfile::certs(&mut &*pem).collect();
+    let all = all.map_err(|error| format!("not PEM: {error}"))?;
+    if all.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(all) }
+}
+
+/// The first key in a PEM file's contents.
+pub(crate) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let key = rustls_pemfile::private_key(&mut &*pem).map_err(|error| format!("not PEM: {error}"))?;
+    key.ok_or_else(|| "there is no key in it".to_owned())
 }
 
 /// All certificates in a PEM file's contents.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{restore, serve, wait};
+use crate::{restore, serve, transaction, wait};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -29,6 +29,11 @@ enum Command {
         /// Give up a client that says nothing for this long.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
         client_timeout: Duration,
+    },
+    /// Take part in a restore of the control plane, until it is over.
+    Participate {
+        /// The restore.
+        id: String,
     },
     /// Build a member's data directory from a snapshot file.
     Restore(restore::Args),
@@ -73,6 +78,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             let ended = runtime.block_on(serve::run(client_timeout));
             // A read of stdin or a write to stdout may be stuck for ever; the process does not wait for it.
+            runtime.shutdown_background();
+            ended
+        }
+        Command::Participate { id } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let ended = runtime.block_on(transaction::participate(&id));
             runtime.shutdown_background();
             ended
         }

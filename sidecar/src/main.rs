@@ -1,5 +1,5 @@
 //! Runs beside etcd on a control-plane node and speaks to `kubectl etcd` over stdin and stdout: reads the member's
-//! status, streams its snapshot, builds a directory out of one.
+//! status, streams its snapshot, builds a directory out of one, takes part in the restore of the whole control plane.
 
 mod certificate;
 mod cli;
@@ -7,12 +7,13 @@ mod etcd;
 mod hash;
 mod keep;
 mod keys;
-#[allow(dead_code, unused_imports, reason = "a plan and a restore read it; neither is here yet")]
 mod node;
+
 mod restore;
 mod serve;
 mod snapshot;
 mod status;
+mod transaction;
 mod wait;
 
 fn main() -> std::process::ExitCode {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::transaction::{self, Enlisted};
 use crate::{hash, keys, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
@@ -36,7 +37,12 @@ pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
     let listener = tokio::spawn(listen(incoming, heard, client_timeout));
     let writer = tokio::spawn(write(outgoing, queue));
     let mut client = Client { frames, out };
-    let broken = match client.serve().await {
+    let mut enlisted = None;
+    let stop = client.serve(&mut enlisted).await;
+    if let Some(enlisted) = enlisted {
+        enlisted.close().await;
+    }
+    let broken = match stop {
         Stop::Protocol(error) => Some(error),
         Stop::Deaf => {
             writer.await?.context("cannot write to the client")?;
@@ -49,6 +55,7 @@ pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
             Err(Lost::Wire(error)) => Some(error),
         },
         Stop::Failed(failure) | Stop::GaveUp(failure) => bail!("a failure outside of a request: {failure}"),
+        Stop::Told => bail!("a failure outside of a request"),
     };
     let Some(error) = broken else { return Ok(()) };
     // The queue may be full of what a client that does not read any more should have got.
@@ -100,6 +107,8 @@ pub(crate) enum Stop {
         /// In the middle of a request.
         busy: bool,
     },
+    /// The request failed, and the client has been told so; the session goes on.
+    Told,
     /// The client cannot be written to.
     Deaf,
     /// The client sent what it must not.
@@ -133,6 +142,15 @@ impl Client {
         }
     }
 
+    /// The client's next frame, in the middle of a request.
+    pub(crate) async fn next(&mut self) -> Result<Frame, Stop> {
+        match self.frames.recv().await {
+            None => Err(Stop::Closed { busy: true }),
+            Some(Frame::Failure(failure)) => Err(Stop::GaveUp(failure)),
+            Some(frame) => Ok(frame),
+        }
+    }
+
     /// Queues a frame.
     pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Stop> {
         let out = self.out.clone();
@@ -156,7 +174,7 @@ impl Client {
     }
 
     /// Does requests until there are no more.
-    async fn serve(&mut self) -> Stop {
+    async fn serve(&mut self, enlisted: &mut Option<Enlisted>) -> Stop {
         loop {
             let request = match self.frames.recv().await {
                 Some(Frame::Request(request)) => request,
@@ -170,7 +188,8 @@ impl Client {
                 }
                 None => return Stop::Closed { busy: false },
             };
-            let answer = match self.answer(request).await {
+            let answer = match self.answer(request, enlisted).await {
+                Err(Stop::Told) => continue,
                 Ok(reply) => Frame::Reply(reply),
                 Err(Stop::Failed(failure)) => {
                     tracing::warn!(causes = ?failure.causes, "{failure}");
@@ -188,20 +207,40 @@ impl Client {
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Result<Reply, Stop> {
+    async fn answer(&mut self, request: Request, enlisted: &mut Option<Enlisted>) -> Result<Reply, Stop> {
+        let prepared = || Failure::new(FailureCode::BadRequest, "the node has not been prepared");
         match request {
             Request::Status(request) => Ok(Reply::Status(Box::new(self.during(status::run(request)).await?))),
             Request::Snapshot(request) => Ok(Reply::Snapshot(snapshot::run(request, self).await?)),
             Request::HashKv(request) => Ok(Reply::HashKv(self.during(hash::run(request)).await??)),
             Request::Keys(request) => Ok(Reply::Keys(keys::run(request, self).await?)),
-            Request::Prepare(_)
-            | Request::Stage(_)
-            | Request::Arm(_)
-            | Request::Commit
-            | Request::Restores
-            | Request::RemoveAside(_)
-            | Request::Order(_)
-            | Request::Unknown => {
+            Request::Prepare(request) => {
+                if enlisted.is_some() {
+                    return Err(Failure::new(FailureCode::BadRequest, "a session prepares one restore").into());
+                }
+                let (node, prepared) = self.during(Enlisted::prepare(*request)).await??;
+                *enlisted = Some(node);
+                Ok(Reply::Prepared(prepared))
+            }
+            Request::Stage(_) => {
+                let staged = enlisted.as_mut().ok_or_else(prepared)?.stage(self).await;
+                staged.map(Reply::Staged)
+            }
+            Request::Arm(request) => {
+                self.during(enlisted.as_mut().ok_or_else(prepared)?.arm(*request)).await??;
+                Ok(Reply::Armed)
+            }
+            Request::Commit => {
+                self.during(enlisted.as_mut().ok_or_else(prepared)?.commit()).await??;
+                Ok(Reply::Committing)
+            }
+            Request::Restores => Ok(Reply::Restores { restores: transaction::all()? }),
+            Request::RemoveAside(request) => Ok(Reply::Restores { restores: transaction::remove(&request.ids)? }),
+            Request::Order(_) => {
+                Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
+                    .into())
+            }
+            Request::Unknown => {
                 let message =
                     format!("version {} of the sidecar does not know this request", env!("CARGO_PKG_VERSION"));
                 Err(Failure::new(FailureCode::Unsupported, message).into())

@@ -9,7 +9,7 @@ use crate::restore::{
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys"];
+pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,142 @@
+//! Arming a node: its participant becomes a static pod. It needs no API server to run or to be started again, and a kubelet does not end it
+//! when the API server that comes back has never heard of it.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use etcd_wire::restore::{ArmRequest, Order};
+use etcd_wire::{Failure, FailureCode};
+use fs_err as fs;
+use serde_json::{Value, json};
+
+use super::exchange::rename;
+use super::ground::Ground;
+use super::journal::{storage, sync_folder};
+use super::layout::{Layout, MANIFEST, MEMORY, STATE};
+use super::peer;
+use super::tls::Tls;
+
+/// How long the kubelet may take to start the participant.
+const START: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Puts the node's certificate where only memory is, and the participant's manifest among the static pods.
+pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> Result<(), Failure> {
+    let target = layout.manifests().join(MANIFEST);
+    if target.exists() {
+        let message = format!("{} is already there", target.display());
+        return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
+    }
+    keep(layout, request).map_err(|error| storage("keep the node's certificate in memory", &error))?;
+    let manifest = serde_json::to_vec_pretty(&pod(layout, ground, &request.image)).expect("strings and numbers");
+    let written = || -> std::io::Result<()> {
+        // It gets its name among the manifests when it is whole: the kubelet reads what it finds.
+        let draft = layout.held().with_extension("draft");
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(&manifest)?;
+        file.sync_all()?;
+        let moved = rename(&draft, &target);
+        if moved.is_err() {
+            fs::remove_file(&draft)?;
+        }
+        moved
+    };
+    written().map_err(|error| storage("write the participant's manifest", &error))
+}
+
+fn keep(layout: &Layout, request: &ArmRequest) -> std::io::Result<()> {
+    let path = layout.identity();
+    let folder = path.parent().unwrap_or(Path::new(MEMORY));
+    if !folder.exists() {
+        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&serde_json::to_vec(&request.identity)?)
+}
+
+/// Waits until the participant answers.
+pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match peer::give(layout, tls, layout.index(), Order::Look, Duration::from_secs(2)).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if begun.elapsed() > START => {
+                let late = format!("the participant did not start within {}s", START.as_secs());
+                let late = Failure::new(FailureCode::Refused, late).cause(&failure.message);
+                let late = failure.causes.into_iter().fold(late, Failure::cause);
+                let port = layout.plan().peer_port;
+                return Err(
+                    late.hint(format!("it listens on TCP port {port}; if that is taken, --peer-port names another"))
+                );
+            }
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Takes away what arming has placed. The kubelet then ends the participant.
+pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
+    let gone = |path: PathBuf| match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(storage("take away what is not needed any more", &error))
+        }
+        _ => Ok(()),
+    };
+    gone(layout.identity())?;
+    gone(layout.manifests().join(MANIFEST))?;
+    sync_folder(layout.manifests()).map_err(|error| storage("take away the participant's manifest", &error))
+}
+
+/// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
+fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
+    let node = layout.node();
+    let parent = layout.manifests().parent().unwrap_or(Path::new("/")).to_owned();
+    let own = [PathBuf::from(&node.data_dir), parent, PathBuf::from(STATE), PathBuf::from(MEMORY)];
+    let mut folders: Vec<PathBuf> = own.into_iter().chain(node.wal_dir.as_ref().map(PathBuf::from)).collect();
+    let etcd = node.etcd.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(&node.etcd.ca);
+    let files = etcd.filter_map(|file| Path::new(file).parent().map(Path::to_owned));
+    let read: BTreeSet<PathBuf> = files.chain(ground.folders()).collect();
+    for folder in read {
+        if !folders.iter().any(|known| folder.starts_with(known)) {
+            folders.push(folder);
+        }
+    }
+    let name = |index: usize| format!("host-{index}");
+    let volumes: Vec<Value> = folders
+        .iter()
+        .enumerate()
+        .map(|(index, path)| json!({"name": name(index), "hostPath": {"path": path, "type": "DirectoryOrCreate"}}))
+        .collect();
+    let mounts: Vec<Value> =
+        folders.iter().enumerate().map(|(index, path)| json!({"name": name(index), "mountPath": path})).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "kubectl-etcd-restore",
+            "namespace": "kube-system",
+            "labels": {"app.kubernetes.io/name": "etcd-sidecar", "kubectl-etcd/restore": layout.plan().id},
+        },
+        "spec": {
+            "hostNetwork": true,
+            "hostPID": true,
+            "priorityClassName": "system-node-critical",
+            "priority": 2_000_001_000,
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 5,
+            "containers": [{
+                "name": "sidecar",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "args": ["participate", layout.plan().id],
+                "securityContext": {"privileged": true, "runAsUser": 0, "runAsGroup": 0, "readOnlyRootFilesystem": true},
+                "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        },
+    })
+}

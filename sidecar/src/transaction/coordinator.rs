@@ -1,0 +1,269 @@
+//! The one node that says when. All nodes do a step before any does the next; what is decided is in the coordinator's journal before
+//! anybody hears of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use etcd_wire::restore::{Decision, Order, Step};
+use etcd_wire::{Failure, FailureCode};
+use futures::future::{join_all, try_join_all};
+
+use super::journal::Entry;
+use super::work::{Work, is_lost};
+use super::{peer, steps};
+
+/// How often every node is looked at, which also tells it that the coordinator lives.
+const BEAT: Duration = Duration::from_secs(2);
+/// How long a node may be out of reach before it counts as lost. A kubelet starts a participant that was killed again within this time.
+pub(super) const LOST: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_millis(300);
+/// How long the nodes are told what was decided, after which they ask.
+const TELL: Duration = Duration::from_secs(3600);
+
+/// The steps forth after the preflight.
+const FORTH: [Step; 5] = [Step::StopApi, Step::StopEtcd, Step::Swap, Step::StartEtcd, Step::StartApi];
+const BACK: [Step; 3] = [Step::UndoStop, Step::UndoSwap, Step::UndoStart];
+
+/// Begins, if every node passes its preflight; the rest goes on by itself.
+///
+/// # Errors
+/// This node is not the coordinator, or a node does not pass. All nodes have then given it up, those that can be reached.
+pub(super) async fn begin(work: &Arc<Work>) -> Result<(), Failure> {
+    if !work.layout.is_coordinator() {
+        return Err(Failure::new(FailureCode::BadRequest, "another node is this restore's coordinator"));
+    }
+    if work.decision().is_some() || work.state(|state| !state.begun.is_empty()) {
+        return Err(Failure::new(FailureCode::Refused, "the restore has begun before"));
+    }
+    let crew = Crew::new(work);
+    let heart = tokio::spawn(Arc::clone(&crew).beat());
+    let passed = crew.everywhere(Step::Preflight).await;
+    heart.abort();
+    if let Err(failure) = passed {
+        work.decide(Decision::Abort, &failure.message)?;
+        tokio::spawn(conclude(Arc::clone(work)));
+        return Err(failure);
+    }
+    tokio::spawn(run(Arc::clone(work)));
+    Ok(())
+}
+
+/// Whether there is something to coordinate that was begun.
+pub(super) fn is_due(work: &Work) -> bool {
+    let concluded = |state: &super::state::State| {
+        state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart)
+    };
+    work.layout.is_coordinator()
+        && work.state(|state| {
+            (state.everywhere.contains(&Step::Preflight) || state.decision.is_some()) && !concluded(state)
+        })
+}
+
+/// From wherever the journal says that it is, to the end.
+pub(super) async fn run(work: Arc<Work>) {
+    if work.decision().is_none() {
+        let crew = Crew::new(&work);
+        let heart = tokio::spawn(Arc::clone(&crew).beat());
+        let decided = match crew.forth().await {
+            Ok(()) => work.decide(Decision::Commit, "every node serves the new state"),
+            Err(failure) => {
+                let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+                work.decide(Decision::Abort, &format!("{}{causes}", failure.message))
+            }
+        };
+        heart.abort();
+        if let Err(failure) = decided {
+            // Without a journal nothing may be decided; the others go back when they hear nothing any more.
+            tracing::error!(causes = ?failure.causes, "{failure}");
+            return;
+        }
+    }
+    conclude(work).await;
+}
+
+/// Carries out what was decided.
+async fn conclude(work: Arc<Work>) {
+    let crew = Crew::new(&work);
+    let heart = tokio::spawn(Arc::clone(&crew).beat());
+    let last = match work.decision() {
+        Some(Decision::Commit) => {
+            crew.finish().await;
+            Step::Finish
+        }
+        _ => {
+            crew.back().await;
+            Step::UndoStart
+        }
+    };
+    if let Err(failure) = work.write(Entry::Everywhere { step: last }) {
+        tracing::warn!(causes = ?failure.causes, "{failure}");
+    }
+    heart.abort();
+    // Whoever does not hear it ends by itself, later.
+    join_all(crew.others().map(|index| crew.once(index, Order::Dismiss))).await;
+    work.dismissed.notify_one();
+}
+
+/// All nodes, as the coordinator sees them.
+struct Crew {
+    work: Arc<Work>,
+    begun: Instant,
+    /// When each node answered last, milliseconds since `begun`.
+    heard: Vec<AtomicU64>,
+}
+
+impl Crew {
+    fn new(work: &Arc<Work>) -> Arc<Crew> {
+        let heard = work.layout.plan().nodes.iter().map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Crew { work: Arc::clone(work), begun: Instant::now(), heard })
+    }
+
+    fn others(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.work.layout.index();
+        (0..self.heard.len()).filter(move |&index| index != own)
+    }
+
+    async fn beat(self: Arc<Self>) {
+        loop {
+            join_all(self.others().map(|index| self.once(index, Order::Look))).await;
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Gives a node an order that it carries out at once.
+    async fn once(&self, index: usize, order: Order) -> Result<(), Failure> {
+        self.order(index, order, Duration::from_secs(5)).await
+    }
+
+    async fn order(&self, index: usize, order: Order, patience: Duration) -> Result<(), Failure> {
+        let Some(tls) = &self.work.tls else {
+            let lost = "the coordinator was started anew and has lost its certificate";
+            return Err(Failure::new(FailureCode::Credentials, lost));
+        };
+        let answer = peer::give(&self.work.layout, tls, index, order, patience).await;
+        if !answer.as_ref().is_err_and(is_lost) {
+            let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.heard[index].store(now, Ordering::Relaxed);
+        }
+        answer.map(|_| ())
+    }
+
+    fn silence(&self, index: usize) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.heard[index].load(Ordering::Relaxed)))
+    }
+
+    /// Lets a node do a step, again after every loss, until it is done or the node is lost.
+    async fn insist(&self, index: usize, step: Step) -> Result<(), Failure> {
+        let lost = async {
+            while self.silence(index) < LOST {
+                tokio::time::sleep(RETRY).await;
+            }
+            let node = &self.work.layout.plan().nodes[index].node;
+            Failure::new(FailureCode::Unreachable, format!("node {node} has been out of reach for {}s", LOST.as_secs()))
+        };
+        let done = async {
+            let patience = steps::limit(step) + Duration::from_secs(10);
+            let begun = Instant::now();
+            loop {
+                match self.order(index, Order::Do { step }, patience).await {
+                    Err(failure) if is_lost(&failure) && begun.elapsed() < patience => tokio::time::sleep(RETRY).await,
+                    outcome => return outcome,
+                }
+            }
+        };
+        tokio::select! {
+            outcome = done => outcome,
+            failure = lost => Err(failure),
+        }
+    }
+
+    /// All nodes do a step at the same time.
+    async fn everywhere(&self, step: Step) -> Result<(), Failure> {
+        let of = |index: usize, failure: Failure| {
+            let node = &self.work.layout.plan().nodes[index].node;
+            if is_lost(&failure) {
+                return failure;
+            }
+            let named =
+                Failure::new(failure.code, format!("node {node} cannot {}", steps::name(step))).cause(&failure.message);
+            let named = failure.causes.into_iter().fold(named, Failure::cause);
+            failure.hint.into_iter().fold(named, Failure::hint)
+        };
+        let own = async {
+            let index = self.work.layout.index();
+            self.work.perform(step).await.map_err(|failure| of(index, failure))
+        };
+        let others = self
+            .others()
+            .map(|index| async move { self.insist(index, step).await.map_err(|failure| of(index, failure)) });
+        let (own, others) = (own, try_join_all(others));
+        futures::future::try_join(own, others).await?;
+        self.work.write(Entry::Everywhere { step })
+    }
+
+    async fn forth(&self) -> Result<(), Failure> {
+        for step in FORTH {
+            if !self.work.state(|state| state.everywhere.contains(&step)) {
+                self.everywhere(step).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells everyone that the new state stays, until all have heard it or long enough.
+    async fn finish(&self) {
+        let told = self.others().map(|index| async move {
+            let begun = Instant::now();
+            let why = "every node serves the new state".to_owned();
+            loop {
+                let decide = Order::Decide { decision: Decision::Commit, why: why.clone() };
+                let outcome = match self.once(index, decide).await {
+                    Ok(()) => self.order(index, Order::Do { step: Step::Finish }, steps::limit(Step::Finish)).await,
+                    Err(failure) => Err(failure),
+                };
+                match outcome {
+                    Ok(()) => return,
+                    Err(failure) if !is_lost(&failure) || begun.elapsed() > TELL => {
+                        self.work.note(format!("node {}: {failure}", self.work.layout.plan().nodes[index].node));
+                        return;
+                    }
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                }
+            }
+        });
+        tokio::join!(self.persist(Step::Finish), join_all(told));
+    }
+
+    /// Everyone who can be reached goes back step by step; whoever cannot does it alone.
+    async fn back(&self) {
+        let why = "another node could not go on";
+        join_all(self.others().map(|index| async move {
+            while self.silence(index) < LOST {
+                let decide = Order::Decide { decision: Decision::Abort, why: why.to_owned() };
+                match self.once(index, decide).await {
+                    Err(failure) if is_lost(&failure) => tokio::time::sleep(RETRY).await,
+                    _ => return,
+                }
+            }
+        }))
+        .await;
+        for step in BACK {
+            let others = self.others().map(|index| async move {
+                if let Err(failure) = self.insist(index, step).await {
+                    let node = &self.work.layout.plan().nodes[index].node;
+                    self.work.note(format!("node {node} did not {}: {failure}", steps::name(step)));
+                }
+            });
+            tokio::join!(self.persist(step), join_all(others));
+        }
+    }
+
+    /// What this node itself has to do to get to the end, it tries until it is done.
+    async fn persist(&self, step: Step) {
+        while let Err(failure) = self.work.perform(step).await {
+            tracing::error!(causes = ?failure.causes, "{failure}");
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A node's part in a restore while the plugin still holds its hand: prepared, staged, armed. Until it is armed, the end of the session
+//! takes everything back.
+
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, Staged};
+use etcd_wire::{Failure, FailureCode};
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+
+use super::ground::Ground;
+use super::journal::{Entry, Journal, storage};
+use super::layout::{Layout, MEMORY};
+use super::process::{self, Lock};
+use super::tls::Tls;
+use super::{arm, peer, records, stage};
+use crate::serve::{Client, Stop};
+
+/// What is left free on the disk, whatever the snapshot's size.
+const MARGIN: u64 = 64 << 20;
+/// How long the coordinator may take until all nodes have passed their preflight.
+const BEGIN: Duration = Duration::from_secs(75);
+
+/// A node that has been prepared.
+pub(crate) struct Enlisted {
+    layout: Layout,
+    ground: Ground,
+    journal: Journal,
+    snapshot_bytes: u64,
+    /// Keeps other restores out. The journal does so once the node is armed.
+    _lock: File,
+    staged: bool,
+    armed: Option<Tls>,
+    begun: bool,
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        if self.armed.is_none()
+            && let Err(failure) = records::discard(&self.layout)
+        {
+            tracing::warn!(causes = ?failure.causes, "{failure}");
+        }
+    }
+}
+
+impl Enlisted {
+    /// Checks that the node can take part, and keeps others out.
+    ///
+    /// # Errors
+    /// [`FailureCode::Busy`] if another restore is under way or unfinished; anything that speaks against it. Nothing is left then.
+    pub(crate) async fn prepare(request: PrepareRequest) -> Result<(Enlisted, Prepared), Failure> {
+        let layout = Layout::new(request.plan, &request.node)?;
+        in_memory(Path::new(MEMORY))?;
+        let lock = exclusive(layout.state())?;
+        clear(&layout)?;
+        let ground = Ground::survey(&layout).await?;
+        let free_bytes = look(&layout, request.snapshot_bytes)?;
+        let mut journal = Journal::create(&layout.journal())?;
+        let begun = Entry::Begun {
+            plan: Box::new(layout.plan().clone()),
+            node: layout.node().node.clone(),
+            ground: Box::new(ground.clone()),
+        };
+        if let Err(failure) = journal.append(begun) {
+            records::discard(&layout)?;
+            return Err(failure);
+        }
+        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string() };
+        let snapshot_bytes = request.snapshot_bytes;
+        let (staged, armed, begun) = (false, None, false);
+        Ok((Enlisted { layout, ground, journal, snapshot_bytes, _lock: lock, staged, armed, begun }, prepared))
+    }
+
+    /// Puts the new data beside the old.
+    pub(crate) async fn stage(&mut self, client: &mut Client) -> Result<Staged, Stop> {
+        if self.staged {
+            return Err(Failure::new(FailureCode::BadRequest, "the node has staged before").into());
+        }
+        let staged = match &self.layout.plan().kind {
+            RestoreKind::Snapshot { bump, token, skip_hash_check } => {
+                let how = stage::How { bump: *bump, token: token.clone(), skip_hash_check: *skip_hash_check };
+                stage::snapshot(&self.layout, how, self.snapshot_bytes, client).await?
+            }
+            RestoreKind::Aside { of } => stage::aside(&self.layout, of)?,
+        };
+        self.journal.append(Entry::Staged { staged: staged.clone() })?;
+        self.staged = true;
+        Ok(staged)
+    }
+
+    /// Starts the participant.
+    pub(crate) async fn arm(&mut self, request: ArmRequest) -> Result<(), Failure> {
+        if !self.staged || self.armed.is_some() {
+            return Err(Failure::new(FailureCode::BadRequest, "a node is armed once, after it has staged"));
+        }
+        let tls = Tls::new(&request.identity)?;
+        self.journal.append(Entry::Armed)?;
+        // Whoever cuts this off from now on leaves it to the participant to end.
+        self.armed = Some(tls.clone());
+        let outcome = match arm::place(&self.layout, &self.ground, &request) {
+            Ok(()) => arm::started(&self.layout, &tls).await,
+            Err(failure) => Err(failure),
+        };
+        if outcome.is_err() {
+            arm::leave(&self.layout)?;
+            self.armed = None;
+        }
+        outcome
+    }
+
+    /// Tells the coordinator, which is this node, to begin.
+    pub(crate) async fn commit(&mut self) -> Result<(), Failure> {
+        let Some(tls) = &self.armed else {
+            return Err(Failure::new(FailureCode::BadRequest, "the node is not armed"));
+        };
+        peer::give(&self.layout, tls, self.layout.index(), Order::Commit, BEGIN).await?;
+        self.begun = true;
+        Ok(())
+    }
+
+    /// The session is over. A participant that has not begun anything is dismissed; one that has goes on.
+    pub(crate) async fn close(self) {
+        let Some(tls) = self.armed.as_ref().filter(|_| !self.begun) else { return };
+        let dismissed =
+            peer::give(&self.layout, tls, self.layout.index(), Order::Dismiss, Duration::from_secs(10)).await;
+        if let Err(failure) = dismissed {
+            tracing::info!("the participant goes on: {failure}");
+        }
+    }
+}
+
+/// Certificates are only ever kept where a power cut ends them.
+fn in_memory(folder: &Path) -> Result<(), Failure> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let looked = || -> std::io::Result<i64> {
+        if !folder.exists() {
+            std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        }
+        #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the type differs by architecture")]
+        Ok(rustix::fs::statfs(folder)?.f_type as i64)
+    };
+    match looked().map_err(|error| storage(&format!("look at {}", folder.display()), &error))? {
+        TMPFS | RAMFS => Ok(()),
+        other => {
+            let message =
+                format!("{} of the node is not in memory, but on a file system of type {other:#x}", folder.display());
+            Err(Failure::new(FailureCode::Refused, message)
+                .cause("the certificates of a restore are never written to a disk"))
+        }
+    }
+}
+
+/// Keeps out whoever else prepares this node.
+fn exclusive(state: &Path) -> Result<File, Failure> {
+    let opened = || -> std::io::Result<File> {
+        if !state.exists() {
+            std::fs::DirBuilder::new().mode(0o700).create(state)?;
+        }
+        File::open(state)
+    };
+    let folder = opened().map_err(|error| storage("open the folder of journals", &error))?;
+    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(folder),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(busy("another restore is being prepared on this node".to_owned())),
+        Err(error) => Err(storage("lock the folder of journals", &error)),
+    }
+}
+
+fn busy(what: String) -> Failure {
+    Failure::new(FailureCode::Busy, what).hint("kubectl etcd restore --status")
+}
+
+/// Refuses if a restore is unfinished; takes away what one has left that was killed before it was armed.
+fn clear(layout: &Layout) -> Result<(), Failure> {
+    for (other, state) in records::known(layout.state())? {
+        match (state.armed, state.ended) {
+            (_, Some(_)) => {}
+            (true, None) => return Err(busy(format!("restore {} is unfinished on this node", other.plan().id))),
+            (false, None) => records::discard(&other)?,
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the member's directory; says how many bytes are free there.
+fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
+    let node = layout.node();
+    let refused = |what: String| Failure::new(FailureCode::Refused, what);
+    let data_dir = Path::new(&node.data_dir);
+    let member = data_dir.join("member");
+    let looked = |error: std::io::Error| storage("look at the member's directory", &error);
+    if fs::metadata(&member).map_err(looked)?.dev() != fs::metadata(data_dir).map_err(looked)?.dev() {
+        return Err(refused(format!("{} is a mount point of its own, which cannot be renamed", member.display())));
+    }
+    if !matches!(process::lock(data_dir).map_err(looked)?, Lock::Held) {
+        return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
+    }
+    for folder in layout.folders() {
+        if folder.exists() {
+            return Err(busy(format!("{} is already there", folder.display())));
+        }
+    }
+    let space = rustix::fs::statvfs(data_dir).map_err(|error| storage("find the free space", &error))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    // The file and the database that is made of it lie there side by side.
+    let needed = snapshot_bytes.saturating_mul(2).saturating_add(MARGIN);
+    if free < needed {
+        return Err(refused(format!(
+            "too little room in {}: it needs {} MB, and {} MB are free",
+            data_dir.display(),
+            needed / 1_000_000,
+            free / 1_000_000
+        )));
+    }
+    Ok(free)
+}

@@ -1,0 +1,78 @@
+//! Static pods are stopped by taking their manifests out of the kubelet's folder, and started by putting them back.
+
+use std::path::Path;
+
+use etcd_wire::{Failure, FailureCode};
+
+use super::exchange::rename;
+use super::ground::Component;
+use super::journal::storage;
+use super::layout::Layout;
+
+/// Takes a component's manifest out. True if it was still there.
+pub(super) fn take(layout: &Layout, component: &Component) -> Result<bool, Failure> {
+    let (here, held) = (layout.manifests().join(&component.file), layout.held().join(&component.file));
+    move_once(&here, &held, component)
+}
+
+/// Puts a component's manifest back. True if it was not there.
+pub(super) fn put(layout: &Layout, component: &Component) -> Result<bool, Failure> {
+    let (here, held) = (layout.manifests().join(&component.file), layout.held().join(&component.file));
+    let moved = move_once(&held, &here, component)?;
+    // It goes with the last manifest; until then it is not empty.
+    let _not_empty = fs_err::remove_dir(layout.held());
+    Ok(moved)
+}
+
+/// Whether a component's manifest is held.
+pub(super) fn is_held(layout: &Layout, component: &Component) -> bool {
+    layout.held().join(&component.file).exists()
+}
+
+fn move_once(from: &Path, to: &Path, component: &Component) -> Result<bool, Failure> {
+    match (from.exists(), to.exists()) {
+        (true, false) => {
+            let what = format!("move the manifest of {}", component.name);
+            rename(from, to).map_err(|error| storage(&what, &error))?;
+            Ok(true)
+        }
+        (false, true) => Ok(false),
+        (both, _) => {
+            let what = if both { "is in both" } else { "is in neither" };
+            let message = format!(
+                "the manifest of {} {what} {} and {}",
+                component.name,
+                from.parent().unwrap_or(from).display(),
+                to.parent().unwrap_or(to).display()
+            );
+            Err(Failure::new(FailureCode::Storage, message)
+                .hint("somebody else has changed it: put one where it belongs"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::tests::layout;
+    use super::*;
+    use fs_err as fs;
+
+    #[test]
+    fn a_manifest_is_in_one_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = layout(folder.path());
+        fs::create_dir_all(layout.manifests()).unwrap();
+        let etcd = Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new() };
+        assert!(take(&layout, &etcd).is_err());
+        fs::write(layout.manifests().join("etcd.yaml"), "pod").unwrap();
+        assert!(!is_held(&layout, &etcd) && !put(&layout, &etcd).unwrap());
+        assert!(take(&layout, &etcd).unwrap() && is_held(&layout, &etcd) && !take(&layout, &etcd).unwrap());
+        assert!(!layout.manifests().join("etcd.yaml").exists());
+        assert!(put(&layout, &etcd).unwrap() && !layout.held().exists());
+        assert!(take(&layout, &etcd).unwrap());
+        fs::write(layout.manifests().join("etcd.yaml"), "another").unwrap();
+        assert!(put(&layout, &etcd).is_err() && take(&layout, &etcd).is_err());
+        assert_eq!(fs::read(layout.manifests().join("etcd.yaml")).unwrap(), b"another");
+        assert_eq!(fs::read(layout.held().join("etcd.yaml")).unwrap(), b"pod");
+    }
+}

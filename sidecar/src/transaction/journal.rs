@@ -1,0 +1,180 @@
+//! What a node has done in a restore: a file that only grows, and is on the disk before the next thing is done.
+//!
+//! A line an entry: CRC-32C of the JSON in eight hexadecimal digits, a space, the JSON. A machine that fails in the middle of a write
+//! leaves a last line that is cut or wrong; it counts as not written. A wrong line before the last is damage, and nothing is done then.
+
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use etcd_wire::restore::{Decision, Ending, RestorePlan, Staged, Step};
+use etcd_wire::{Failure, FailureCode, crc32c};
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use serde::{Deserialize, Serialize};
+
+use super::ground::Ground;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum Entry {
+    /// The first: what is to be done, and what the node was like.
+    Begun { plan: Box<RestorePlan>, node: String, ground: Box<Ground> },
+    /// The new data lies beside the old.
+    Staged { staged: Staged },
+    /// From here on the node is on its own.
+    Armed,
+    /// A step begins, or is done and proved.
+    Step { step: Step, done: bool },
+    /// On the coordinator: all nodes have done it.
+    Everywhere { step: Step },
+    /// It is decided.
+    Decided { decision: Decision, why: String },
+    /// It is over.
+    Ended { ending: Ending },
+    /// Something to tell.
+    Note { text: String },
+}
+
+/// An entry and when it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// Milliseconds since 1970.
+    pub(super) at: i64,
+    #[serde(flatten)]
+    pub(super) entry: Entry,
+}
+
+/// A journal that is written to.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: fs::File,
+}
+
+impl Journal {
+    /// Begins a journal in a folder that is made for it.
+    pub(super) fn create(path: &Path) -> Result<Journal, Failure> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let made = || -> std::io::Result<Journal> {
+            DirBuilder::new().mode(0o700).create(folder)?;
+            let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+            sync_folder(folder)?;
+            sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
+            Ok(Journal { file })
+        };
+        made().map_err(|error| storage("begin the journal", &error))
+    }
+
+    /// Opens a journal to go on with it. A last line that was not written whole is taken away.
+    pub(super) fn open(path: &Path) -> Result<(Journal, Vec<Line>), Failure> {
+        let (lines, good) = read(path)?;
+        let opened = || -> std::io::Result<Journal> {
+            let file = fs::OpenOptions::new().append(true).open(path)?;
+            if file.metadata()?.len() != good {
+                file.set_len(good)?;
+                file.sync_all()?;
+            }
+            Ok(Journal { file })
+        };
+        Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))
+    }
+
+    /// Writes an entry, and returns once the disk has it.
+    pub(super) fn append(&mut self, entry: Entry) -> Result<Line, Failure> {
+        let line = Line { at: now(), entry };
+        let json = serde_json::to_string(&line).expect("entries hold only strings, numbers, lists and structures");
+        let text = format!("{:08x} {json}\n", crc32c(json.as_bytes()));
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|error| storage("write the journal", &error))?;
+        Ok(line)
+    }
+}
+
+/// All entries of a journal, and how many bytes they take.
+pub(super) fn read(path: &Path) -> Result<(Vec<Line>, u64), Failure> {
+    let bytes = fs::read(path).map_err(|error| storage("read the journal", &error))?;
+    let (mut lines, mut good) = (Vec::new(), 0);
+    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match parse(piece) {
+            Some(line) => {
+                lines.push(line);
+                good += piece.len();
+            }
+            None if good + piece.len() == bytes.len() => break,
+            None => {
+                let message = format!("the journal {} is damaged at byte {good}", path.display());
+                return Err(Failure::new(FailureCode::Storage, message).hint(
+                    "nothing is done by a journal that cannot be trusted; docs/RESTORE.md says what to do by hand",
+                ));
+            }
+        }
+    }
+    Ok((lines, good as u64))
+}
+
+fn parse(line: &[u8]) -> Option<Line> {
+    let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (crc, json) = text.split_at_checked(8)?;
+    let json = json.strip_prefix(' ')?;
+    (u32::from_str_radix(crc, 16).ok()? == crc32c(json.as_bytes())).then_some(())?;
+    serde_json::from_str(json).ok()
+}
+
+/// Makes sure that a folder's names are on the disk.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+pub(super) fn storage(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(FailureCode::Storage, format!("cannot {what}")).source(error)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_a_torn_end_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id/journal");
+        let mut journal = Journal::create(&path).unwrap();
+        let entries =
+            [Entry::Armed, Entry::Step { step: Step::Swap, done: false }, Entry::Note { text: "a\nb".into() }];
+        for entry in &entries {
+            journal.append(entry.clone()).unwrap();
+        }
+        assert!(Journal::create(&path).is_err());
+        let whole = fs::read(&path).unwrap();
+        let second = whole.iter().rposition(|byte| *byte == b'\n').unwrap();
+        let second = whole[..second].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        for length in second..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (mut journal, lines) = Journal::open(&path).unwrap();
+            assert_eq!(
+                lines.iter().map(|line| &line.entry).collect::<Vec<_>>(),
+                [&entries[0], &entries[1]],
+                "{length}"
+            );
+            journal.append(entries[2].clone()).unwrap();
+            assert_eq!(read(&path).unwrap().0.len(), 3);
+        }
+        let mut torn = whole.clone();
+        torn[whole.len() - 3] ^= 1;
+        fs::write(&path, &torn).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().1.len(), 2);
+        let mut damaged = whole.clone();
+        damaged[20] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(Journal::open(&path).unwrap_err().code, FailureCode::Storage);
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+}

@@ -1,0 +1,225 @@
+//! Where a restore keeps its things on a node.
+
+use std::path::{Path, PathBuf};
+
+use etcd_wire::restore::{RestoreKind, RestoreNode, RestorePlan};
+use etcd_wire::{Failure, FailureCode};
+
+/// Journals, outside of everything that is exchanged.
+pub(crate) const STATE: &str = "/var/lib/kubectl-etcd";
+/// A folder in memory: certificates of restores that are under way.
+pub(crate) const MEMORY: &str = "/run/kubectl-etcd";
+/// The participant's manifest among the node's static pods.
+pub(super) const MANIFEST: &str = "kubectl-etcd-restore.yaml";
+/// Our folder in a data directory. etcd passes over names that it does not know there.
+pub(super) const OURS: &str = ".kubectl-etcd";
+
+/// A plan that was checked, as one of its nodes sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    plan: RestorePlan,
+    index: usize,
+    state: PathBuf,
+    memory: PathBuf,
+}
+
+impl Layout {
+    /// Checks a plan and finds `node` in it.
+    ///
+    /// # Errors
+    /// [`FailureCode::BadRequest`]: names that are no names, paths that are not absolute, a node or coordinator that is not there.
+    pub(crate) fn new(plan: RestorePlan, node: &str) -> Result<Layout, Failure> {
+        Layout::at(plan, node, Path::new(STATE), Path::new(MEMORY))
+    }
+
+    pub(super) fn at(plan: RestorePlan, node: &str, state: &Path, memory: &Path) -> Result<Layout, Failure> {
+        let wrong = |what: String| Failure::new(FailureCode::BadRequest, format!("the plan is not in order: {what}"));
+        let of = match &plan.kind {
+            RestoreKind::Aside { of } => Some(of),
+            RestoreKind::Snapshot { .. } => None,
+        };
+        if let Some(id) = [Some(&plan.id), of].into_iter().flatten().find(|id| !is_id(id)) {
+            return Err(wrong(format!("{id:?} is no id of a restore")));
+        }
+        let index = plan.nodes.iter().position(|one| one.node == node);
+        let index = index.ok_or_else(|| wrong(format!("node {node} is not in it")))?;
+        if !plan.nodes.iter().any(|one| one.node == plan.coordinator) {
+            return Err(wrong(format!("its coordinator {} is none of its nodes", plan.coordinator)));
+        }
+        for (number, one) in plan.nodes.iter().enumerate() {
+            let paths = [Some(&one.data_dir), one.wal_dir.as_ref(), Some(&one.manifests_dir)];
+            if let Some(path) = paths.into_iter().flatten().find(|path| !is_folder(path)) {
+                return Err(wrong(format!("{path:?} is no absolute path of a folder")));
+            }
+            if one.member.is_empty() || plan.nodes[..number].iter().any(|other| other.node == one.node) {
+                return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
+            }
+        }
+        Ok(Layout { plan, index, state: state.to_owned(), memory: memory.to_owned() })
+    }
+
+    pub(crate) fn plan(&self) -> &RestorePlan {
+        &self.plan
+    }
+
+    /// This node's place in the plan.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> &RestoreNode {
+        &self.plan.nodes[self.index]
+    }
+
+    pub(super) fn is_coordinator(&self) -> bool {
+        self.plan.coordinator == self.node().node
+    }
+
+    /// The folder of all restores' journals.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The folder of this restore's journal.
+    pub(crate) fn records(&self) -> PathBuf {
+        self.state.join(&self.plan.id)
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.records().join("journal")
+    }
+
+    /// The node's certificate, in memory.
+    pub(super) fn identity(&self) -> PathBuf {
+        self.memory.join(format!("{}.json", self.plan.id))
+    }
+
+    /// Our folders for this restore, where data is: in the data directory and in a WAL directory of its own.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let node = self.node();
+        let roots = [Some(&node.data_dir), node.wal_dir.as_ref()];
+        roots.into_iter().flatten().map(|root| Path::new(root).join(OURS).join(&self.plan.id)).collect()
+    }
+
+    /// This restore's folder in the data directory.
+    pub(super) fn folder(&self) -> PathBuf {
+        Path::new(&self.node().data_dir).join(OURS).join(&self.plan.id)
+    }
+
+    /// The snapshot, until the new data is made of it.
+    pub(super) fn upload(&self) -> PathBuf {
+        self.folder().join("snapshot.db")
+    }
+
+    /// Where the engine builds the new data directory, and a WAL directory of its own.
+    pub(super) fn built(&self) -> (PathBuf, Option<PathBuf>) {
+        let wal = self.node().wal_dir.as_ref();
+        (self.folder().join("new"), wal.map(|wal| Path::new(wal).join(OURS).join(&self.plan.id).join("new")))
+    }
+
+    /// Where `member` and, with a WAL directory of its own, the WAL files are that will be in place, and where those go that are.
+    pub(super) fn exchanges(&self) -> (Exchange, Option<Exchange>) {
+        let node = self.node();
+        let exchange = |root: &str| {
+            let ours = Path::new(root).join(OURS);
+            let new = match &self.plan.kind {
+                RestoreKind::Snapshot { .. } => ours.join(&self.plan.id).join("new"),
+                RestoreKind::Aside { of } => ours.join(of).join("old"),
+            };
+            Exchange { live: PathBuf::from(root), new, old: ours.join(&self.plan.id).join("old") }
+        };
+        (exchange(&node.data_dir), node.wal_dir.as_deref().map(exchange))
+    }
+
+    /// Where the data is kept that is in place before.
+    pub(crate) fn aside(&self) -> PathBuf {
+        self.folder().join("old")
+    }
+
+    pub(super) fn manifests(&self) -> &Path {
+        Path::new(&self.node().manifests_dir)
+    }
+
+    /// Where manifests are while their pods are stopped: beside their folder, never in it.
+    pub(super) fn held(&self) -> PathBuf {
+        let parent = self.manifests().parent().unwrap_or(Path::new("/"));
+        parent.join(format!(".kubectl-etcd-{}", self.plan.id))
+    }
+}
+
+/// The folders of one exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exchange {
+    /// Where etcd looks.
+    pub(super) live: PathBuf,
+    /// What will be there.
+    pub(super) new: PathBuf,
+    /// What was there.
+    pub(super) old: PathBuf,
+}
+
+fn is_id(id: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&id.len()) && id.bytes().all(good) && !id.starts_with('-')
+}
+
+fn is_folder(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some("") && parts.all(|part| !part.is_empty() && part != "." && part != "..") && path.len() > 1
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A plan of one node whose folders are below `root`.
+    pub(crate) fn plan(root: &Path) -> RestorePlan {
+        let path = |name: &str| root.join(name).display().to_string();
+        RestorePlan {
+            id: "20261121-100000-abcde".into(),
+            kind: RestoreKind::Snapshot { bump: 0, token: "t".into(), skip_hash_check: false },
+            cluster: "c".into(),
+            started_by: "me".into(),
+            coordinator: "cp1".into(),
+            nodes: vec![RestoreNode {
+                node: "cp1".into(),
+                member: "cp1".into(),
+                address: "127.0.0.1".into(),
+                peer_urls: vec!["https://127.0.0.1:2380".into()],
+                data_dir: path("etcd"),
+                manifests_dir: path("kubernetes/manifests"),
+                ..Default::default()
+            }],
+            peer_port: 2382,
+            marker: None,
+            keep_unready: false,
+        }
+    }
+
+    pub(crate) fn layout(root: &Path) -> Layout {
+        Layout::at(plan(root), "cp1", &root.join("state"), &root.join("memory")).unwrap()
+    }
+
+    #[test]
+    fn only_plans_in_order_are_taken() {
+        let root = Path::new("/x");
+        layout(root);
+        let spoil: [fn(&mut RestorePlan); 8] = [
+            |plan| plan.id = "../x".into(),
+            |plan| plan.id = String::new(),
+            |plan| plan.kind = RestoreKind::Aside { of: "a/b".into() },
+            |plan| plan.coordinator = "cp9".into(),
+            |plan| plan.nodes[0].data_dir = "/".into(),
+            |plan| plan.nodes[0].data_dir = "/a/../b".into(),
+            |plan| plan.nodes[0].manifests_dir = "etc".into(),
+            |plan| plan.nodes.push(plan.nodes[0].clone()),
+        ];
+        for spoil in spoil {
+            let mut plan = plan(root);
+            spoil(&mut plan);
+            assert_eq!(Layout::new(plan, "cp1").unwrap_err().code, FailureCode::BadRequest);
+        }
+        assert!(Layout::new(plan(root), "cp2").is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! The restore of a running control plane, as one node does its part: `docs/RESTORE.md` describes the whole.
+//!
+//! * In a session with the plugin, [`enlist`] prepares the node, stages the new data beside the old, and arms the node: it places a
+//!   [static pod](arm), which runs [`participant`] and needs no API server.
+//! * The participants carry out [`steps`] in the order that the [`coordinator`], one of them, gives over [`peer`].
+//! * The [`journal`] has every step before it is done. What it adds up to is the [`state`], from which a participant that was killed goes
+//!   on, or back.
+
+mod api_server;
+mod arm;
+mod coordinator;
+mod enlist;
+mod exchange;
+mod ground;
+mod hold;
+mod journal;
+mod layout;
+mod member;
+mod participant;
+mod peer;
+mod process;
+mod records;
+mod stage;
+mod state;
+mod steps;
+mod tls;
+mod work;
+
+pub(crate) use enlist::Enlisted;
+pub(crate) use participant::run as participate;
+pub(crate) use records::{all, remove};

@@ -1,0 +1,148 @@
+//! The main process of a participant: a static pod, which needs no API server, is started again when it is killed, and is not taken for a
+//! stranger when the API server serves another state.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use etcd_wire::Failure;
+use etcd_wire::restore::{Decision, Identity, Order, Step};
+use fs_err as fs;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::layout::{Layout, MEMORY, STATE};
+use super::tls::Tls;
+use super::work::Work;
+use super::{arm, coordinator, journal, peer, state, steps};
+
+const TICK: Duration = Duration::from_millis(500);
+/// How long an armed node waits for the word to begin.
+const WORD: Duration = Duration::from_secs(120);
+/// How long a node hears nothing before it goes back by itself. Longer than the coordinator takes to count a node as lost, so that it is
+/// the coordinator that decides where it can.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a node that is through stays, to answer questions.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// Takes part in a restore until it is over, or until the kubelet ends it.
+pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let work = Arc::new(open(id).map_err(shown)?);
+    let address = ("0.0.0.0", work.layout.plan().peer_port);
+    if let Some(tls) = work.tls.clone() {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on TCP port {}", address.1))?;
+        tokio::spawn(peer::listen(listener, tls, Arc::clone(&work)));
+    } else {
+        work.note("the node was started anew, and cannot speak to the others any more".to_owned());
+    }
+    let guarding = Arc::clone(&work);
+    tokio::spawn(async move { steps::guard(&guarding).await });
+    let due = coordinator::is_due(&work);
+    if due {
+        tokio::spawn(coordinator::run(Arc::clone(&work)));
+    }
+    let watched = Arc::clone(&work);
+    let over = async {
+        tokio::select! {
+            () = work.dismissed.notified() => {}
+            () = watch(&watched) => {}
+        }
+    };
+    tokio::select! {
+        () = over => arm::leave(&work.layout).map_err(shown)?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
+    // The kubelet ends the container because its manifest is gone; should it end by itself, it would be started again first.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+    }
+    Ok(())
+}
+
+fn shown(failure: Failure) -> anyhow::Error {
+    failure
+        .causes
+        .iter()
+        .rev()
+        .fold(None, |inner: Option<anyhow::Error>, cause| {
+            Some(inner.map_or_else(|| anyhow::anyhow!("{cause}"), |inner| inner.context(cause.clone())))
+        })
+        .map_or_else(|| anyhow::anyhow!("{failure}"), |inner| inner.context(failure.message.clone()))
+}
+
+fn open(id: &str) -> Result<Work, Failure> {
+    let (lines, _) = journal::read(&Path::new(STATE).join(id).join("journal"))?;
+    let begun = state::State::of(lines)?;
+    let layout = Layout::new(begun.plan, &begun.node)?;
+    let identity = Path::new(MEMORY).join(format!("{id}.json"));
+    let tls = match fs::read(&identity) {
+        Ok(bytes) => {
+            let identity: Identity = serde_json::from_slice(&bytes)
+                .map_err(|error| journal::storage("read the node's certificate", &error))?;
+            Some(Tls::new(&identity)?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(journal::storage("read the node's certificate", &error)),
+    };
+    Work::open(layout, tls)
+}
+
+/// Looks after what nobody orders: that the word never comes, that the coordinator is gone. Returns when there is nothing left to wait for.
+async fn watch(work: &Arc<Work>) {
+    let mut ended = None;
+    loop {
+        tokio::time::sleep(TICK).await;
+        if work.state(|state| state.ended.is_some()) {
+            let ended = ended.get_or_insert_with(Instant::now);
+            // The coordinator stays until it has told everybody, and says so itself.
+            if ended.elapsed() > LINGER && !coordinator::is_due(work) {
+                return;
+            }
+            continue;
+        }
+        if let Err(failure) = alone(work).await {
+            tracing::warn!(causes = ?failure.causes, "{failure}");
+        }
+    }
+}
+
+/// What a node does by itself.
+async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
+    if coordinator::is_due(work) {
+        return Ok(());
+    }
+    let (begun, voted) = work.state(|state| (!state.begun.is_empty(), state.voted()));
+    let patience = if begun { SILENCE } else { WORD };
+    if work.silence() < patience {
+        return Ok(());
+    }
+    match work.decision() {
+        Some(Decision::Abort) => work.go_back().await,
+        Some(Decision::Commit) => work.perform(Step::Finish).await,
+        // The coordinator may have counted on this node's word. It, or whoever has heard of it, knows.
+        None if voted => ask(work).await,
+        None => {
+            let why = if begun { "nothing was heard from the coordinator" } else { "the word to begin never came" };
+            work.decide(Decision::Abort, why)?;
+            work.go_back().await
+        }
+    }
+}
+
+/// Asks the other nodes what was decided.
+async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
+    let Some(tls) = &work.tls else { return Ok(()) };
+    for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
+        let answer = peer::give(&work.layout, tls, index, Order::Look, Duration::from_secs(5)).await;
+        if let Some(decision) = answer.ok().and_then(|standing| standing.decision) {
+            return work.decide(decision, &format!("as node {} knows", work.layout.plan().nodes[index].node));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The nodes' conversations with each other: one order and its answer over mutual TLS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_wire::restore::{Order, Standing, peer_name};
+use etcd_wire::{Connection, Failure, FailureCode, Frame, Hello, Reply, Request, WireError};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::layout::Layout;
+use super::tls::Tls;
+
+/// How long it may take to be connected.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a connection may stay without an order.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Whoever carries out orders.
+pub(super) trait Obey: Send + Sync + 'static {
+    /// Carries out an order, and answers when it is done.
+    fn obey(self: Arc<Self>, order: Order) -> impl Future<Output = Result<Standing, Failure>> + Send;
+}
+
+/// Gives a node of the plan an order, and waits for the answer.
+///
+/// # Errors
+/// [`FailureCode::Unreachable`] when nobody knows whether it was carried out; any other is the node's own.
+pub(super) async fn give(
+    layout: &Layout,
+    tls: &Tls,
+    index: usize,
+    order: Order,
+    patience: Duration,
+) -> Result<Standing, Failure> {
+    let node = &layout.plan().nodes[index];
+    let lost = |what: &str| Failure::new(FailureCode::Unreachable, format!("node {} {what}", node.node));
+    let address = (node.address.trim_matches(['[', ']']), layout.plan().peer_port);
+    let greeted = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| lost("cannot be reached").source(&error))?;
+        stream.set_nodelay(true).map_err(|error| lost("cannot be reached").source(&error))?;
+        let name = ServerName::try_from(peer_name(index)).map_err(|error| lost("has no name").source(&error))?;
+        let stream = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream).await;
+        let (reader, writer) = tokio::io::split(stream.map_err(|error| lost("cannot be trusted").source(&error))?);
+        Connection::establish(reader, writer, Hello::ours())
+            .await
+            .map_err(|error| lost("does not greet").source(&error))
+    };
+    let Ok(greeted) = tokio::time::timeout(CONNECT, greeted).await else { return Err(lost("does not answer")) };
+    let mut connection = greeted?;
+    let asked = async {
+        connection.outgoing.send(&Frame::Request(Request::Order(order))).await?;
+        connection.incoming.next("the answer to an order").await
+    };
+    match tokio::time::timeout(patience, asked).await {
+        Ok(Ok(Frame::Reply(Reply::Standing(standing)))) => Ok(standing),
+        Ok(Ok(Frame::Failure(failure))) => Err(failure),
+        Ok(Ok(other)) => Err(lost(&format!("answers with a {} frame", other.name()))),
+        Ok(Err(error)) => Err(lost("went away").source(&error)),
+        Err(_) => Err(lost(&format!("has not answered for {}s", patience.as_secs()))),
+    }
+}
+
+/// Listens for the orders of the other nodes, for ever.
+pub(super) async fn listen<O: Obey>(listener: TcpListener, tls: Tls, work: Arc<O>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, work) = (tls.clone(), Arc::clone(&work));
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, &tls, work).await {
+                tracing::debug!("a node's connection: {error}");
+            }
+        });
+    }
+}
+
+async fn converse<O: Obey>(stream: TcpStream, tls: &Tls, work: Arc<O>) -> Result<(), WireError> {
+    let silent = || WireError::Io(std::io::ErrorKind::TimedOut.into());
+    let greeted = async {
+        let stream = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).await?;
+        let (reader, writer) = tokio::io::split(stream);
+        Connection::establish(reader, writer, Hello::ours()).await
+    };
+    let mut connection = tokio::time::timeout(CONNECT, greeted).await.map_err(|_| silent())??;
+    while let Some(frame) =
+        tokio::time::timeout(IDLE, connection.incoming.maybe_next()).await.map_err(|_| silent())??
+    {
+        let answer = match frame {
+            Frame::Request(Request::Order(order)) => {
+                // It is carried out even if whoever gave it goes away meanwhile.
+                match tokio::spawn(Arc::clone(&work).obey(order)).await {
+                    Ok(Ok(standing)) => Frame::Reply(Reply::Standing(standing)),
+                    Ok(Err(failure)) => Frame::Failure(failure),
+                    Err(error) => Frame::Failure(Failure::new(FailureCode::Other, "the order was lost").source(&error)),
+                }
+            }
+            Frame::Request(_) => {
+                Frame::Failure(Failure::new(FailureCode::Unsupported, "nodes take nothing but orders from each other"))
+            }
+            other => return Err(WireError::Unexpected { got: other.name(), expected: "request" }),
+        };
+        connection.outgoing.send(&answer).await?;
+    }
+    Ok(())
+}

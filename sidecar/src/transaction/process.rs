@@ -1,0 +1,156 @@
+//! What runs on the node: found by its command line, by its ports, and by the lock on its database.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// The processes whose command line is exactly this. The pod sees all of the node's.
+pub(super) fn running(argv: &[String]) -> std::io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        if is(pid, argv) && !is_zombie(pid) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+fn is(pid: Pid, argv: &[String]) -> bool {
+    // A process that ended between the two looks has no command line.
+    let Ok(line) = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) else { return false };
+    !argv.is_empty()
+        && line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes))
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X') | None))
+}
+
+/// Ends all processes with this command line where they stand; says how many there were. By a descriptor, so that no other process that
+/// got the same number meanwhile is meant.
+pub(super) fn kill(argv: &[String]) -> std::io::Result<usize> {
+    let mut killed = 0;
+    for pid in running(argv)? {
+        let process = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(rustix::io::Errno::SRCH) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if is(pid, argv) {
+            match rustix::process::pidfd_send_signal(process, Signal::KILL) {
+                Ok(()) => killed += 1,
+                Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(killed)
+}
+
+/// Those of the ports on which something listens, on whatever address.
+///
+/// Lines as Linux writes them (proc_pid_net_tcp(5)): the local address and port in hexadecimal, then the remote one, then the state; 0A is
+/// LISTEN.
+pub(super) fn listening(ports: &[u16]) -> std::io::Result<BTreeSet<u16>> {
+    let mut found = BTreeSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = match fs::read_to_string(table) {
+            Ok(text) => text,
+            // A kernel without IPv6.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        found.extend(text.lines().filter_map(listens).filter(|port| ports.contains(port)));
+    }
+    Ok(found)
+}
+
+fn listens(line: &str) -> Option<u16> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+    (state == "0A").then(|| u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()).flatten()
+}
+
+/// The lock that etcd holds on its database for as long as it runs (bbolt bolt_unix.go: flock on the file).
+#[derive(Debug)]
+pub(super) enum Lock {
+    /// Nobody had it. It is ours until this is dropped.
+    Free(#[allow(dead_code, reason = "it is held, not read")] OwnedFd),
+    /// A process has it.
+    Held,
+    /// There is no such file.
+    Missing,
+}
+
+/// Tries the lock on the database of the member in a data directory.
+pub(super) fn lock(data_dir: &Path) -> std::io::Result<Lock> {
+    let file = match fs::File::open(data_dir.join("member/snap/db")) {
+        Ok(file) => OwnedFd::from(file.into_parts().0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::Missing),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock::Free(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Lock::Held),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleep(argument: &str) -> (std::process::Child, Vec<String>) {
+        let child = std::process::Command::new("sleep").arg(argument).spawn().unwrap();
+        (child, vec!["sleep".to_owned(), argument.to_owned()])
+    }
+
+    #[test]
+    fn only_the_very_command_line_is_meant() {
+        let (mut child, argv) = sleep("86399");
+        let (mut other, _) = sleep("86398");
+        // The child has its command line only after it has become another program.
+        while running(&argv).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(running(&argv[..1]).unwrap().is_empty() && running(&[]).unwrap().is_empty());
+        assert_eq!(kill(&argv).unwrap(), 1);
+        assert!(!child.wait().unwrap().success());
+        assert!(running(&argv).unwrap().is_empty());
+        assert_eq!(kill(&argv).unwrap(), 0);
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_port_listens_or_not() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let _connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(listening(&[port, 1]).unwrap(), BTreeSet::from([port]));
+        drop(socket);
+        assert!(listening(&[port]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_database_is_locked_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(lock(folder.path()).unwrap(), Lock::Missing));
+        fs::create_dir_all(folder.path().join("member/snap")).unwrap();
+        fs::write(folder.path().join("member/snap/db"), "").unwrap();
+        let held = lock(folder.path()).unwrap();
+        assert!(matches!(held, Lock::Free(_)));
+        assert!(matches!(lock(folder.path()).unwrap(), Lock::Held));
+        drop(held);
+        assert!(matches!(lock(folder.path()).unwrap(), Lock::Free(_)));
+    }
+}

@@ -1,0 +1,245 @@
+//! The new data, put beside the old on the same file system.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, restore};
+use etcd_snapshot::{DigestCheck, FileSource};
+use etcd_wire::restore::{Ending, Staged};
+use etcd_wire::{Failure, FailureCode, Frame, Incoming, WireError};
+use fs_err as fs;
+
+use super::journal::storage;
+use super::layout::Layout;
+use super::records;
+use crate::serve::{Client, Stop};
+
+/// How a snapshot is made into data.
+pub(super) struct How {
+    pub(super) bump: u64,
+    pub(super) token: String,
+    pub(super) skip_hash_check: bool,
+}
+
+/// Takes the snapshot from the client, and builds the member's new directory from it.
+pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: &mut Client) -> Result<Staged, Stop> {
+    for folder in layout.folders() {
+        private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
+    }
+    let file = receive(layout, announced, client).await?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (built, stop) = (layout.clone(), Arc::clone(&cancel));
+    let mut building = tokio::task::spawn_blocking(move || build(&built, &how, file, &stop));
+    let outcome = match client.during(&mut building).await {
+        Ok(outcome) => outcome,
+        Err(stop) => {
+            cancel.store(true, Ordering::Relaxed);
+            // It takes away what it has made; whatever it says of it now is of no interest.
+            let _ = building.await;
+            return Err(stop);
+        }
+    };
+    let staged =
+        outcome.unwrap_or_else(|error| Err(Failure::new(FailureCode::Other, "building was cut off").source(&error)))?;
+    Ok(staged)
+}
+
+/// Makes a folder and ours above it, for nobody else to look into.
+fn private_folders(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result<File, Stop> {
+    let unexpected = |frame: &Frame, expected| Stop::Protocol(WireError::Unexpected { got: frame.name(), expected });
+    match client.next().await? {
+        Frame::Begin(begin) if begin.total == Some(announced) => {}
+        Frame::Begin(_) => {
+            return Err(
+                Failure::new(FailureCode::BadRequest, "the snapshot has another size than was announced").into()
+            );
+        }
+        other => return Err(unexpected(&other, "begin")),
+    }
+    let path = layout.upload();
+    let written = |error: std::io::Error| Stop::from(storage("write the snapshot on the node", &error));
+    let mut file =
+        std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(written)?;
+    let mut incoming = Incoming::new();
+    loop {
+        match client.next().await? {
+            Frame::Data(chunk) => {
+                let took = tokio::task::block_in_place(|| {
+                    let bytes = incoming.accept(&chunk).map_err(Stop::Protocol)?;
+                    if incoming.offset() > announced {
+                        return Err(Stop::Protocol(WireError::Length { expected: announced, got: incoming.offset() }));
+                    }
+                    file.write_all(&bytes).map_err(written)
+                });
+                match took {
+                    // What is on its way still comes, and is passed over.
+                    Err(Stop::Failed(failure)) => return drain(client, failure).await,
+                    took => took?,
+                }
+            }
+            Frame::End(end) => {
+                incoming.finish(&end).map_err(Stop::Protocol)?;
+                return Ok(file);
+            }
+            other => return Err(unexpected(&other, "data or end")),
+        }
+    }
+}
+
+/// Says at once why it does not go on, and passes over what comes until the client has heard it.
+async fn drain(client: &mut Client, failure: Failure) -> Result<File, Stop> {
+    client.send(Frame::Failure(failure.clone())).await?;
+    loop {
+        match client.next().await {
+            Ok(Frame::Data(_)) => {}
+            Ok(Frame::End(_)) | Err(Stop::GaveUp(_)) => return Err(Stop::Told),
+            Ok(other) => return Err(Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "end" })),
+            Err(stop) => return Err(stop),
+        }
+    }
+}
+
+fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<Staged, Failure> {
+    let plan = layout.plan();
+    let list = plan.nodes.iter().flat_map(|node| node.peer_urls.iter().map(|url| format!("{}={url}", node.member)));
+    let cluster = NewCluster {
+        name: layout.node().member.clone(),
+        initial_cluster: list.collect::<Vec<_>>().join(","),
+        initial_cluster_token: how.token.clone(),
+        initial_advertise_peer_urls: None,
+    };
+    let refused = |what: &str, error: &dyn std::error::Error| Failure::new(FailureCode::Refused, what).source(error);
+    let membership =
+        cluster.validate().map_err(|error| refused("the members of the new cluster are not in order", &error))?;
+    let source = FileSource::new(file).map_err(|error| storage("read the snapshot on the node", &error))?;
+    let (data_dir, wal_dir) = layout.built();
+    let options = RestoreOptions {
+        bump: how.bump,
+        digest: if how.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute },
+        etcd_version: None,
+        allow_older_etcd: false,
+        cancel: Some(cancel),
+    };
+    let destination = Destination { data_dir: data_dir.clone(), wal_dir: wal_dir.clone() };
+    let restored: Restored = restore(&source, &membership, &destination, &options, &|_| {})
+        .map_err(|error| refused("the snapshot cannot be restored", &error))?;
+    let finished = || -> std::io::Result<()> {
+        fs::remove_file(layout.upload())?;
+        let live = Path::new(&layout.node().data_dir).join("member");
+        adopt(&live, &data_dir.join("member"))?;
+        if let (Some(old), Some(new)) = (&layout.node().wal_dir, &wal_dir) {
+            adopt(Path::new(old), new)?;
+        }
+        rustix::fs::syncfs(File::open(&data_dir)?)?;
+        Ok(())
+    };
+    finished().map_err(|error| storage("finish the new directory", &error))?;
+    let warnings = restored.report.warnings.iter().map(ToString::to_string);
+    let warnings = warnings.chain(restored.warnings.iter().map(ToString::to_string)).collect();
+    Ok(Staged {
+        cluster_id: restored.cluster_id,
+        member_id: restored.member_id,
+        revision: restored.revision,
+        hash_kv: Some(restored.hash_kv.hash),
+        database_bytes: restored.database_bytes,
+        warnings,
+    })
+}
+
+/// What an earlier restore has set aside is there already; that it can come back is all there is to see to.
+pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
+    let refused = |what: String| Failure::new(FailureCode::Refused, what);
+    let known = records::known(layout.state())?;
+    let earlier = known.into_iter().find(|(_, state)| state.plan.id == of);
+    let (_, state) = earlier.ok_or_else(|| refused(format!("this node does not know of a restore {of}")))?;
+    if state.ended != Some(Ending::Restored) {
+        return Err(refused(format!("restore {of} has not put anything in place on this node")));
+    }
+    let (member, _) = layout.exchanges();
+    let database = member.new.join("member/snap/db");
+    let bytes = fs::metadata(&database).map_err(|error| storage("find the data that was set aside", &error))?.len();
+    private_folders(&layout.folder()).map_err(|error| storage("make a folder beside the data", &error))?;
+    Ok(Staged {
+        cluster_id: state.ground.before.cluster_id,
+        member_id: 0,
+        revision: state.ground.before.revision,
+        hash_kv: None,
+        database_bytes: bytes,
+        warnings: Vec::new(),
+    })
+}
+
+/// Gives a new tree the owner, the folder's mode and the SELinux label of the old one.
+fn adopt(old: &Path, new: &Path) -> std::io::Result<()> {
+    let like = fs::metadata(old)?;
+    let label = label(old)?;
+    fs::set_permissions(new, std::fs::Permissions::from_mode(like.mode() & 0o7777))?;
+    let mut folders = vec![new.to_owned()];
+    give(new, &like, label.as_deref())?;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            give(&entry.path(), &like, label.as_deref())?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn give(path: &Path, like: &std::fs::Metadata, label: Option<&[u8]>) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(like.uid()), Some(like.gid()))?;
+    if let Some(label) = label {
+        rustix::fs::lsetxattr(path, SELINUX, label, rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+const SELINUX: &str = "security.selinux";
+
+/// The SELinux label, where there is one.
+fn label(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; 512];
+    match rustix::fs::lgetxattr(path, SELINUX, &mut buffer[..]) {
+        Ok(length) => {
+            buffer.truncate(length);
+            Ok(Some(buffer))
+        }
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_tree_belongs_to_whom_the_old_one_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        fs::create_dir_all(&old).unwrap();
+        fs::create_dir_all(new.join("snap")).unwrap();
+        fs::write(new.join("snap/db"), "").unwrap();
+        fs::set_permissions(&old, std::fs::Permissions::from_mode(0o750)).unwrap();
+        // Only root can give a file to somebody else.
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            std::os::unix::fs::lchown(&old, Some(2001), Some(2002)).unwrap();
+        }
+        adopt(&old, &new).unwrap();
+        let (old, db) = (fs::metadata(&old).unwrap(), fs::metadata(new.join("snap/db")).unwrap());
+        assert_eq!((db.uid(), db.gid()), (old.uid(), old.gid()));
+        assert_eq!(fs::metadata(&new).unwrap().mode() & 0o7777, 0o750);
+        assert!(!root || db.uid() == 2001);
+    }
+}

@@ -1,0 +1,112 @@
+//! How a restore is on this node: what its journal adds up to.
+
+use std::collections::BTreeSet;
+
+use etcd_wire::restore::{Decision, Ending, Event, NodeRestore, RestorePlan, Staged, Step};
+use etcd_wire::{Failure, FailureCode};
+
+use super::ground::Ground;
+use super::journal::{Entry, Line};
+
+/// The sum of a journal's entries.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) plan: RestorePlan,
+    pub(super) node: String,
+    pub(super) ground: Ground,
+    pub(super) begun_at: i64,
+    pub(super) staged: Option<Staged>,
+    pub(super) armed: bool,
+    /// Steps that were begun.
+    pub(super) begun: BTreeSet<Step>,
+    /// Steps that are done and proved.
+    pub(super) done: BTreeSet<Step>,
+    /// On the coordinator: steps that all nodes have done.
+    pub(super) everywhere: BTreeSet<Step>,
+    pub(super) decision: Option<Decision>,
+    pub(super) ended: Option<Ending>,
+    events: Vec<Event>,
+}
+
+impl State {
+    /// Adds up a journal.
+    ///
+    /// # Errors
+    /// It does not begin as journals do.
+    pub(super) fn of(lines: Vec<Line>) -> Result<State, Failure> {
+        let mut lines = lines.into_iter();
+        let Some(Line { at, entry: Entry::Begun { plan, node, ground } }) = lines.next() else {
+            return Err(Failure::new(FailureCode::Storage, "the journal has no beginning"));
+        };
+        let mut state = State {
+            plan: *plan,
+            node,
+            ground: *ground,
+            begun_at: at,
+            staged: None,
+            armed: false,
+            begun: BTreeSet::new(),
+            done: BTreeSet::new(),
+            everywhere: BTreeSet::new(),
+            decision: None,
+            ended: None,
+            events: Vec::new(),
+        };
+        lines.for_each(|line| state.add(&line));
+        Ok(state)
+    }
+
+    pub(super) fn add(&mut self, line: &Line) {
+        let mut event = Event { at: line.at, step: None, done: false, note: None };
+        match &line.entry {
+            Entry::Begun { .. } => {}
+            Entry::Staged { staged } => self.staged = Some(staged.clone()),
+            Entry::Armed => self.armed = true,
+            Entry::Step { step, done } => {
+                let set = if *done { &mut self.done } else { &mut self.begun };
+                set.insert(*step);
+                (event.step, event.done) = (Some(*step), *done);
+                self.events.push(event);
+            }
+            Entry::Everywhere { step } => {
+                self.everywhere.insert(*step);
+            }
+            Entry::Decided { decision, why } => {
+                self.decision.get_or_insert(*decision);
+                event.note = Some(match decision {
+                    Decision::Commit => "decided: the new state stays".to_owned(),
+                    Decision::Abort => format!("decided: back to the old state: {why}"),
+                });
+                self.events.push(event);
+            }
+            Entry::Ended { ending } => self.ended = Some(*ending),
+            Entry::Note { text } => {
+                event.note = Some(text.clone());
+                self.events.push(event);
+            }
+        }
+    }
+
+    /// Whether the node has promised to stay with whatever is decided: the coordinator may count on it, so it must not go
+    /// back by itself any more.
+    pub(super) fn voted(&self) -> bool {
+        self.done.contains(&Step::StartApi)
+    }
+
+    /// For the plugin. `aside` is what is kept, and its bytes.
+    pub(super) fn told(self, aside: Option<(String, u64)>) -> NodeRestore {
+        let (aside, aside_bytes) = aside.map_or((None, 0), |(path, bytes)| (Some(path), bytes));
+        NodeRestore {
+            plan: self.plan,
+            node: self.node,
+            begun_at: self.begun_at,
+            staged: self.staged,
+            armed: self.armed,
+            events: self.events,
+            decision: self.decision,
+            ended: self.ended,
+            aside,
+            aside_bytes,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The steps of a restore on one node. Each can be done again after it was cut off anywhere.
+
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use etcd_wire::restore::{Decision, Ending, RestoreKind, Step};
+use etcd_wire::{Failure, FailureCode};
+use fs_err as fs;
+
+use super::exchange::{self, Way};
+use super::ground::{API_SERVER, Component, ETCD};
+use super::journal::storage;
+use super::member::Expected;
+use super::process::{self, Lock};
+use super::work::Work;
+use super::{api_server, hold, member, peer, records};
+
+/// How often something is looked at that has to change.
+const POLL: Duration = Duration::from_millis(50);
+/// How long everything has to be quiet before it counts as stopped: a kubelet may start again what was killed before it has noticed that
+/// the manifest is gone.
+const QUIET: Duration = Duration::from_millis(300);
+/// How long controllers have to end by themselves.
+const GENTLE: Duration = Duration::from_secs(3);
+/// How long going back waits for etcd, or an API server, to be well before it starts the next all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a step may take.
+pub(super) fn limit(step: Step) -> Duration {
+    Duration::from_secs(match step {
+        Step::Preflight | Step::Swap | Step::UndoSwap | Step::Finish => 30,
+        // A kubelet gives etcd 30 seconds to end.
+        Step::StopApi | Step::StopEtcd | Step::UndoStop => 90,
+        Step::StartEtcd | Step::StartApi | Step::UndoStart => 180,
+    })
+}
+
+/// For people, after "cannot" or "does not".
+pub(super) fn name(step: Step) -> &'static str {
+    match step {
+        Step::Preflight => "pass the preflight",
+        Step::StopApi => "stop the API server",
+        Step::StopEtcd => "stop etcd",
+        Step::Swap => "exchange the data",
+        Step::StartEtcd => "start etcd",
+        Step::StartApi => "start the API server",
+        Step::Finish => "start the controllers",
+        Step::UndoStop => "stop what runs on the new data",
+        Step::UndoSwap => "put the old data back",
+        Step::UndoStart => "start what was stopped",
+    }
+}
+
+/// Does a step and proves it.
+pub(super) async fn carry_out(work: &Work, step: Step) -> Result<(), Failure> {
+    match step {
+        Step::Preflight => preflight(work).await,
+        Step::StopApi => stop_api(work).await,
+        Step::StopEtcd => stop_etcd(work).await,
+        Step::Swap => exchange_data(work, Way::Forth),
+        Step::StartEtcd => start_etcd(work).await,
+        Step::StartApi => start_api(work).await,
+        Step::Finish => finish(work),
+        Step::UndoStop => undo_stop(work).await,
+        Step::UndoSwap => exchange_data(work, Way::Back),
+        Step::UndoStart => undo_start(work).await,
+    }
+}
+
+fn component(work: &Work, name: &str) -> Result<Component, Failure> {
+    work.state(|state| state.ground.component(name).cloned())
+}
+
+fn controllers(work: &Work) -> Vec<Component> {
+    work.state(|state| state.ground.controllers().cloned().collect())
+}
+
+fn refused(what: String) -> Failure {
+    Failure::new(FailureCode::Refused, what)
+}
+
+async fn preflight(work: &Work) -> Result<(), Failure> {
+    let looked = |error: std::io::Error| storage("look at what runs on the node", &error);
+    for name in [ETCD, API_SERVER] {
+        let component = component(work, name)?;
+        if process::running(&component.argv).map_err(looked)?.is_empty() {
+            return Err(refused(format!(
+                "no process runs the command line in {}, the manifest of {name}",
+                component.file
+            )));
+        }
+    }
+    let ports: Vec<u16> =
+        work.state(|state| state.ground.etcd_ports.iter().copied().chain([state.ground.api.port]).collect());
+    let open = process::listening(&ports).map_err(looked)?;
+    if let Some(port) = ports.iter().find(|port| !open.contains(port)) {
+        return Err(refused(format!("nothing listens on port {port}, which etcd or the API server is said to do")));
+    }
+    let data_dir = Path::new(&work.layout.node().data_dir);
+    if !matches!(process::lock(data_dir).map_err(looked)?, Lock::Held) {
+        return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
+    }
+    try_rename(work).map_err(|error| storage("move a file out of the manifests folder", &error))?;
+    let Some(tls) = &work.tls else { return Err(refused("the node has lost its certificate".to_owned())) };
+    for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
+        peer::give(&work.layout, tls, index, etcd_wire::restore::Order::Look, Duration::from_secs(5)).await.map_err(
+            |failure| {
+                let port = work.layout.plan().peer_port;
+                failure.hint(format!(
+                    "the control-plane nodes must reach each other on TCP port {port}; --peer-port names another"
+                ))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// A file that kubelets pass over goes the way that the manifests will go.
+fn try_rename(work: &Work) -> std::io::Result<()> {
+    let name = format!(".{}", work.layout.plan().id);
+    let (here, there) = (work.layout.manifests().join(&name), work.layout.held().join(&name));
+    fs::write(&here, "")?;
+    let moved = exchange::rename(&here, &there);
+    let _moved = fs::remove_file(here);
+    moved?;
+    fs::remove_file(there)?;
+    fs::remove_dir(work.layout.held())
+}
+
+async fn stop_api(work: &Work) -> Result<(), Failure> {
+    let controllers = controllers(work);
+    for component in &controllers {
+        hold::take(&work.layout, component)?;
+    }
+    let server = component(work, API_SERVER)?;
+    hold::take(&work.layout, &server)?;
+    let port = work.state(|state| state.ground.api.port);
+    let begun = Instant::now();
+    quiet(|| {
+        // What it could still write would go to a member whose data is about to be set aside.
+        let mut alive = process::kill(&server.argv)?;
+        for component in &controllers {
+            alive += if begun.elapsed() < GENTLE {
+                process::running(&component.argv)?.len()
+            } else {
+                process::kill(&component.argv)?
+            };
+        }
+        Ok(alive == 0 && process::listening(&[port])?.is_empty())
+    })
+    .await
+}
+
+/// Waits until it has been true for a while.
+async fn quiet(mut is_quiet: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
+    let mut since = None;
+    loop {
+        if is_quiet().map_err(|error| storage("look at what runs on the node", &error))? {
+            if since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                return Ok(());
+            }
+        } else {
+            since = None;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// etcd ends as gently as its kubelet lets it: its directory is the way back.
+async fn stop_etcd(work: &Work) -> Result<(), Failure> {
+    let etcd = component(work, ETCD)?;
+    hold::take(&work.layout, &etcd)?;
+    let ports = work.state(|state| state.ground.etcd_ports.clone());
+    let data_dir = Path::new(&work.layout.node().data_dir);
+    loop {
+        let stopped = || -> std::io::Result<Option<Lock>> {
+            if !process::running(&etcd.argv)?.is_empty() || !process::listening(&ports)?.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some(process::lock(data_dir)?).filter(|lock| !matches!(lock, Lock::Held)))
+        };
+        if let Some(lock) = stopped().map_err(|error| storage("look at what runs on the node", &error))? {
+            *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
+    let etcd = component(work, ETCD)?;
+    let (member, wal) = work.layout.exchanges();
+    if way == Way::Back && !is_exchanged(work) {
+        return Ok(());
+    }
+    // etcd may have been started by somebody since it was stopped.
+    let mut held = work.lock.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.is_none() {
+        let lock = process::lock(&member.live).map_err(|error| storage("look at the database's lock", &error))?;
+        *held = Some(lock);
+    }
+    let running = process::running(&etcd.argv).map_err(|error| storage("look at what runs on the node", &error))?;
+    if matches!(*held, Some(Lock::Held)) || !running.is_empty() {
+        *held = None;
+        return Err(refused("etcd runs, though its manifest was taken away".to_owned()));
+    }
+    if let Some(wal) = &wal {
+        exchange::wal(wal, way)?;
+    }
+    exchange::member(&member, way)?;
+    *held = None;
+    Ok(())
+}
+
+/// Whether new data is, or may be, in place.
+fn is_exchanged(work: &Work) -> bool {
+    let (member, wal) = work.layout.exchanges();
+    exchange::is_exchanged(&member) || wal.is_some_and(|wal| exchange::wal_is_exchanged(&wal))
+}
+
+fn new_cluster(work: &Work) -> Result<Expected, Failure> {
+    let staged = work.state(|state| state.staged.clone());
+    let staged = staged.ok_or_else(|| refused("nothing was staged on the node".to_owned()))?;
+    let members = match work.layout.plan().kind {
+        RestoreKind::Snapshot { .. } => Some(work.layout.plan().nodes.len()),
+        RestoreKind::Aside { .. } => None,
+    };
+    Ok(Expected { cluster_id: staged.cluster_id, revision: staged.revision, members })
+}
+
+async fn start_etcd(work: &Work) -> Result<(), Failure> {
+    let expected = new_cluster(work)?;
+    let etcd = component(work, ETCD)?;
+    hold::put(&work.layout, &etcd)?;
+    until_well("etcd", limit(Step::StartEtcd), || member::prove(&work.layout, &expected)).await
+}
+
+async fn start_api(work: &Work) -> Result<(), Failure> {
+    let server = component(work, API_SERVER)?;
+    hold::put(&work.layout, &server)?;
+    let api = work.state(|state| state.ground.api.clone());
+    let marker = work.layout.plan().marker.clone();
+    let ready = until_well("the API server", limit(Step::StartApi), || api_server::prove(&api, marker.as_ref())).await;
+    match ready {
+        Err(failure) if work.layout.plan().keep_unready => {
+            let cause = failure.causes.first().map(|cause| format!(": {cause}")).unwrap_or_default();
+            work.note(format!("{failure}{cause}; it is left so, as was asked for"));
+            Ok(())
+        }
+        ready => ready,
+    }
+}
+
+/// Asks until the answer is good, nearly as long as the step may take, so that the last answer can be told.
+async fn until_well<F, T>(what: &str, limit: Duration, mut ask: F) -> Result<(), Failure>
+where
+    F: FnMut() -> T,
+    T: Future<Output = Result<(), Failure>>,
+{
+    let begun = Instant::now();
+    loop {
+        let Err(failure) = ask().await else { return Ok(()) };
+        if begun.elapsed() + Duration::from_secs(10) > limit {
+            let late = refused(format!("{what} is not well {}s after its start", begun.elapsed().as_secs()));
+            return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn finish(work: &Work) -> Result<(), Failure> {
+    for component in &controllers(work) {
+        hold::put(&work.layout, component)?;
+    }
+    work.end(Ending::Restored)
+}
+
+/// Only what runs, or would run, on new data is stopped. A node that still has its old data is left as it is until it is started.
+async fn undo_stop(work: &Work) -> Result<(), Failure> {
+    if is_exchanged(work) {
+        stop_api(work).await?;
+        stop_etcd(work).await?;
+    }
+    Ok(())
+}
+
+async fn undo_start(work: &Work) -> Result<(), Failure> {
+    *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let (stopped_api, stopped_etcd) =
+        work.state(|state| (state.begun.contains(&Step::StopApi), state.begun.contains(&Step::StopEtcd)));
+    if stopped_etcd {
+        hold::put(&work.layout, &component(work, ETCD)?)?;
+        let before = work.state(|state| state.ground.before);
+        let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
+        let well = until_well("etcd", PATIENCE, || member::prove(&work.layout, &expected)).await;
+        told(work, well);
+    }
+    if stopped_api {
+        hold::put(&work.layout, &component(work, API_SERVER)?)?;
+        let api = work.state(|state| state.ground.api.clone());
+        let well = until_well("the API server", PATIENCE, || api_server::prove(&api, None)).await;
+        told(work, well);
+        for component in &controllers(work) {
+            hold::put(&work.layout, component)?;
+        }
+    }
+    records::discard_data(&work.layout)?;
+    work.end(if stopped_api { Ending::WentBack } else { Ending::GivenUp })
+}
+
+/// Everything is where it was: what is not well yet may need the other nodes, and must not keep the rest from being started.
+fn told(work: &Work, well: Result<(), Failure>) {
+    if let Err(failure) = well {
+        let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+        work.note(format!("{failure}{causes}"));
+    }
+}
+
+/// Ends API servers for as long as their manifest is held: a kubelet that has not noticed yet starts them again.
+pub(super) async fn guard(work: &Work) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let Ok(server) = component(work, API_SERVER) else { continue };
+        if work.decision() != Some(Decision::Commit) && hold::is_held(&work.layout, &server) {
+            match process::kill(&server.argv) {
+                Ok(0) => {}
+                Ok(_) => tracing::info!("ended an API server whose manifest is gone"),
+                Err(error) => tracing::warn!("cannot end the API server: {error}"),
+            }
+        }
+    }
+}
