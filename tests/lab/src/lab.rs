@@ -257,35 +257,46 @@ impl Lab {
         Ok(command.split(|byte| *byte == 0).nth(1) == Some(b"kubelet"))
     }
 
-    /// Kills the containers of a pod (`NAME`, in kube-system, or `NAMESPACE/NAME`) where they stand, and says how many.
+    /// A path of the node as its processes see it, on this machine: unlike below [`Lab::node_root`] also what lies in the
+    /// node's `/run`, which is mounted on the node alone. It is good until the node's kubelet ends.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn inside(&self, node: &str, path: &str) -> Result<PathBuf> {
+        let place = self.dir(node)?.host(path);
+        let place = place.strip_prefix("/").context("a lab's folder is an absolute path")?;
+        Ok(PathBuf::from(format!("/proc/{}/root", self.init(node)?)).join(place))
+    }
+
+    /// Kills the containers of a pod where they stand, and says how many. The pod is `NAMESPACE/NAME`, or `NAME` in
+    /// kube-system; a static pod goes by the name in its manifest as well as by that of its mirror pod, which has the
+    /// node's behind it. What else such a container has running is killed by its kubelet, before it starts again.
     ///
     /// # Errors
     /// When the pod has no running container.
     pub fn kill_container(&self, node: &str, pod: &str) -> Result<usize> {
         let pod = if pod.contains('/') { pod.to_owned() } else { format!("kube-system/{pod}") };
+        let names = [format!("{pod}-{node}"), pod];
         let dir = self.dir(node)?;
-        let mut killed = 0;
+        let (mut killed, mut complaint) = (0, String::new());
         for entry in fs::read_dir(dir.containers())? {
             let entry = entry?;
             let name = std::fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-            if name.rsplit_once('/').is_none_or(|(of, _)| of != pod) {
+            if !name.rsplit_once('/').is_some_and(|(of, _)| names.iter().any(|name| name == of)) {
                 continue;
             }
-            let output = self
-                .command(node, "crun")?
-                .arg("--root")
-                .arg(dir.runtime())
-                .arg("kill")
-                .arg(entry.file_name())
-                .arg("KILL")
-                .output()?;
-            if !output.status.success() {
-                bail!("crun kill: {}", String::from_utf8_lossy(&output.stderr).trim());
+            let mut kill = self.command(node, "crun")?;
+            kill.args(["--cgroup-manager=disabled", "--root"]).arg(dir.runtime());
+            let output = kill.arg("kill").arg(entry.file_name()).arg("KILL").output()?;
+            // One that is only being made, or has just ended, does not run.
+            if output.status.success() {
+                killed += 1;
+            } else {
+                complaint = format!(": crun kill: {}", String::from_utf8_lossy(&output.stderr).trim());
             }
-            killed += 1;
         }
         if killed == 0 {
-            bail!("pod {pod} has no container on {node}");
+            bail!("pod {} has no running container on {node}{complaint}", names[1]);
         }
         Ok(killed)
     }

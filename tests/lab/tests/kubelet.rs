@@ -2,6 +2,7 @@
 //! busybox-static and Debian's etcd.
 
 mod kubelet_exec;
+mod kubelet_node;
 mod kubelet_support;
 
 use kubelet_support::{Admin, IMAGE, PODS, pod, wait};

@@ -66,6 +66,10 @@ impl Life<'_> {
         let mut restarts = 0;
         let mut back_off = Duration::ZERO;
         loop {
+            // What is to end before it has begun is never begun: it might not be ready yet to take the signal.
+            if self.stop.borrow().is_some() {
+                return Ok(());
+            }
             let Some(image) = self.image(restarts).await? else { return Ok(()) };
             let begun = tokio::time::Instant::now();
             let (code, stopped) = match self.once(&image, restarts).await? {

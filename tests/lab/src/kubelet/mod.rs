@@ -75,6 +75,15 @@ impl Node {
     }
 }
 
+/// Gives the node its `/run`: memory, as on a real node, in the node's own mount namespace, so that it goes with the
+/// last of the node's processes.
+fn fresh_run(dir: &NodeDir) -> Result<()> {
+    let run = dir.host("/run");
+    fs::create_dir_all(&run)?;
+    let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", &run, "tmpfs", flags, Some(c"mode=0755")).context("cannot mount the node's /run")
+}
+
 /// Runs until the process is killed, or fails to start.
 pub(crate) async fn run(args: Args) -> Result<()> {
     // crun looks at cgroups even when it is to use none, and refuses hosts that have both versions. In the node's own
@@ -83,6 +92,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         .context("cannot mount cgroup2")?;
     let state = State::new(args.state);
     let dir = state.node(&args.node);
+    fresh_run(&dir)?;
     for dir in [dir.runtime(), dir.containers(), dir.pods()] {
         fs::create_dir_all(dir)?;
     }

@@ -1,6 +1,7 @@
 //! Containers, by crun. The kubelet is the first process of its node's process namespace, so a container's process,
 //! which crun leaves to itself, becomes the kubelet's child and its exit status can be waited for.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -17,7 +18,7 @@ pub(super) struct Running {
     id: String,
     dir: PathBuf,
     state: PathBuf,
-    pidfd: AsyncFd<std::os::fd::OwnedFd>,
+    pidfd: AsyncFd<OwnedFd>,
     /// Whether the kernel ends every process of the container with its first one.
     own_pids: bool,
     mount_namespace: PathBuf,
@@ -85,13 +86,11 @@ pub(super) async fn start(state: &Path, dir: &Path, id: &str, config: &Value, lo
     let pid: i32 = fs::read_to_string(&pid_file)?.trim().parse()?;
     let pidfd =
         rustix::process::pidfd_open(Pid::from_raw(pid).context("crun wrote no process id")?, PidfdFlags::NONBLOCK)?;
-    #[allow(deprecated, reason = "register is unsafe; an OwnedFd keeps its descriptor open for as long as it is asked")]
-    let pidfd = AsyncFd::new(pidfd)?;
     let running = Running {
         id: id.to_owned(),
         dir: dir.to_owned(),
         state: state.to_owned(),
-        pidfd,
+        pidfd: watched(pidfd)?,
         own_pids: own,
         mount_namespace: fs::read_link(format!("/proc/{pid}/ns/mnt"))?,
     };
@@ -132,7 +131,7 @@ impl Running {
     /// Takes away what is left of an ended container: with the node's process ids also what it had started.
     pub(super) async fn delete(&self) -> Result<()> {
         if !self.own_pids {
-            kill_namespace(&self.mount_namespace)?;
+            kill_namespace(&self.mount_namespace).await?;
         }
         let output = crun(&self.state).args(["delete", "--force", &self.id]).stdin(Stdio::null()).output().await?;
         if !output.status.success() {
@@ -142,20 +141,48 @@ impl Running {
     }
 }
 
-/// Kills every process whose mount namespace this is.
-fn kill_namespace(namespace: &Path) -> Result<()> {
+/// Kills every process whose mount namespace this is and waits until they are gone: what they held, a lock perhaps, is
+/// free when the container starts again. A process may fork while the others are being killed, so this looks again
+/// until there is none.
+async fn kill_namespace(namespace: &Path) -> Result<()> {
+    loop {
+        let ends = kill_members(namespace)?;
+        if ends.is_empty() {
+            return Ok(());
+        }
+        for end in ends {
+            drop(end.readable().await?);
+        }
+    }
+}
+
+/// Kills the processes that are in the namespace now; each descriptor is readable when its process is gone.
+fn kill_members(namespace: &Path) -> Result<Vec<AsyncFd<OwnedFd>>> {
+    let mut ends = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        // A process that ended while we looked has no namespace to read.
-        if std::fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|its| its == namespace) {
-            match rustix::process::kill_process(pid, Signal::KILL) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let is_member = || std::fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|its| its == namespace);
+        if !is_member() {
+            continue;
+        }
+        // A process that ended while we looked has no descriptor; one that has its number now is no member.
+        let Ok(end) = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) else { continue };
+        if !is_member() {
+            continue;
+        }
+        match rustix::process::pidfd_send_signal(&end, Signal::KILL) {
+            Ok(()) => ends.push(watched(end)?),
+            Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(ends)
+}
+
+#[allow(deprecated, reason = "register is unsafe; an OwnedFd keeps its descriptor open for as long as it is asked")]
+fn watched(pidfd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    Ok(AsyncFd::new(pidfd)?)
 }

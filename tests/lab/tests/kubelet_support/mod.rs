@@ -23,10 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts a lab whose node has the image. It blocks, as `Lab::start` does.
 pub(crate) fn start() -> Lab {
+    start_with(Options::default())
+}
+
+/// Starts a lab with these options whose nodes have the image.
+pub(crate) fn start_with(options: Options) -> Lab {
     let folder = tempfile::tempdir().expect("a folder");
     let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_lab")));
     let images = vec![image(folder.path())];
-    Lab::start(Options { program, images, ..Options::default() }).expect("a lab starts")
+    Lab::start(Options { program, images, ..options }).expect("a lab starts")
 }
 
 /// A docker-archive with Debian's busybox-static, which needs nothing else of its image, as busybox and as sh.
