@@ -182,6 +182,9 @@ pub enum Step {
     StopEtcd,
     /// The old data is set aside, the new data is in its place.
     Swap,
+    /// etcd runs on the new data, and is through with its own check of it. One node after the other: members that check their data at the same
+    /// time wait for each other in vain.
+    LaunchEtcd,
     /// etcd serves the new data, with all members.
     StartEtcd,
     /// The API server serves it.

@@ -104,6 +104,30 @@ async fn get(api: &ApiServer, path: &str) -> Result<(StatusCode, Bytes), Failure
     }
 }
 
+/// Waits until a server has greeted in TLS, whoever it is.
+pub(super) async fn greeted(stream: TcpStream) -> std::io::Result<()> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { certificate: None, provider }))
+        .with_no_client_auth();
+    let name = ServerName::try_from("etcd").expect("a DNS name");
+    match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        Ok(_) => Ok(()),
+        // That it does not take us is an answer, too.
+        Err(error)
+            if error
+                .get_ref()
+                .is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::AlertReceived(_)))) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn config(api: &ApiServer) -> Result<ClientConfig, Failure> {
     let read = |path: &std::path::Path| {
         std::fs::read(path).map_err(|error| {

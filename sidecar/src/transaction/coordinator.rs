@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(3600);
 
 /// The steps forth after the preflight.
-const FORTH: [Step; 5] = [Step::StopApi, Step::StopEtcd, Step::Swap, Step::StartEtcd, Step::StartApi];
+const FORTH: [Step; 6] = [Step::StopApi, Step::StopEtcd, Step::Swap, Step::LaunchEtcd, Step::StartEtcd, Step::StartApi];
 const BACK: [Step; 3] = [Step::UndoStop, Step::UndoSwap, Step::UndoStart];
 
 /// Begins, if every node passes its preflight; the rest goes on by itself.

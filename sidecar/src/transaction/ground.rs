@@ -16,6 +16,8 @@ use crate::node::{Manifest, Manifests};
 pub(super) struct Ground {
     /// etcd, the API server, and of controller manager and scheduler those that there are.
     pub(super) components: Vec<Component>,
+    /// Whether etcd compares its data with the other members' when it starts.
+    pub(super) checks_at_start: bool,
     /// Ports on which etcd listens.
     pub(super) etcd_ports: Vec<u16>,
     pub(super) api: ApiServer,
@@ -78,11 +80,14 @@ impl Ground {
         }
         let urls = ["listen-client-urls", "listen-peer-urls"].into_iter().filter_map(|flag| manifests.etcd.flag(flag));
         let etcd_ports = urls.flat_map(|list| list.split(',')).filter_map(port).collect();
+        let flag = |name: &str| manifests.etcd.flag(name);
+        let gates = flag("feature-gates").is_some_and(|gates| gates.contains("InitialCorruptCheck=true"));
+        let checks_at_start = gates || flag("experimental-initial-corrupt-check") == Some("true");
         let components = manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
         let member = etcd::connect(&node.etcd).await?;
         let header = member.status.0.header.unwrap_or_default();
         let before = Before { cluster_id: header.cluster_id, revision: header.revision };
-        Ok(Ground { components, etcd_ports, api: ApiServer::of(&manifests.api_server)?, before })
+        Ok(Ground { components, checks_at_start, etcd_ports, api: ApiServer::of(&manifests.api_server)?, before })
     }
 
     pub(super) fn component(&self, name: &str) -> Result<&Component, Failure> {

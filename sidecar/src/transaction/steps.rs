@@ -31,7 +31,7 @@ pub(super) fn limit(step: Step) -> Duration {
     Duration::from_secs(match step {
         Step::Preflight | Step::Swap | Step::UndoSwap | Step::Finish => 30,
         // A kubelet gives etcd 30 seconds to end.
-        Step::StopApi | Step::StopEtcd | Step::UndoStop => 90,
+        Step::StopApi | Step::StopEtcd | Step::LaunchEtcd | Step::UndoStop => 90,
         Step::StartEtcd | Step::StartApi | Step::UndoStart => 180,
     })
 }
@@ -43,7 +43,8 @@ pub(super) fn name(step: Step) -> &'static str {
         Step::StopApi => "stop the API server",
         Step::StopEtcd => "stop etcd",
         Step::Swap => "exchange the data",
-        Step::StartEtcd => "start etcd",
+        Step::LaunchEtcd => "launch etcd",
+        Step::StartEtcd => "serve the new data",
         Step::StartApi => "start the API server",
         Step::Finish => "start the controllers",
         Step::UndoStop => "stop what runs on the new data",
@@ -59,6 +60,7 @@ pub(super) async fn carry_out(work: &Work, step: Step) -> Result<(), Failure> {
         Step::StopApi => stop_api(work).await,
         Step::StopEtcd => stop_etcd(work).await,
         Step::Swap => exchange_data(work, Way::Forth),
+        Step::LaunchEtcd => launch_etcd(work).await,
         Step::StartEtcd => start_etcd(work).await,
         Step::StartApi => start_api(work).await,
         Step::Finish => finish(work),
@@ -229,10 +231,14 @@ fn new_cluster(work: &Work) -> Result<Expected, Failure> {
     Ok(Expected { cluster_id: staged.cluster_id, revision: staged.revision, members })
 }
 
-async fn start_etcd(work: &Work) -> Result<(), Failure> {
-    let expected = new_cluster(work)?;
+async fn launch_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     hold::put(&work.layout, &etcd)?;
+    until_well("etcd", limit(Step::LaunchEtcd), || member::launched(&work.layout)).await
+}
+
+async fn start_etcd(work: &Work) -> Result<(), Failure> {
+    let expected = new_cluster(work)?;
     until_well("etcd", limit(Step::StartEtcd), || member::prove(&work.layout, &expected)).await
 }
 
