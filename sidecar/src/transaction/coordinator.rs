@@ -11,7 +11,7 @@ use futures::future::{join_all, try_join_all};
 
 use super::journal::Entry;
 use super::work::{Work, is_lost};
-use super::{peer, steps};
+use super::{member, peer, steps};
 
 /// How often every node is looked at, which also tells it that the coordinator lives.
 const BEAT: Duration = Duration::from_secs(2);
@@ -190,15 +190,31 @@ impl Crew {
             let named = failure.causes.into_iter().fold(named, Failure::cause);
             failure.hint.into_iter().fold(named, Failure::hint)
         };
-        let own = async {
-            let index = self.work.layout.index();
-            self.work.perform(step).await.map_err(|failure| of(index, failure))
+        let one = |index: usize| async move {
+            let own = index == self.work.layout.index();
+            let done = if own { self.work.perform(step).await } else { self.insist(index, step).await };
+            done.map_err(|failure| of(index, failure))
         };
-        let others = self
-            .others()
-            .map(|index| async move { self.insist(index, step).await.map_err(|failure| of(index, failure)) });
-        let (own, others) = (own, try_join_all(others));
-        futures::future::try_join(own, others).await?;
+        let nodes = 0..self.heard.len();
+        match step {
+            Step::LaunchEtcd if self.work.state(|state| state.ground.checks_at_start) => {
+                for index in nodes {
+                    one(index).await?;
+                }
+            }
+            // A leader that is stopped hands over first, and waits in vain for members that are being stopped, too: seven seconds. One
+            // that has nobody left ends at once.
+            Step::StopEtcd => {
+                let leader = member::leader(&self.work.layout).await;
+                try_join_all(nodes.filter(|index| Some(*index) != leader).map(one)).await?;
+                if let Some(leader) = leader {
+                    one(leader).await?;
+                }
+            }
+            _ => {
+                try_join_all(nodes.map(one)).await?;
+            }
+        }
         self.work.write(Entry::Everywhere { step })
     }
 

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use etcd_wire::message::KeyPair;
+use etcd_wire::restore::RestoreNode;
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 
+use super::http::{Server, ServerTls};
 use super::layout::Layout;
 use crate::etcd;
 use crate::node::{Manifest, Manifests};
@@ -20,7 +22,9 @@ pub(super) struct Ground {
     pub(super) checks_at_start: bool,
     /// Ports on which etcd listens.
     pub(super) etcd_ports: Vec<u16>,
-    pub(super) api: ApiServer,
+    /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
+    pub(super) etcd: Server,
+    pub(super) api: Server,
     /// The cluster as it was.
     pub(super) before: Before,
 }
@@ -34,18 +38,6 @@ pub(super) struct Component {
     pub(super) file: String,
     /// The command line of its process.
     pub(super) argv: Vec<String>,
-}
-
-/// How the node's API server is asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ApiServer {
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// The certificate that it serves with, where its manifest names one.
-    pub(super) certificate: Option<PathBuf>,
-    /// A pair of its own that it also accepts as a client's: the one for kubelets.
-    pub(super) client: Option<KeyPair>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -87,7 +79,14 @@ impl Ground {
         let member = etcd::connect(&node.etcd).await?;
         let header = member.status.0.header.unwrap_or_default();
         let before = Before { cluster_id: header.cluster_id, revision: header.revision };
-        Ok(Ground { components, checks_at_start, etcd_ports, api: ApiServer::of(&manifests.api_server)?, before })
+        Ok(Ground {
+            components,
+            checks_at_start,
+            etcd_ports,
+            etcd: early(&manifests.etcd, node)?,
+            api: api_server(&manifests.api_server)?,
+            before,
+        })
     }
 
     pub(super) fn component(&self, name: &str) -> Result<&Component, Failure> {
@@ -104,8 +103,11 @@ impl Ground {
 
     /// Folders of files that are needed besides those of the plan.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
-        let pair = self.api.client.iter().flat_map(|pair| [Path::new(&pair.cert), Path::new(&pair.key)]);
-        let files = pair.chain(self.api.certificate.as_deref());
+        let all = [&self.etcd, &self.api].into_iter().filter_map(|server| server.tls.as_ref());
+        let files = all.flat_map(|tls| {
+            let pair = tls.client.iter().flat_map(|pair| [Path::new(&pair.cert), Path::new(&pair.key)]);
+            pair.chain(tls.certificate.as_deref())
+        });
         files.filter_map(|file| file.parent().map(Path::to_owned)).collect()
     }
 }
@@ -114,30 +116,45 @@ fn component(name: &str, manifest: &Manifest) -> Component {
     Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone() }
 }
 
-impl ApiServer {
-    fn of(manifest: &Manifest) -> Result<ApiServer, Failure> {
-        let wrong = |flag: &str, value: &str| {
-            Failure::new(FailureCode::Refused, format!("the API server's --{flag}={value} is not understood"))
-        };
-        let port = match manifest.flag("secure-port") {
-            Some(text) => text.parse().map_err(|_| wrong("secure-port", text))?,
-            None => 6443,
-        };
-        let host = match manifest.flag("bind-address") {
-            None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
-            Some(address) => {
-                address.parse::<std::net::IpAddr>().map_err(|_| wrong("bind-address", address))?.to_string()
-            }
-        };
-        let path = |flag: &str| manifest.host_path(manifest.flag(flag)?);
-        let pair = path("kubelet-client-certificate").zip(path("kubelet-client-key"));
-        let client =
-            pair.map(|(cert, key)| KeyPair { cert: cert.display().to_string(), key: key.display().to_string() });
-        Ok(ApiServer { host, port, certificate: path("tls-cert-file"), client })
-    }
+fn api_server(manifest: &Manifest) -> Result<Server, Failure> {
+    let wrong = |flag: &str, value: &str| {
+        Failure::new(FailureCode::Refused, format!("the API server's --{flag}={value} is not understood"))
+    };
+    let port = match manifest.flag("secure-port") {
+        Some(text) => text.parse().map_err(|_| wrong("secure-port", text))?,
+        None => 6443,
+    };
+    let host = match manifest.flag("bind-address") {
+        None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
+        Some(address) => address.parse::<std::net::IpAddr>().map_err(|_| wrong("bind-address", address))?.to_string(),
+    };
+    let client = pair(manifest, "kubelet-client-certificate", "kubelet-client-key");
+    Ok(Server { host, port, tls: Some(ServerTls { certificate: path(manifest, "tls-cert-file"), client }) })
+}
+
+fn early(manifest: &Manifest, node: &RestoreNode) -> Result<Server, Failure> {
+    let metrics =
+        manifest.flag("listen-metrics-urls").and_then(|list| list.split(',').find(|url| url.starts_with("http://")));
+    let url = metrics.or(node.peer_urls.first().map(String::as_str)).unwrap_or_default();
+    let wrong = || Failure::new(FailureCode::Refused, format!("etcd's URL {url:?} is not understood"));
+    let uri: ::http::Uri = url.parse().map_err(|error| wrong().source(&error))?;
+    let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']);
+    let host = if matches!(host, "0.0.0.0" | "::") { "127.0.0.1" } else { host };
+    let tls = (uri.scheme_str() == Some("https"))
+        .then(|| ServerTls { certificate: None, client: pair(manifest, "peer-cert-file", "peer-key-file") });
+    Ok(Server { host: host.to_owned(), port: uri.port_u16().ok_or_else(wrong)?, tls })
+}
+
+fn path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {
+    manifest.host_path(manifest.flag(flag)?)
+}
+
+fn pair(manifest: &Manifest, cert: &str, key: &str) -> Option<KeyPair> {
+    let (cert, key) = path(manifest, cert).zip(path(manifest, key))?;
+    Some(KeyPair { cert: cert.display().to_string(), key: key.display().to_string() })
 }
 
 /// The port of a URL that etcd listens on.
 fn port(url: &str) -> Option<u16> {
-    url.trim().parse::<http::Uri>().ok()?.port_u16()
+    url.trim().parse::<::http::Uri>().ok()?.port_u16()
 }

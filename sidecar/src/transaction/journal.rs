@@ -98,29 +98,36 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Line>, u64), Failure> {
     let bytes = fs::read(path).map_err(|error| storage("read the journal", &error))?;
     let (mut lines, mut good) = (Vec::new(), 0);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-        match parse(piece) {
-            Some(line) => {
+        let refuse = |what: &str, hint: &str| {
+            let message = format!("the journal {} {what} at byte {good}", path.display());
+            Failure::new(FailureCode::Storage, message).hint(hint)
+        };
+        match whole(piece) {
+            Some(json) => {
+                let line = serde_json::from_str(json).map_err(|error| {
+                    let hint = "go on with the version that wrote it; if that restore is over, take its folder away";
+                    refuse("is not understood by this version", hint).source(&error)
+                })?;
                 lines.push(line);
                 good += piece.len();
             }
             None if good + piece.len() == bytes.len() => break,
             None => {
-                let message = format!("the journal {} is damaged at byte {good}", path.display());
-                return Err(Failure::new(FailureCode::Storage, message).hint(
-                    "nothing is done by a journal that cannot be trusted; docs/RESTORE.md says what to do by hand",
-                ));
+                let hint =
+                    "nothing is done by a journal that cannot be trusted; docs/RESTORE.md says what to do by hand";
+                return Err(refuse("is damaged", hint));
             }
         }
     }
     Ok((lines, good as u64))
 }
 
-fn parse(line: &[u8]) -> Option<Line> {
+/// The JSON of a line that was written whole.
+fn whole(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let (crc, json) = text.split_at_checked(8)?;
     let json = json.strip_prefix(' ')?;
-    (u32::from_str_radix(crc, 16).ok()? == crc32c(json.as_bytes())).then_some(())?;
-    serde_json::from_str(json).ok()
+    (u32::from_str_radix(crc, 16).ok()? == crc32c(json.as_bytes())).then_some(json)
 }
 
 /// Makes sure that a folder's names are on the disk.

@@ -3,41 +3,28 @@
 use etcd_wire::message::StatusRequest;
 use etcd_wire::{Failure, FailureCode};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-use super::api_server;
+use super::http::Server;
 use super::layout::Layout;
 use crate::{etcd, status};
 
 /// Whether the member runs, and is through with the check of its data that it makes before anything else.
 ///
-/// It binds its peer port before that check and answers there only after it, while its client port waits for the other members. The check asks
-/// the others in turn, 7 seconds each with kubeadm's flags, and one that is in its own check does not answer: etcd
+/// It answers on the ports of its metrics and its peers only after that check, while its client port waits for the other members. The check
+/// asks the others in turn, 7 seconds each with kubeadm's flags, and one that is in its own check does not answer: etcd
 /// server/embed/etcd.go `StartEtcd` and server/etcdserver/corrupt.go `InitialCheck` @ v3.6.13, alike from 3.4 to 3.7.
 ///
 /// # Errors
 /// Nobody answers yet.
-pub(super) async fn launched(layout: &Layout) -> Result<(), Failure> {
-    let url = layout.node().peer_urls.first().map(String::as_str).unwrap_or_default();
-    let not = |what: &str| Failure::new(FailureCode::Etcd, format!("etcd {what} at {url}"));
-    let uri: http::Uri = url.parse().map_err(|error| not("cannot listen").source(&error))?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let answered = async {
-        let mut stream = TcpStream::connect((host, uri.port_u16().unwrap_or(2380))).await?;
-        if uri.scheme_str() == Some("https") {
-            // Whoever it is, it is this node's: the greeting alone is of interest.
-            api_server::greeted(stream).await
-        } else {
-            stream.write_all(b"GET /version HTTP/1.0\r\n\r\n").await?;
-            stream.read_u8().await.map(|_| ())
-        }
-    };
-    match tokio::time::timeout(etcd::PATIENCE, answered).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(not("does not listen").source(&error)),
-        Err(_) => Err(not("is silent")),
-    }
+pub(super) async fn launched(etcd: &Server) -> Result<(), Failure> {
+    // Whatever it says: that there is no leader yet is as good.
+    etcd.get("/version").await.map(|_| ())
+}
+
+/// Which node of the plan has the leader, as the member here knows it.
+pub(super) async fn leader(layout: &Layout) -> Option<usize> {
+    let status = status::run(StatusRequest { etcd: layout.node().etcd.clone(), certificates: Vec::new() }).await.etcd?;
+    let leader = status.members.iter().find(|member| member.id == status.leader_id)?;
+    layout.plan().nodes.iter().position(|node| node.member == leader.name)
 }
 
 /// What a member has to be.

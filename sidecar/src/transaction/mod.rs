@@ -13,6 +13,7 @@ mod enlist;
 mod exchange;
 mod ground;
 mod hold;
+mod http;
 mod journal;
 mod layout;
 mod member;

@@ -234,7 +234,8 @@ fn new_cluster(work: &Work) -> Result<Expected, Failure> {
 async fn launch_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     hold::put(&work.layout, &etcd)?;
-    until_well("etcd", limit(Step::LaunchEtcd), || member::launched(&work.layout)).await
+    let early = work.state(|state| state.ground.etcd.clone());
+    until_well("etcd", limit(Step::LaunchEtcd), || member::launched(&early)).await
 }
 
 async fn start_etcd(work: &Work) -> Result<(), Failure> {

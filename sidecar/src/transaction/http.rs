@@ -1,0 +1,178 @@
+//! A question to a server on the same node, over HTTP, with or without TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_wire::message::KeyPair;
+use etcd_wire::{Failure, FailureCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::tls;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More than any answer has that is read.
+const LARGEST: usize = 4 << 20;
+
+/// A server on this node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// `None` for a server without TLS.
+    pub(super) tls: Option<ServerTls>,
+}
+
+/// How a server on this node is spoken to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServerTls {
+    /// The certificate that it serves with, where its manifest names one.
+    pub(super) certificate: Option<PathBuf>,
+    /// A pair that it accepts as a client's.
+    pub(super) client: Option<KeyPair>,
+}
+
+impl Server {
+    /// Asks for a path.
+    ///
+    /// # Errors
+    /// Nobody answers, or certificates cannot be read. What is answered, whatever it is, is no error.
+    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let asked = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+            let stream = stream.map_err(|error| self.failed("does not listen", &error))?;
+            let Some(tls) = &self.tls else { return self.ask(stream, path).await };
+            let connector = TlsConnector::from(Arc::new(tls.config()?));
+            let name = ServerName::try_from("kubernetes").expect("a DNS name");
+            let stream = connector.connect(name, stream).await;
+            self.ask(stream.map_err(|error| self.failed("does not speak TLS", &error))?, path).await
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let silent = format!("port {} is silent for {}s", self.port, PATIENCE.as_secs());
+                Err(Failure::new(FailureCode::Unreachable, silent))
+            }
+        }
+    }
+
+    async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.failed("does not speak HTTP", &error))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header("host", "kubernetes")
+            .header("accept", "application/json")
+            .header("user-agent", "etcd-sidecar")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.failed("cannot be asked", &error))?;
+        let answer = sender.send_request(request).await.map_err(|error| self.failed("does not answer", &error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        driver.abort();
+        let body = body.map_err(|error| self.failed("stopped in the middle of its answer", &*error))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn failed(&self, what: &str, error: &dyn std::error::Error) -> Failure {
+        Failure::new(FailureCode::Unreachable, format!("port {} {what}", self.port)).source(error)
+    }
+}
+
+impl ServerTls {
+    fn config(&self) -> Result<ClientConfig, Failure> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| {
+                Failure::new(FailureCode::Credentials, format!("cannot read {}", path.display())).source(&error)
+            })
+        };
+        let pinned = match &self.certificate {
+            Some(path) => Some(tls::certificates(&read(path)?)?.swap_remove(0)),
+            None => None,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let wrong = |error: rustls::Error| {
+            Failure::new(FailureCode::Credentials, "the certificates cannot be used").source(&error)
+        };
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(wrong)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned { certificate: pinned, provider }));
+        match &self.client {
+            Some(pair) => {
+                let certificates = tls::certificates(&read(pair.cert.as_ref())?)?;
+                config.with_client_auth_cert(certificates, tls::key(&read(pair.key.as_ref())?)?).map_err(wrong)
+            }
+            None => Ok(config.with_no_client_auth()),
+        }
+    }
+}
+
+/// Takes the one certificate that lies in the server's own file. No authority is asked: it is the same node, by the loopback, and the
+/// names in the certificate need not have the loopback's. A server that makes its own certificate is taken as it is.
+#[derive(Debug)]
+struct Pinned {
+    certificate: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.certificate {
+            Some(pinned) if pinned != end_entity => {
+                Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
