@@ -31,13 +31,13 @@ pub struct Scene {
 impl Scene {
     /// Starts a lab that has the sidecar's image.
     pub fn new(nodes: u8, etcd: Etcd) -> Scene {
-        let options = Options {
-            nodes,
-            etcd,
-            images: vec![image()],
-            program: std::env::var_os("LAB_BIN").map(PathBuf::from),
-            ..Options::default()
-        };
+        Scene::with(Options { nodes, etcd, ..Options::default() })
+    }
+
+    /// Starts a lab with these options that has the sidecar's image.
+    pub fn with(options: Options) -> Scene {
+        let program = std::env::var_os("LAB_BIN").map(PathBuf::from);
+        let options = Options { images: vec![image()], program, ..options };
         let lab = Lab::start(options).expect("the lab starts");
         let folder = tempfile::tempdir().expect("a folder");
         let nodes_before = node_files(&lab);

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use e2e::{Ran, Scene, plugin, run, unpacked, until};
-use lab::Etcd;
+use lab::{Etcd, Options};
 use serde_json::{Value, json};
 
 use self::kubeconfig::{Parts, text};
@@ -169,7 +169,8 @@ fn give_tokens(scene: &Scene, line: &str) {
 
 #[test]
 fn every_way_to_log_in_works() {
-    let mut scene = scene();
+    let options = Options { etcd: Etcd::V3_5, api_server_grace: Some(1), ..Options::default() };
+    let mut scene = Scene::with(options);
     let parts = Parts::of(&scene.lab);
     let pki = scene.lab.node_root("cp1").join("etc/kubernetes/pki");
     let file = |name: &str| text(&pki.join(name)).to_owned();

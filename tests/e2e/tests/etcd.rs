@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::trouble::{UNCHANGED, fill, processes, signal, size};
 use e2e::{Ran, Running, Scene, run, until};
-use lab::{Etcd, Issue, Lab};
+use lab::{Etcd, Issue, Lab, Options};
 use serde_json::Value;
 
 #[track_caller]
@@ -125,7 +125,8 @@ impl Away {
 
 #[test]
 fn a_learner_is_never_taken() {
-    let mut scene = Scene::new(3, Etcd::V3_5);
+    let options = Options { nodes: 3, etcd: Etcd::V3_5, api_server_grace: Some(1), ..Options::default() };
+    let mut scene = Scene::with(options);
     // A learner serves no API server: the third one, which its node's kubelet asks, gets another member.
     let manifest = scene.lab.node_root("cp3").join("etc/kubernetes/manifests/kube-apiserver.yaml");
     let other = format!("--etcd-servers=https://{}:2379", scene.lab.node_ip("cp1"));

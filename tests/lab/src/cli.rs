@@ -120,7 +120,8 @@ fn command(cli: Cli) -> Result<()> {
     match cli {
         Cli::Up { name, nodes, etcd, dir, images } => {
             let program = Some(std::env::current_exe()?);
-            let lab = Lab::start(Options { name: Some(name), nodes, etcd, dir, images, program })?;
+            let lab =
+                Lab::start(Options { name: Some(name), nodes, etcd, dir, images, program, ..Options::default() })?;
             println!("{}", lab.kubeconfig().display());
             lab.keep();
             Ok(())

@@ -51,13 +51,24 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Archives of images every node is to have.
     pub images: Vec<PathBuf>,
+    /// How many seconds an API server that is told to end may go on. It takes them all, as the real one does; without
+    /// this they are kubeadm's 30. A test that changes the manifest and is about something else asks for fewer.
+    pub api_server_grace: Option<u32>,
     /// The `lab` program. Without it the one beside this program, or one folder above it, as cargo lays them out.
     pub program: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, nodes: 1, etcd: Etcd::default(), dir: None, images: Vec::new(), program: None }
+        Self {
+            name: None,
+            nodes: 1,
+            etcd: Etcd::default(),
+            dir: None,
+            images: Vec::new(),
+            api_server_grace: None,
+            program: None,
+        }
     }
 }
 
@@ -79,14 +90,14 @@ impl Lab {
     pub fn start(options: Options) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = options.name.unwrap_or_else(|| format!("t{}-{count}", std::process::id()));
+        let name = options.name.clone().unwrap_or_else(|| format!("t{}-{count}", std::process::id()));
         let (etcd, version) = start::find_etcd(&options.etcd)?;
-        let program = start::find_program(options.program)?;
-        let dir = options.dir.unwrap_or_else(|| PathBuf::from(format!("/var/tmp/lab-{name}")));
+        let program = start::find_program(options.program.clone())?;
+        let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from(format!("/var/tmp/lab-{name}")));
         let dir = std::path::absolute(dir)?;
         let record = Record::claim(&name, dir, options.nodes, etcd, version)?;
         let mut lab = Self::of(record);
-        start::start(&mut lab, &program, &options.images)?;
+        start::start(&mut lab, &program, &options)?;
         Ok(lab)
     }
 

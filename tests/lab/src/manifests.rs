@@ -101,8 +101,9 @@ fn with_system_certs<'a>(mounts: &[Mount<'a>]) -> Vec<Mount<'a>> {
     mounts.iter().copied().chain(system).collect()
 }
 
-/// The API server's manifest: kubeadm's, and the folder of the lab's faults.
-pub(crate) fn api_server(node: &Node<'_>) -> Value {
+/// The API server's manifest: kubeadm's, and the folder of the lab's faults, and another grace period than the 30 s
+/// that kubeadm leaves it, if there is one.
+pub(crate) fn api_server(node: &Node<'_>, grace: Option<u32>) -> Value {
     let address = node.address;
     let pki = "/etc/kubernetes/pki";
     let flags = format!(
@@ -122,7 +123,7 @@ pub(crate) fn api_server(node: &Node<'_>) -> Value {
          service-cluster-ip-range=10.96.0.0/12 tls-cert-file={pki}/apiserver.crt
          tls-private-key-file={pki}/apiserver.key lab-dir={LAB_DIR}"
     );
-    pod(
+    let mut pod = pod(
         "kube-apiserver",
         &json!({"kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": format!("{address}:6443")}),
         &format!("registry.k8s.io/kube-apiserver:{VERSION}"),
@@ -131,7 +132,11 @@ pub(crate) fn api_server(node: &Node<'_>) -> Value {
             ("k8s-certs", pki, "DirectoryOrCreate", true),
             ("lab", LAB_DIR, "DirectoryOrCreate", true),
         ]),
-    )
+    );
+    if let Some(seconds) = grace {
+        pod["spec"]["terminationGracePeriodSeconds"] = seconds.into();
+    }
+    pod
 }
 
 /// The controller manager's manifest; in the lab it only waits.

@@ -152,11 +152,16 @@ impl Authorities {
         names.extend([Ipv4Addr::new(10, 96, 0, 1), address, balancer].map(|ip| SanType::IpAddress(IpAddr::V4(ip))));
         let server = Leaf { common_name: "kube-apiserver", names, uses: vec![Use::ServerAuth], ..Leaf::default() };
         issue(&self.kubernetes, server, Issue::Valid)?.write(pki, "apiserver")?;
-        for (ca, name, common_name) in [
-            (&self.kubernetes, "apiserver-kubelet-client", "kube-apiserver-kubelet-client"),
-            (&self.front_proxy, "front-proxy-client", "front-proxy-client"),
+        for (ca, name, common_name, organizations) in [
+            (
+                &self.kubernetes,
+                "apiserver-kubelet-client",
+                "kube-apiserver-kubelet-client",
+                &["kubeadm:cluster-admins"][..],
+            ),
+            (&self.front_proxy, "front-proxy-client", "front-proxy-client", &[]),
         ] {
-            let leaf = Leaf { common_name, uses: vec![Use::ClientAuth], ..Leaf::default() };
+            let leaf = Leaf { common_name, organizations, uses: vec![Use::ClientAuth], ..Leaf::default() };
             issue(ca, leaf, Issue::Valid)?.write(pki, name)?;
         }
         write_etcd_leaves(pki, node, address, Issue::Valid)

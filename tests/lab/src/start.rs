@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::client::Client;
 use crate::image::Store;
-use crate::lab::{Etcd, Lab};
+use crate::lab::{Etcd, Lab, Options};
 use crate::manifests::{self, VERSION};
 use crate::paths::{LAB_DIR, node_name};
 use crate::pki::{self, Authorities};
@@ -57,13 +57,13 @@ pub(crate) fn find_program(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// Makes everything of a lab whose record is claimed.
-pub(crate) fn start(lab: &mut Lab, program: &Path, images: &[PathBuf]) -> Result<()> {
+pub(crate) fn start(lab: &mut Lab, program: &Path, options: &Options) -> Result<()> {
     let record = lab.record.clone();
     let (state, subnet) = (record.state(), record.subnet);
     network::bridge(subnet)?;
     network::host(subnet, &record.netns("lb"), "lb", subnet.balancer())?;
     assemble_images(&record, program)?;
-    for archive in images {
+    for archive in &options.images {
         lab.load_image(archive)?;
     }
     let authorities = Authorities::new()?;
@@ -93,7 +93,7 @@ pub(crate) fn start(lab: &mut Lab, program: &Path, images: &[PathBuf]) -> Result
     let ready = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ready(lab))
+            runtime.block_on(ready(lab, options.api_server_grace))
         });
         thread.join().unwrap_or_else(|_| bail!("waiting for the lab panicked"))
     });
@@ -156,7 +156,7 @@ fn node<'a>(record: &'a Record, name: &'a str, number: u8, initial_cluster: &'a 
 }
 
 /// Waits for etcd, writes the manifests of what needs it, and waits for those.
-async fn ready(lab: &Lab) -> Result<()> {
+async fn ready(lab: &Lab, api_server_grace: Option<u32>) -> Result<()> {
     let record = &lab.record;
     let until = Instant::now() + PATIENCE;
     let etcd_pki = lab.dir("cp1")?.pki().join("etcd");
@@ -170,8 +170,9 @@ async fn ready(lab: &Lab) -> Result<()> {
     let initial_cluster = members(record);
     for number in 1..=record.nodes {
         let name = node_name(number);
-        let (dir, node) = (record.state().node(&name).manifests(), node(record, &name, number, &initial_cluster));
-        manifests::write(&dir, "kube-apiserver", &manifests::api_server(&node))?;
+        let dir = record.state().node(&name).manifests();
+        let node = node(record, &name, number, &initial_cluster);
+        manifests::write(&dir, "kube-apiserver", &manifests::api_server(&node, api_server_grace))?;
         manifests::write(&dir, "kube-controller-manager", &manifests::controller_manager())?;
         manifests::write(&dir, "kube-scheduler", &manifests::scheduler())?;
     }

@@ -3,9 +3,11 @@
 
 mod kubelet_exec;
 mod kubelet_node;
+mod kubelet_outage;
 mod kubelet_support;
 
 use kubelet_support::{Admin, IMAGE, PODS, pod, wait};
+use lab::Options;
 use serde_json::{Value, json};
 
 /// What is compared of an event: its type, the phase and the reason, every condition, whether the pod is to be
@@ -158,7 +160,7 @@ async fn a_static_pod_is_a_file_whose_name_has_no_dot_before_it() {
 
 #[tokio::test]
 async fn pods_outlive_the_api_server_but_not_their_objects() {
-    let lab = kubelet_support::start();
+    let lab = kubelet_support::start_with(Options { api_server_grace: Some(1), ..Options::default() });
     let admin = Admin::new(&lab);
     for (name, number) in [("stays", 2), ("goes-now", 3), ("goes-later", 4)] {
         let mut pod = pod(name);

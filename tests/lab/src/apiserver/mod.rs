@@ -38,11 +38,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use args::{Args, Meaningless};
+use server::End;
 
-/// Serves until SIGTERM or SIGINT, then takes no more requests, ends the watches and returns.
+/// Serves until SIGTERM or SIGINT, then takes no more connections. Like the real server it serves those it has as long
+/// as it is let live, for a watch never ends by itself: it spends whatever grace period it is given.
 ///
 /// # Errors
-/// When a file named on the command line cannot be used or the port cannot be listened on.
+/// When a file named on the command line cannot be used, the port cannot be listened on or etcd does not answer.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.secure_port)).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -55,13 +57,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         stopper.cancel();
     });
-    serve(args, listener, stop).await
+    server::serve(args, listener, stop, End::Killed).await
 }
 
-/// Serves on a listener (whose port wins over `--secure-port`) until `stop`.
+/// Serves on a listener (whose port wins over `--secure-port`) until `stop`, then ends the watches and returns.
 ///
 /// # Errors
-/// When a file named on the command line cannot be used.
+/// When a file named on the command line cannot be used, or etcd does not answer.
 pub async fn serve(args: Args, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    server::serve(args, listener, stop).await
+    server::serve(args, listener, stop, End::Returns).await
 }

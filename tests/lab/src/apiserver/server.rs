@@ -34,8 +34,22 @@ use super::{
 
 /// How long answers under way may take once the port is closed.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long etcd may take to give its first answer: the real server's limit, after which it ends and leaves the next try
+/// to its kubelet.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);
+/// How often etcd is asked for its first answer.
+const RETRY: Duration = Duration::from_millis(200);
 /// How long etcd may take to say that it is well.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a server does once its port is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It ends all streams and returns.
+    Returns,
+    /// It serves the connections it has, until it is killed.
+    Killed,
+}
 
 /// What every request works with.
 pub(super) struct Server {
@@ -60,7 +74,7 @@ pub(super) struct Cx {
     pub(super) faults: Faults,
 }
 
-pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationToken, end: End) -> anyhow::Result<()> {
     let authenticator = Authenticator::new(&args)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -79,6 +93,11 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
         stopping: stop.clone(),
         bootstrapped: AtomicBool::new(false),
     });
+    // The port is open and nobody answers at it, as with the real server.
+    tokio::select! {
+        result = first_answer(&server.store) => result?,
+        () = stop.cancelled() => return Ok(()),
+    }
     let bootstrap = tokio::spawn(bootstrap(Arc::clone(&server)));
     let connections = TaskTracker::new();
     let closed = async {
@@ -99,6 +118,9 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
     }
     drop(listener);
     bootstrap.abort();
+    if end == End::Killed {
+        std::future::pending::<()>().await;
+    }
     server.stopped.cancel();
     connections.close();
     if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
@@ -107,11 +129,21 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
     Ok(())
 }
 
+/// Waits until etcd serves at all.
+async fn first_answer(store: &Store) -> anyhow::Result<()> {
+    let answer = async {
+        while !store.answers().await {
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    tokio::time::timeout(FIRST_ANSWER, answer).await.context("unable to create storage backend")
+}
+
 /// Makes what a new cluster needs, as soon as etcd answers.
 async fn bootstrap(server: Arc<Server>) {
     while let Err(failure) = rest::bootstrap(&server.store).await {
         tracing::warn!(status = %failure.status(), "etcd does not take the first objects yet");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(RETRY).await;
     }
     server.bootstrapped.store(true, Ordering::Release);
 }

@@ -75,6 +75,14 @@ impl Store {
         self.prefix(res, namespace) + name
     }
 
+    /// Whether etcd answers at all, be it that it has no leader.
+    pub(super) async fn answers(&self) -> bool {
+        match self.kv.clone().get(format!("{}/health", self.prefix), None).await {
+            Err(Error::GRpcStatus(status)) => status.message().starts_with("etcdserver:"),
+            other => other.is_ok(),
+        }
+    }
+
     /// Asks a quorum for the current revision.
     pub(super) async fn revision(&self) -> Result<i64, Failure> {
         let options = GetOptions::new().with_count_only();

@@ -38,20 +38,20 @@ fn find(word: &str) -> String {
 }
 
 /// A static pod's file, in its place or out of the kubelet's sight.
-struct Manifest {
+pub(crate) struct Manifest {
     place: PathBuf,
     aside: PathBuf,
 }
 
 impl Manifest {
     /// A manifest that is in the folder already.
-    fn there(lab: &Lab, name: &str) -> Self {
+    pub(crate) fn there(lab: &Lab, name: &str) -> Self {
         let folder = lab.node_root("cp1").join("etc/kubernetes");
         Self { place: folder.join(format!("manifests/{name}.yaml")), aside: folder.join(format!("{name}.aside")) }
     }
 
     /// A new one, in its place.
-    fn new(lab: &Lab, name: &str, spec: &Value) -> Self {
+    pub(crate) fn new(lab: &Lab, name: &str, spec: &Value) -> Self {
         let manifest = Self::there(lab, name);
         let pod = json!({ "apiVersion": "v1", "kind": "Pod", "spec": spec,
             "metadata": { "name": name, "namespace": "kube-system" } });
@@ -60,11 +60,11 @@ impl Manifest {
         manifest
     }
 
-    fn take_away(&self) {
+    pub(crate) fn take_away(&self) {
         std::fs::rename(&self.place, &self.aside).expect("the manifest is away");
     }
 
-    fn put_back(&self) {
+    pub(crate) fn put_back(&self) {
         std::fs::rename(&self.aside, &self.place).expect("the manifest is in its place");
     }
 }
@@ -75,7 +75,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 /// The processes of the node whose first word this is, by their ids on the node.
-fn processes(lab: &Lab, word: &str) -> Vec<String> {
+pub(crate) fn processes(lab: &Lab, word: &str) -> Vec<String> {
     // The kubelet's tools are this machine's; its processes are the node's.
     let output = lab.command("cp1", "/bin/busybox").expect("the node runs").args(["sh", "-c", &find(word)]).output();
     String::from_utf8(output.expect("a shell runs").stdout).expect("numbers").lines().map(str::to_owned).collect()

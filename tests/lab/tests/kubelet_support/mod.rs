@@ -76,24 +76,36 @@ impl Admin {
             let text = config.pointer(path).and_then(Value::as_str).expect("it is there");
             base64::prelude::BASE64_STANDARD.decode(text).expect("base64")
         };
-        let certificates = |pem: Vec<u8>| {
-            rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>().expect("certificates")
-        };
+        let ca = pem("/clusters/0/cluster/certificate-authority-data");
+        let (cert, key) = (pem("/users/0/user/client-certificate-data"), pem("/users/0/user/client-key-data"));
+        let server = url::Url::parse(&lab.server()).expect("a URL");
+        let host = server.host_str().and_then(|host| host.parse().ok()).expect("an address");
+        Self::with(&ca, &cert, &key, (host, server.port().expect("a port")))
+    }
+
+    /// Whoever has the certificate that a node's API server shows to kubelets, at that very server.
+    pub(crate) fn of_node(lab: &Lab, node: &str) -> Self {
+        let pki = lab.node_root(node).join("etc/kubernetes/pki");
+        let pem = |name: &str| std::fs::read(pki.join(name)).expect("kubeadm's file");
+        let (cert, key) = (pem("apiserver-kubelet-client.crt"), pem("apiserver-kubelet-client.key"));
+        Self::with(&pem("ca.crt"), &cert, &key, (lab.node_ip(node), 6443))
+    }
+
+    fn with(ca: &[u8], cert: &[u8], key: &[u8], address: (Ipv4Addr, u16)) -> Self {
+        let certificates =
+            |mut pem: &[u8]| rustls_pemfile::certs(&mut pem).collect::<Result<Vec<_>, _>>().expect("certificates");
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in certificates(pem("/clusters/0/cluster/certificate-authority-data")) {
+        for certificate in certificates(ca) {
             roots.add(certificate).expect("an authority");
         }
-        let key = pem("/users/0/user/client-key-data");
-        let key = rustls_pemfile::private_key(&mut key.as_slice()).expect("PEM").expect("a key");
+        let key = rustls_pemfile::private_key(&mut &*key).expect("PEM").expect("a key");
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots)
-            .with_client_auth_cert(certificates(pem("/users/0/user/client-certificate-data")), key)
+            .with_client_auth_cert(certificates(cert), key)
             .expect("an identity");
-        let server = url::Url::parse(&lab.server()).expect("a URL");
-        let host = server.host_str().and_then(|host| host.parse().ok()).expect("an address");
-        Self { address: (host, server.port().expect("a port")), tls: Arc::new(tls).into() }
+        Self { address, tls: Arc::new(tls).into() }
     }
 
     pub(crate) async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
