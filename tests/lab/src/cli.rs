@@ -39,6 +39,9 @@ enum Cli {
         /// Archive of an image every node is to have.
         #[arg(long = "image", value_name = "ARCHIVE")]
         images: Vec<PathBuf>,
+        /// Megabytes of a file system of its own for each node's /var/lib/etcd, 256 or more.
+        #[arg(long, value_name = "MEGABYTES")]
+        data_disk: Option<u32>,
     },
     /// End all processes of a lab and take away everything it made.
     Down {
@@ -73,6 +76,32 @@ enum Cli {
         #[arg(long, default_value = "lab")]
         name: String,
         faults: String,
+    },
+    /// Let nothing through between two nodes, or a node and the load balancer (lb): connections hang.
+    Cut {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        a: String,
+        b: String,
+    },
+    /// End what cut began.
+    Heal {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        a: String,
+        b: String,
+    },
+    /// Switch a node off, with everything that runs on it.
+    PowerOff {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
+    /// Switch a node on again.
+    PowerOn {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
     },
     #[command(hide = true)]
     Kubelet(kubelet::Args),
@@ -118,10 +147,18 @@ async fn pause(name: &str) -> Result<()> {
 #[allow(clippy::print_stdout, reason = "the answers of the commands")]
 fn command(cli: Cli) -> Result<()> {
     match cli {
-        Cli::Up { name, nodes, etcd, dir, images } => {
+        Cli::Up { name, nodes, etcd, dir, images, data_disk } => {
             let program = Some(std::env::current_exe()?);
-            let lab =
-                Lab::start(Options { name: Some(name), nodes, etcd, dir, images, program, ..Options::default() })?;
+            let lab = Lab::start(Options {
+                name: Some(name),
+                nodes,
+                etcd,
+                dir,
+                images,
+                data_disk,
+                program,
+                ..Options::default()
+            })?;
             println!("{}", lab.kubeconfig().display());
             lab.keep();
             Ok(())
@@ -161,6 +198,10 @@ fn command(cli: Cli) -> Result<()> {
             }
             Lab::open(&name)?.set_faults(&serde_json::from_str(&text).context("the faults are no JSON")?)
         }
+        Cli::Cut { name, a, b } => Lab::open(&name)?.cut(&a, &b),
+        Cli::Heal { name, a, b } => Lab::open(&name)?.heal(&a, &b),
+        Cli::PowerOff { name, node } => Lab::open(&name)?.power_off(&node),
+        Cli::PowerOn { name, node } => Lab::open(&name)?.power_on(&node),
         Cli::Kubelet(args) => runtime()?.block_on(kubelet::run(args)),
         Cli::Balancer(args) => runtime()?.block_on(balancer::run(args)),
     }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -54,6 +55,9 @@ pub struct Options {
     /// How many seconds an API server that is told to end may go on. It takes them all, as the real one does; without
     /// this they are kubeadm's 30. A test that changes the manifest and is about something else asks for fewer.
     pub api_server_grace: Option<u32>,
+    /// How many megabytes each node's `/var/lib/etcd` has, as a file system of its own (ext4, with its `lost+found`);
+    /// without this it is a folder on this machine's disk. etcd takes 128 for its log before it stores anything.
+    pub data_disk: Option<u32>,
     /// The `lab` program. Without it the one beside this program, or one folder above it, as cargo lays them out.
     pub program: Option<PathBuf>,
 }
@@ -67,6 +71,7 @@ impl Default for Options {
             dir: None,
             images: Vec::new(),
             api_server_grace: None,
+            data_disk: None,
             program: None,
         }
     }
@@ -76,7 +81,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Lab {
     pub(crate) record: Record,
-    pub(crate) children: Vec<Child>,
+    pub(crate) children: Mutex<Vec<Child>>,
     pub(crate) kept: bool,
     kubeconfig: PathBuf,
 }
@@ -91,13 +96,13 @@ impl Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = options.name.clone().unwrap_or_else(|| format!("t{}-{count}", std::process::id()));
-        let (etcd, version) = start::find_etcd(&options.etcd)?;
+        let etcd = start::find_etcd(&options.etcd)?;
         let program = start::find_program(options.program.clone())?;
         let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from(format!("/var/tmp/lab-{name}")));
         let dir = std::path::absolute(dir)?;
-        let record = Record::claim(&name, dir, options.nodes, etcd, version)?;
-        let mut lab = Self::of(record);
-        start::start(&mut lab, &program, &options)?;
+        let record = Record::claim(&name, dir, options.nodes, etcd, program)?;
+        let lab = Self::of(record);
+        start::start(&lab, &options)?;
         Ok(lab)
     }
 
@@ -113,7 +118,7 @@ impl Lab {
 
     fn of(record: Record) -> Self {
         let kubeconfig = record.dir.join("admin.conf");
-        Self { record, children: Vec::new(), kept: false, kubeconfig }
+        Self { record, children: Mutex::default(), kept: false, kubeconfig }
     }
 
     /// Leaves the lab running when this is dropped.
@@ -132,7 +137,7 @@ impl Lab {
 
     fn take_away(&mut self) -> Result<()> {
         self.record.remove()?;
-        for child in &mut self.children {
+        for child in self.children.get_mut().expect("no panic while the lock is held") {
             child.wait()?;
         }
         Ok(())
@@ -249,7 +254,9 @@ impl Lab {
     /// When the node does not run.
     pub fn init(&self, node: &str) -> Result<u32> {
         self.record.number(node)?;
-        for pid in network::pids(&self.record.netns(node))? {
+        let netns = self.record.netns(node);
+        let pids = if network::netns_exists(&netns) { network::pids(&netns)? } else { Vec::new() };
+        for pid in pids {
             let pid = pid.as_raw_nonzero().get();
             // A process that ended in between is not the one.
             let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };

@@ -7,8 +7,10 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd. Each node has its own network, mount and process
-//! namespace and its own file tree. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
+//! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd, and for data disks `mkfs.ext4` and `mount`. Each node
+//! has its own network, mount and process namespace and its own file tree, with a `/run` in memory. Nodes can lose each
+//! other ([`Lab::cut`]), their power ([`Lab::power_off`]) and the room on their disks ([`Lab::fill_disk`]); they have
+//! this machine's clock. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
 //! whoever started it was killed.
 
 pub mod apiserver;
@@ -16,6 +18,7 @@ pub mod cli;
 
 mod balancer;
 mod client;
+mod disk;
 mod files;
 mod fill;
 mod image;
@@ -29,6 +32,7 @@ mod pki;
 mod pod;
 mod record;
 mod start;
+mod trouble;
 
 pub use image::docker_archive;
 pub use lab::{Etcd, Lab, Options};

@@ -2,6 +2,7 @@
 //! be ended is found by asking the kernel, also after whoever started it was killed.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,10 +10,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths::Subnet;
 
+/// A hardware address that nobody has.
+const NOBODY: &str = "02:00:00:00:00:01";
+
 /// Runs `ip` with a batch of commands.
 fn batch(commands: &str) -> Result<()> {
+    ip(&["-batch", "-"], commands)
+}
+
+/// Runs `ip` with a batch of commands in a namespace.
+fn batch_in(netns: &str, commands: &str) -> Result<()> {
+    ip(&["-netns", netns, "-batch", "-"], commands)
+}
+
+fn ip(args: &[&str], commands: &str) -> Result<()> {
     let mut child = Command::new("ip")
-        .args(["-batch", "-"])
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -37,28 +50,42 @@ fn link(subnet: Subnet, short: &str) -> String {
     format!("{}-{short}", subnet.bridge())
 }
 
+/// The hardware address of the host with this address: the same when it is switched off and on, so that nobody looks for
+/// it where it was.
+fn hardware(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:59:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// Makes the namespace `netns` with one interface `eth0` on the bridge.
-pub(crate) fn host(subnet: Subnet, netns: &str, short: &str, address: std::net::Ipv4Addr) -> Result<()> {
-    let (bridge, gateway) = (subnet.bridge(), subnet.gateway());
+pub(crate) fn host(subnet: Subnet, netns: &str, short: &str, address: Ipv4Addr) -> Result<()> {
+    let (bridge, gateway, hardware) = (subnet.bridge(), subnet.gateway(), hardware(address));
     let link = link(subnet, short);
     batch(&format!(
-        "netns add {netns}\nlink add {link} type veth peer name eth0 netns {netns}\nlink set {link} master {bridge} up\n"
+        "netns add {netns}\nlink add {link} type veth peer name eth0 address {hardware} netns {netns}\n\
+         link set {link} master {bridge} up\n"
     ))?;
-    let status = Command::new("ip")
-        .args(["netns", "exec", netns, "ip", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .and_then(|mut child| {
-        let commands = format!(
-            "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {gateway}\n"
-        );
-        child.stdin.take().expect("stdin is piped").write_all(commands.as_bytes())?;
-        child.wait()
-    })?;
-    if !status.success() {
-        bail!("cannot set up the network of {netns}");
-    }
-    Ok(())
+    batch_in(
+        netns,
+        &format!("link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {gateway}\n"),
+    )
+    .with_context(|| format!("cannot set up the network of {netns}"))
+}
+
+/// Pulls a host's cable: what it still sends is lost, and what is sent to it.
+pub(crate) fn unplug(subnet: Subnet, short: &str) -> Result<()> {
+    batch(&format!("link set {} down\n", link(subnet, short)))
+}
+
+/// Lets all that is sent from the namespace to the address be lost. Nobody is told: a connection that is there hangs, as
+/// does one that is to be made.
+pub(crate) fn lose(netns: &str, address: Ipv4Addr) -> Result<()> {
+    batch_in(netns, &format!("neigh replace {address} lladdr {NOBODY} dev eth0 nud permanent\n"))
+}
+
+/// Ends what [`lose`] began; no error if it did not.
+pub(crate) fn find_again(netns: &str, address: Ipv4Addr) -> Result<()> {
+    batch_in(netns, &format!("neigh replace {address} lladdr {} dev eth0 nud stale\n", hardware(address)))
 }
 
 /// Whether the kernel knows a link of this name.

@@ -74,6 +74,11 @@ impl NodeDir {
         self.0.join("pods")
     }
 
+    /// What is on the node's data disk, if it has one.
+    pub(crate) fn disk_image(&self) -> PathBuf {
+        self.0.join("disk.img")
+    }
+
     pub(crate) fn kubelet_log(&self) -> PathBuf {
         self.0.join("kubelet.log")
     }
@@ -83,6 +88,8 @@ impl NodeDir {
 pub(crate) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// kubeadm's certificate folder.
 pub(crate) const PKI: &str = "/etc/kubernetes/pki";
+/// kubeadm's data directory of etcd.
+pub(crate) const DATA_DIR: &str = "/var/lib/etcd";
 /// The folder of the API server's fault file.
 pub(crate) const LAB_DIR: &str = "/var/lib/lab";
 

@@ -21,6 +21,9 @@ pub(crate) struct Record {
     /// The folder of etcd and etcdctl.
     pub(crate) etcd: PathBuf,
     pub(crate) etcd_version: String,
+    /// The `lab` program.
+    #[serde(default)]
+    pub(crate) program: PathBuf,
 }
 
 impl Record {
@@ -29,7 +32,13 @@ impl Record {
     }
 
     /// Notes a new lab, with a subnet nobody uses, before anything of it is made.
-    pub(crate) fn claim(name: &str, dir: PathBuf, nodes: u8, etcd: PathBuf, etcd_version: String) -> Result<Self> {
+    pub(crate) fn claim(
+        name: &str,
+        dir: PathBuf,
+        nodes: u8,
+        (etcd, etcd_version): (PathBuf, String),
+        program: PathBuf,
+    ) -> Result<Self> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
             bail!("a lab's name has 1 to 40 lower-case letters, digits and dashes, and {name:?} has not");
@@ -49,7 +58,7 @@ impl Record {
         let taken: Vec<u8> = Self::all()?.iter().map(|record| record.subnet.0).collect();
         let free = |subnet: &Subnet| !taken.contains(&subnet.0) && !network::link_exists(&subnet.bridge());
         let subnet = (1..=254).map(Subnet).find(free).context("no subnet of 10.89.0.0/16 is free")?;
-        let record = Self { name: name.into(), dir, subnet, nodes, etcd, etcd_version };
+        let record = Self { name: name.into(), dir, subnet, nodes, etcd, etcd_version, program };
         files::write(&Self::path(name), &serde_json::to_vec_pretty(&record)?, 0o644)?;
         Ok(record)
     }
@@ -119,7 +128,7 @@ impl Record {
 }
 
 /// Unmounts what was mounted below a folder, last first.
-fn unmount_below(dir: &Path) -> Result<()> {
+pub(crate) fn unmount_below(dir: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     let below: Vec<_> = places.filter(|place| place.starts_with(dir)).collect();

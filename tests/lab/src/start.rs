@@ -13,10 +13,10 @@ use crate::client::Client;
 use crate::image::Store;
 use crate::lab::{Etcd, Lab, Options};
 use crate::manifests::{self, VERSION};
-use crate::paths::{LAB_DIR, node_name};
+use crate::paths::{DATA_DIR, LAB_DIR, node_name};
 use crate::pki::{self, Authorities};
 use crate::record::Record;
-use crate::{files, network};
+use crate::{disk, files, network};
 
 /// How long a lab may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,12 +57,12 @@ pub(crate) fn find_program(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// Makes everything of a lab whose record is claimed.
-pub(crate) fn start(lab: &mut Lab, program: &Path, options: &Options) -> Result<()> {
-    let record = lab.record.clone();
+pub(crate) fn start(lab: &Lab, options: &Options) -> Result<()> {
+    let record = &lab.record;
     let (state, subnet) = (record.state(), record.subnet);
     network::bridge(subnet)?;
     network::host(subnet, &record.netns("lb"), "lb", subnet.balancer())?;
-    assemble_images(&record, program)?;
+    assemble_images(record)?;
     for archive in &options.images {
         lab.load_image(archive)?;
     }
@@ -71,25 +71,18 @@ pub(crate) fn start(lab: &mut Lab, program: &Path, options: &Options) -> Result<
     for number in 1..=record.nodes {
         let name = node_name(number);
         network::host(subnet, &record.netns(&name), &name, subnet.node(number))?;
-        write_node(lab, &authorities, number)?;
+        write_node(lab, &authorities, number, options.data_disk)?;
         addresses.push(subnet.node(number).to_string());
     }
     fs::copy(state.node("cp1").host("/etc/kubernetes/admin.conf"), lab.kubeconfig())?;
     let mut balancer = Command::new("ip");
-    balancer.args(["netns", "exec", &record.netns("lb")]).arg(program).arg("balancer");
+    balancer.args(["netns", "exec", &record.netns("lb")]).arg(&record.program).arg("balancer");
     balancer.args(["--listen", &format!("{}:6443", subnet.balancer()), "--nodes", &addresses.join(",")]);
     spawn(lab, balancer, &state.log("balancer"))?;
     for number in 1..=record.nodes {
-        let name = node_name(number);
-        // Not by ip netns exec, which mounts another /sys, and crun looks for cgroups in it even if it is to use none.
-        let mut kubelet = Command::new("nsenter");
-        kubelet.arg(format!("--net=/run/netns/{}", record.netns(&name)));
-        kubelet.args(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program).arg("kubelet");
-        kubelet.args(["--node", &name, "--address", &subnet.node(number).to_string(), "--state"]).arg(state.dir());
-        spawn(lab, kubelet, &state.node(&name).kubelet_log())?;
+        kubelet(lab, number)?;
     }
     // A runtime of its own on a thread of its own: the caller may be in one already.
-    let lab = &*lab;
     let ready = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -97,31 +90,44 @@ pub(crate) fn start(lab: &mut Lab, program: &Path, options: &Options) -> Result<
         });
         thread.join().unwrap_or_else(|_| bail!("waiting for the lab panicked"))
     });
-    ready.with_context(|| logs(&record))
+    ready.with_context(|| logs(record))
 }
 
-fn spawn(lab: &mut Lab, mut command: Command, log: &Path) -> Result<()> {
-    let log = fs::File::create(log)?.into_parts().0;
+/// Starts the kubelet of the node with this number.
+pub(crate) fn kubelet(lab: &Lab, number: u8) -> Result<()> {
+    let (record, name) = (&lab.record, node_name(number));
+    // Not by ip netns exec, which mounts another /sys, and crun looks for cgroups in it even if it is to use none.
+    let mut kubelet = Command::new("nsenter");
+    kubelet.arg(format!("--net=/run/netns/{}", record.netns(&name)));
+    kubelet.args(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(&record.program).arg("kubelet");
+    kubelet.args(["--node", &name, "--address", &record.subnet.node(number).to_string(), "--state"]);
+    kubelet.arg(record.state().dir());
+    spawn(lab, kubelet, &record.state().node(&name).kubelet_log())
+}
+
+fn spawn(lab: &Lab, mut command: Command, log: &Path) -> Result<()> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log)?.into_parts().0;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A Ctrl-C at the terminal is for whoever holds the lab, who ends it in order.
-    lab.children.push(command.process_group(0).spawn().context("cannot run ip or nsenter")?);
+    let child = command.process_group(0).spawn().context("cannot run ip or nsenter")?;
+    lab.children.lock().expect("no panic while the lock is held").push(child);
     Ok(())
 }
 
-fn assemble_images(record: &Record, program: &Path) -> Result<()> {
+fn assemble_images(record: &Record) -> Result<()> {
     let store = Store::new(record.state().images());
     let etcd = ["etcd", "etcdctl", "etcdutl"].map(|name| (record.etcd.join(name), name.to_owned()));
     let etcd: Vec<_> = etcd.into_iter().filter(|(path, _)| path.exists()).collect();
     store.assemble(&format!("registry.k8s.io/etcd:{}-0", record.etcd_version), "/usr/local/bin/etcd", &etcd)?;
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
-        let programs = [(program.to_owned(), name.to_owned())];
+        let programs = [(record.program.clone(), name.to_owned())];
         store.assemble(&format!("registry.k8s.io/{name}:{VERSION}"), &format!("/usr/local/bin/{name}"), &programs)?;
     }
     Ok(())
 }
 
 /// The node's files, but the manifests of what needs etcd.
-fn write_node(lab: &Lab, authorities: &Authorities, number: u8) -> Result<()> {
+fn write_node(lab: &Lab, authorities: &Authorities, number: u8, data_disk: Option<u32>) -> Result<()> {
     let (record, name) = (&lab.record, node_name(number));
     let (subnet, dir) = (record.subnet, record.state().node(&name));
     let address = subnet.node(number);
@@ -141,7 +147,10 @@ fn write_node(lab: &Lab, authorities: &Authorities, number: u8) -> Result<()> {
     }
     files::write(&dir.host("/var/lib/kubelet/config.yaml"), manifests::kubelet_config()?.as_bytes(), 0o644)?;
     files::write(&dir.host(LAB_DIR).join("faults.json"), b"{}", 0o600)?;
-    fs::create_dir_all(dir.host("/var/lib/etcd"))?;
+    fs::create_dir_all(dir.host(DATA_DIR))?;
+    if let Some(megabytes) = data_disk {
+        disk::mount(&dir, megabytes)?;
+    }
     manifests::write(&dir.manifests(), "etcd", &manifests::etcd(&node(record, &name, number, &members(record))))
 }
 

@@ -111,7 +111,8 @@ impl Life<'_> {
         let dir = node.dir.containers().join(&id);
         runtime::remove_dir(&dir)?;
         let root = runtime::overlay(&image.root, &dir)?;
-        // Named, so that a container can be found by its pod.
+        // Named, so that a container can be found by its pod, also after the node was switched off.
+        fs_err::write(dir.join("uid"), &handle.pod.metadata.uid)?;
         fs_err::write(dir.join("name"), format!("{}/{}/{name}", handle.namespace(), handle.api_name(&node.name)))?;
         let failed = |error: anyhow::Error| Refusal { reason: "CreateContainerError", message: format!("{error:#}") };
         let made = volumes::mounts(node, &handle.pod, self.container(), &handle.dir(node))

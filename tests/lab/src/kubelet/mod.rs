@@ -2,6 +2,7 @@
 //! node, in the node's network, mount and process namespaces, where it is the first process.
 
 mod api;
+mod boot;
 mod container;
 mod exec;
 mod handle;
@@ -51,6 +52,8 @@ struct Node {
     api: Client,
     /// All pods on the node by UID; a static pod's UID is its hash.
     pods: Mutex<HashMap<String, Arc<Handle>>>,
+    /// The containers that the node's last run left behind: the UID of their pod, and their id.
+    lost: HashMap<String, String>,
     /// Told when the set of static pods changed.
     statics_changed: tokio::sync::Notify,
 }
@@ -75,15 +78,6 @@ impl Node {
     }
 }
 
-/// Gives the node its `/run`: memory, as on a real node, in the node's own mount namespace, so that it goes with the
-/// last of the node's processes.
-fn fresh_run(dir: &NodeDir) -> Result<()> {
-    let run = dir.host("/run");
-    fs::create_dir_all(&run)?;
-    let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
-    rustix::mount::mount("tmpfs", &run, "tmpfs", flags, Some(c"mode=0755")).context("cannot mount the node's /run")
-}
-
 /// Runs until the process is killed, or fails to start.
 pub(crate) async fn run(args: Args) -> Result<()> {
     // crun looks at cgroups even when it is to use none, and refuses hosts that have both versions. In the node's own
@@ -92,10 +86,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         .context("cannot mount cgroup2")?;
     let state = State::new(args.state);
     let dir = state.node(&args.node);
-    fresh_run(&dir)?;
-    for dir in [dir.runtime(), dir.containers(), dir.pods()] {
-        fs::create_dir_all(dir)?;
-    }
+    boot::private_mounts(&state, &dir)?;
+    boot::fresh_run(&dir)?;
+    let lost = boot::clear(&dir)?;
     let kubeconfig = fs::read_to_string(dir.host("/etc/kubernetes/kubelet.conf"))?;
     let api = Client::from_kubeconfig(&kubeconfig, Some(&format!("https://{}:6443", args.address)))?;
     let node = Arc::new(Node {
@@ -105,6 +98,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         images: Store::new(state.images()),
         api,
         pods: Mutex::default(),
+        lost,
         statics_changed: tokio::sync::Notify::new(),
     });
     // Each of these ends only by an error, and the kubelet with it.

@@ -1,6 +1,6 @@
 //! A pod's volumes on the node.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -58,18 +58,28 @@ fn source(node: &Node, volume: &Volume, pod_dir: &Path) -> Result<PathBuf> {
     if !path.exists() {
         fs::create_dir_all(&path)?;
         fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
-        if empty.medium == "Memory" {
-            rustix::mount::mount("tmpfs", &path, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"mode=0777"))?;
-        }
+    }
+    // What was in memory before the node was switched off is gone, and its mount with it; the folder is still there.
+    if empty.medium == "Memory" && !is_mounted(&path)? {
+        rustix::mount::mount("tmpfs", &path, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"mode=0777"))?;
     }
     Ok(path)
+}
+
+/// Whether something is mounted at a folder.
+fn is_mounted(path: &Path) -> Result<bool> {
+    let above = path.parent().context("a volume is in a folder")?;
+    Ok(fs::metadata(path)?.dev() != fs::metadata(above)?.dev())
 }
 
 /// Takes a pod's folder away, with the memory volumes mounted in it.
 pub(super) fn remove(pod: &Pod, pod_dir: &Path) -> Result<()> {
     for volume in &pod.spec.volumes {
         let path = pod_dir.join("volumes").join(&volume.name);
-        if volume.empty_dir.as_ref().is_some_and(|empty| empty.medium == "Memory") && path.exists() {
+        if volume.empty_dir.as_ref().is_some_and(|empty| empty.medium == "Memory")
+            && path.exists()
+            && is_mounted(&path)?
+        {
             rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)?;
         }
     }

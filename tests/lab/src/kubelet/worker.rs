@@ -12,6 +12,7 @@ use super::container::{Event, Life, RETRY};
 use super::handle::{Handle, Report};
 use super::status::{Conditions, State, Summary, Track, now, status};
 use super::{Node, api, volumes};
+use crate::pod::RestartPolicy;
 
 struct Worker {
     node: Arc<Node>,
@@ -60,6 +61,16 @@ async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
     let (node, handle) = (Arc::clone(&worker.node), Arc::clone(&worker.handle));
     if let Some(message) = handle.pod.unsupported() {
         worker.report(&Summary { reason: Some("LabUnsupported"), message: Some(message), ..plain("Failed", false) });
+        return Ok(());
+    }
+    if let Some(id) =
+        node.lost.get(&handle.pod.metadata.uid).filter(|_| handle.pod.spec.restart_policy == RestartPolicy::Never)
+    {
+        // What the runtime says of a container whose end nobody saw.
+        let (id, started) = (id.clone(), worker.started.clone());
+        let lost = State::Terminated { id, code: 255, started, finished: now(), reason: "Unknown" };
+        worker.tracks.iter_mut().for_each(|track| track.state = lost.clone());
+        worker.report(&plain("Failed", false));
         return Ok(());
     }
     worker.report(&plain("Pending", false));

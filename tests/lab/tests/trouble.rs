@@ -1,0 +1,190 @@
+//! What befalls nodes as a whole: they lose each other, their power, and the room on their disk. Needs root, crun,
+//! busybox-static, kubectl and Debian's etcd.
+
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Options};
+use serde_json::{Value, json};
+
+const IMAGE: &str = "rig/busybox:1";
+
+fn start(options: Options) -> Lab {
+    let folder = tempfile::tempdir().expect("a folder");
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let files = [("bin/busybox", busybox.as_slice()), ("bin/sh", busybox.as_slice())];
+    let image = folder.path().join("image.tar");
+    let archive = lab::docker_archive(IMAGE, &json!({ "Env": ["PATH=/bin"] }), &files).expect("an image");
+    std::fs::write(&image, archive).expect("the image is written");
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_lab")));
+    Lab::start(Options { program, images: vec![image], ..options }).expect("a lab starts")
+}
+
+/// Waits for what another process will bring about; the time is only how long a failure takes.
+fn wait(what: &str, check: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !check() {
+        assert!(Instant::now() < until, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn healthy(lab: &Lab, node: &str) -> bool {
+    let args = ["endpoint", "health", "--dial-timeout=1s", "--command-timeout=2s"];
+    lab.etcdctl(node, &args).expect("etcdctl runs").status.success()
+}
+
+fn kubectl(lab: &Lab, args: &[&str], input: &str) -> Output {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.kubeconfig().parent().expect("a folder"));
+    kubectl.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = kubectl.spawn().expect("kubectl runs");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("kubectl reads");
+    child.wait_with_output().expect("kubectl ends")
+}
+
+fn status(lab: &Lab, pod: &str) -> Value {
+    let output = kubectl(lab, &["get", "pod", "-n", "kube-system", pod, "-o", "json"], "");
+    serde_json::from_slice::<Value>(&output.stdout).map_or(Value::Null, |pod| pod["status"].clone())
+}
+
+/// busybox on a node; what is on this machine's disk is on the node's.
+fn busybox(lab: &Lab, node: &str, args: &[&str]) -> Command {
+    let mut command = lab.command(node, "/bin/busybox").expect("the node runs");
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Whether a connection from a node to another's etcd comes about. A refusal would end this test: nothing refuses here.
+fn reaches(lab: &Lab, from: &str, to: &str) -> bool {
+    let ip = lab.node_ip(to).to_string();
+    let connected = busybox(lab, from, &["nc", "-w", "1", &ip, "2379"]).stdin(Stdio::null()).status();
+    connected.expect("nc runs").success()
+}
+
+#[test]
+fn a_cut_swallows_what_is_sent() {
+    let lab = start(Options { nodes: 3, ..Options::default() });
+    let ip = lab.node_ip("cp2").to_string();
+    let mut hanging = busybox(&lab, "cp1", &["nc", &ip, "2379"]).spawn().expect("nc runs");
+    let connected = format!(":{:04X} 01", 2379);
+    let of_nc = || {
+        let tcp = lab.command("cp1", "/bin/busybox").expect("the node runs").args(["cat", "/proc/net/tcp"]).output();
+        let tcp = String::from_utf8(tcp.expect("cat runs").stdout).expect("text");
+        // The kernel writes an address as the number it is in memory; all machines the lab runs on have the low byte first.
+        let to = u32::from_le_bytes(lab.node_ip("cp2").octets());
+        tcp.lines().filter(|line| line.contains(&format!("{to:08X}{connected}"))).count()
+    };
+    wait("the connection", || of_nc() == 1);
+    lab.cut("cp1", "cp2").expect("cut");
+    hanging.stdin.as_mut().expect("a pipe").write_all(b"this is no TLS\n").expect("nc reads");
+    assert!(!reaches(&lab, "cp1", "cp2") && !reaches(&lab, "cp2", "cp1"));
+    assert!(reaches(&lab, "cp1", "cp3") && reaches(&lab, "cp3", "cp2"));
+    assert!(hanging.try_wait().expect("a child").is_none(), "a connection hangs, and is not reset");
+    lab.heal("cp1", "cp2").expect("healed");
+    assert!(reaches(&lab, "cp1", "cp2") && reaches(&lab, "cp2", "cp1"));
+    // What was sent meanwhile arrives, and etcd hangs up.
+    assert!(hanging.wait().expect("nc ends").success());
+
+    lab.cut_off("cp1").expect("cut off");
+    wait("etcd without its friends", || !healthy(&lab, "cp1"));
+    wait("a leader among the others", || healthy(&lab, "cp2") && healthy(&lab, "cp3"));
+    // The load balancer does without the one it cannot reach.
+    wait("an API server", || kubectl(&lab, &["get", "--raw", "/readyz"], "").status.success());
+    lab.rejoin("cp1").expect("rejoined");
+    wait("all of etcd", || healthy(&lab, "cp1"));
+    assert!(lab.cut("cp1", "cp9").is_err() && lab.cut("cp1", "cp1").is_err());
+    lab.stop().expect("the lab goes away");
+}
+
+fn pod(name: &str, restart: &str) -> String {
+    let script = "echo up >>/run/ups; echo up >>/srv/ups; while :; do busybox sleep 1000; done";
+    let mounts = ["run", "srv"].map(|name| json!({ "name": name, "mountPath": format!("/{name}") }));
+    let volumes = ["run", "srv"].map(|folder| {
+        let path = format!("/{folder}/{name}");
+        json!({ "name": folder, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
+    });
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "kube-system" },
+        "spec": { "nodeName": "cp2", "hostNetwork": true, "restartPolicy": restart, "volumes": volumes, "containers": [{
+            "name": "main", "image": IMAGE, "command": ["/bin/sh", "-c", script], "volumeMounts": mounts }] } });
+    pod.to_string()
+}
+
+#[test]
+fn a_node_without_power_keeps_its_disk_alone() {
+    let lab = start(Options { nodes: 3, ..Options::default() });
+    for (name, restart) in [("once", "Never"), ("always", "Always")] {
+        let made = kubectl(&lab, &["create", "--validate=false", "-f", "-"], &pod(name, restart));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        wait("its start", || lab.node_root("cp2").join(format!("srv/{name}/ups")).exists());
+        wait("its status", || status(&lab, name)["phase"] == "Running");
+    }
+    let ups = |place: PathBuf| std::fs::read_to_string(place).unwrap_or_default().lines().count();
+    let on_disk = |name: &str| ups(lab.node_root("cp2").join(format!("srv/{name}/ups")));
+    let in_memory = |name: &str| ups(lab.inside("cp2", &format!("/run/{name}/ups")).expect("the node runs"));
+    assert_eq!((in_memory("once"), in_memory("always")), (1, 1));
+    assert!(!lab.node_root("cp2").join("run/once").exists(), "the node's /run is its own");
+
+    assert!(lab.power_on("cp2").is_err(), "it is on");
+    lab.power_off("cp2").expect("it is switched off");
+    assert!(lab.init("cp2").is_err() && !healthy(&lab, "cp2"));
+    wait("the others", || healthy(&lab, "cp1") && healthy(&lab, "cp3"));
+    lab.power_off("cp2").expect("it is off");
+    lab.power_on("cp2").expect("it is switched on");
+    wait("its etcd", || healthy(&lab, "cp2"));
+    wait("what is to run always", || on_disk("always") == 2);
+    wait("what was to run once", || status(&lab, "once")["phase"] == "Failed");
+    let ended = &status(&lab, "once")["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(255), &json!("Unknown")));
+    assert_eq!((on_disk("once"), in_memory("always")), (1, 1));
+    assert!(lab.inside("cp2", "/run/once").is_ok_and(|place| !place.exists()));
+
+    for node in lab.node_names() {
+        lab.power_off(&node).expect("it is switched off");
+    }
+    for node in lab.node_names() {
+        lab.power_on(&node).expect("it is switched on");
+    }
+    wait("all of etcd", || lab.node_names().iter().all(|node| healthy(&lab, node)));
+    for node in lab.node_names() {
+        let server = format!("https://{}:6443", lab.node_ip(&node));
+        wait("its API server", || {
+            kubectl(&lab, &["get", "--raw", "/readyz", "--server", &server], "").status.success()
+        });
+    }
+    wait("what is to run always", || on_disk("always") == 3);
+    lab.stop().expect("the lab goes away");
+}
+
+#[test]
+fn a_data_disk_is_a_file_system_of_its_own_and_can_be_full() {
+    let lab = start(Options { data_disk: Some(256), ..Options::default() });
+    let data = lab.node_root("cp1").join("var/lib/etcd");
+    let device = |path: &Path| path.metadata().expect("it is there").dev();
+    assert_ne!(device(&data), device(&data.join("..")));
+    assert_eq!(device(&lab.inside("cp1", "/var/lib/etcd").expect("the node runs")), device(&data));
+    let names = |place: &Path| {
+        let entries = std::fs::read_dir(place).expect("a folder").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().expect("text")).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&data), ["lost+found", "member"]);
+    lab.fill_disk("cp1").expect("it is filled");
+    let full = || std::fs::write(data.join("x"), [1; 8192]).expect_err("the disk is full").kind();
+    assert_eq!(full(), std::io::ErrorKind::StorageFull);
+    lab.fill_disk("cp1").expect("it is full");
+    lab.free_disk("cp1").expect("it is freed");
+    std::fs::write(data.join("x"), [1; 8192]).expect("there is room");
+
+    // It is there when the node is not.
+    lab.power_off("cp1").expect("it is switched off");
+    assert_eq!(names(&data), ["lost+found", "member", "x"]);
+    lab.power_on("cp1").expect("it is switched on");
+    wait("etcd", || healthy(&lab, "cp1"));
+    lab.stop().expect("the lab goes away");
+    assert!(!data.exists());
+}
