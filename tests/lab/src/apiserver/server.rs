@@ -93,10 +93,10 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
         stopping: stop.clone(),
         bootstrapped: AtomicBool::new(false),
     });
-    // The port is open and nobody answers at it, as with the real server.
+    // The port is open and nobody answers at it, nor is a signal heeded, as with the real server.
     tokio::select! {
         result = first_answer(&server.store) => result?,
-        () = stop.cancelled() => return Ok(()),
+        () = stop.cancelled(), if end == End::Returns => return Ok(()),
     }
     let bootstrap = tokio::spawn(bootstrap(Arc::clone(&server)));
     let connections = TaskTracker::new();
