@@ -33,6 +33,9 @@ pub(crate) struct EtcdPod {
     pub(crate) wal_dir: Option<String>,
     /// Certificate files on the node.
     pub(crate) certificates: CertificatePaths,
+    /// The kubelet's folder of static pod manifests, for commands that change what runs there.
+    #[serde(skip)]
+    pub(crate) manifests_dir: Option<String>,
     /// `--quota-backend-bytes`, or etcd's default.
     #[serde(skip)]
     pub(crate) quota: i64,
@@ -109,6 +112,7 @@ impl EtcdPod {
                 .and_then(|q| q.parse().ok())
                 .filter(|&q| q > 0)
                 .unwrap_or(DEFAULT_QUOTA),
+            manifests_dir: None,
             run_as_user: own
                 .and_then(|c| c.run_as_user)
                 .or(security.and_then(|s| s.run_as_user))

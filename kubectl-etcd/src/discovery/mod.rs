@@ -55,6 +55,25 @@ impl Default for Reach {
     }
 }
 
+/// Where the kubelets look for static pods.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
+pub(crate) struct Manifests {
+    /// Folder on the nodes: the kubelet's static pod manifests (its staticPodPath)
+    #[arg(long, value_name = "PATH", default_value = "/etc/kubernetes/manifests", value_parser = below_another)]
+    pub(crate) manifests_dir: String,
+}
+
+/// A folder of the node that is not at its root: a restore works in the folder above it, and that is never `/`.
+fn below_another(path: &str) -> Result<String, String> {
+    let path = absolute(path)?;
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    match parts.len() {
+        0 | 1 => Err("the folder above it would be the node's root".to_owned()),
+        _ => Ok(format!("/{}", parts.join("/"))),
+    }
+}
+
 fn absolute(path: &str) -> Result<String, String> {
     if path.starts_with('/') && !path.split('/').any(|part| part == "..") {
         Ok(path.to_owned())

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use etcd_wire::FailureCode;
+
 /// Exit codes, as the README and every `--help` promise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -111,7 +113,11 @@ impl Failed {
 
 impl From<etcd_wire::Failure> for Failed {
     fn from(failure: etcd_wire::Failure) -> Failed {
-        let mut failed = Failed::plain(failure.message).causes(failure.causes);
+        let exit = match failure.code {
+            FailureCode::Busy | FailureCode::Refused => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        let mut failed = Failed::new(exit, failure.message).causes(failure.causes);
         failed.hints.extend(failure.hint);
         failed
     }

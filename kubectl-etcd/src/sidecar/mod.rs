@@ -3,15 +3,20 @@
 pub(crate) mod access;
 mod pods;
 mod removal;
+mod restoring;
 mod session;
 mod spec;
 mod stdout;
 mod survey;
+mod upload;
+mod voice;
 
-pub(crate) use pods::{Pods, Started};
+pub(crate) use pods::{Pods, Started, random_name, started_by};
 pub(crate) use removal::remove;
+pub(crate) use restoring::Committed;
 pub(crate) use session::{Received, Session, Sink, TransferError};
 pub(crate) use spec::{DEFAULT_IMAGE, MANAGED_BY, OPERATION, Operation, SESSION, SidecarArgs};
 #[cfg(test)]
 pub(crate) use survey::Answer;
 pub(crate) use survey::{Surveyed, converse, survey};
+pub(crate) use upload::{Stage, Upload};

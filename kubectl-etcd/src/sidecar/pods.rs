@@ -99,6 +99,27 @@ impl Pods {
         Ok(Started { pod: name, namespace: self.args.pod_namespace.clone() })
     }
 
+    /// Asks the API server whether it would take a sidecar on a member's node: rights, quota and admission. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`Pods::start`], as far as the API server knows.
+    pub(crate) async fn rehearse(&self, member: &EtcdPod, operation: Operation) -> Outcome {
+        let plan = PodPlan {
+            member,
+            operation,
+            args: &self.args,
+            session: &self.session,
+            suffix: &random_name(5),
+            writable: None,
+            started_by: &started_by(),
+        };
+        let namespace = &self.args.pod_namespace;
+        let doing = format!("make pod {namespace}/{} on node {} (server dry run)", plan.name(), member.node);
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let made = self.api().create(&params, &plan.pod()).await;
+        made.map(|_| ()).map_err(|error| explain(&error, "create", "pods", namespace, doing))
+    }
+
     async fn running(&self, name: &str, node: &str) -> Outcome {
         let begun = Instant::now();
         let mut told = String::new();
@@ -269,13 +290,14 @@ fn runs(container: &ContainerStatus) -> bool {
     container.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
-fn random_name(length: usize) -> String {
+/// Random characters that spell no words.
+pub(crate) fn random_name(length: usize) -> String {
     let mut random = rand::rng();
     (0..length).map(|_| NAME_CHARACTERS[random.random_range(0..NAME_CHARACTERS.len())] as char).collect()
 }
 
 /// The user and the machine, for whoever finds the pod.
-fn started_by() -> String {
+pub(crate) fn started_by() -> String {
     let variable =
         |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
     let user = variable(["USER", "USERNAME"]);

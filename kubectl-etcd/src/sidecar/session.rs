@@ -7,27 +7,27 @@ use etcd_wire::message::{
     HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
-use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, Sending, WireError};
+use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, WireError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess};
 use kube::client::UpgradeConnectionError;
-use tokio::io::{AsyncReadExt, ReadHalf, SimplexStream, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, SimplexStream};
 use tokio::sync::mpsc;
 
 use super::Started;
 use super::access::explain;
 use super::spec::DEFAULT_IMAGE;
-use super::stdout::{Ended, Stdout, ended};
+use super::stdout::{Stdout, ended};
+use super::voice::Voice;
 use crate::connection::Connection;
 use crate::output::{Exit, Failed, Outcome};
 
 /// kube's client is fastest with this much room for stdout (measured against a real API server).
 const STDOUT_BUFFER: usize = 1 << 20;
 /// Chunks that wait for the thread that checks and writes them.
-const CHUNKS_AHEAD: usize = 4;
-const PING: Duration = Duration::from_secs(5);
+pub(super) const CHUNKS_AHEAD: usize = 4;
 /// The sidecar gives up a silent etcd after 30 seconds and says so; a sidecar silent for longer is gone.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(30);
 const STDERR_KEPT: usize = 4096;
 
@@ -64,20 +64,12 @@ impl TransferError {
 
 /// An open conversation. Dropped, it is cut; the sidecar sees the end of its input.
 pub(crate) struct Session {
-    incoming: Receiving<Stdout>,
-    outgoing: Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>,
-    pinger: tokio::task::JoinHandle<()>,
+    pub(super) incoming: Receiving<Stdout>,
+    pub(super) voice: Voice,
     stderr: Arc<std::sync::Mutex<String>>,
-    ended: Ended,
-    _process: AttachedProcess,
+    process: AttachedProcess,
     peer: Hello,
     pod: String,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.pinger.abort();
-    }
 }
 
 impl Session {
@@ -108,7 +100,7 @@ impl Session {
         let wire = match tokio::time::timeout(GREETING, Wire::establish(stdout, stdin, Hello::ours())).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) => {
-                let status = tokio::time::timeout(Duration::from_secs(2), ended).await.ok().flatten();
+                let status = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();
                 let said = status.and_then(|status| status.message).filter(|message| !message.is_empty());
                 let transport = error.is_transport();
                 let failed = not_greeted(error, started, said, &stderr);
@@ -121,9 +113,8 @@ impl Session {
             }
         };
         let (incoming, outgoing, peer) = wire.split();
-        let outgoing = Arc::new(tokio::sync::Mutex::new(outgoing));
-        let pinger = tokio::spawn(ping(Arc::clone(&outgoing)));
-        Ok(Session { incoming, outgoing, pinger, stderr, ended, _process: process, peer, pod: started.pod.clone() })
+        let voice = Voice::new(outgoing, ended);
+        Ok(Session { incoming, voice, stderr, process, peer, pod: started.pod.clone() })
     }
 
     /// How the sidecar introduced itself.
@@ -142,26 +133,51 @@ impl Session {
 
     /// Asks how the member on the sidecar's node is.
     pub(crate) async fn status(&mut self, request: StatusRequest) -> Outcome<NodeStatus> {
-        let asked = async {
-            self.send(Frame::Request(Request::Status(request))).await?;
-            self.next("the status").await
-        };
-        match asked.await.map_err(|error| self.broken(error, "ask for the status").into_failed())? {
-            Frame::Reply(Reply::Status(status)) => Ok(*status),
-            other => Err(self.unexpected(other).into_failed()),
+        match self
+            .ask(Request::Status(request), "ask for the status", SILENCE)
+            .await
+            .map_err(TransferError::into_failed)?
+        {
+            Reply::Status(status) => Ok(*status),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }
 
     /// Asks what the keys of the member on the sidecar's node hash to.
     pub(crate) async fn hash_kv(&mut self, request: HashKvRequest) -> Outcome<MemberHash> {
-        let asked = async {
-            self.send(Frame::Request(Request::HashKv(request))).await?;
-            self.next("the hash").await
-        };
-        match asked.await.map_err(|error| self.broken(error, "ask for the hash of the keys").into_failed())? {
-            Frame::Reply(Reply::HashKv(hash)) => Ok(hash),
-            other => Err(self.unexpected(other).into_failed()),
+        match self
+            .ask(Request::HashKv(request), "ask for the hash of the keys", SILENCE)
+            .await
+            .map_err(TransferError::into_failed)?
+        {
+            Reply::HashKv(hash) => Ok(hash),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
+    }
+
+    /// Sends a request that is answered by one reply, and waits for that as long as `patience`.
+    pub(super) async fn ask(
+        &mut self,
+        request: Request,
+        doing: &str,
+        patience: Duration,
+    ) -> Result<Reply, TransferError> {
+        if let Err(error) = self.send(Frame::Request(request)).await {
+            return Err(self.broken(error, doing));
+        }
+        match next(&mut self.incoming, "the reply", patience).await {
+            Ok(Frame::Reply(reply)) => Ok(reply),
+            Ok(other) => Err(self.unexpected(other)),
+            Err(error) => Err(self.broken(error, doing)),
+        }
+    }
+
+    /// Ends the conversation in order: the sidecar hears that nothing more comes, and gets as long as `patience` to take back what
+    /// it has begun.
+    pub(crate) async fn close(self, patience: Duration) {
+        let Session { voice, process, .. } = self;
+        voice.close(patience).await;
+        drop(process);
     }
 
     /// Receives a snapshot into `sink`, checked chunk by chunk and as a whole. The sidecar then waits for
@@ -258,29 +274,19 @@ impl Session {
     }
 
     async fn send(&self, frame: Frame) -> Result<(), WireError> {
-        tokio::select! {
-            sent = async { self.outgoing.lock().await.send(&frame).await } => sent,
-            // Nobody empties the pipe any more.
-            _ = self.ended.clone() => Err(WireError::Io(std::io::ErrorKind::ConnectionReset.into())),
-        }
+        self.voice.send(&frame).await
     }
 
     async fn next(&mut self, expected: &'static str) -> Result<Frame, WireError> {
-        match tokio::time::timeout(SILENCE, self.incoming.next(expected)).await {
-            Ok(frame) => frame,
-            Err(_) => Err(WireError::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("nothing came for {}s", SILENCE.as_secs()),
-            ))),
-        }
+        next(&mut self.incoming, expected, SILENCE).await
     }
 
-    fn broken(&self, error: WireError, doing: &str) -> TransferError {
+    pub(super) fn broken(&self, error: WireError, doing: &str) -> TransferError {
         let failed = Failed::plain(format!("{doing} from pod {}", self.pod)).source(&error).causes(said(&self.stderr));
         if error.is_transport() { TransferError::Transport(failed) } else { TransferError::Final(failed) }
     }
 
-    fn unexpected(&self, frame: Frame) -> TransferError {
+    pub(super) fn unexpected(&self, frame: Frame) -> TransferError {
         TransferError::Final(match frame {
             Frame::Failure(failure) => failure.into(),
             other => Failed::plain(format!("talk to the sidecar in pod {}", self.pod))
@@ -294,13 +300,18 @@ enum WriteError {
     Disk(std::io::Error),
 }
 
-async fn ping(outgoing: Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>) {
-    loop {
-        tokio::time::sleep(PING).await;
-        // A connection that is gone is noticed, and told, by the reading side.
-        if outgoing.lock().await.send(&Frame::Ping).await.is_err() {
-            return;
-        }
+/// The next frame, which must come within `patience`.
+pub(super) async fn next(
+    incoming: &mut Receiving<Stdout>,
+    expected: &'static str,
+    patience: Duration,
+) -> Result<Frame, WireError> {
+    match tokio::time::timeout(patience, incoming.next(expected)).await {
+        Ok(frame) => frame,
+        Err(_) => Err(WireError::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("nothing came for {}s", patience.as_secs()),
+        ))),
     }
 }
 

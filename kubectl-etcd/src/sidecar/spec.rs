@@ -55,6 +55,10 @@ pub(crate) enum Operation {
     Verify,
     /// Tell what a restore would change.
     Plan,
+    /// Take part in a restore: change the data directory and the static pods.
+    Restore,
+    /// Read and tidy away what restores have left on the node.
+    Recall,
 }
 
 impl Operation {
@@ -64,15 +68,22 @@ impl Operation {
             Operation::Backup => "backup",
             Operation::Verify => "verify",
             Operation::Plan => "plan",
+            Operation::Restore => "restore",
+            Operation::Recall => "recall",
         }
     }
 
     /// Seconds after which the kubelet ends the pod, whatever happens.
     fn deadline(self) -> i64 {
         match self {
-            Operation::Status | Operation::Verify | Operation::Plan => 600,
-            Operation::Backup => 6 * 3600,
+            Operation::Status | Operation::Verify | Operation::Plan | Operation::Recall => 600,
+            Operation::Backup | Operation::Restore => 6 * 3600,
         }
+    }
+
+    /// Whether it changes the node itself.
+    fn is_privileged(self) -> bool {
+        matches!(self, Operation::Restore | Operation::Recall)
     }
 }
 
@@ -102,29 +113,41 @@ impl PodPlan<'_> {
     pub(crate) fn pod(&self) -> Pod {
         let mut volumes = Vec::new();
         let mut mounts = Vec::new();
-        let mut mount = |name: String, path: &str, read_only: bool| {
-            volumes.push(json!({"name": name, "hostPath": {"path": path, "type": "Directory"}}));
+        let mut mount = |name: String, path: &str, kind: &str, read_only: bool| {
+            volumes.push(json!({"name": name, "hostPath": {"path": path, "type": kind}}));
             mounts.push(json!({"name": name, "mountPath": path, "readOnly": read_only}));
         };
-        for (index, folder) in self.member.folders().iter().enumerate() {
-            if Some(folder.as_str()) != self.writable {
-                mount(format!("pki-{index}"), folder, true);
+        let privileged = self.operation.is_privileged();
+        let worked_in = if privileged { worked_in(self.member) } else { Vec::new() };
+        let folders = self.member.folders();
+        for (index, folder) in folders.iter().enumerate() {
+            let shown = worked_in.iter().any(|(above, _)| is_below(folder, above))
+                || privileged && folders.iter().any(|above| above != folder && is_below(folder, above));
+            if Some(folder.as_str()) != self.writable && !shown {
+                mount(format!("pki-{index}"), folder, "Directory", true);
             }
         }
+        for (index, (folder, kind)) in worked_in.iter().enumerate() {
+            mount(format!("work-{index}"), folder, kind, false);
+        }
         if let Some(folder) = self.writable {
-            mount("keep".to_owned(), folder, false);
+            mount("keep".to_owned(), folder, "Directory", false);
         }
         // Keys of a rootless control plane belong to another user than the sidecar's.
         let added: &[&str] = if self.member.run_as_user.is_some() { &["DAC_READ_SEARCH"] } else { &[] };
-        let mut security = json!({
-            "runAsUser": 0,
-            "runAsGroup": 0,
-            "privileged": false,
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"], "add": added},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        });
+        let mut security = if privileged {
+            json!({"runAsUser": 0, "runAsGroup": 0, "privileged": true, "readOnlyRootFilesystem": true})
+        } else {
+            json!({
+                "runAsUser": 0,
+                "runAsGroup": 0,
+                "privileged": false,
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"], "add": added},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            })
+        };
         if let Some(kind) = &self.member.selinux_type {
             security["seLinuxOptions"] = json!({"type": kind});
         }
@@ -180,6 +203,34 @@ impl PodPlan<'_> {
     }
 }
 
+/// Where a restore keeps its journals on a node, and its certificates in the node's memory.
+const STATE: [&str; 2] = ["/var/lib/kubectl-etcd", "/run/kubectl-etcd"];
+
+/// The folders of the node that a restore writes to, with what a kubelet is told of them. None lies below another: a mount shows all
+/// that is mounted below it.
+fn worked_in(member: &EtcdPod) -> Vec<(String, &'static str)> {
+    // Manifests are moved out of their folder, and never into another file system.
+    let beside = member.manifests_dir.as_deref().and_then(|folder| folder.trim_end_matches('/').rsplit_once('/'));
+    let beside = beside.map(|(above, _)| above.to_owned()).filter(|above| !above.is_empty());
+    let there = [member.data_dir.clone(), member.wal_dir.clone(), beside].into_iter().flatten();
+    let all: Vec<(String, &str)> = there
+        .map(|folder| (folder, "Directory"))
+        .chain(STATE.map(|folder| (folder.to_owned(), "DirectoryOrCreate")))
+        .collect();
+    let held = |index: usize| {
+        let below = |(other, (above, _)): (usize, &(String, &str))| {
+            other != index && is_below(&all[index].0, above) && (*above != all[index].0 || other < index)
+        };
+        all.iter().enumerate().any(below)
+    };
+    (0..all.len()).filter(|&index| !held(index)).map(|index| all[index].clone()).collect()
+}
+
+/// Whether a folder is another, or lies in it.
+fn is_below(folder: &str, above: &str) -> bool {
+    folder.strip_prefix(above.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,21 +249,17 @@ mod tests {
     }
 
     fn pod(member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
+        pod_for(Operation::Backup, member, writable)
+    }
+
+    fn pod_for(operation: Operation, member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
         let args = SidecarArgs {
             image: "image:1".into(),
             pod_namespace: "kube-system".into(),
             pod_running_timeout: std::time::Duration::from_secs(60),
             ..Default::default()
         };
-        let plan = PodPlan {
-            member,
-            operation: Operation::Backup,
-            args: &args,
-            session: "s",
-            suffix: "abcde",
-            writable,
-            started_by: "x",
-        };
+        let plan = PodPlan { member, operation, args: &args, session: "s", suffix: "abcde", writable, started_by: "x" };
         serde_json::to_value(plan.pod()).unwrap()
     }
 
@@ -257,6 +304,69 @@ mod tests {
         assert_eq!(
             pod(&rootless, None)["spec"]["containers"][0]["securityContext"]["capabilities"]["add"][0],
             "DAC_READ_SEARCH"
+        );
+    }
+
+    fn mounts(pod: &serde_json::Value, read_only: bool) -> Vec<&str> {
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+        mounts.iter().filter(|m| m["readOnly"] == read_only).map(|m| m["mountPath"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_restore_works_in_the_folders_of_data_and_manifests_and_no_others() {
+        let member = EtcdPod {
+            data_dir: Some("/var/lib/etcd".into()),
+            manifests_dir: Some("/etc/kubernetes/manifests".into()),
+            ..member()
+        };
+        for (operation, deadline) in [(Operation::Restore, 21600), (Operation::Recall, 600)] {
+            let pod = pod_for(operation, &member, None);
+            let spec = &pod["spec"];
+            assert_eq!(
+                mounts(&pod, false),
+                ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd", "/run/kubectl-etcd"]
+            );
+            assert_eq!(mounts(&pod, true), ["/pki/etcd"]);
+            let kinds: Vec<_> =
+                spec["volumes"].as_array().unwrap().iter().map(|v| v["hostPath"]["type"].as_str().unwrap()).collect();
+            assert_eq!(kinds, ["Directory", "Directory", "Directory", "DirectoryOrCreate", "DirectoryOrCreate"]);
+            let security = &spec["containers"][0]["securityContext"];
+            assert_eq!((&security["privileged"], &security["runAsUser"]), (&true.into(), &0.into()));
+            // The API server refuses a pod that has both.
+            assert_eq!(security["allowPrivilegeEscalation"], serde_json::Value::Null);
+            assert_eq!((&spec["hostNetwork"], &spec["hostPID"]), (&true.into(), &serde_json::Value::Null));
+            assert_eq!(spec["activeDeadlineSeconds"], deadline);
+            assert_eq!(pod["metadata"]["labels"][OPERATION], operation.name());
+            assert_eq!(spec["containers"][0]["resources"]["limits"]["memory"], "128Mi");
+        }
+    }
+
+    #[test]
+    fn no_folder_is_mounted_twice() {
+        let kubeadm = EtcdPod {
+            data_dir: Some("/var/lib/etcd".into()),
+            wal_dir: Some("/var/lib/etcd/wal".into()),
+            manifests_dir: Some("/etc/kubernetes/manifests/".into()),
+            access: EtcdAccess {
+                ca: Some("/etc/kubernetes/pki/etcd/ca.crt".into()),
+                credentials: vec![KeyPair {
+                    cert: "/etc/kubernetesx/c.crt".into(),
+                    key: "/etc/kubernetesx/c.key".into(),
+                }],
+                ..Default::default()
+            },
+            ..member()
+        };
+        let pod = pod_for(Operation::Restore, &kubeadm, None);
+        assert_eq!(
+            mounts(&pod, false),
+            ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd", "/run/kubectl-etcd"]
+        );
+        assert_eq!(mounts(&pod, true), ["/etc/kubernetesx"]);
+        let disk = EtcdPod { wal_dir: Some("/wal".into()), data_dir: Some("/var/lib".into()), ..kubeadm };
+        assert_eq!(
+            mounts(&pod_for(Operation::Restore, &disk, None), false),
+            ["/var/lib", "/wal", "/etc/kubernetes", "/run/kubectl-etcd"]
         );
     }
 

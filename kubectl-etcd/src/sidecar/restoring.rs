@@ -1,0 +1,89 @@
+//! What a session says of the restore of a running control plane; the upload is in `upload.rs`.
+
+use std::time::Duration;
+
+use etcd_wire::message::{Reply, Request};
+use etcd_wire::restore::{ArmRequest, NodeRestore, PrepareRequest, Prepared, RemoveAsideRequest};
+use etcd_wire::{FailureCode, Frame};
+
+use super::session::{SILENCE, Session, TransferError, next};
+use crate::output::{Failed, Outcome};
+
+/// How long a kubelet may take to start a node's participant, and more.
+const ARM: Duration = Duration::from_secs(90);
+/// How long the coordinator may take until all nodes have passed their preflight, and more.
+const COMMIT: Duration = Duration::from_secs(100);
+/// How long old data may take to go.
+const REMOVE: Duration = Duration::from_secs(300);
+
+/// What became of the word to begin.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// The nodes are on their own.
+    Begun,
+    /// A node did not pass its preflight: none has begun.
+    Refused(Failed),
+    /// The road broke before the answer: they may have begun.
+    Unknown(Failed),
+}
+
+impl Session {
+    /// Checks that the node can take part in a restore, and keeps others out.
+    ///
+    /// # Errors
+    /// Exit 4 if something speaks against it, or another restore is under way or unfinished.
+    pub(crate) async fn prepare(&mut self, request: PrepareRequest) -> Outcome<Prepared> {
+        match self.plainly(Request::Prepare(Box::new(request)), "prepare the node", SILENCE).await? {
+            Reply::Prepared(prepared) => Ok(prepared),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Starts the node's participant.
+    pub(crate) async fn arm(&mut self, request: ArmRequest) -> Outcome {
+        match self.plainly(Request::Arm(Box::new(request)), "start the node's participant", ARM).await? {
+            Reply::Armed => Ok(()),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Tells the coordinator to begin.
+    pub(crate) async fn commit(&mut self) -> Committed {
+        const DOING: &str = "hear whether the restore has begun";
+        if let Err(error) = self.voice.send(&Frame::Request(Request::Commit)).await {
+            return Committed::Unknown(self.broken(error, DOING).into_failed());
+        }
+        match next(&mut self.incoming, "the coordinator's word", COMMIT).await {
+            Ok(Frame::Reply(Reply::Committing)) => Committed::Begun,
+            // Only these say that the coordinator itself has decided against it.
+            Ok(Frame::Failure(failure)) if is_verdict(failure.code) => Committed::Refused(failure.into()),
+            Ok(other) => Committed::Unknown(self.unexpected(other).into_failed()),
+            Err(error) => Committed::Unknown(self.broken(error, DOING).into_failed()),
+        }
+    }
+
+    /// What the node's journals say, oldest first.
+    pub(crate) async fn restores(&mut self) -> Outcome<Vec<NodeRestore>> {
+        match self.plainly(Request::Restores, "read the node's journals", SILENCE).await? {
+            Reply::Restores { restores } => Ok(restores),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Takes away what ended restores have set aside, and their journals. Gives what was taken away.
+    pub(crate) async fn remove_aside(&mut self, ids: Vec<String>) -> Outcome<Vec<NodeRestore>> {
+        let request = Request::RemoveAside(RemoveAsideRequest { ids });
+        match self.plainly(request, "remove old data from the node", REMOVE).await? {
+            Reply::Restores { restores } => Ok(restores),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    async fn plainly(&mut self, request: Request, doing: &str, patience: Duration) -> Outcome<Reply> {
+        self.ask(request, doing, patience).await.map_err(TransferError::into_failed)
+    }
+}
+
+fn is_verdict(code: FailureCode) -> bool {
+    matches!(code, FailureCode::Refused | FailureCode::Busy | FailureCode::BadRequest | FailureCode::Unsupported)
+}
