@@ -32,6 +32,8 @@ Environment (flags win):
 
 Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
 
+/// How often work that cleans up itself looks whether it is wanted.
+const INTERRUPTION: Duration = Duration::from_millis(100);
 /// How long what is left of a command may take to end once its work is over.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,8 @@ pub(crate) struct Context {
     pods: std::sync::Arc<std::sync::OnceLock<Pods>>,
     /// What an interruption leaves behind that is no pod.
     left: std::sync::Arc<std::sync::OnceLock<String>>,
+    /// How an interruption is told from now on, where it does not undo what was begun.
+    goes_on: std::sync::Arc<std::sync::Mutex<Option<Failed>>>,
     /// Set when the user has interrupted; work that cannot be dropped looks at it.
     pub(crate) cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
     /// Set by a command that looks at `cancelled` and then cleans up itself: it is not dropped but waited for.
@@ -93,6 +97,23 @@ impl Context {
     /// Notes what is left behind should the command be interrupted from now on.
     pub(crate) fn note_left(&self, what: String) {
         self.left.get_or_init(|| what);
+    }
+
+    /// Notes how an interruption is told from now on: the cluster goes on changing without this program. `None`: as before.
+    pub(crate) fn note_going_on(&self, told: Option<Failed>) {
+        *self.goes_on.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = told;
+    }
+
+    fn interrupted(&self) -> Failed {
+        let goes_on = self.goes_on.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        goes_on.unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted").causes(self.left.get().cloned()))
+    }
+
+    /// Resolves when the user has interrupted. For work that cleans up itself.
+    pub(crate) async fn interruption(&self) {
+        while !self.cancelled.load(Relaxed) {
+            tokio::time::sleep(INTERRUPTION).await;
+        }
     }
 }
 
@@ -137,6 +158,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         connection: cli.connection,
         pods: Default::default(),
         left: Default::default(),
+        goes_on: Default::default(),
         cancelled: Default::default(),
         ends_itself: Default::default(),
     };
@@ -209,7 +231,7 @@ async fn supervise(command: Command, context: &Context) -> Outcome {
                     return Ok(());
                 }
             }
-            Err(Failed::new(Exit::Interrupted, "interrupted").causes(context.left.get().cloned()))
+            Err(context.interrupted())
         }
     };
     drop(running);

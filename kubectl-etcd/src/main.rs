@@ -9,6 +9,7 @@ mod discovery;
 mod output;
 mod proxy;
 mod sidecar;
+mod transaction;
 
 use std::process::ExitCode;
 

@@ -40,12 +40,22 @@ impl Printer {
 
     /// Asks a question that is answered by typing `y`; anything else, and the end of input, is no.
     pub(crate) fn confirm(self, question: &str) -> bool {
-        eprint!("{question} (y/N) ");
+        matches!(self.ask(&format!("{question} (y/N) ")).as_str(), "y" | "Y" | "yes")
+    }
+
+    /// Asks a question, and gives what is typed, without white space around it. The end of input is an empty answer.
+    pub(crate) fn ask(self, question: &str) -> String {
+        eprint!("{question}");
         let mut answer = String::new();
         match std::io::stdin().read_line(&mut answer) {
-            Ok(_) => matches!(answer.trim(), "y" | "Y" | "yes"),
-            Err(_) => false,
+            Ok(_) => answer.trim().to_owned(),
+            Err(_) => String::new(),
         }
+    }
+
+    /// What has to be read before a question is answered. Never quiet.
+    pub(crate) fn show(self, text: &str) {
+        eprint!("{text}");
     }
 
     pub(crate) fn quiet(self) -> bool {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Printer, bytes};
 
@@ -28,6 +28,23 @@ impl Progress {
             return Progress { bar: None, lines: Some((printer, Mutex::new(Instant::now()))), what };
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
+        Progress::drawn(bar, what, total)
+    }
+
+    /// Several pieces of work of the same size at the same time, a line each.
+    pub(crate) fn several(printer: Printer, whats: &[String], total: u64) -> Vec<Progress> {
+        let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let one = |what: &String| {
+            let mut plain = Progress::new(printer, what, total);
+            match plain.bar.take() {
+                Some(_) => Progress::drawn(screen.add(ProgressBar::new(total)), what.clone(), total),
+                None => plain,
+            }
+        };
+        whats.iter().map(one).collect()
+    }
+
+    fn drawn(bar: ProgressBar, what: String, total: u64) -> Progress {
         let template = if total > 0 {
             "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}"
         } else {
@@ -37,6 +54,16 @@ impl Progress {
         bar.set_style(style.progress_chars("=> "));
         bar.set_message(what.clone());
         Progress { bar: Some(bar), lines: None, what }
+    }
+
+    /// Tells what is done from now on, of which nobody knows how long it takes.
+    pub(crate) fn turn(&self, to: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}: {to}", self.what));
+        }
+        if let Some((printer, _)) = &self.lines {
+            printer.note(format!("{}: {to}", self.what));
+        }
     }
 
     /// Tells the bytes that are done, and how many there are in all (0: unknown).

@@ -2,63 +2,93 @@
 
 use etcd_snapshot::{DigestCheck, LiveKeys, Options, Report, VerifyError, live_keys};
 use etcd_wire::message::KeysRequest;
+use etcd_wire::restore::Marker;
 use etcd_wire::{Compression, KeyRecord, KeyRecords};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
 use super::changes::Keys;
+use super::identity::uid;
 use super::plan::{Cluster, Found, Plan};
 use super::resource::is_kube_system;
 use super::{Args, without_digest};
 use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain, open};
 use crate::connection::Connection;
-use crate::discovery::{self, Overrides};
-use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, print_data};
-use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, access, survey};
+use crate::discovery::{self, EtcdPod, Overrides};
+use crate::output::{Failed, Outcome, Progress, ResultExt};
+use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};
 
-/// Prints the plan, and changes nothing.
+/// A file that was verified, and what it holds.
+pub(super) struct Snapshot {
+    report: Report,
+    keys: LiveKeys,
+    recorded: Recorded,
+}
+
+/// A plan, and what it takes to carry it out.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) upload: Upload,
+    /// By the names of their nodes.
+    pub(super) members: Vec<EtcdPod>,
+    pub(super) pods: Pods,
+}
+
+/// Makes the plan, and changes nothing.
 ///
 /// # Errors
-/// The file is damaged (exit 3), the cluster cannot be reached, or something speaks against the restore (exit 4).
-pub(super) async fn plan(args: Args, context: Context) -> Outcome {
-    let recorded = Recorded::beside(&args.file);
-    let (report, keys) = read(&args, recorded.etcd_version.clone(), &context).await?;
-    for warning in &report.warnings {
-        context.printer.warn(warning.to_string());
+/// The cluster cannot be reached. What speaks against the restore is in the plan.
+pub(super) async fn plan(
+    args: &Args,
+    context: &Context,
+    connection: &Connection,
+    snapshot: &Snapshot,
+) -> Outcome<Planned> {
+    let Snapshot { report, keys, recorded } = snapshot;
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let mut members = discovery::find(connection, &context.connection.namespace, &overrides, None).await?;
+    for member in &mut members {
+        member.manifests_dir = Some(args.live.manifests.manifests_dir.clone());
     }
-    let connection = context.connection.connect().await?;
-    let overrides = Overrides { reach: args.reach, data_dir: None };
-    let members = discovery::find(&connection, &context.connection.namespace, &overrides, None).await?;
-    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
-    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
-    let surveyed = survey(&connection, &pods, members, Operation::Plan).await;
-    let live = held(&connection, &surveyed, &context).await?;
-    let kube_system = keys.iter().find(|(key, _)| is_kube_system(key));
+    access::preflight(connection, &args.sidecar.pod_namespace).await?;
+    let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
+    let surveyed = survey(connection, &pods, members, Operation::Plan).await;
+    let live = held(connection, &surveyed, context).await?;
+    // Whoever carries the plan out has sidecars of another kind.
+    let survey_pods = surveyed.iter().filter_map(|one| Some(&one.outcome.as_ref().ok()?.sidecar.pod));
+    join_all(survey_pods.map(|pod| pods.delete_early(pod))).await;
+    let kube_system = keys.iter().find(|(key, _)| is_kube_system(key)).map(|(_, live)| live);
     let found = Found {
-        file: args.file.display().to_string(),
-        taken_at: recorded.taken_at,
-        report: &report,
+        file: args.file().display().to_string(),
+        taken_at: recorded.taken_at.clone(),
+        report,
         keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
-        kube_system: kube_system.and_then(|(_, live)| live.value.as_deref()),
-        cluster: cluster(&connection).await?,
+        kube_system: kube_system.and_then(|live| live.value.as_deref()),
+        cluster: cluster(connection).await?,
         members: surveyed.iter().map(|one| (&one.member, one.etcd().map_err(|failed| failed.one_line()))).collect(),
         live: live.as_ref(),
         bump: args.bump_revision,
     };
-    let plan = Plan::make(&found);
-    print_data(context.printer, args.output, &plan, || plan.text())?;
-    if plan.refusals.is_empty() {
-        context.printer.note("nothing was changed");
-        return Ok(());
-    }
-    let failed = Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file.display()));
-    Err(failed.causes(plan.refusals).cause("nothing was changed"))
+    let mut plan = Plan::make(&found);
+    let marker = kube_system
+        .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
+    let known: Vec<_> = found.members.iter().map(|(pod, said)| (*pod, said.as_ref().ok().copied())).collect();
+    plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &known);
+    let upload = Upload { path: args.file().to_owned(), bytes: report.file_size, sha256: report.file_sha256.clone() };
+    let members = surveyed.into_iter().map(|one| one.member).collect();
+    Ok(Planned { plan, upload, members, pods })
 }
 
 /// Verifies the file, and reads its keys.
-async fn read(args: &Args, etcd_version: Option<String>, context: &Context) -> Outcome<(Report, LiveKeys)> {
-    let (path, shown) = (args.file.clone(), args.file.clone());
+///
+/// # Errors
+/// The file is damaged, or nothing proves its bytes (exit 3), or it cannot be read.
+pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
+    let recorded = Recorded::beside(args.file());
+    let etcd_version = recorded.etcd_version.clone();
+    let (path, shown) = (args.file().to_owned(), args.file());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled.clone());
     let read = tokio::task::spawn_blocking(move || {
@@ -70,13 +100,16 @@ async fn read(args: &Args, etcd_version: Option<String>, context: &Context) -> O
         live_keys(&source, &options, &is_kube_system, &progress)
     });
     let (report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
-        VerifyError::Damaged(damage) => damaged(&shown, &damage),
-        error => explain(error, &shown),
+        VerifyError::Damaged(damage) => damaged(shown, &damage),
+        error => explain(error, shown),
     })?;
     if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
-        return Err(without_digest(&shown));
+        return Err(without_digest(shown));
     }
-    Ok((report, keys))
+    for warning in &report.warnings {
+        context.printer.warn(warning.to_string());
+    }
+    Ok(Snapshot { report, keys, recorded })
 }
 
 /// The keys of the member that has the newest revision; `None` if there is no member to ask.

@@ -1,5 +1,7 @@
-//! `kubectl etcd restore`: a member directory out of a snapshot, offline; or what a restore of a running control plane would do.
+//! `kubectl etcd restore`: a running control plane back to a snapshot; or a member directory out of one, offline.
 
+mod apply;
+mod bind;
 mod changes;
 mod identity;
 mod live;
@@ -23,6 +25,12 @@ Examples:
   # What a restore of this cluster would change; nothing is touched
   kubectl etcd restore etcd.db --dry-run=client
 
+  # Restore the cluster that the kubeconfig leads to; its name has to be typed
+  kubectl etcd restore etcd.db
+
+  # The same from a script
+  kubectl etcd restore etcd.db --confirm prod-eu
+
   # The directory of a cluster of one, as for the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
@@ -34,16 +42,20 @@ Examples:
   # Without raising the revision: only for a cluster whose clients all start anew
   kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
 
-/// Build a member's data directory from a snapshot file, or plan the restore of a running cluster
+/// Restore a running control plane from a snapshot file, or build a member's data directory
+///
+/// Restores the cluster that the kubeconfig leads to, on all its control-plane nodes at once. The plan is shown and the cluster's
+/// name has to be typed. Every node gets the file, verifies it and builds its new data beside the old while everything runs; then API
+/// server and etcd are stopped everywhere, the data is exchanged, and all is started again, which takes a minute or less. The
+/// nodes do that by themselves, and go back by themselves if anything fails. The old data is kept on the nodes: `kubectl etcd
+/// rollback` puts it back. With --dry-run=client only the plan is shown: whether the file is this cluster's, which objects would
+/// vanish, come back or change, and to what the revision would be raised; with --dry-run=server the API server is asked too
+/// whether it would let the sidecars in.
 ///
 /// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it
 /// is read; the new database is compact, is read back and compared with the snapshot before the directory gets its name, and
 /// boots on etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where
 /// its manifest says, and start it.
-///
-/// With --dry-run=client, shows what a restore would do to the cluster that the kubeconfig leads to: whether the file is this
-/// cluster's, which objects would vanish, come back or change, and to what the revision would be raised. Carrying that plan out
-/// on a running control plane is not built yet.
 ///
 /// The revision is raised and everything before it marked as compacted, so that no client takes what it remembers of the
 /// time after the snapshot for what is there now.
@@ -51,10 +63,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Snapshot file
-    file: PathBuf,
-    /// Print what would be done to the running cluster, and do nothing
-    #[arg(long, value_name = "client", value_parser = ["client"], conflicts_with = "data_dir")]
-    dry_run: Option<String>,
+    #[arg(required = true)]
+    file: Option<PathBuf>,
     /// By how much to raise the revision: a number, auto, or 0 for neither raising nor compacting. auto is a thousand million,
     /// or what puts a running cluster's members a million behind
     #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
@@ -66,6 +76,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
+    live: apply::LiveArgs,
+    #[command(flatten)]
     offline: offline::OfflineArgs,
     #[command(flatten)]
     reach: Reach,
@@ -73,27 +85,25 @@ pub(crate) struct Args {
     sidecar: SidecarArgs,
 }
 
+impl Args {
+    /// The file, which is always there where one is needed.
+    fn file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
 /// The flag that was typed with `--data-dir`, and means nothing then. Environment variables may always be set.
 pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
     matches.get_one::<PathBuf>("data_dir")?;
-    let flags = SidecarArgs::augment_args(Reach::augment_args(clap::Command::new("")));
+    let flags = apply::LiveArgs::augment_args(SidecarArgs::augment_args(Reach::augment_args(clap::Command::new(""))));
     let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
     flags.get_arguments().find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
 }
 
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
-    match (args.offline.data_dir.take(), &args.dry_run) {
-        (Some(data_dir), _) => offline::run(args, data_dir, context).await,
-        (None, Some(_)) => live::plan(args, context).await,
-        (None, None) => {
-            let failed = Failed::new(Exit::Refused, "restoring a running control plane is not built yet");
-            let failed = failed.cause("nothing was changed");
-            Err(failed.hint(format!(
-                "see what it would do, or build directories and exchange them by hand:\n  \
-                 kubectl etcd restore {file} --dry-run=client\n  kubectl etcd restore {file} --data-dir DIR",
-                file = args.file.display()
-            )))
-        }
+    match args.offline.data_dir.take() {
+        Some(data_dir) => offline::run(args, data_dir, context).await,
+        None => apply::run(args, context).await,
     }
 }
 

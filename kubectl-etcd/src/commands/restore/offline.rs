@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
         args.offline.cluster().validate().map_err(|error| {
             Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error)
         })?;
-    let (printer, format, file) = (context.printer, args.output, args.file.clone());
+    let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
     context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
     let (done, args, data_dir, membership) = tokio::task::spawn_blocking(move || {
         let done = build(&args, &data_dir, &membership, &context);
@@ -118,7 +118,7 @@ impl OfflineArgs {
 }
 
 fn build(args: &Args, data_dir: &Path, membership: &Membership, context: &Context) -> Result<Restored, RestoreError> {
-    let source = open(&args.file).map_err(VerifyError::Io)?;
+    let source = open(args.file()).map_err(VerifyError::Io)?;
     let destination = Destination { data_dir: data_dir.to_owned(), wal_dir: args.offline.wal_dir.clone() };
     let options = RestoreOptions {
         bump: args.bump_revision.amount(),
@@ -153,12 +153,12 @@ fn told(restored: &Restored) -> Vec<String> {
 }
 
 fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
-    let (file, data_dir) = (args.file.display(), data_dir.display());
+    let (file, data_dir) = (args.file().display(), data_dir.display());
     let refuse = |message: String| Failed::new(Exit::Refused, message);
     match error {
-        RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(&args.file, &damage),
-        RestoreError::Verify(error) => explain(error, &args.file),
-        RestoreError::NoDigest => without_digest(&args.file),
+        RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(args.file(), &damage),
+        RestoreError::Verify(error) => explain(error, args.file()),
+        RestoreError::NoDigest => without_digest(args.file()),
         error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("restore {file}"))
             .source(&error)
             .hint("etcd supports no way down; to try it all the same\n  --allow-older-etcd"),
@@ -201,7 +201,7 @@ impl Done {
         Done {
             api_version: API_VERSION,
             kind: "Restored",
-            file: args.file.display().to_string(),
+            file: args.file().display().to_string(),
             data_dir,
             wal_dir: args.offline.wal_dir.clone(),
             name: membership.local().name.clone(),

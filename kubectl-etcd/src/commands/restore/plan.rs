@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use etcd_snapshot::{Report, minor};
 use etcd_wire::message::MemberStatus;
+use etcd_wire::restore::RestorePlan;
 use serde::Serialize;
 
 use super::Bump;
@@ -51,13 +52,15 @@ pub(super) struct Cluster {
 pub(super) struct Plan {
     api_version: &'static str,
     kind: &'static str,
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     snapshot: Snapshot,
-    revision: Revision,
+    pub(super) revision: Revision,
     members: Vec<Member>,
     /// `None` if it is not known what the cluster holds, or the file is not its own.
     #[serde(flatten)]
-    changes: Option<Changes>,
+    pub(super) changes: Option<Changes>,
+    /// What the nodes are told to do; `None` if a member cannot take part, which is then among the refusals.
+    pub(super) transaction: Option<RestorePlan>,
     /// Why it would not be done.
     pub(super) refusals: Vec<String>,
 }
@@ -77,11 +80,11 @@ struct Snapshot {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Revision {
+pub(super) struct Revision {
     snapshot: i64,
     /// The highest that a member has.
     highest: Option<i64>,
-    bump: u64,
+    pub(super) bump: u64,
     restored: i64,
 }
 
@@ -130,6 +133,7 @@ impl Plan {
             members: found.members.iter().map(|(pod, said)| Member::of(pod, said.as_ref().ok().copied())).collect(),
             // Revisions of two clusters have nothing to do with each other.
             changes: found.live.filter(|_| same).map(|live| Changes::between(live, found.keys)),
+            transaction: None,
             refusals,
         }
     }

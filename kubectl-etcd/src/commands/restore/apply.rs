@@ -1,0 +1,111 @@
+//! `kubectl etcd restore FILE`: shows the plan, asks, and carries it out.
+
+use etcd_wire::restore::Marker;
+
+use super::Args;
+use super::live::{Planned, plan, read};
+use super::plan::Plan;
+use crate::cli::Context;
+use crate::connection::Connection;
+use crate::discovery::{EtcdPod, Manifests};
+use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
+use crate::sidecar::{Operation, Pods};
+use crate::transaction::{self, Terms, Work, confirm, consent};
+
+/// What only the restore of a running control plane needs.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Restore the running control plane")]
+pub(super) struct LiveArgs {
+    /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
+    #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
+    dry_run: Option<String>,
+    /// Name of the cluster, in place of typing it
+    #[arg(long, value_name = "CLUSTER")]
+    confirm: Option<String>,
+    /// TCP port on which the control-plane nodes reach each other while the API server is down
+    #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
+    peer_port: u16,
+    /// Leave the new state in place should the API servers not become ready on it
+    #[arg(long)]
+    no_rollback: bool,
+    #[command(flatten)]
+    pub(super) manifests: Manifests,
+}
+
+impl LiveArgs {
+    /// What does not depend on the members.
+    pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
+        Terms { cluster: connection.cluster.clone(), peer_port: self.peer_port, keep_unready: self.no_rollback, marker }
+    }
+}
+
+/// Shows the plan, and carries it out unless it is only to be shown.
+///
+/// # Errors
+/// The file is damaged (exit 3), something speaks against it, or it was not confirmed (exit 4); and however it ends once it has begun.
+pub(super) async fn run(args: Args, context: Context) -> Outcome {
+    let printer = context.printer;
+    let snapshot = read(&args, &context).await?;
+    let connection = context.connection.connect().await?;
+    let applies = args.live.dry_run.is_none();
+    // A name that is wrong, and nobody to ask, are told before anything is made in the cluster.
+    let flag = args.live.confirm.as_deref();
+    let consented = if applies || flag.is_some() {
+        Some(consent(flag, &connection.cluster, Printer::interactive())?)
+    } else {
+        None
+    };
+    let Planned { plan, upload, members, pods } = plan(&args, &context, &connection, &snapshot).await?;
+    let refused = |plan: &Plan| {
+        let failed =
+            Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file().display()));
+        failed.causes(plan.refusals.clone()).cause("nothing was changed")
+    };
+    let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
+        print_data(printer, args.output, &plan, || plan.whole_text())?;
+        return Err(refused(&plan));
+    };
+    if !applies {
+        print_data(printer, args.output, &plan, || plan.whole_text())?;
+        if args.live.dry_run.as_deref() == Some("server") {
+            prove(&pods, &members, printer).await?;
+        }
+        printer.note("nothing was changed");
+        return Ok(());
+    }
+    // Data is what was done; until then the plan is for whoever has to agree to it.
+    if args.output == Format::Table && !printer.quiet() || flag.is_none() {
+        printer.show(&plan.whole_text());
+        printer.show("\n");
+    }
+    if let Some(consented) = consented {
+        confirm(consented, &connection.cluster, printer).await?;
+    }
+    let mut work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    work.upload = Some(upload);
+    let mut ended = transaction::run(&work, order).await?;
+    if let (Some(report), Some(changes)) = (&mut ended.report, &plan.changes) {
+        report.nodes_gone.clone_from(&changes.nodes_gone);
+    }
+    tell(ended, args.output, printer)
+}
+
+/// Prints the report and what is to be done next, and ends as the transaction did.
+pub(super) fn tell(ended: transaction::Ended, output: Format, printer: Printer) -> Outcome {
+    if let Some(report) = &ended.report {
+        print_data(printer, output, report, || report.text())?;
+        for advice in report.advice() {
+            printer.note(advice);
+        }
+    }
+    ended.outcome
+}
+
+/// Asks the API server whether it would take the pods that a restore makes.
+async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
+    for member in members {
+        pods.rehearse(member, Operation::Restore).await.map_err(|failed| failed.cause("nothing was changed"))?;
+        printer.note(format!("the API server would take the privileged pod of a restore on node {}", member.node));
+    }
+    Ok(())
+}

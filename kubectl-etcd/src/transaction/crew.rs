@@ -1,0 +1,202 @@
+//! The nodes of a restore while the plugin still holds their hands: prepared, staged, armed, and told to begin.
+
+use std::time::Duration;
+
+use etcd_wire::restore::{ArmRequest, PrepareRequest, RestoreKind, RestorePlan, Staged};
+use futures::future::{join_all, try_join_all};
+
+use super::Work;
+use super::identity::identities;
+use crate::output::{Exit, Failed, Outcome, Progress, bytes};
+use crate::sidecar::{Committed, Operation, Session, Stage, Started, converse};
+
+/// What a sidecar has to be able to do.
+pub(super) const CAPABILITY: &str = "restore";
+/// How long a node may take to take back what it has begun, when a session ends in order.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// A node that takes part.
+pub(super) struct Hand {
+    pub(super) sidecar: Started,
+    pub(super) session: Session,
+}
+
+/// All nodes, in the order of the plan.
+pub(super) struct Crew<'a> {
+    work: &'a Work<'a>,
+    plan: &'a RestorePlan,
+    pub(super) hands: Vec<Hand>,
+}
+
+impl<'a> Crew<'a> {
+    /// Runs a sidecar on every node, and opens the sessions.
+    ///
+    /// # Errors
+    /// A pod does not start, or a session does not open. None stays open.
+    pub(super) async fn gather(work: &'a Work<'a>, plan: &'a RestorePlan) -> Outcome<Crew<'a>> {
+        let opened = work.members.iter().map(|member| async move {
+            let opened = converse(work.connection, work.pods, member, Operation::Restore, CAPABILITY).await;
+            opened.map(|(sidecar, session)| Hand { sidecar, session })
+        });
+        Ok(Crew { work, plan, hands: try_join_all(opened).await? })
+    }
+
+    /// Prepares the nodes, puts the new data beside the old, and starts the participants. Gives what was staged.
+    ///
+    /// # Errors
+    /// Whatever speaks against it. Nothing has changed then, and [`Crew::dismiss`] takes away what was put beside the data.
+    pub(super) async fn ready(&mut self) -> Outcome<Staged> {
+        self.prepare().await?;
+        let staged = self.stage().await?;
+        self.arm().await?;
+        Ok(staged)
+    }
+
+    /// One after the other by name, so that of two restores at the same time the second is refused at the first node.
+    async fn prepare(&mut self) -> Outcome {
+        let snapshot_bytes = self.work.upload.as_ref().map_or(0, |upload| upload.bytes);
+        for (node, hand) in self.plan.nodes.iter().zip(&mut self.hands) {
+            let request = PrepareRequest { plan: self.plan.clone(), node: node.node.clone(), snapshot_bytes };
+            let prepared = hand.session.prepare(request).await;
+            let prepared = prepared.map_err(|failed| on(&node.node, "prepare it", failed))?;
+            self.work.printer.note(format!(
+                "node {}: {} free; the data of now will be kept in {}",
+                node.node,
+                bytes(prepared.free_bytes),
+                prepared.aside
+            ));
+        }
+        Ok(())
+    }
+
+    async fn stage(&mut self) -> Outcome<Staged> {
+        let upload = self.work.upload.as_ref();
+        let names: Vec<String> = self.plan.nodes.iter().map(|node| format!("node {}", node.node)).collect();
+        let bars = match upload {
+            Some(upload) => Progress::several(self.work.printer, &names, upload.bytes),
+            None => Vec::new(),
+        };
+        let staging = self.hands.iter_mut().enumerate().map(|(index, hand)| {
+            let bar = bars.get(index);
+            let node = &self.plan.nodes[index].node;
+            let told = move |stage| match (bar, upload, stage) {
+                (Some(bar), Some(upload), Stage::Sent(sent)) => bar.update(sent, upload.bytes),
+                (Some(bar), _, Stage::Building) => bar.turn("verifies the snapshot and builds the new data"),
+                _ => {}
+            };
+            async move {
+                let staged = hand.session.stage(upload, told).await;
+                staged.map_err(|failed| on(node, "put the new data beside the old", failed))
+            }
+        });
+        let staged = try_join_all(staging).await?;
+        drop(bars);
+        let (first, warnings) = agreed(self.plan, &staged)?;
+        for warning in warnings {
+            self.work.printer.warn(warning);
+        }
+        self.work.printer.note(format!(
+            "the new data is on every node: {}, revision {}",
+            bytes(first.database_bytes),
+            first.revision
+        ));
+        Ok(first)
+    }
+
+    async fn arm(&mut self) -> Outcome {
+        let identities = identities(&self.plan.id, self.plan.nodes.len())?;
+        let image = &self.work.image;
+        let arming =
+            self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {
+                let armed = hand.session.arm(ArmRequest { identity, image: image.clone() }).await;
+                armed.map_err(|failed| on(&node.node, "start its participant", failed))
+            });
+        // All of them, so that none is left in the middle of it.
+        join_all(arming).await.into_iter().collect()
+    }
+
+    /// Tells the coordinator to begin.
+    pub(super) async fn commit(&mut self) -> Committed {
+        let coordinator = self.plan.nodes.iter().position(|node| node.node == self.plan.coordinator);
+        match coordinator.and_then(|index| self.hands.get_mut(index)) {
+            Some(hand) => match hand.session.commit().await {
+                Committed::Refused(failed) => Committed::Refused(failed),
+                other => other,
+            },
+            None => Committed::Refused(Failed::plain("the plan has no coordinator")),
+        }
+    }
+
+    /// Ends the sessions in order, so that every node takes back what it has begun.
+    pub(super) async fn dismiss(self) {
+        join_all(self.hands.into_iter().map(|hand| hand.session.close(FAREWELL))).await;
+    }
+}
+
+/// What all nodes have staged, and what they warn of.
+///
+/// # Errors
+/// They have not staged the same.
+fn agreed(plan: &RestorePlan, staged: &[Staged]) -> Outcome<(Staged, Vec<String>)> {
+    let Some(first) = staged.first() else { return Err(Failed::plain("the plan has no nodes")) };
+    // Data that was set aside is compared by its cluster only: members are never all at the same entry.
+    let same = |other: &Staged| match plan.kind {
+        RestoreKind::Snapshot { .. } => {
+            (other.cluster_id, other.revision, other.hash_kv, other.database_bytes)
+                == (first.cluster_id, first.revision, first.hash_kv, first.database_bytes)
+        }
+        RestoreKind::Aside { .. } => other.cluster_id == first.cluster_id,
+    };
+    if let Some(index) = staged.iter().position(|one| !same(one)) {
+        let said = |index: usize| {
+            let (node, one) = (&plan.nodes[index].node, &staged[index]);
+            let hash = one.hash_kv.map_or_else(String::new, |hash| format!(", hash {hash}"));
+            format!(
+                "node {node} has cluster {:x}, revision {}, {} bytes{hash}",
+                one.cluster_id, one.revision, one.database_bytes
+            )
+        };
+        return Err(Failed::new(Exit::Refused, "the nodes have not built the same").cause(said(0)).cause(said(index)));
+    }
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in staged.iter().flat_map(|one| &one.warnings) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    let revision = staged.iter().map(|one| one.revision).min().unwrap_or(first.revision);
+    Ok((Staged { revision, ..first.clone() }, warnings))
+}
+
+fn on(node: &str, doing: &str, failed: Failed) -> Failed {
+    failed.context(format!("node {node}: cannot {doing}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::order::tests::{kind, pod, terms};
+    use super::super::order::{draw_up, new_id};
+    use super::*;
+
+    #[test]
+    fn nodes_that_built_different_things_do_not_go_on() {
+        let (one, two) = (pod("cp1"), pod("cp2"));
+        let id = new_id(jiff::Timestamp::UNIX_EPOCH);
+        let mut plan = draw_up(id, kind(), &terms(), &[(&one, None), (&two, None)]).expect("in order");
+        let staged = Staged { cluster_id: 1, revision: 9, hash_kv: Some(3), database_bytes: 8, ..Default::default() };
+        let other = Staged { member_id: 5, warnings: vec!["w".into(), "w".into()], ..staged.clone() };
+        let (both, warnings) = agreed(&plan, &[staged.clone(), other]).expect("the same");
+        assert_eq!((both.revision, warnings), (9, vec!["w".to_owned()]));
+        let spoil: [fn(&mut Staged); 4] =
+            [|one| one.cluster_id = 2, |one| one.revision = 8, |one| one.hash_kv = None, |one| one.database_bytes = 9];
+        for (index, spoil) in spoil.into_iter().enumerate() {
+            let mut other = staged.clone();
+            spoil(&mut other);
+            plan.kind = kind();
+            let failed = agreed(&plan, &[staged.clone(), other.clone()]).expect_err("different");
+            assert!(failed.exit == Exit::Refused && failed.causes[1].contains("cp2"), "{failed}");
+            plan.kind = RestoreKind::Aside { of: "x".into() };
+            assert_eq!(agreed(&plan, &[staged.clone(), other]).is_err(), index == 0);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Watches nodes that are on their own: over the sessions as long as they live, and anew once the API is back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use etcd_wire::restore::NodeRestore;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+
+use super::crew::CAPABILITY;
+use super::verdict::NodeEnd;
+use super::{Work, words};
+use crate::discovery::EtcdPod;
+use crate::output::{Failed, Outcome};
+use crate::sidecar::{Operation, Session, Started, TransferError, converse};
+
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the API server may take to answer a question that only shows whether it is there.
+const ANSWER: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(3);
+/// How long a node may say nothing new.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a sidecar may take to run and to answer, on top of what its pod may take.
+const OPEN: Duration = Duration::from_secs(60);
+
+/// A node that is watched: with a session, or with none any more.
+pub(crate) struct Watched<'a> {
+    pub(crate) member: &'a EtcdPod,
+    sidecar: Option<Started>,
+    session: Option<Session>,
+    /// Entries of its journal that were told.
+    told: usize,
+}
+
+impl<'a> Watched<'a> {
+    pub(crate) fn new(member: &'a EtcdPod, talk: Option<(Started, Session)>) -> Watched<'a> {
+        let (sidecar, session) = talk.unzip();
+        Watched { member, sidecar, session, told: 0 }
+    }
+
+    /// A session with the node, an open one or a new one.
+    ///
+    /// # Errors
+    /// The API server is not there, or a pod does not start.
+    pub(crate) async fn session(&mut self, work: &Work<'_>) -> Outcome<&mut Session> {
+        if self.session.is_none() {
+            reachable(work).await?;
+            let opened = match self.sidecar.take() {
+                // Its session broke; the pod may be there all the same.
+                Some(sidecar) => {
+                    match Session::open(work.connection, &sidecar).await.map_err(TransferError::into_failed) {
+                        Ok(session) => Some((sidecar, session)),
+                        Err(_) => None,
+                    }
+                }
+                None => None,
+            };
+            let (sidecar, session) = match opened {
+                Some(opened) => opened,
+                None => {
+                    let opening = converse(work.connection, work.pods, self.member, Operation::Recall, CAPABILITY);
+                    let late = || Failed::plain(format!("the sidecar on node {} does not answer", self.member.node));
+                    tokio::time::timeout(OPEN + work.pod_running_timeout, opening).await.map_err(|_| late())??
+                }
+            };
+            self.sidecar = Some(sidecar);
+            self.session = Some(session);
+        }
+        self.session.as_mut().ok_or_else(|| Failed::plain("the session was lost"))
+    }
+
+    /// What the node's journals say. A session that broke is given up.
+    pub(crate) async fn restores(&mut self, work: &Work<'_>) -> Outcome<Vec<NodeRestore>> {
+        let read = self.session(work).await?.restores().await;
+        if read.is_err() {
+            self.session = None;
+        }
+        read
+    }
+
+    /// Gives up the session that is open, after it failed.
+    pub(crate) fn lose(&mut self) {
+        self.session = None;
+    }
+
+    /// Watches until the node's part in a restore has ended, or nothing new was heard for long.
+    async fn until_ended(&mut self, id: &str, work: &Work<'_>, gone: &AtomicBool) -> NodeEnd {
+        let node = self.member.node.clone();
+        let mut news = Instant::now();
+        let mut last: Option<NodeRestore> = None;
+        loop {
+            let talked = self.session.is_some();
+            match self.restores(work).await {
+                Ok(restores) => {
+                    let Some(restore) = restores.into_iter().find(|restore| restore.plan.id == id) else {
+                        return NodeEnd { node, restore: None, trouble: None };
+                    };
+                    if self.tell(&restore, work) {
+                        news = Instant::now();
+                    }
+                    let ended = restore.ended.is_some();
+                    last = Some(restore);
+                    if ended {
+                        return NodeEnd { node, restore: last, trouble: None };
+                    }
+                    if news.elapsed() > PATIENCE {
+                        let trouble = format!("nothing new for {} minutes", PATIENCE.as_secs() / 60);
+                        return NodeEnd { node, restore: last, trouble: Some(trouble) };
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(failed) => {
+                    if talked && !gone.swap(true, Ordering::Relaxed) {
+                        work.printer.note(
+                            "the API server is gone, as it has to be: the nodes go on by themselves and finish without this program;\n\
+                             whoever does not wait looks later with\n  kubectl etcd restore --status",
+                        );
+                    }
+                    if news.elapsed() > PATIENCE {
+                        return NodeEnd { node, restore: last, trouble: Some(failed.one_line()) };
+                    }
+                    tracing::debug!("node {node}: {failed}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Tells what is new; true if there is anything.
+    fn tell(&mut self, restore: &NodeRestore, work: &Work<'_>) -> bool {
+        let new = restore.events.get(self.told..).unwrap_or_default();
+        for event in new {
+            let what = match (event.step, event.done) {
+                (Some(step), true) => Some(words::done(step)),
+                (Some(step), false) => Some(words::doing(step)),
+                (None, _) => None,
+            };
+            for text in what.into_iter().chain(event.note.as_deref()) {
+                work.printer.note(format!("node {}: {text}", restore.node));
+            }
+        }
+        self.told = restore.events.len();
+        !new.is_empty()
+    }
+}
+
+/// Watches all nodes of a restore to its end.
+pub(crate) async fn follow(watched: &mut [Watched<'_>], id: &str, work: &Work<'_>) -> Vec<NodeEnd> {
+    let gone = AtomicBool::new(false);
+    join_all(watched.iter_mut().map(|one| one.until_ended(id, work, &gone))).await
+}
+
+/// Whether the API server answers.
+async fn reachable(work: &Work<'_>) -> Outcome {
+    let namespaces: Api<Namespace> = Api::all(work.connection.client.clone());
+    match tokio::time::timeout(ANSWER, namespaces.get_opt("kube-system")).await {
+        Ok(Ok(_)) => Ok(()),
+        // Whoever may not see it has been answered all the same.
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Ok(()),
+        Ok(Err(error)) => Err(Failed::plain("reach the API server").source(&error)),
+        Err(_) => Err(Failed::plain("reach the API server").cause("it does not answer")),
+    }
+}

@@ -1,0 +1,192 @@
+//! One change of a whole control plane, driven from the workstation as far as that goes: the nodes are prepared, get the new data, are
+//! armed and told to begin; then they are on their own, and what they did is read from their journals. A restore and the way back from
+//! one are the same transaction over other data.
+
+mod check;
+mod confirm;
+mod crew;
+mod follow;
+mod identity;
+mod order;
+mod report;
+mod verdict;
+mod words;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use etcd_wire::restore::RestorePlan;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+pub(crate) use confirm::{confirm, consent};
+use crew::Crew;
+use follow::{Watched, follow};
+pub(crate) use order::{Terms, draw_up, new_id};
+pub(crate) use report::Report;
+use verdict::{NodeEnd, Verdict};
+
+use crate::cli::Context;
+use crate::connection::Connection;
+use crate::discovery::EtcdPod;
+use crate::output::{Exit, Failed, Outcome, Printer};
+use crate::sidecar::{Committed, MANAGED_BY, Pods, SidecarArgs, Upload};
+
+/// What a transaction works with.
+pub(crate) struct Work<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) connection: &'a Connection,
+    pub(crate) pods: &'a Pods,
+    /// All members, by the names of their nodes.
+    pub(crate) members: &'a [EtcdPod],
+    /// The file that every node gets, if they get one.
+    pub(crate) upload: Option<Upload>,
+    /// Image of the sidecar, and of the nodes' participants.
+    pub(crate) image: String,
+    pub(crate) pod_running_timeout: Duration,
+    pub(crate) namespace: String,
+    pub(crate) printer: Printer,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(
+        context: &'a Context,
+        connection: &'a Connection,
+        pods: &'a Pods,
+        members: &'a [EtcdPod],
+        args: &SidecarArgs,
+    ) -> Work<'a> {
+        Work {
+            context,
+            connection,
+            pods,
+            members,
+            upload: None,
+            image: args.image.clone(),
+            pod_running_timeout: args.pod_running_timeout,
+            namespace: args.pod_namespace.clone(),
+            printer: context.printer,
+        }
+    }
+}
+
+/// How a transaction ended, to be told before its failure, if it failed.
+pub(crate) struct Ended {
+    /// `None` if no node could tell anything.
+    pub(crate) report: Option<Report>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Carries a plan out, and follows it to its end.
+///
+/// # Errors
+/// It did not begin, and nothing was changed. How it ended once it had begun is in what it gives.
+pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
+    let context = work.context;
+    // An interruption ends the sessions in order: the nodes take back what they have begun.
+    context.ends_itself.store(true, Relaxed);
+    let mut crew = tokio::select! {
+        crew = Crew::gather(work, plan) => crew.map_err(untouched)?,
+        () = context.interruption() => return Err(interrupted()),
+    };
+    let ready = tokio::select! {
+        staged = crew.ready() => staged.map(|_| ()).map_err(untouched),
+        () = context.interruption() => Err(interrupted()),
+    };
+    if let Err(failed) = ready {
+        crew.dismiss().await;
+        return Err(failed);
+    }
+    context.note_going_on(Some(on_their_own(&plan.id)));
+    if context.cancelled.load(Relaxed) {
+        context.note_going_on(None);
+        crew.dismiss().await;
+        return Err(interrupted());
+    }
+    context.ends_itself.store(false, Relaxed);
+    work.printer.note("every node is ready; now the API server and etcd are stopped on all of them");
+    let word = match crew.commit().await {
+        Committed::Begun => None,
+        Committed::Refused(failed) => {
+            context.note_going_on(None);
+            crew.dismiss().await;
+            return Err(untouched(failed));
+        }
+        Committed::Unknown(failed) => Some(failed),
+    };
+    let talks = crew.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
+    let mut watched: Vec<Watched<'_>> =
+        work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, talk)).collect();
+    Ok(conclude(work, &mut watched, &plan.id, word).await)
+}
+
+/// Follows a restore to its end, whoever began it.
+pub(crate) async fn resume(work: &Work<'_>, id: &str) -> Ended {
+    let mut watched: Vec<Watched<'_>> = work.members.iter().map(|member| Watched::new(member, None)).collect();
+    work.context.note_going_on(Some(on_their_own(id)));
+    conclude(work, &mut watched, id, None).await
+}
+
+/// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word.
+async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str, word: Option<Failed>) -> Ended {
+    let ends: Vec<NodeEnd> = follow(watched, id, work).await;
+    let verdict = Verdict::of(&ends);
+    if verdict != Verdict::Unknown {
+        let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");
+        let over = over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status");
+        work.context.note_going_on(Some(over));
+    }
+    let check = match verdict {
+        Verdict::Restored => Some(check::check(work, watched, &ends).await),
+        _ => None,
+    };
+    let mut report = Report::of(verdict, &ends, check);
+    let outcome = match (verdict, word, &mut report) {
+        // It was refused after all.
+        (Verdict::GivenUp, Some(word), _) => {
+            Err(untouched(Failed { exit: Exit::Refused, ..word }).causes(verdict::reasons(&ends)))
+        }
+        (Verdict::Restored, _, Some(report)) => {
+            report.pods_back = strangers(work).await;
+            healthy(report)
+        }
+        _ => verdict.outcome(id, &ends),
+    };
+    Ended { report, outcome }
+}
+
+/// The new state is in place: whether it is well.
+fn healthy(report: &Report) -> Outcome {
+    if report.troubles().is_empty() {
+        return Ok(());
+    }
+    Err(Failed::new(Exit::Changed, "the new state is in place on all nodes, but not all is well")
+        .causes(report.troubles().iter().cloned())
+        .hint("see how the members are, or go back\n  kubectl etcd status\n  kubectl etcd rollback"))
+}
+
+/// Pods of ours that this run has not made: those that were there when the snapshot was taken.
+async fn strangers(work: &Work<'_>) -> Vec<String> {
+    let pods: Api<Pod> = Api::namespaced(work.connection.client.clone(), &work.namespace);
+    let own = work.pods.names();
+    // What cannot be listed is not told; `cleanup` finds it.
+    let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map(|list| list.items).unwrap_or_default();
+    let names = listed.iter().map(|pod| format!("{}/{}", work.namespace, pod.name_any()));
+    names.filter(|name| !own.contains(name)).collect()
+}
+
+fn untouched(failed: Failed) -> Failed {
+    failed.cause("nothing was changed")
+}
+
+fn interrupted() -> Failed {
+    untouched(Failed::new(Exit::Interrupted, "interrupted"))
+}
+
+/// What an interruption is told as while nodes are on their own.
+fn on_their_own(id: &str) -> Failed {
+    Failed::new(Exit::Changed, format!("interrupted, and restore {id} goes on"))
+        .cause("the nodes carry it to its end by themselves, or go back")
+        .hint("see how far it is, or follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
+}

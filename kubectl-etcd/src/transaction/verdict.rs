@@ -1,0 +1,167 @@
+//! How a restore ended as a whole, out of what each node says: a pure function.
+
+use etcd_wire::restore::{Ending, NodeRestore};
+use serde::Serialize;
+
+use super::words;
+use crate::output::{Exit, Failed, Outcome};
+
+/// What is known of a node at the end.
+#[derive(Debug)]
+pub(crate) struct NodeEnd {
+    pub(crate) node: String,
+    /// What its journal says; `None` if the node has no journal of this restore, or could not be asked.
+    pub(crate) restore: Option<NodeRestore>,
+    /// Why it could not be asked.
+    pub(crate) trouble: Option<String>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Verdict {
+    /// Every node has the new state.
+    Restored,
+    /// Every node has the old state, some after they had been stopped.
+    WentBack,
+    /// It was given up before anything was stopped.
+    GivenUp,
+    /// It has not ended everywhere, or not in the same way, or nobody can tell.
+    Unknown,
+}
+
+impl Verdict {
+    pub(crate) fn of(ends: &[NodeEnd]) -> Verdict {
+        let ending = |end: &NodeEnd| end.restore.as_ref().and_then(|restore| restore.ended);
+        // A node that answers and has no journal has not taken part.
+        let absent = |end: &NodeEnd| end.restore.is_none() && end.trouble.is_none();
+        let all = |good: &dyn Fn(&NodeEnd) -> bool| !ends.is_empty() && ends.iter().all(good);
+        if all(&|end| ending(end) == Some(Ending::Restored)) {
+            Verdict::Restored
+        } else if all(&|end| absent(end) || ending(end) == Some(Ending::GivenUp)) {
+            Verdict::GivenUp
+        } else if all(&|end| absent(end) || matches!(ending(end), Some(Ending::GivenUp | Ending::WentBack))) {
+            Verdict::WentBack
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    /// What the command ends with.
+    ///
+    /// # Errors
+    /// Exit 1 if the old state is everywhere, with the reasons of the nodes; exit 5 if it is not known or not so.
+    pub(crate) fn outcome(self, id: &str, ends: &[NodeEnd]) -> Outcome {
+        match self {
+            Verdict::Restored => Ok(()),
+            Verdict::WentBack => Err(Failed::plain("the restore failed, and everything is as it was").causes(reasons(ends))),
+            Verdict::GivenUp => Err(Failed::plain("the restore was given up before anything was stopped")
+                .causes(reasons(ends))
+                .cause("nothing was changed")),
+            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("restore {id} has not come to one end on all nodes"))
+                .causes(ends.iter().map(standing))
+                .causes(reasons(ends))
+                .hint("the nodes go on by themselves; look again, and follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
+                .hint("what to do by hand if a node does not come back is in docs/RESTORE.md")),
+        }
+    }
+}
+
+/// How a node is, in one line.
+fn standing(end: &NodeEnd) -> String {
+    let how = match (&end.restore, &end.trouble) {
+        (Some(restore), _) => {
+            match (restore.ended, restore.events.iter().rev().find_map(|event| Some((event.step?, event.done)))) {
+                (Some(ending), _) => words::ended(ending).to_owned(),
+                (None, Some((step, true))) => words::done(step).to_owned(),
+                (None, Some((step, false))) => words::doing(step).to_owned(),
+                (None, None) => "has not begun".to_owned(),
+            }
+        }
+        (None, Some(trouble)) => format!("cannot be asked: {trouble}"),
+        (None, None) => "knows nothing of it".to_owned(),
+    };
+    format!("node {}: {how}", end.node)
+}
+
+/// What the nodes noted, without what several said.
+pub(crate) fn reasons(ends: &[NodeEnd]) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for end in ends {
+        for note in end.restore.iter().flat_map(|restore| &restore.events).filter_map(|event| event.note.as_ref()) {
+            if !told.iter().any(|known| known.ends_with(note.as_str())) {
+                told.push(format!("node {}: {note}", end.node));
+            }
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use etcd_wire::restore::{Event, Step};
+
+    use super::super::order::draw_up;
+    use super::super::order::tests::{kind, pod, terms};
+    use super::*;
+
+    pub(crate) fn node(name: &str, ended: Option<Ending>) -> NodeEnd {
+        let (one, two) = (pod("cp1"), pod("cp2"));
+        let plan = draw_up("id".into(), kind(), &terms(), &[(&one, None), (&two, None)]).expect("in order");
+        let event = |at, step, done, note: Option<&str>| Event { at, step, done, note: note.map(str::to_owned) };
+        let restore = NodeRestore {
+            plan,
+            node: name.into(),
+            begun_at: 1000,
+            staged: None,
+            armed: true,
+            events: vec![
+                event(5000, Some(Step::StopApi), false, None),
+                event(6000, Some(Step::StopApi), true, None),
+                event(9000, None, false, Some("node cp2 was lost")),
+                event(17_000, Some(Step::StartApi), true, None),
+            ],
+            decision: None,
+            ended,
+            aside: Some("/var/lib/etcd/.kubectl-etcd/id/old".into()),
+            aside_bytes: 4096,
+        };
+        NodeEnd { node: name.into(), restore: Some(restore), trouble: None }
+    }
+
+    fn silent(name: &str, trouble: Option<&str>) -> NodeEnd {
+        NodeEnd { node: name.into(), restore: None, trouble: trouble.map(str::to_owned) }
+    }
+
+    #[test]
+    fn ends_and_what_the_command_ends_with() {
+        use Ending::{GivenUp, Restored, WentBack};
+        let both = |a, b| vec![node("cp1", a), node("cp2", b)];
+        for (ends, verdict, exit) in [
+            (both(Some(Restored), Some(Restored)), Verdict::Restored, None),
+            (both(Some(WentBack), Some(WentBack)), Verdict::WentBack, Some(Exit::Failed)),
+            (both(Some(WentBack), Some(GivenUp)), Verdict::WentBack, Some(Exit::Failed)),
+            (both(Some(GivenUp), Some(GivenUp)), Verdict::GivenUp, Some(Exit::Failed)),
+            (vec![node("cp1", Some(GivenUp)), silent("cp2", None)], Verdict::GivenUp, Some(Exit::Failed)),
+            (vec![node("cp1", Some(WentBack)), silent("cp2", None)], Verdict::WentBack, Some(Exit::Failed)),
+            (both(Some(Restored), Some(WentBack)), Verdict::Unknown, Some(Exit::Changed)),
+            (both(Some(Restored), None), Verdict::Unknown, Some(Exit::Changed)),
+            (vec![node("cp1", Some(Restored)), silent("cp2", None)], Verdict::Unknown, Some(Exit::Changed)),
+            (vec![node("cp1", Some(WentBack)), silent("cp2", Some("gone"))], Verdict::Unknown, Some(Exit::Changed)),
+            (Vec::new(), Verdict::Unknown, Some(Exit::Changed)),
+        ] {
+            assert_eq!(Verdict::of(&ends), verdict, "{ends:?}");
+            assert_eq!(verdict.outcome("id", &ends).err().map(|failed| failed.exit), exit, "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn why_it_went_back_is_told_once() {
+        let ends = [node("cp1", Some(Ending::WentBack)), node("cp2", Some(Ending::WentBack))];
+        let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
+        assert_eq!(failed.causes, ["node cp1: node cp2 was lost"]);
+        let ends = [node("cp1", None), silent("cp2", Some("no route"))];
+        let failed = Verdict::Unknown.outcome("id", &ends).expect_err("unknown");
+        assert_eq!(failed.causes[..2], ["node cp1: the API server serves", "node cp2: cannot be asked: no route"]);
+    }
+}
