@@ -10,6 +10,7 @@ use etcd_wire::{Failure, FailureCode};
 use futures::future::{join_all, try_join_all};
 
 use super::journal::Entry;
+use super::state::State;
 use super::work::{Work, is_lost};
 use super::{member, peer, steps};
 
@@ -25,7 +26,7 @@ const TELL: Duration = Duration::from_secs(3600);
 const FORTH: [Step; 6] = [Step::StopApi, Step::StopEtcd, Step::Swap, Step::LaunchEtcd, Step::StartEtcd, Step::StartApi];
 const BACK: [Step; 3] = [Step::UndoStop, Step::UndoSwap, Step::UndoStart];
 
-/// Begins, if every node passes its preflight; the rest goes on by itself.
+/// Begins: every node passes its preflight, or it is given up. What is then [due](is_due) goes on by itself.
 ///
 /// # Errors
 /// This node is not the coordinator, or a node does not pass. All nodes have then given it up, those that can be reached.
@@ -42,18 +43,20 @@ pub(super) async fn begin(work: &Arc<Work>) -> Result<(), Failure> {
     heart.abort();
     if let Err(failure) = passed {
         work.decide(Decision::Abort, &failure.message)?;
-        tokio::spawn(conclude(Arc::clone(work)));
-        return Err(failure);
     }
-    tokio::spawn(run(Arc::clone(work)));
-    Ok(())
+    passed
+}
+
+/// Whether it was stopped in its preflight, when nothing was begun that could go on.
+pub(super) fn was_cut_off_early(work: &Work) -> bool {
+    let early = |state: &State| !state.begun.is_empty() && !state.everywhere.contains(&Step::Preflight);
+    work.layout.is_coordinator() && work.decision().is_none() && work.state(early)
 }
 
 /// Whether there is something to coordinate that was begun.
 pub(super) fn is_due(work: &Work) -> bool {
-    let concluded = |state: &super::state::State| {
-        state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart)
-    };
+    let concluded =
+        |state: &State| state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart);
     work.layout.is_coordinator()
         && work.state(|state| {
             (state.everywhere.contains(&Step::Preflight) || state.decision.is_some()) && !concluded(state)

@@ -41,9 +41,9 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     }
     let guarding = Arc::clone(&work);
     tokio::spawn(async move { steps::guard(&guarding).await });
-    let due = coordinator::is_due(&work);
-    if due {
-        tokio::spawn(coordinator::run(Arc::clone(&work)));
+    if coordinator::was_cut_off_early(&work) {
+        work.decide(Decision::Abort, "the coordinator was stopped before all nodes had passed their preflight")
+            .map_err(shown)?;
     }
     let watched = Arc::clone(&work);
     let over = async {
@@ -98,10 +98,13 @@ async fn watch(work: &Arc<Work>) {
     let mut ended = None;
     loop {
         tokio::time::sleep(TICK).await;
+        if coordinator::is_due(work) {
+            coordinator::run(Arc::clone(work)).await;
+            continue;
+        }
         if work.state(|state| state.ended.is_some()) {
             let ended = ended.get_or_insert_with(Instant::now);
-            // The coordinator stays until it has told everybody, and says so itself.
-            if ended.elapsed() > LINGER && !coordinator::is_due(work) {
+            if ended.elapsed() > LINGER {
                 return;
             }
             continue;
@@ -114,9 +117,6 @@ async fn watch(work: &Arc<Work>) {
 
 /// What a node does by itself.
 async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
-    if coordinator::is_due(work) {
-        return Ok(());
-    }
     let (begun, voted) = work.state(|state| (!state.begun.is_empty(), state.voted()));
     let patience = if begun { SILENCE } else { WORD };
     if work.silence() < patience {
@@ -130,7 +130,8 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
         None => {
             let why = if begun { "nothing was heard from the coordinator" } else { "the word to begin never came" };
             work.decide(Decision::Abort, why)?;
-            work.go_back().await
+            // The coordinator takes the others back with it.
+            if coordinator::is_due(work) { Ok(()) } else { work.go_back().await }
         }
     }
 }
