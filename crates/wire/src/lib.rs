@@ -24,6 +24,7 @@
 
 mod connection;
 mod error;
+pub mod facts;
 mod frame;
 mod keys;
 pub mod message;

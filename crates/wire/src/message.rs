@@ -4,12 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::facts::{FactsRequest, NodeFacts};
 use crate::restore::{
     ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RemoveAsideRequest, StageRequest, Staged, Standing,
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore"];
+pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore", "facts"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub enum Request {
     HashKv(HashKvRequest),
     /// Stream the member's keys, without their values: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Keys`].
     Keys(KeysRequest),
+    /// What the node's disk tells about a restore. Answered by [`Reply::Facts`] even where it tells only a part.
+    Facts(FactsRequest),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
     Prepare(Box<PrepareRequest>),
     /// Put the new data beside the old: the client's `Begin`, `Data`..., `End` follow for a snapshot. Answered by [`Reply::Staged`].
@@ -159,6 +162,8 @@ pub enum Reply {
     HashKv(MemberHash),
     /// To [`Request::Keys`].
     Keys(KeysDone),
+    /// To [`Request::Facts`].
+    Facts(NodeFacts),
     /// To [`Request::Prepare`].
     Prepared(Prepared),
     /// To [`Request::Stage`].

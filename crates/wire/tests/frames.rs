@@ -1,6 +1,7 @@
 //! Frames over a road that cuts, loses and changes bytes.
 
 use bytes::Bytes;
+use etcd_wire::facts::{Disk, Encryption, EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
@@ -47,6 +48,11 @@ fn frames() -> impl Strategy<Value = Frame> {
         (any::<u64>(), any::<i64>(), any::<u64>()).prop_map(|(member_id, revision, count)| {
             Frame::Reply(Reply::Keys(KeysDone { member_id, revision, count }))
         }),
+        (text, proptest::option::of(text)).prop_map(|(data_dir, wal_dir)| {
+            let manifests_dir = data_dir.clone();
+            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir }))
+        }),
+        facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(facts))),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {
             Frame::Failure(Failure { code: FailureCode::Etcd, message, causes, hint: None })
@@ -57,6 +63,22 @@ fn frames() -> impl Strategy<Value = Frame> {
         Just(Frame::Ping),
         data,
     ]
+}
+
+fn facts(text: &'static str) -> impl Strategy<Value = NodeFacts> {
+    let key = (text, text, text).prop_map(|(provider, version, name)| EncryptionKey { provider, version, name });
+    let encryption = prop_oneof![
+        Just(Encryption::Off),
+        Just(Encryption::Unknown),
+        text.prop_map(|why| Encryption::Unread { why }),
+        vec(key, 0..3).prop_map(|keys| Encryption::Keys { keys }),
+    ];
+    let disk = (any::<u64>(), proptest::option::of(any::<u64>()), any::<u64>())
+        .prop_map(|(free_bytes, wal_free_bytes, database_bytes)| Disk { free_bytes, wal_free_bytes, database_bytes });
+    let manifests = proptest::collection::btree_map(text, text, 0..3);
+    let failure = text.prop_map(|message| Failure::new(FailureCode::Storage, message));
+    (proptest::option::of(disk), proptest::option::of(manifests), encryption, vec(failure, 0..2))
+        .prop_map(|(disk, manifests, encryption, failures)| NodeFacts { disk, manifests, encryption, failures })
 }
 
 fn encoded(frames: &[Frame]) -> Vec<u8> {
@@ -255,4 +277,12 @@ fn the_largest_status_fits() {
     let mut bytes = Vec::new();
     Frame::Reply(Reply::Status(Box::new(status))).encode(&mut bytes).unwrap();
     assert!(bytes.len() < MAX_FRAME);
+}
+
+/// What a later version tells of an API server's encryption is not an error.
+#[test]
+fn facts_of_a_later_version_are_read() {
+    let facts = r#"{"disk":null,"manifests":{},"encryption":{"state":"rotating","since":7},"mood":"fine"}"#;
+    let facts: NodeFacts = serde_json::from_str(facts).unwrap();
+    assert_eq!((facts.encryption, facts.manifests), (Encryption::Unknown, Some(Default::default())));
 }

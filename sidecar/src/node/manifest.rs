@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::document;
+
 /// The manifest of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {
@@ -36,11 +38,9 @@ impl Manifest {
     /// # Errors
     /// It is no pod.
     pub(super) fn parse(file: &str, contents: &[u8]) -> Result<Option<(&'static str, Manifest)>, String> {
-        // Of several documents in a file the kubelet takes the first.
-        let first = serde_yaml_ng::Deserializer::from_slice(contents).next().ok_or("there is nothing in it")?;
-        let pod = Pod::deserialize(first).map_err(|error| error.to_string())?;
+        let pod: Pod = document::parse(contents)?;
         if pod.kind != "Pod" {
-            return Err(format!("it is no Pod, but {:?}", pod.kind));
+            return Err("it is no Pod".to_owned());
         }
         let Some(component) = pod.component() else { return Ok(None) };
         let container = pod.container(component).ok_or("its pod has no container")?;

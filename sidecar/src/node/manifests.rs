@@ -1,15 +1,13 @@
 //! The static pod manifests of a control-plane node.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use etcd_wire::{Failure, FailureCode};
 
+use super::document;
 use super::manifest::{COMPONENTS, Manifest};
 
-/// The kubelet reads no larger files (kubernetes pkg/kubelet/config/file.go @ v1.36.0, `maxConfigLength`).
-const MAX_FILE: u64 = 10 << 20;
 /// Files that a failure tells of, of those that were passed over.
 const TOLD: usize = 5;
 
@@ -39,10 +37,11 @@ impl Manifests {
         let mut found: BTreeMap<&str, Manifest> = BTreeMap::new();
         let mut passed_over = Vec::new();
         for file in list(dir)? {
-            let read = contents(&dir.join(&file)).and_then(|contents| match contents {
-                Some(contents) => Manifest::parse(&file, &contents),
-                None => Ok(None),
-            });
+            let read = match document::read(&dir.join(&file)) {
+                Ok(Some(contents)) => Manifest::parse(&file, &contents),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            };
             match read {
                 Ok(Some((component, manifest))) => {
                     if let Some(other) = found.insert(component, manifest) {
@@ -103,23 +102,6 @@ fn list(dir: &Path) -> Result<Vec<String>, Failure> {
     }
     names.sort();
     Ok(names)
-}
-
-/// What is in a file; `None` if it is a folder or anything else that is no file, or gone by now.
-fn contents(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    match std::fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return Ok(None),
-        Ok(meta) if meta.len() > MAX_FILE => return Err(format!("it has {} bytes", meta.len())),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error.to_string()),
-    }
-    let mut contents = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_FILE).read_to_end(&mut contents).map_err(|error| error.to_string())?;
-    Ok(Some(contents))
 }
 
 fn twice(dir: &Path, component: &str, one: &str, other: &str) -> Failure {

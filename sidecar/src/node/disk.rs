@@ -1,0 +1,53 @@
+//! The room on a node's disk.
+
+use std::io;
+use std::path::Path;
+
+use etcd_wire::facts::Disk;
+use etcd_wire::{Failure, FailureCode};
+
+/// What is free, and what the member's database takes.
+///
+/// # Errors
+/// [`FailureCode::Storage`]: a folder cannot be seen, or the data directory has no database, so that it is not a member's.
+pub(super) fn of(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Disk, Failure> {
+    let database = data_dir.join("member/snap/db");
+    let meta = database.metadata().map_err(|error| cannot("find the database", &database, &error))?;
+    let free_bytes = free(data_dir).map_err(|error| cannot("find the free space of", data_dir, &error))?;
+    let wal_free_bytes = match wal_dir {
+        Some(dir) => Some(free(dir).map_err(|error| cannot("find the free space of", dir, &error))?),
+        None => None,
+    };
+    Ok(Disk { free_bytes, wal_free_bytes, database_bytes: meta.len() })
+}
+
+/// What a process without privileges can still write, as the sidecar is one.
+fn free(dir: &Path) -> io::Result<u64> {
+    let space = rustix::fs::statvfs(dir)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(FailureCode::Storage, format!("cannot {what} {} on the node", path.display())).source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_members_folder_is_measured_and_another_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path();
+        let failure = of(data_dir, None).unwrap_err();
+        assert_eq!(failure.code, FailureCode::Storage);
+        assert!(failure.message.contains("member/snap/db"), "{failure}");
+        std::fs::create_dir_all(data_dir.join("member/snap")).unwrap();
+        std::fs::write(data_dir.join("member/snap/db"), [0; 4096]).unwrap();
+        let disk = of(data_dir, None).unwrap();
+        assert!(disk.free_bytes > 0 && disk.free_bytes < u64::MAX / 2, "{disk:?}");
+        assert_eq!((disk.database_bytes, disk.wal_free_bytes), (4096, None));
+        assert!(of(data_dir, Some(data_dir)).unwrap().wal_free_bytes.is_some());
+        assert!(of(data_dir, Some(&data_dir.join("wal"))).unwrap_err().message.contains("wal"));
+    }
+}
