@@ -19,6 +19,7 @@ mod bits;
 mod bytes;
 mod crc;
 mod digest;
+mod encryption;
 mod error;
 mod figures;
 mod finding;
@@ -44,6 +45,7 @@ mod verify;
 mod warning;
 mod window;
 
+pub use encryption::EncryptionKey;
 pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};
 pub use hashkv::{HashKv, HashKvAt, HashKvError, hash_kv};

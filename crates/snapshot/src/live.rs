@@ -1,7 +1,9 @@
 //! The keys that a store has at a file's current revision, as its clients would read them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::encryption::{Beginning, EncryptionKey, EncryptionKeys};
 use crate::protobuf::{Message, Parser};
 use crate::row::RowKey;
 use crate::sink::{Sink, Store};
@@ -15,6 +17,9 @@ pub struct LiveKey {
     pub mod_revision: i64,
     /// Bytes of its value.
     pub value_bytes: u64,
+    /// By which key the API server has encrypted the value, if it has. Up to a hundred are told apart: of the values of further
+    /// ones this is not known.
+    pub encrypted_by: Option<Arc<EncryptionKey>>,
     /// Its value, if it was asked for.
     pub value: Option<Vec<u8>>,
 }
@@ -41,6 +46,7 @@ pub fn live_keys(
         row: None,
         parser: Parser::new(),
         record: Record::default(),
+        encryption: EncryptionKeys::default(),
         keys: LiveKeys::new(),
     };
     let report = verify_into(source, options, progress, &mut gather)?;
@@ -55,6 +61,7 @@ struct Gather<'a> {
     row: Option<RowKey>,
     parser: Parser,
     record: Record,
+    encryption: EncryptionKeys,
     keys: LiveKeys,
 }
 
@@ -63,6 +70,7 @@ struct Gather<'a> {
 struct Record {
     key: Vec<u8>,
     value_bytes: u64,
+    beginning: Beginning,
     value: Option<Vec<u8>>,
 }
 
@@ -85,6 +93,7 @@ impl Message for Reading<'_> {
             KEY => self.record.key.clear(),
             VALUE => {
                 self.record.value_bytes = length;
+                self.record.beginning.clear();
                 self.record.value = (self.wanted)(&self.record.key).then(Vec::new);
             }
             _ => {}
@@ -95,7 +104,10 @@ impl Message for Reading<'_> {
     fn bytes(&mut self, field: u64, piece: &[u8]) {
         match field {
             KEY => self.record.key.extend_from_slice(piece),
-            VALUE => self.record.value.iter_mut().for_each(|value| value.extend_from_slice(piece)),
+            VALUE => {
+                self.record.beginning.feed(piece);
+                self.record.value.iter_mut().for_each(|value| value.extend_from_slice(piece));
+            }
             _ => {}
         }
     }
@@ -104,13 +116,14 @@ impl Message for Reading<'_> {
 impl Gather<'_> {
     /// The row before this one is all there.
     fn finish_row(&mut self) {
-        let Record { key, value_bytes, value } = std::mem::take(&mut self.record);
+        let Record { key, value_bytes, beginning, value } = std::mem::take(&mut self.record);
         match self.row.take() {
             Some(row) if row.tombstone => drop(self.keys.remove(&key)),
             Some(row) if !key.is_empty() => {
                 // A value without bytes may not be in the record at all.
                 let value = value.or_else(|| (value_bytes == 0 && (self.wanted)(&key)).then(Vec::new));
-                self.keys.insert(key, LiveKey { mod_revision: row.revision, value_bytes, value });
+                let encrypted_by = self.encryption.of(&beginning);
+                self.keys.insert(key, LiveKey { mod_revision: row.revision, value_bytes, encrypted_by, value });
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use etcd_snapshot::{AlarmKind, Finding, FindingKind as Kind, Report, Warning};
+use etcd_snapshot::{AlarmKind, Finding, FindingKind as Kind, Options, Report, Warning, live_keys};
 use support::builder::{
     BRANCH, Image, Item, LEAF, ROOT, bucket, deletion, inline, put, row, row_key, sample, sample_buckets,
 };
@@ -238,4 +238,27 @@ fn more_members_than_any_cluster_has() {
     image.leaf(ROOT, &[inline("key", &[]), bucket("members_removed", 3)]);
     let found = findings(&image.file());
     assert!(found.iter().all(|finding| finding.message == "more records than any cluster has"), "{}", found[0]);
+}
+
+/// What the last value of a key is encrypted by counts, not what an earlier one was.
+#[test]
+fn keys_of_encrypted_values() {
+    let value = |key: &str, value: &[u8], revision| put(key.as_bytes(), [revision, revision, 1], value, 0);
+    let long = [&b"k8s:enc:kms:v2:plugin:"[..], &[7; 50_000]].concat();
+    let rows = [
+        (0, row_key(2), value("a", b"k8s:enc:aescbc:v1:old:x", 2)),
+        (0, row_key(3), value("b", b"k8s:enc:aescbc:v1:old:x", 3)),
+        (0, row_key(4), value("c", b"k8s\0plain", 4)),
+        (0, row_key(5), value("d", b"k8s:enc:aescbc:v1:gone:x", 5)),
+        (0, row_key(6), value("a", b"k8s:enc:aescbc:v1:new:x", 6)),
+        deletion(7, "d"),
+        (0, row_key(8), value("e", &long, 8)),
+    ];
+    let mut image = Image::new(100);
+    image.leaf(ROOT, &[bucket("key", 3)]);
+    image.leaf(3, &rows);
+    let (_, keys) = live_keys(&image.file(), &Options::default(), &|_| false, &|_| {}).expect("a sound file");
+    let by = |key: &str| keys[key.as_bytes()].encrypted_by.as_ref().map(ToString::to_string);
+    let found: Vec<_> = ["a", "b", "c", "e"].map(by).into();
+    assert_eq!(found, [Some("aescbc:v1:new".into()), Some("aescbc:v1:old".into()), None, Some("kms:v2:plugin".into())]);
 }
