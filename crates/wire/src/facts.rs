@@ -86,6 +86,5 @@ pub fn staging_bytes(snapshot_bytes: u64) -> u64 {
     snapshot_bytes.saturating_mul(2).saturating_add(WAL_BYTES)
 }
 
-/// Bytes that a new member needs where its WAL is: etcd keeps one file of 64 MB and the next one ready, and as much again is left
-/// to whatever else writes there meanwhile.
-pub const WAL_BYTES: u64 = 256 << 20;
+/// Bytes that a new member needs where its WAL is: etcd fills one file of 64 MiB and keeps the next one ready.
+pub const WAL_BYTES: u64 = 128 << 20;

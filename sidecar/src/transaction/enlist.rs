@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+use etcd_wire::facts::staging_bytes;
 use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, Staged};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
@@ -19,8 +20,6 @@ use super::tls::Tls;
 use super::{arm, peer, records, stage};
 use crate::serve::{Client, Stop};
 
-/// What is left free on the disk, whatever the snapshot's size.
-const MARGIN: u64 = 64 << 20;
 /// How long the coordinator may take until all nodes have passed their preflight.
 const BEGIN: Duration = Duration::from_secs(75);
 
@@ -207,8 +206,8 @@ fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
     }
     let space = rustix::fs::statvfs(data_dir).map_err(|error| storage("find the free space", &error))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    // The file and the database that is made of it lie there side by side.
-    let needed = snapshot_bytes.saturating_mul(2).saturating_add(MARGIN);
+    // As the plan told it.
+    let needed = staging_bytes(snapshot_bytes);
     if free < needed {
         return Err(refused(format!(
             "too little room in {}: it needs {} MB, and {} MB are free",
