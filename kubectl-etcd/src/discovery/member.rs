@@ -31,11 +31,11 @@ pub(crate) struct EtcdPod {
     pub(crate) data_dir: Option<String>,
     /// WAL directory on the node, where it is not in the data directory.
     pub(crate) wal_dir: Option<String>,
-    /// Certificate files on the node.
-    pub(crate) certificates: CertificatePaths,
-    /// The kubelet's folder of static pod manifests, for commands that change what runs there.
+    /// The kubelet's folder of static pod manifests on the node, for an operation that looks at them.
     #[serde(skip)]
     pub(crate) manifests_dir: Option<String>,
+    /// Certificate files on the node.
+    pub(crate) certificates: CertificatePaths,
     /// `--quota-backend-bytes`, or etcd's default.
     #[serde(skip)]
     pub(crate) quota: i64,
@@ -107,12 +107,12 @@ impl EtcdPod {
             peer_urls: flags.list("initial-advertise-peer-urls"),
             data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
             wal_dir: path("wal-dir"),
+            manifests_dir: None,
             quota: flags
                 .get("quota-backend-bytes")
                 .and_then(|q| q.parse().ok())
                 .filter(|&q| q > 0)
                 .unwrap_or(DEFAULT_QUOTA),
-            manifests_dir: None,
             run_as_user: own
                 .and_then(|c| c.run_as_user)
                 .or(security.and_then(|s| s.run_as_user))
@@ -166,6 +166,26 @@ impl EtcdPod {
         folders.sort();
         folders.dedup();
         folders.retain(|folder| !folder.is_empty());
+        folders
+    }
+
+    /// The folders of the node that tell about a restore: beside those of the certificates the data, and what the manifests and the
+    /// files that they name are in. In this order a folder comes before one that is in it.
+    pub(crate) fn folders_of_a_plan(&self) -> Vec<String> {
+        // A manifest names files beside its folder, as kubeadm has them. The root of the node is never mounted.
+        let beside = |folder: &String| match folder.trim_end_matches('/').rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => parent.to_owned(),
+            _ => folder.clone(),
+        };
+        let manifests = self.manifests_dir.as_ref().map(beside);
+        let mut folders = self.folders();
+        folders.extend([&self.data_dir, &self.wal_dir, &manifests].into_iter().flatten().cloned());
+        for folder in &mut folders {
+            folder.truncate(folder.trim_end_matches('/').len());
+        }
+        folders.retain(|folder| !folder.is_empty());
+        folders.sort();
+        folders.dedup();
         folders
     }
 
@@ -266,6 +286,29 @@ mod tests {
         assert_eq!(member.data_dir.as_deref(), Some("/mnt/fast/etcd"));
         assert_eq!(member.certificates.server_key.as_deref(), Some("/srv/pki/server.key"));
         assert_eq!(member.folders(), ["/srv/pki"]);
+    }
+
+    #[test]
+    fn a_plan_sees_the_data_and_what_is_beside_the_manifests_each_once() {
+        let mut member = EtcdPod::read(&kubeadm_pod(), &Overrides::default()).unwrap();
+        for (manifests, wal, folders) in [
+            (
+                Some("/etc/kubernetes/manifests/"),
+                None,
+                vec!["/etc/kubernetes", "/etc/kubernetes/pki/etcd", "/var/lib/etcd"],
+            ),
+            (
+                Some("/etc/kubernetes/pki/etcd/m"),
+                Some("/mnt/wal/"),
+                vec!["/etc/kubernetes/pki/etcd", "/mnt/wal", "/var/lib/etcd"],
+            ),
+            (Some("/manifests"), None, vec!["/etc/kubernetes/pki/etcd", "/manifests", "/var/lib/etcd"]),
+            (Some("/"), None, vec!["/etc/kubernetes/pki/etcd", "/var/lib/etcd"]),
+            (None, Some("/var/lib/etcd"), vec!["/etc/kubernetes/pki/etcd", "/var/lib/etcd"]),
+        ] {
+            (member.manifests_dir, member.wal_dir) = (manifests.map(str::to_owned), wal.map(str::to_owned));
+            assert_eq!(member.folders_of_a_plan(), folders, "{manifests:?}");
+        }
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Pods {
             "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {node}")),
             "ContainerCreating" => failed.hint(format!(
                 "a folder may be missing on the node: that of the certificates (name the files with --cacert, --cert and \
-                 --key) or that of --on-node\n  kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
+                 --key), that of --on-node or that of --manifests-dir\n  kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
             )),
             _ => failed,
         }

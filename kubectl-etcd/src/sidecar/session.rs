@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use etcd_wire::facts::{FactsRequest, NodeFacts};
 use etcd_wire::message::{
     HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest,
     StatusRequest,
@@ -178,6 +179,18 @@ impl Session {
         let Session { voice, process, .. } = self;
         voice.close(patience).await;
         drop(process);
+    }
+
+    /// Asks what the disk of the sidecar's node tells about a restore.
+    pub(crate) async fn facts(&mut self, request: FactsRequest) -> Outcome<NodeFacts> {
+        let asked = async {
+            self.send(Frame::Request(Request::Facts(request))).await?;
+            self.next("the facts").await
+        };
+        match asked.await.map_err(|error| self.broken(error, "ask about the node's disk").into_failed())? {
+            Frame::Reply(Reply::Facts(facts)) => Ok(facts),
+            other => Err(self.unexpected(other).into_failed()),
+        }
     }
 
     /// Receives a snapshot into `sink`, checked chunk by chunk and as a whole. The sidecar then waits for

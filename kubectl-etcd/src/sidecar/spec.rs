@@ -119,12 +119,15 @@ impl PodPlan<'_> {
         };
         let privileged = self.operation.is_privileged();
         let worked_in = if privileged { worked_in(self.member) } else { Vec::new() };
-        let folders = self.member.folders();
+        let folders = match self.operation {
+            Operation::Plan => self.member.folders_of_a_plan(),
+            _ => self.member.folders(),
+        };
         for (index, folder) in folders.iter().enumerate() {
             let shown = worked_in.iter().any(|(above, _)| is_below(folder, above))
                 || privileged && folders.iter().any(|above| above != folder && is_below(folder, above));
             if Some(folder.as_str()) != self.writable && !shown {
-                mount(format!("pki-{index}"), folder, "Directory", true);
+                mount(format!("node-{index}"), folder, "Directory", true);
             }
         }
         for (index, (folder, kind)) in worked_in.iter().enumerate() {
@@ -296,6 +299,24 @@ mod tests {
         let writable: Vec<_> =
             mounts.iter().filter(|m| m["readOnly"] != true).map(|m| m["mountPath"].clone()).collect();
         assert_eq!(writable, ["/var/backups"]);
+    }
+
+    #[test]
+    fn a_plan_sees_the_data_and_the_manifests_and_changes_neither() {
+        let member = EtcdPod {
+            data_dir: Some("/var/lib/etcd".into()),
+            manifests_dir: Some("/etc/kubernetes/manifests".into()),
+            ..member()
+        };
+        let pod = pod_for(Operation::Plan, &member, None);
+        let container = &pod["spec"]["containers"][0];
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+        assert_eq!(paths, ["/etc/kubernetes", "/pki/etcd", "/var/lib/etcd"]);
+        assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
+        assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"], "add": []}));
+        let elsewhere = pod_for(Operation::Verify, &member, None);
+        assert_eq!(elsewhere["spec"]["volumes"].as_array().unwrap().len(), 1);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) async fn begin(work: &Arc<Work>) -> Result<(), Failure> {
     let heart = tokio::spawn(Arc::clone(&crew).beat());
     let passed = crew.everywhere(Step::Preflight).await;
     heart.abort();
-    if let Err(failure) = passed {
+    if let Err(failure) = &passed {
         work.decide(Decision::Abort, &failure.message)?;
     }
     passed

@@ -1,5 +1,6 @@
 //! `kubectl etcd restore --dry-run=client`: what a restore of the running cluster would change.
 
+use e2e::trouble::etcdctl;
 use e2e::{Scene, run, unpacked};
 use lab::Etcd;
 use serde_json::Value;
@@ -53,6 +54,20 @@ fn what_was_made_deleted_and_changed_since_is_counted() {
         let (highest, restored) = (&said["revision"]["highest"], &said["revision"]["restored"]);
         assert_eq!(restored.as_i64(), highest.as_i64().map(|highest| highest + 1_000_000));
 
+        // What each node's disk tells.
+        for member in said["members"].as_array().unwrap() {
+            let (node, disk) = (member["node"].as_str().unwrap(), &member["disk"]);
+            let total = said["snapshot"]["totalSize"].as_u64().unwrap();
+            assert_eq!(disk["neededBytes"].as_u64(), Some(2 * total + (128 << 20)));
+            let db = scene.lab.node_root(node).join("var/lib/etcd/member/snap/db");
+            assert_eq!(disk["databaseBytes"].as_u64(), db.metadata().ok().map(|meta| meta.len()), "{member}");
+            assert!(disk["freeBytes"].as_u64().unwrap() > 128 << 20, "{member}");
+            assert_eq!(member["manifests"]["kube-scheduler"], "kube-scheduler.yaml");
+            assert_eq!((&member["encryption"]["state"], &disk["wal"]), (&"off".into(), &Value::Null));
+            assert_eq!(member["aside"], "/var/lib/etcd/.kubectl-etcd/ID/old");
+        }
+        assert!(said["snapshot"]["ageSeconds"].as_i64().unwrap() >= 0);
+
         let table = scene.ok(&["restore", "a.db", "--dry-run=client"]).stdout;
         assert!(table.lines().any(|line| line.split_whitespace().take(4).eq(["configmaps", "2", "1", "1"])), "{table}");
         assert_eq!(scene.files(), files);
@@ -84,6 +99,7 @@ fn the_file_of_another_cluster_is_refused() {
     for (flags, text) in [
         (["--data-dir", "d", "--image", "x"], "--image"),
         (["--data-dir", "d", "--dry-run", "client"], "--dry-run"),
+        (["--data-dir", "d", "--manifests-dir", "/m"], "--manifests-dir"),
         (["--wal-dir", "w", "--name", "x"], "--data-dir"),
     ] {
         let ran = run(scene.plugin(&[&NEITHER[..], &flags].concat())).expect_code(2);
@@ -91,6 +107,74 @@ fn the_file_of_another_cluster_is_refused() {
     }
     assert_eq!(scene.files(), ["a.db"]);
     scene.assert_nodes_untouched();
+}
+
+/// A configuration as the API server reads it: in a folder that the plan's pod sees, or in one that it does not.
+const CONFIGURATION: &str = "\
+kind: EncryptionConfiguration
+apiVersion: apiserver.config.k8s.io/v1
+resources:
+- resources: [secrets]
+  providers:
+  - aescbc: {keys: [{name: NAME, secret: VE9QLVNFQ1JFVA==}]}
+  - identity: {}
+";
+
+#[test]
+fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
+    let mut scene = Scene::new(1, Etcd::V3_5);
+    let put = ["put", "/registry/secrets/default/s", "k8s:enc:aescbc:v1:key9:x"];
+    run(etcdctl(&scene.lab, "cp1", &put)).expect_code(0);
+    scene.ok(&["backup", "a.db"]);
+
+    // The API server's manifest does not name a key.
+    let (said, errors) = plan(&scene, 4);
+    assert!(errors.contains("member cp1 on node cp1: its API server lacks the key"), "{errors}");
+    assert!(errors.contains("encrypted: aescbc:v1:key9"), "{errors}");
+    assert_eq!(said["snapshot"]["encryptionKeys"][0]["name"], "key9");
+
+    // The manifests are elsewhere: a copy with other flags, which no kubelet reads.
+    let root = scene.lab.node_root("cp1");
+    let copy = root.join("etc/kubernetes/copy");
+    std::fs::create_dir(&copy).unwrap();
+    for name in e2e::names(&root.join("etc/kubernetes/manifests")) {
+        std::fs::copy(root.join("etc/kubernetes/manifests").join(&name), copy.join(&name)).unwrap();
+    }
+    let api_server = std::fs::read_to_string(copy.join("kube-apiserver.yaml")).unwrap();
+    let with = |path: &str| {
+        let changed = api_server
+            .replace("- kube-apiserver\n", &format!("- kube-apiserver\n    - --encryption-provider-config={path}\n"));
+        assert_ne!(changed, api_server);
+        std::fs::write(copy.join("kube-apiserver.yaml"), changed).unwrap();
+    };
+    let there = [&PLAN[..], &["--manifests-dir", "/etc/kubernetes/copy"]].concat();
+    let mut configured = |path: &str, name: &str, code: i32| {
+        with(path);
+        let folder = root.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        std::fs::write(&folder, CONFIGURATION.replace("NAME", name)).unwrap();
+        scene.accept_nodes();
+        let ran = run(scene.plugin(&there)).expect_code(code);
+        scene.assert_nodes_untouched();
+        assert!(!ran.stdout.contains("VE9Q") && !ran.stderr.contains("VE9Q"), "a secret left the node");
+        ran
+    };
+    let inside = "/etc/kubernetes/pki/enc.yaml";
+    let has = configured(inside, "key9", 0).json();
+    assert_eq!(has["members"][0]["encryption"]["keys"][0]["name"], "key9");
+    configured(inside, "key1", 4).expect_error(&["lacks the key", "aescbc:v1:key9"]);
+    let outside = configured("/usr/share/ca-certificates/enc.yaml", "key9", 0);
+    let outside = outside.expect_error(&["it is not known whether the API server on node cp1 has the key"]);
+    assert_eq!(outside.json()["members"][0]["encryption"]["state"], "unread");
+
+    // A folder without them, and one that is not there.
+    let pki = [&PLAN[..], &["--manifests-dir", "/etc/kubernetes/pki"]].concat();
+    let texts = ["there is no manifest of etcd in /etc/kubernetes/pki", "--manifests-dir PATH"];
+    run(scene.plugin(&pki)).expect_code(4).expect_error(&texts);
+    let nowhere = [&PLAN[..], &["--manifests-dir", "/nowhere/at/all"]].concat();
+    run(scene.plugin(&nowhere)).expect_code(4).expect_error(&["/nowhere/at is not a directory", "--manifests-dir"]);
+    let relative = [&PLAN[..], &["--manifests-dir", "manifests"]].concat();
+    run(scene.plugin(&relative)).expect_code(2).expect_error(&["it must be absolute"]);
 }
 
 #[test]

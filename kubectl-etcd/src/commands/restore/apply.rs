@@ -55,11 +55,12 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     } else {
         None
     };
-    let Planned { plan, upload, members, pods } = plan(&args, &context, &connection, &snapshot).await?;
+    let Planned { plan, upload, members, pods, hints } = plan(&args, &context, &connection, &snapshot).await?;
     let refused = |plan: &Plan| {
         let failed =
             Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file().display()));
-        failed.causes(plan.refusals.clone()).cause("nothing was changed")
+        let failed = failed.causes(plan.refusals.clone()).cause("nothing was changed");
+        hints.iter().fold(failed, Failed::hint)
     };
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
         print_data(printer, args.output, &plan, || plan.whole_text())?;

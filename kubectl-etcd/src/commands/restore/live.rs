@@ -1,16 +1,20 @@
 //! What must be known before a running control plane is restored: the file, the members, and what they hold.
 
+use std::collections::BTreeSet;
+
 use etcd_snapshot::{DigestCheck, LiveKeys, Options, Report, VerifyError, live_keys};
+use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::KeysRequest;
 use etcd_wire::restore::Marker;
 use etcd_wire::{Compression, KeyRecord, KeyRecords};
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
 use super::changes::Keys;
 use super::identity::uid;
-use super::plan::{Cluster, Found, Plan};
+use super::plan::{Cluster, Found, Plan, Seen};
 use super::resource::is_kube_system;
 use super::{Args, without_digest};
 use crate::cli::Context;
@@ -34,6 +38,8 @@ pub(super) struct Planned {
     /// By the names of their nodes.
     pub(super) members: Vec<EtcdPod>,
     pub(super) pods: Pods,
+    /// What would mend what speaks against it.
+    pub(super) hints: BTreeSet<String>,
 }
 
 /// Makes the plan, and changes nothing.
@@ -55,6 +61,7 @@ pub(super) async fn plan(
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
     let surveyed = survey(connection, &pods, members, Operation::Plan).await;
+    let facts = join_all(surveyed.iter().map(|one| facts(connection, one, &args.live.manifests.manifests_dir))).await;
     let live = held(connection, &surveyed, context).await?;
     // Whoever carries the plan out has sidecars of another kind.
     let survey_pods = surveyed.iter().filter_map(|one| Some(&one.outcome.as_ref().ok()?.sidecar.pod));
@@ -63,22 +70,66 @@ pub(super) async fn plan(
     let found = Found {
         file: args.file().display().to_string(),
         taken_at: recorded.taken_at.clone(),
+        now: Timestamp::now(),
         report,
         keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
+        encryption_keys: encryption_keys(keys),
         kube_system: kube_system.and_then(|live| live.value.as_deref()),
         cluster: cluster(connection).await?,
-        members: surveyed.iter().map(|one| (&one.member, one.etcd().map_err(|failed| failed.one_line()))).collect(),
+        members: surveyed
+            .iter()
+            .zip(&facts)
+            .map(|(one, facts)| Seen {
+                pod: &one.member,
+                status: one.etcd().map_err(|failed| failed.one_line()),
+                facts: facts.as_ref().map(|facts| facts.as_ref().map_err(Failed::one_line)),
+            })
+            .collect(),
         live: live.as_ref(),
         bump: args.bump_revision,
     };
     let mut plan = Plan::make(&found);
+    for warning in &plan.warnings {
+        context.printer.warn(warning);
+    }
     let marker = kube_system
         .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
-    let known: Vec<_> = found.members.iter().map(|(pod, said)| (*pod, said.as_ref().ok().copied())).collect();
+    let known: Vec<_> = found.members.iter().map(|seen| (seen.pod, seen.status.as_ref().ok().copied())).collect();
     plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &known);
     let upload = Upload { path: args.file().to_owned(), bytes: report.file_size, sha256: report.file_sha256.clone() };
+    let of_disks =
+        facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
+    let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
+    let hints = of_disks.chain(of_pods).cloned().collect();
     let members = surveyed.into_iter().map(|one| one.member).collect();
-    Ok(Planned { plan, upload, members, pods })
+    Ok(Planned { plan, upload, members, pods, hints })
+}
+
+/// By what the values of a file are encrypted, each key once.
+fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
+    let all: BTreeSet<_> = keys.values().filter_map(|live| live.encrypted_by.as_deref()).collect();
+    let key = |key: &etcd_snapshot::EncryptionKey| EncryptionKey {
+        provider: key.provider.clone(),
+        version: key.version.clone(),
+        name: key.name.clone(),
+    };
+    all.into_iter().map(key).collect()
+}
+
+/// What a node's disk tells; `None` if there is no sidecar to ask, or no data directory to ask about.
+async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
+    let answer = one.outcome.as_ref().ok()?;
+    let request = FactsRequest {
+        data_dir: one.member.data_dir.clone()?,
+        wal_dir: one.member.wal_dir.clone(),
+        manifests_dir: manifests_dir.to_owned(),
+    };
+    let ask = async {
+        let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+        session.require("facts")?;
+        session.facts(request).await
+    };
+    Some(ask.await)
 }
 
 /// Verifies the file, and reads its keys.

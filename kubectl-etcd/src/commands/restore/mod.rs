@@ -1,6 +1,7 @@
 //! `kubectl etcd restore`: a running control plane back to a snapshot; or a member directory out of one, offline.
 
 mod apply;
+mod at_rest;
 mod bind;
 mod changes;
 mod identity;
@@ -8,6 +9,7 @@ mod live;
 mod offline;
 mod plan;
 mod resource;
+mod room;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -1,21 +1,34 @@
 //! The plan of a restore, as a pure function of what was found: nothing here asks or touches anything.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use etcd_snapshot::{Report, minor};
+use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
 use etcd_wire::restore::RestorePlan;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Bump;
+use super::at_rest::{Verdict, describe, judge, names};
 use super::changes::{Changes, Keys};
 use super::identity::uid;
+use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes};
+use crate::output::{Failed, Table, bytes, seconds};
 
 /// What `auto` adds to the highest revision that a member has: more than is written while the plan is read and carried out.
 const MARGIN: u64 = 1_000_000;
+
+/// What stops, as the static pods of a control plane are called.
+const STOPS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+/// For how long, in seconds: all is built beforehand, so that the size of the database does not matter. Between a quick end of the API
+/// servers and one that takes all of its grace period (measured on real kubeadm 1.36 control planes of three nodes).
+const OUTAGE: [u32; 2] = [10, 60];
+/// Brings back the old data.
+const WAY_BACK: &str = "kubectl etcd rollback";
 
 /// All that is known before a restore.
 #[derive(Debug)]
@@ -23,17 +36,30 @@ pub(super) struct Found<'a> {
     pub(super) file: String,
     /// When the snapshot was taken, where the file beside it says so.
     pub(super) taken_at: Option<String>,
+    /// The moment of the plan.
+    pub(super) now: Timestamp,
     pub(super) report: &'a Report,
     /// The file's keys.
     pub(super) keys: &'a Keys,
+    /// By what the file's values are encrypted.
+    pub(super) encryption_keys: Vec<EncryptionKey>,
     /// Namespace kube-system as the file has it.
     pub(super) kube_system: Option<&'a [u8]>,
     pub(super) cluster: Cluster,
-    /// Each member's pod, and what the member said, or why it did not.
-    pub(super) members: Vec<(&'a EtcdPod, Result<&'a MemberStatus, String>)>,
+    pub(super) members: Vec<Seen<'a>>,
     /// The cluster's keys; `None` if no member could list them, which is then among the refusals.
     pub(super) live: Option<&'a Keys>,
     pub(super) bump: Bump,
+}
+
+/// A member, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) pod: &'a EtcdPod,
+    /// What the member said, or why it did not.
+    pub(super) status: Result<&'a MemberStatus, String>,
+    /// What its node's disk tells, or why nobody could look; `None` if there was no sidecar to look, which is then said in `status`.
+    pub(super) facts: Option<Result<&'a NodeFacts, String>>,
 }
 
 /// The running cluster.
@@ -56,11 +82,15 @@ pub(super) struct Plan {
     snapshot: Snapshot,
     pub(super) revision: Revision,
     members: Vec<Member>,
+    outage: Outage,
+    way_back: &'static str,
     /// `None` if it is not known what the cluster holds, or the file is not its own.
     #[serde(flatten)]
     pub(super) changes: Option<Changes>,
     /// What the nodes are told to do; `None` if a member cannot take part, which is then among the refusals.
     pub(super) transaction: Option<RestorePlan>,
+    /// What is worth knowing.
+    pub(super) warnings: Vec<String>,
     /// Why it would not be done.
     pub(super) refusals: Vec<String>,
 }
@@ -70,12 +100,15 @@ pub(super) struct Plan {
 struct Snapshot {
     file: String,
     taken_at: Option<String>,
+    /// How long before the plan.
+    age_seconds: Option<i64>,
     kube_system_uid: Option<String>,
     keys: u64,
     total_size: u64,
     /// The line of etcd that wrote it, and the version that its store has, from 3.6 on.
     etcd: String,
     storage_version: String,
+    encryption_keys: Vec<EncryptionKey>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,13 +130,28 @@ struct Member {
     etcd_version: Option<String>,
     revision: Option<i64>,
     data_dir: Option<String>,
+    /// Where the old data will be kept; `ID` stands for what the restore will be called.
+    aside: Option<String>,
+    disk: Option<Room>,
+    /// The files that start the control plane, by component.
+    manifests: Option<BTreeMap<String, String>>,
+    encryption: Encryption,
+}
+
+/// What does not work while the data is exchanged: on all nodes at once, as all members are made anew.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outage {
+    stops: [&'static str; 4],
+    /// An estimate: from, to.
+    seconds: [u32; 2],
 }
 
 impl Plan {
     /// Decides what is to be done.
     pub(super) fn make(found: &Found<'_>) -> Plan {
         let report = found.report;
-        let highest = found.members.iter().filter_map(|(_, said)| Some(said.as_ref().ok()?.revision)).max();
+        let highest = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision)).max();
         let snapshot = report.current_revision;
         let bump = match found.bump {
             Bump::By(amount) => amount,
@@ -123,17 +171,22 @@ impl Plan {
             snapshot: Snapshot {
                 file: found.file.clone(),
                 taken_at: found.taken_at.clone(),
+                age_seconds: found.age_seconds(),
                 kube_system_uid: file_uid,
                 keys: report.live_keys,
                 total_size: report.total_size,
                 etcd: report.writer.clone(),
                 storage_version: report.version.clone(),
+                encryption_keys: found.encryption_keys.clone(),
             },
             revision: Revision { snapshot, highest, bump, restored: restored.unwrap_or(snapshot) },
-            members: found.members.iter().map(|(pod, said)| Member::of(pod, said.as_ref().ok().copied())).collect(),
+            members: found.members.iter().map(|one| Member::of(one, report.total_size)).collect(),
+            outage: Outage { stops: STOPS, seconds: OUTAGE },
+            way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
             changes: found.live.filter(|_| same).map(|live| Changes::between(live, found.keys)),
             transaction: None,
+            warnings: found.doubts(),
             refusals,
         }
     }
@@ -160,7 +213,13 @@ impl Plan {
                 snapshot.etcd
             ),
         );
-        line("Taken", unknown(&snapshot.taken_at));
+        line(
+            "Taken",
+            match snapshot.age_seconds {
+                Some(age) => format!("{}, {} ago", unknown(&snapshot.taken_at), seconds(age)),
+                None => unknown(&snapshot.taken_at),
+            },
+        );
         line(
             "Revision",
             match revision.highest {
@@ -174,14 +233,39 @@ impl Plan {
                 ),
             },
         );
-        let mut members = Table::new(&["MEMBER", "NODE", "ETCD", "REVISION", "DATA DIR"]);
+        let encrypts = |member: &&Member| describe(&member.encryption) != describe(&Encryption::Off);
+        if !snapshot.encryption_keys.is_empty() || self.members.iter().any(|member| encrypts(&member)) {
+            let file = Encryption::Keys { keys: snapshot.encryption_keys.clone() };
+            let servers =
+                self.members.iter().map(|member| format!("; {} {}", member.node, describe(&member.encryption)));
+            line("Encrypted", format!("snapshot {}{}", describe(&file), servers.collect::<String>()));
+        }
+        let [from, to] = self.outage.seconds;
+        line(
+            "Stops",
+            format!(
+                "{} on {} at once, for about {from} to {to} seconds, whatever the size of the database; pods run on",
+                self.outage.stops.join(", "),
+                match self.members.len() {
+                    1 => "the node".to_owned(),
+                    nodes => format!("all {nodes} nodes"),
+                },
+            ),
+        );
+        line("Old data", "stays on each node, in DATA DIR/.kubectl-etcd/ID/old".to_owned());
+        line("Way back", self.way_back.to_owned());
+        let mut members = Table::new(&["MEMBER", "NODE", "ETCD", "REVISION", "DATA DIR", "NEEDS", "FREE"]);
         for member in &self.members {
+            let room =
+                |figure: fn(&Room) -> u64| member.disk.as_ref().map(|room| bytes(figure(room))).unwrap_or_default();
             members.row(vec![
                 member.name.clone(),
                 member.node.clone(),
                 member.etcd_version.clone().unwrap_or_default(),
                 member.revision.map(|revision| revision.to_string()).unwrap_or_default(),
                 member.data_dir.clone().unwrap_or_default(),
+                room(|room| room.needed_bytes),
+                room(|room| room.free_bytes),
             ]);
         }
         let _infallible = write!(text, "\n{members}");
@@ -205,7 +289,10 @@ impl Plan {
 }
 
 impl Member {
-    fn of(pod: &EtcdPod, status: Option<&MemberStatus>) -> Member {
+    fn of(seen: &Seen<'_>, snapshot_bytes: u64) -> Member {
+        let (pod, status) = (seen.pod, seen.status.as_ref().ok());
+        let facts = seen.facts.as_ref().and_then(|facts| facts.as_ref().ok());
+        let aside = |dir: &String| format!("{}/.kubectl-etcd/ID/old", dir.trim_end_matches('/'));
         Member {
             name: pod.name.clone(),
             node: pod.node.clone(),
@@ -213,11 +300,58 @@ impl Member {
             etcd_version: status.map(|status| status.version.clone()),
             revision: status.map(|status| status.revision),
             data_dir: pod.data_dir.clone(),
+            aside: pod.data_dir.as_ref().map(aside),
+            disk: facts.and_then(|facts| Some(Room::of(facts.disk.as_ref()?, snapshot_bytes))),
+            manifests: facts.and_then(|facts| facts.manifests.clone()),
+            encryption: facts.map(|facts| facts.encryption.clone()).unwrap_or_default(),
         }
     }
 }
 
+impl Seen<'_> {
+    fn name(&self) -> String {
+        format!("member {} on node {}", self.pod.name, self.pod.node)
+    }
+
+    /// What its node's disk has against it.
+    fn objections(&self, snapshot_bytes: u64, keys: &[EncryptionKey]) -> Vec<String> {
+        let facts = match &self.facts {
+            None => return Vec::new(),
+            Some(Err(why)) => return vec![format!("nobody could look at its disk: {why}")],
+            Some(Ok(facts)) => facts,
+        };
+        let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
+        let mut against: Vec<String> = failures.collect();
+        against.extend(facts.disk.and_then(|disk| Room::of(&disk, snapshot_bytes).objection()));
+        if let Verdict::Lacks(keys) = judge(keys, &facts.encryption) {
+            against.push(format!("its API server lacks the key by which values in the file are encrypted: {keys}"));
+        }
+        against
+    }
+}
+
 impl Found<'_> {
+    fn age_seconds(&self) -> Option<i64> {
+        let taken: Timestamp = self.taken_at.as_ref()?.parse().ok()?;
+        Some(self.now.as_second() - taken.as_second())
+    }
+
+    /// What could not be found out, and does not stand in the way.
+    fn doubts(&self) -> Vec<String> {
+        let unknown = |seen: &Seen<'_>| match judge(
+            &self.encryption_keys,
+            &seen.facts.as_ref()?.as_ref().ok()?.encryption,
+        ) {
+            Verdict::Unknown(why) => Some(format!(
+                "it is not known whether the API server on node {} has the key by which values in the file are encrypted ({}): {why}",
+                seen.pod.node,
+                names(&self.encryption_keys)
+            )),
+            Verdict::Readable | Verdict::Lacks(_) => None,
+        };
+        self.members.iter().filter_map(unknown).collect()
+    }
+
     /// What speaks against a restore of this file here.
     fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
         let mut against = Vec::new();
@@ -234,9 +368,11 @@ impl Found<'_> {
             (_, None) => against
                 .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
         }
-        for (pod, said) in &self.members {
-            let member = format!("member {} on node {}", pod.name, pod.node);
-            let status = match said {
+        for seen in &self.members {
+            let (member, pod) = (seen.name(), seen.pod);
+            let of_disk = seen.objections(self.report.total_size, &self.encryption_keys);
+            against.extend(of_disk.into_iter().map(|what| format!("{member}: {what}")));
+            let status = match &seen.status {
                 Ok(status) => status,
                 Err(why) => {
                     against.push(format!("{member} does not answer: {why}"));
@@ -259,9 +395,9 @@ impl Found<'_> {
             }
         }
         let known =
-            self.members.iter().filter_map(|(_, said)| said.as_ref().ok()).find(|status| !status.members.is_empty());
+            self.members.iter().filter_map(|one| one.status.as_ref().ok()).find(|status| !status.members.is_empty());
         for listed in known.iter().flat_map(|status| &status.members) {
-            if !self.members.iter().any(|(pod, _)| pod.name == listed.name) {
+            if !self.members.iter().any(|one| one.pod.name == listed.name) {
                 let name = if listed.name.is_empty() { format!("{:x}", listed.id) } else { listed.name.clone() };
                 against.push(format!("member {name} of the etcd cluster has no pod here"));
             }
@@ -273,7 +409,9 @@ impl Found<'_> {
 #[cfg(test)]
 mod tests {
     use etcd_snapshot::{Options, verify};
+    use etcd_wire::facts::Disk;
     use etcd_wire::message::Member as Listed;
+    use etcd_wire::{Failure, FailureCode};
 
     use super::*;
 
@@ -289,13 +427,20 @@ mod tests {
     }
 
     fn plan(change: impl FnOnce(&mut Found<'_>), status: MemberStatus) -> Plan {
+        plan_on(&facts(), change, status)
+    }
+
+    /// On a node whose disk tells this.
+    fn plan_on(facts: &NodeFacts, change: impl FnOnce(&mut Found<'_>), status: MemberStatus) -> Plan {
         let (report, keys, one) = (report(), Keys::new(), pod("cp1"));
         let uid = br#"{"metadata":{"uid":"a-b"}}"#;
         let mut found = Found {
             file: "a.db".into(),
-            taken_at: None,
+            taken_at: Some("2026-11-21T06:00:00Z".into()),
+            now: "2026-11-21T09:00:00Z".parse().expect("a time"),
             report: &report,
             keys: &keys,
+            encryption_keys: Vec::new(),
             kube_system: Some(uid),
             cluster: Cluster {
                 name: "c".into(),
@@ -303,12 +448,25 @@ mod tests {
                 kube_system_uid: Some("a-b".into()),
                 kubernetes_version: None,
             },
-            members: vec![(&one, Ok(&status))],
+            members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
             live: Some(&keys),
             bump: Bump::Auto,
         };
         change(&mut found);
         Plan::make(&found)
+    }
+
+    fn facts() -> NodeFacts {
+        NodeFacts {
+            disk: Some(Disk { free_bytes: 1 << 40, wal_free_bytes: None, database_bytes: 5 << 20 }),
+            manifests: Some(BTreeMap::from([("etcd".into(), "etcd.yaml".into())])),
+            encryption: Encryption::Off,
+            failures: Vec::new(),
+        }
+    }
+
+    fn key(name: &str) -> EncryptionKey {
+        EncryptionKey { provider: "aescbc".into(), version: "v1".into(), name: name.into() }
     }
 
     fn status() -> MemberStatus {
@@ -351,7 +509,85 @@ mod tests {
             let refusals = plan(|_| {}, status).refusals;
             assert!(refusals.len() == 1 && refusals[0].contains(text), "{refusals:?}");
         }
-        let silent = plan(|found| found.members[0].1 = Err("no route".into()), status());
+        let silent = plan(|found| found.members[0].status = Err("no route".into()), status());
         assert!(silent.refusals[0].contains("does not answer: no route"), "{:?}", silent.refusals);
+    }
+
+    /// The plan for a node whose disk tells this, and a file with these keys.
+    fn plan_with(facts: &NodeFacts, keys: &[EncryptionKey]) -> Plan {
+        plan_on(facts, |found| found.encryption_keys = keys.to_vec(), status())
+    }
+
+    #[test]
+    fn what_a_nodes_disk_has_against_it_is_told() {
+        let failure = |message: &str| Failure::new(FailureCode::BadRequest, message).cause("two of them");
+        let (no_manifests, no_data) = (failure("there is no manifest of etcd in /m"), failure("cannot find /d"));
+        for (facts, texts) in [
+            (
+                NodeFacts { disk: Some(Disk { free_bytes: 1000, ..Disk::default() }), ..facts() },
+                &["member cp1 on node cp1: its disk has too little room"][..],
+            ),
+            (
+                NodeFacts { manifests: None, encryption: Encryption::Unknown, failures: vec![no_manifests], ..facts() },
+                &["there is no manifest of etcd in /m: two of them"],
+            ),
+            (NodeFacts { disk: None, failures: vec![no_data], ..facts() }, &["cannot find /d"]),
+        ] {
+            let Plan { refusals, warnings, .. } = plan_with(&facts, &[]);
+            assert_eq!((refusals.len(), warnings.len()), (texts.len(), 0), "{refusals:?}");
+            assert!(refusals.iter().zip(texts).all(|(refusal, text)| refusal.contains(text)), "{refusals:?}");
+        }
+        let blind = plan(|found| found.members[0].facts = Some(Err("no facts".into())), status()).refusals;
+        assert_eq!(blind, ["member cp1 on node cp1: nobody could look at its disk: no facts"]);
+        // There is no sidecar: that is told once.
+        let gone = |found: &mut Found<'_>| {
+            found.members[0].facts = None;
+            found.members[0].status = Err("no pod".into());
+        };
+        assert_eq!(plan(gone, status()).refusals.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_missing_is_refused_and_one_that_is_not_known_is_warned_of() {
+        let with = |encryption| NodeFacts { encryption, ..facts() };
+        let of = |names: &[&str]| Encryption::Keys { keys: names.iter().map(|name| key(name)).collect() };
+        for (encryption, refusal) in [
+            (of(&["key1", "key9"]), None),
+            (of(&["key1"]), Some("aescbc:v1:key9")),
+            (Encryption::Off, Some("aescbc:v1:key9")),
+        ] {
+            let Plan { refusals, warnings, .. } = plan_with(&with(encryption), &[key("key9")]);
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert_eq!(refusals.len(), usize::from(refusal.is_some()), "{refusals:?}");
+            assert!(refusal.is_none_or(|key| refusals[0].ends_with(key)), "{refusals:?}");
+        }
+        let unread = with(Encryption::Unread { why: "it is elsewhere".into() });
+        let Plan { refusals, warnings, .. } = plan_with(&unread, &[key("key9")]);
+        assert!(refusals.is_empty() && warnings.len() == 1, "{refusals:?} {warnings:?}");
+        assert!(warnings[0].contains("key9") && warnings[0].ends_with("it is elsewhere"), "{warnings:?}");
+        // Nothing in the file is encrypted.
+        assert!(plan_with(&unread, &[]).warnings.is_empty());
+    }
+
+    #[test]
+    fn people_are_told_what_stops_what_stays_and_the_way_back() {
+        let text = plan(|_| {}, status()).text();
+        for line in [
+            "Taken:     2026-11-21T06:00:00Z, 3h ago",
+            "Old data:  stays on each node, in DATA DIR/.kubectl-etcd/ID/old",
+            "Way back:  kubectl etcd rollback",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line:?} is not in:\n{text}");
+        }
+        assert!(text.contains("on the node at once, for about 10 to 60 seconds"), "{text}");
+        assert!(!text.contains("Encrypted:"), "{text}");
+        let text =
+            plan_with(&NodeFacts { encryption: Encryption::Keys { keys: vec![key("a")] }, ..facts() }, &[key("b")])
+                .text();
+        assert!(text.contains("\nEncrypted: snapshot aescbc:v1:b; cp1 aescbc:v1:a\n"), "{text}");
+        let json = serde_json::to_value(plan(|_| {}, status())).expect("JSON");
+        assert_eq!(json["members"][0]["aside"], "/var/lib/etcd/.kubectl-etcd/ID/old");
+        assert_eq!((&json["snapshot"]["ageSeconds"], &json["wayBack"]), (&10_800.into(), &WAY_BACK.into()));
+        assert_eq!(json["members"][0]["encryption"]["state"], "off");
     }
 }
