@@ -55,12 +55,14 @@ pub(super) fn was_cut_off_early(work: &Work) -> bool {
 
 /// Whether there is something to coordinate that was begun.
 pub(super) fn is_due(work: &Work) -> bool {
-    let concluded =
-        |state: &State| state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart);
-    work.layout.is_coordinator()
-        && work.state(|state| {
-            (state.everywhere.contains(&Step::Preflight) || state.decision.is_some()) && !concluded(state)
-        })
+    work.state(concerns)
+}
+
+/// Whether a journal is that of a coordinator which has something left to do.
+pub(super) fn concerns(state: &State) -> bool {
+    let concluded = state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart);
+    let begun = state.everywhere.contains(&Step::Preflight) || state.decision.is_some();
+    state.plan.coordinator == state.node && begun && !concluded
 }
 
 /// From wherever the journal says that it is, to the end.

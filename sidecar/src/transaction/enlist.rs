@@ -17,7 +17,7 @@ use super::journal::{Entry, Journal, storage};
 use super::layout::{Layout, MEMORY};
 use super::process::{self, Lock};
 use super::tls::Tls;
-use super::{arm, peer, records, stage};
+use super::{arm, coordinator, peer, records, stage};
 use crate::serve::{Client, Stop};
 
 /// How long the coordinator may take until all nodes have passed their preflight.
@@ -178,7 +178,11 @@ fn busy(what: String) -> Failure {
 fn clear(layout: &Layout) -> Result<(), Failure> {
     for (other, state) in records::known(layout.state())? {
         match (state.armed, state.ended) {
-            (_, Some(_)) => {}
+            // It lingers to answer questions, and has nothing left to do.
+            (_, Some(_)) if !coordinator::concerns(&state) => arm::leave(&other)?,
+            (_, Some(_)) => {
+                return Err(busy(format!("restore {} still has to tell other nodes that it is over", other.plan().id)));
+            }
             (true, None) => return Err(busy(format!("restore {} is unfinished on this node", other.plan().id))),
             (false, None) => records::discard(&other)?,
         }

@@ -51,8 +51,8 @@ Examples:
 /// server and etcd are stopped everywhere, the data is exchanged, and all is started again, which takes a minute or less. The
 /// nodes do that by themselves, and go back by themselves if anything fails. The old data is kept on the nodes: `kubectl etcd
 /// rollback` puts it back. With --dry-run=client only the plan is shown: whether the file is this cluster's, which objects would
-/// vanish, come back or change, and to what the revision would be raised; with --dry-run=server the API server is asked too
-/// whether it would let the sidecars in.
+/// vanish, come back or change, to what the revision would be raised, and whether every node has the room, the static pods and the
+/// encryption keys that it takes; with --dry-run=server the API server is asked too whether it would let the sidecars in.
 ///
 /// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it
 /// is read; the new database is compact, is read back and compared with the snapshot before the directory gets its name, and
