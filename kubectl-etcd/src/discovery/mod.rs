@@ -117,6 +117,23 @@ pub(crate) async fn find(
     }
 }
 
+/// The etcd pods, each with the folder in which its node's kubelet looks for static pods.
+///
+/// # Errors
+/// See [`find`].
+pub(crate) async fn with_manifests(
+    connection: &Connection,
+    namespace: &str,
+    overrides: &Overrides,
+    manifests: &Manifests,
+) -> Outcome<Vec<EtcdPod>> {
+    let mut members = find(connection, namespace, overrides, None).await?;
+    for member in &mut members {
+        member.manifests_dir = Some(manifests.manifests_dir.clone());
+    }
+    Ok(members)
+}
+
 /// Why there are no etcd pods: what the API servers' own flags say, or that there are none to be seen either.
 async fn nothing_found(pods: &Api<Pod>, namespace: &str, overrides: &Overrides) -> Failed {
     let failed = Failed::new(

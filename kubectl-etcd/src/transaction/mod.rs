@@ -8,9 +8,10 @@ mod crew;
 mod follow;
 mod identity;
 mod order;
+mod recall;
 mod report;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 use follow::{Watched, follow};
 pub(crate) use order::{Terms, draw_up, new_id};
+#[cfg(test)]
+pub(crate) use recall::tests::recalled;
+pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 use verdict::{NodeEnd, Verdict};
 
@@ -68,6 +72,11 @@ impl<'a> Work<'a> {
             namespace: args.pod_namespace.clone(),
             printer: context.printer,
         }
+    }
+
+    /// All members, to be asked for their journals.
+    pub(crate) fn watch(&self) -> Vec<Watched<'a>> {
+        self.members.iter().map(|member| Watched::new(member, None)).collect()
     }
 }
 
@@ -122,15 +131,21 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
 }
 
 /// Follows a restore to its end, whoever began it.
-pub(crate) async fn resume(work: &Work<'_>, id: &str) -> Ended {
-    let mut watched: Vec<Watched<'_>> = work.members.iter().map(|member| Watched::new(member, None)).collect();
+pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str) -> Ended {
     work.context.note_going_on(Some(on_their_own(id)));
-    conclude(work, &mut watched, id, None).await
+    conclude(work, watched, id, None).await
 }
 
 /// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word.
 async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str, word: Option<Failed>) -> Ended {
-    let ends: Vec<NodeEnd> = follow(watched, id, work).await;
+    let mut ends: Vec<NodeEnd> = follow(watched, id, work).await;
+    let plan = ends.iter().find_map(|end| end.restore.as_ref()).map(|restore| restore.plan.clone());
+    for node in plan.iter().flat_map(|plan| &plan.nodes) {
+        if !ends.iter().any(|end| end.node == node.node) {
+            let trouble = Some("no etcd pod runs there any more".to_owned());
+            ends.push(NodeEnd { node: node.node.clone(), restore: None, trouble });
+        }
+    }
     let verdict = Verdict::of(&ends);
     if verdict != Verdict::Unknown {
         let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");

@@ -12,6 +12,10 @@ use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods};
 use crate::transaction::{self, Terms, Work, confirm, consent};
 
+/// What says how a restore is to be done, and nothing to one that has begun.
+const ONLY_FORTH: [&str; 7] =
+    ["file", "dry_run", "confirm", "peer_port", "no_rollback", "bump_revision", "skip_hash_check"];
+
 /// What only the restore of a running control plane needs.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restore the running control plane")]
@@ -28,6 +32,12 @@ pub(super) struct LiveArgs {
     /// Leave the new state in place should the API servers not become ready on it
     #[arg(long)]
     no_rollback: bool,
+    /// Show how the last restore is on every node; no file is needed
+    #[arg(long, conflicts_with_all = ONLY_FORTH)]
+    pub(super) status: bool,
+    /// Follow a restore that is unfinished to its end; no file is needed
+    #[arg(long, conflicts_with_all = ONLY_FORTH, conflicts_with = "status")]
+    pub(super) resume: bool,
     #[command(flatten)]
     pub(super) manifests: Manifests,
 }

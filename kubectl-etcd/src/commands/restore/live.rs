@@ -53,11 +53,7 @@ pub(super) async fn plan(
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
     let Snapshot { report, keys, recorded } = snapshot;
-    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let mut members = discovery::find(connection, &context.connection.namespace, &overrides, None).await?;
-    for member in &mut members {
-        member.manifests_dir = Some(args.live.manifests.manifests_dir.clone());
-    }
+    let members = members(args, context, connection).await?;
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
     let surveyed = survey(connection, &pods, members, Operation::Plan).await;
@@ -130,6 +126,16 @@ async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> 
         session.facts(request).await
     };
     Some(ask.await)
+}
+
+/// The members, with the folder of their nodes' static pods.
+///
+/// # Errors
+/// See [`discovery::find`].
+pub(super) async fn members(args: &Args, context: &Context, connection: &Connection) -> Outcome<Vec<EtcdPod>> {
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let namespace = &context.connection.namespace;
+    discovery::with_manifests(connection, namespace, &overrides, &args.live.manifests).await
 }
 
 /// Verifies the file, and reads its keys.

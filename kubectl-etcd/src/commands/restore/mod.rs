@@ -7,6 +7,7 @@ mod changes;
 mod identity;
 mod live;
 mod offline;
+mod past;
 mod plan;
 mod resource;
 mod room;
@@ -32,6 +33,10 @@ Examples:
 
   # The same from a script
   kubectl etcd restore etcd.db --confirm prod-eu
+
+  # How the last restore is on every node, and to wait for the end of one that goes on
+  kubectl etcd restore --status
+  kubectl etcd restore --resume
 
   # The directory of a cluster of one, as for the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
@@ -65,7 +70,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Snapshot file
-    #[arg(required = true)]
+    #[arg(required_unless_present_any = ["status", "resume"])]
     file: Option<PathBuf>,
     /// By how much to raise the revision: a number, auto, or 0 for neither raising nor compacting. auto is a thousand million,
     /// or what puts a running cluster's members a million behind
@@ -105,6 +110,7 @@ pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     match args.offline.data_dir.take() {
         Some(data_dir) => offline::run(args, data_dir, context).await,
+        None if args.live.status || args.live.resume => past::run(args, context).await,
         None => apply::run(args, context).await,
     }
 }
