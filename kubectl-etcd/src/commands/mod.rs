@@ -5,6 +5,7 @@ pub(crate) mod cleanup;
 pub(crate) mod complete;
 pub(crate) mod completion;
 pub(crate) mod restore;
+pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod version;

@@ -39,6 +39,11 @@ impl<'a> Watched<'a> {
         Watched { member, sidecar, session, told: 0 }
     }
 
+    /// The pod that was asked last.
+    pub(crate) fn pod(self) -> Option<String> {
+        self.sidecar.map(|sidecar| sidecar.pod)
+    }
+
     /// A session with the node, an open one or a new one.
     ///
     /// # Errors

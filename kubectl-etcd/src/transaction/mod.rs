@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use etcd_wire::restore::RestorePlan;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -25,8 +26,6 @@ pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 use follow::{Watched, follow};
 pub(crate) use order::{Terms, draw_up, new_id};
-#[cfg(test)]
-pub(crate) use recall::tests::recalled;
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 use verdict::{NodeEnd, Verdict};
@@ -130,6 +129,12 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     Ok(conclude(work, &mut watched, &plan.id, word).await)
 }
 
+/// Lets go of nodes that were asked: their pods are not needed any more.
+pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
+    let pods: Vec<String> = watched.into_iter().filter_map(Watched::pod).collect();
+    join_all(pods.iter().map(|pod| work.pods.delete_early(pod))).await;
+}
+
 /// Follows a restore to its end, whoever began it.
 pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str) -> Ended {
     work.context.note_going_on(Some(on_their_own(id)));
@@ -204,4 +209,11 @@ fn on_their_own(id: &str) -> Failed {
     Failed::new(Exit::Changed, format!("interrupted, and restore {id} goes on"))
         .cause("the nodes carry it to its end by themselves, or go back")
         .hint("see how far it is, or follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
+}
+
+/// Values for the tests of what uses this.
+#[cfg(test)]
+pub(crate) mod samples {
+    pub(crate) use super::order::tests::{pod, terms};
+    pub(crate) use super::recall::tests::recalled;
 }

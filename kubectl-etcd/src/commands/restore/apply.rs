@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
 }
 
 /// Prints the report and what is to be done next, and ends as the transaction did.
-pub(super) fn tell(ended: transaction::Ended, output: Format, printer: Printer) -> Outcome {
+pub(crate) fn tell(ended: transaction::Ended, output: Format, printer: Printer) -> Outcome {
     if let Some(report) = &ended.report {
         print_data(printer, output, report, || report.text())?;
         for advice in report.advice() {
@@ -113,7 +113,7 @@ pub(super) fn tell(ended: transaction::Ended, output: Format, printer: Printer) 
 }
 
 /// Asks the API server whether it would take the pods that a restore makes.
-async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
+pub(crate) async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
     for member in members {
         pods.rehearse(member, Operation::Restore).await.map_err(|failed| failed.cause("nothing was changed"))?;
         printer.note(format!("the API server would take the privileged pod of a restore on node {}", member.node));

@@ -18,6 +18,8 @@ use std::str::FromStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _};
 
+pub(crate) use apply::{prove, tell};
+
 use crate::cli::Context;
 use crate::discovery::Reach;
 use crate::output::{Exit, Failed, Format, Outcome};

@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::output::Failed;
-    use crate::transaction::recalled;
+    use crate::transaction::samples::recalled;
 
     #[test]
     fn every_node_has_a_line() {

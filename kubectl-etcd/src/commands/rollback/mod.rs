@@ -1,0 +1,109 @@
+//! `kubectl etcd rollback`: the data that the last restore has set aside comes back.
+
+mod plan;
+
+use crate::cli::Context;
+use crate::commands::restore::{prove, tell};
+use crate::discovery::{self, Manifests, Overrides, Reach};
+use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
+use crate::sidecar::{Pods, SidecarArgs, access};
+use crate::transaction::{self, Terms, Work, confirm, consent, silence};
+use plan::{Found, Plan};
+
+const EXAMPLES: &str = "\
+Examples:
+  # What would come back; nothing is touched
+  kubectl etcd rollback --dry-run=client
+
+  # Back to before the last restore; the cluster's name has to be typed
+  kubectl etcd rollback
+
+  # The same from a script
+  kubectl etcd rollback --confirm prod-eu";
+
+/// Put back the data that the last restore has set aside
+///
+/// Finds the last restore whose old data is kept on all control-plane nodes, shows what would be done, and asks for the cluster's
+/// name. It is then done as a restore is: API server and etcd are stopped on all nodes, the data is exchanged, and all is started
+/// again, in a minute or less; the nodes go back by themselves if anything fails. The data of now is kept in its turn: another
+/// rollback puts that back.
+///
+/// What was written since the restore is not in the data that comes back. Its revisions are lower than those of now: clients that
+/// watch the API (controllers, operators, kubelets) may have to be started anew.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
+    #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
+    dry_run: Option<String>,
+    /// Name of the cluster, in place of typing it
+    #[arg(long, value_name = "CLUSTER")]
+    confirm: Option<String>,
+    /// TCP port on which the control-plane nodes reach each other while the API server is down
+    #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
+    peer_port: u16,
+    /// Output format
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+/// Shows the plan, and carries it out unless it is only to be shown.
+///
+/// # Errors
+/// Nothing can come back, or it was not confirmed (exit 4); and however it ends once it has begun.
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let printer = context.printer;
+    let connection = context.connection.connect().await?;
+    let applies = args.dry_run.is_none();
+    let flag = args.confirm.as_deref();
+    let consented = if applies || flag.is_some() {
+        Some(consent(flag, &connection.cluster, Printer::interactive())?)
+    } else {
+        None
+    };
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let members =
+        discovery::with_manifests(&connection, &context.connection.namespace, &overrides, &args.manifests).await?;
+    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
+    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
+    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let mut watched = work.watch();
+    let nodes = transaction::recall(&work, &mut watched).await;
+    if let Some(failed) = silence(&nodes) {
+        return Err(failed.cause("nothing was changed"));
+    }
+    // The transaction has sidecars of another kind.
+    transaction::forget(&work, watched).await;
+    // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
+    let terms =
+        Terms { cluster: connection.cluster.clone(), peer_port: args.peer_port, keep_unready: false, marker: None };
+    let plan = Plan::make(&Found { server: &connection.server, terms: &terms, members: &members, nodes: &nodes });
+    let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
+        print_data(printer, args.output, &plan, || plan.text())?;
+        let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));
+        return Err(failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed"));
+    };
+    if !applies {
+        print_data(printer, args.output, &plan, || plan.text())?;
+        if args.dry_run.as_deref() == Some("server") {
+            prove(&pods, &members, printer).await?;
+        }
+        printer.note("nothing was changed");
+        return Ok(());
+    }
+    if args.output == Format::Table && !printer.quiet() || flag.is_none() {
+        printer.show(&plan.text());
+        printer.show("\n");
+    }
+    if let Some(consented) = consented {
+        confirm(consented, &connection.cluster, printer).await?;
+    }
+    let ended = transaction::run(&work, order).await?;
+    tell(ended, args.output, printer)
+}

@@ -1,0 +1,227 @@
+//! What a way back would do, as a pure function of what the nodes' journals say.
+
+use std::fmt::Write as _;
+
+use etcd_wire::restore::{Ending, NodeRestore, RestoreKind, RestorePlan};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::commands::API_VERSION;
+use crate::discovery::EtcdPod;
+use crate::output::{Table, bytes, timestamp};
+use crate::transaction::{Recalled, Terms, by_time, draw_up, new_id, unfinished};
+
+/// All that is known before it.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) server: &'a str,
+    pub(super) terms: &'a Terms,
+    pub(super) members: &'a [EtcdPod],
+    pub(super) nodes: &'a [Recalled],
+}
+
+/// What would be done, and what speaks against it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Plan {
+    api_version: &'static str,
+    kind: &'static str,
+    cluster: String,
+    server: String,
+    /// The restore whose old data would come back.
+    restore: Option<Earlier>,
+    nodes: Vec<Node>,
+    pub(super) transaction: Option<RestorePlan>,
+    /// Why it would not be done.
+    pub(super) refusals: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Earlier {
+    id: String,
+    begun_at: Option<String>,
+    started_by: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    node: String,
+    member: String,
+    aside: Option<String>,
+    aside_bytes: u64,
+}
+
+impl Plan {
+    /// Decides what is to be done.
+    pub(super) fn make(found: &Found<'_>) -> Plan {
+        let mut plan = Plan {
+            api_version: API_VERSION,
+            kind: "RollbackPlan",
+            cluster: found.terms.cluster.clone(),
+            server: found.server.to_owned(),
+            restore: None,
+            nodes: Vec::new(),
+            transaction: None,
+            refusals: Vec::new(),
+        };
+        for node in found.nodes {
+            if let Err(failed) = &node.outcome {
+                plan.refusals.push(format!("node {} cannot be asked: {}", node.node, failed.one_line()));
+            }
+        }
+        if let Some(unfinished) = unfinished(found.nodes) {
+            plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --resume", unfinished.id));
+        }
+        let restored = |restore: &NodeRestore| restore.ended == Some(Ending::Restored) && restore.aside.is_some();
+        let everywhere =
+            |id: &str| found.nodes.iter().all(|node| node.outcome.is_err() || node.find(id).is_some_and(restored));
+        let Some(earlier) = by_time(found.nodes).into_iter().find(|restore| everywhere(&restore.plan.id)) else {
+            plan.refusals
+                .push("no restore has kept the old data on all nodes: there is nothing to go back to".to_owned());
+            return plan;
+        };
+        plan.restore = Some(Earlier {
+            id: earlier.plan.id.clone(),
+            begun_at: Timestamp::from_millisecond(earlier.begun_at).ok().map(timestamp),
+            started_by: earlier.plan.started_by.clone(),
+        });
+        plan.nodes = found.nodes.iter().filter_map(|node| Node::of(node, &earlier.plan)).collect();
+        plan.refusals.extend(changed(&earlier.plan, found.members));
+        let members: Vec<_> = found.members.iter().map(|member| (member, None)).collect();
+        let kind = RestoreKind::Aside { of: earlier.plan.id.clone() };
+        match draw_up(new_id(Timestamp::now()), kind, found.terms, &members) {
+            Ok(transaction) => plan.transaction = Some(transaction),
+            Err(against) => plan.refusals.extend(against),
+        }
+        plan
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("Cluster:   {} ({})\n", self.cluster, self.server);
+        let Some(restore) = &self.restore else { return text };
+        let begun = restore.begun_at.as_deref().unwrap_or("an unknown time");
+        let mut table = Table::new(&["NODE", "MEMBER", "OLD DATA", "SIZE"]);
+        for node in &self.nodes {
+            table.row(vec![
+                node.node.clone(),
+                node.member.clone(),
+                node.aside.clone().unwrap_or_default(),
+                bytes(node.aside_bytes),
+            ]);
+        }
+        let _infallible = write!(
+            text,
+            "Back to:   before restore {}, begun {begun} by {}\n\n{table}\n\
+             What was written since that restore is not in it. Revisions go down: clients that watch the API (controllers,\n\
+             operators, kubelets) may have to be started anew.\n",
+            restore.id, restore.started_by
+        );
+        if let Some(transaction) = &self.transaction {
+            let _infallible = write!(
+                text,
+                "API server and etcd stop on all nodes at the same time, for about a minute; other pods go on running. If anything\n\
+                 fails, the nodes go back by themselves. {} coordinates; the nodes speak to each other over TCP port {}.\n\
+                 The data of now is kept in its turn: another rollback puts it back.\n",
+                transaction.coordinator, transaction.peer_port
+            );
+        }
+        text
+    }
+}
+
+impl Node {
+    fn of(node: &Recalled, plan: &RestorePlan) -> Option<Node> {
+        let restore = node.find(&plan.id)?;
+        let member = plan.nodes.iter().find(|one| one.node == node.node);
+        Some(Node {
+            node: node.node.clone(),
+            member: member.map(|one| one.member.clone()).unwrap_or_default(),
+            aside: restore.aside.clone(),
+            aside_bytes: restore.aside_bytes,
+        })
+    }
+}
+
+/// What is no longer as it was at the restore: the old data belongs to members as they were.
+fn changed(plan: &RestorePlan, members: &[EtcdPod]) -> Vec<String> {
+    let mut changed = Vec::new();
+    for node in &plan.nodes {
+        let Some(member) = members.iter().find(|member| member.node == node.node) else {
+            changed.push(format!("node {} took part in that restore, and has no etcd pod now", node.node));
+            continue;
+        };
+        let now = (&member.name, member.data_dir.as_ref(), member.wal_dir.as_ref());
+        if now != (&node.member, Some(&node.data_dir), node.wal_dir.as_ref()) {
+            changed
+                .push(format!("the member on node {} has another name or directory than at that restore", node.node));
+        }
+    }
+    let joined = members.iter().filter(|member| !plan.nodes.iter().any(|node| node.node == member.node));
+    changed.extend(joined.map(|member| format!("node {} joined after that restore", member.node)));
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Failed;
+    use crate::transaction::samples::{pod, recalled, terms};
+
+    const DONE: Option<Ending> = Some(Ending::Restored);
+
+    fn plan(nodes: &[Recalled], members: &[EtcdPod]) -> Plan {
+        Plan::make(&Found { server: "https://x", terms: &terms(), members, nodes })
+    }
+
+    fn members() -> [EtcdPod; 2] {
+        [pod("cp1"), pod("cp2")]
+    }
+
+    #[test]
+    fn the_last_restore_with_old_data_everywhere_is_undone() {
+        let back = Some(Ending::WentBack);
+        let past = [("a", DONE), ("b", DONE), ("c", back)];
+        let made = plan(&[recalled("cp1", &past), recalled("cp2", &past)], &members());
+        assert_eq!(made.refusals, Vec::<String>::new());
+        let transaction = made.transaction.as_ref().expect("a plan");
+        assert_eq!(transaction.kind, RestoreKind::Aside { of: "b".into() });
+        assert_eq!((transaction.nodes.len(), transaction.marker.is_none()), (2, true));
+        let text = made.text();
+        for part in ["before restore b", "4.1 kB", "Revisions go down", "cp1 coordinates"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        // Old data on one node only is none.
+        let only = plan(&[recalled("cp1", &past), recalled("cp2", &past[..1])], &members());
+        assert_eq!(only.restore.map(|restore| restore.id), Some("a".to_owned()));
+    }
+
+    #[test]
+    fn what_speaks_against_a_way_back_is_told() {
+        let past = [("a", DONE)];
+        let both = || [recalled("cp1", &past), recalled("cp2", &past)];
+        let [one, two] = members();
+        let moved = EtcdPod { data_dir: Some("/other".into()), ..two.clone() };
+        for (nodes, members, text) in [
+            ([recalled("cp1", &[]), recalled("cp2", &[])], vec![one.clone(), two.clone()], "nothing to go back to"),
+            (
+                [recalled("cp1", &past), recalled("cp2", &[("a", None)])],
+                vec![one.clone(), two.clone()],
+                "is unfinished",
+            ),
+            (
+                [recalled("cp1", &past), Recalled { node: "cp2".into(), outcome: Err(Failed::plain("gone")) }],
+                vec![one.clone(), two.clone()],
+                "cp2 cannot be asked: gone",
+            ),
+            (both(), vec![one.clone(), moved], "another name or directory"),
+            (both(), vec![one.clone()], "cp2 took part"),
+            (both(), vec![one.clone(), two.clone(), pod("cp3")], "cp3 joined"),
+        ] {
+            let refusals = plan(&nodes, &members).refusals;
+            assert!(refusals.iter().any(|why| why.contains(text)), "{text}: {refusals:?}");
+        }
+    }
+}
