@@ -28,6 +28,8 @@ pub struct RestorePlan {
     pub peer_port: u16,
     /// What the restored API has to serve; `None` to take its readiness as enough.
     pub marker: Option<Marker>,
+    /// Seconds that etcd, and then the API server, may take until it is well on the new data.
+    pub start_timeout: u32,
     /// Leave the new state in place when the API servers do not become ready, instead of going back.
     #[serde(default)]
     pub keep_unready: bool,

@@ -14,6 +14,8 @@ pub(crate) struct Terms {
     pub(crate) cluster: String,
     /// TCP port on which the nodes speak to each other.
     pub(crate) peer_port: u16,
+    /// How long etcd, and then the API server, may take until it is well on the new data.
+    pub(crate) start_timeout: std::time::Duration,
     /// Leave the new state in place when the API servers do not become ready.
     pub(crate) keep_unready: bool,
     /// What the API has to serve then.
@@ -56,6 +58,7 @@ pub(crate) fn draw_up(
         coordinator: first.node.clone(),
         nodes,
         peer_port: terms.peer_port,
+        start_timeout: u32::try_from(terms.start_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         marker: terms.marker.clone(),
         keep_unready: terms.keep_unready,
     })
@@ -105,7 +108,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn terms() -> Terms {
-        Terms { cluster: "prod".into(), peer_port: 2382, keep_unready: false, marker: None }
+        Terms {
+            cluster: "prod".into(),
+            peer_port: 2382,
+            start_timeout: std::time::Duration::from_secs(180),
+            keep_unready: false,
+            marker: None,
+        }
     }
 
     pub(crate) fn kind() -> RestoreKind {

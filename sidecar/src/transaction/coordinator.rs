@@ -168,7 +168,7 @@ impl Crew {
             Failure::new(FailureCode::Unreachable, format!("node {node} has been out of reach for {}s", LOST.as_secs()))
         };
         let done = async {
-            let patience = steps::limit(step) + Duration::from_secs(10);
+            let patience = steps::limit(self.work.layout.plan(), step) + Duration::from_secs(10);
             let begun = Instant::now();
             loop {
                 match self.order(index, Order::Do { step }, patience).await {
@@ -240,7 +240,14 @@ impl Crew {
             loop {
                 let decide = Order::Decide { decision: Decision::Commit, why: why.clone() };
                 let outcome = match self.once(index, decide).await {
-                    Ok(()) => self.order(index, Order::Do { step: Step::Finish }, steps::limit(Step::Finish)).await,
+                    Ok(()) => {
+                        self.order(
+                            index,
+                            Order::Do { step: Step::Finish },
+                            steps::limit(self.work.layout.plan(), Step::Finish),
+                        )
+                        .await
+                    }
                     Err(failure) => Err(failure),
                 };
                 match outcome {

@@ -192,6 +192,7 @@ pub(super) mod tests {
                 ..Default::default()
             }],
             peer_port: 2382,
+            start_timeout: 180,
             marker: None,
             keep_unready: false,
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{Decision, Ending, RestoreKind, Step};
+use etcd_wire::restore::{Decision, Ending, RestoreKind, RestorePlan, Step};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
 
@@ -27,12 +27,14 @@ const GENTLE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a step may take.
-pub(super) fn limit(step: Step) -> Duration {
+pub(super) fn limit(plan: &RestorePlan, step: Step) -> Duration {
+    let start = u64::from(plan.start_timeout);
     Duration::from_secs(match step {
         Step::Preflight | Step::Swap | Step::UndoSwap | Step::Finish => 30,
         // A kubelet gives etcd 30 seconds to end.
-        Step::StopApi | Step::StopEtcd | Step::LaunchEtcd | Step::UndoStop => 90,
-        Step::StartEtcd | Step::StartApi | Step::UndoStart => 180,
+        Step::StopApi | Step::StopEtcd | Step::UndoStop => 90,
+        Step::LaunchEtcd | Step::StartEtcd | Step::StartApi => start,
+        Step::UndoStart => 2 * PATIENCE.as_secs() + 30,
     })
 }
 
@@ -231,16 +233,22 @@ fn new_cluster(work: &Work) -> Result<Expected, Failure> {
     Ok(Expected { cluster_id: staged.cluster_id, revision: staged.revision, members })
 }
 
+/// How long something is asked whether it is well: a little less than the step may take, so that the last answer can be told.
+fn start_limit(work: &Work) -> Duration {
+    let limit = limit(work.layout.plan(), Step::StartApi);
+    limit - limit.min(Duration::from_secs(12)) / 2
+}
+
 async fn launch_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     hold::put(&work.layout, &etcd)?;
     let early = work.state(|state| state.ground.etcd.clone());
-    until_well("etcd", limit(Step::LaunchEtcd), || member::launched(&early)).await
+    until_well("etcd", start_limit(work), || member::launched(&early)).await
 }
 
 async fn start_etcd(work: &Work) -> Result<(), Failure> {
     let expected = new_cluster(work)?;
-    until_well("etcd", limit(Step::StartEtcd), || member::prove(&work.layout, &expected)).await
+    until_well("etcd", start_limit(work), || member::prove(&work.layout, &expected)).await
 }
 
 async fn start_api(work: &Work) -> Result<(), Failure> {
@@ -248,7 +256,7 @@ async fn start_api(work: &Work) -> Result<(), Failure> {
     hold::put(&work.layout, &server)?;
     let api = work.state(|state| state.ground.api.clone());
     let marker = work.layout.plan().marker.clone();
-    let ready = until_well("the API server", limit(Step::StartApi), || api_server::prove(&api, marker.as_ref())).await;
+    let ready = until_well("the API server", start_limit(work), || api_server::prove(&api, marker.as_ref())).await;
     match ready {
         Err(failure) if work.layout.plan().keep_unready => {
             let cause = failure.causes.first().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -259,7 +267,7 @@ async fn start_api(work: &Work) -> Result<(), Failure> {
     }
 }
 
-/// Asks until the answer is good, nearly as long as the step may take, so that the last answer can be told.
+/// Asks until the answer is good, or for long enough.
 async fn until_well<F, T>(what: &str, limit: Duration, mut ask: F) -> Result<(), Failure>
 where
     F: FnMut() -> T,
@@ -268,7 +276,7 @@ where
     let begun = Instant::now();
     loop {
         let Err(failure) = ask().await else { return Ok(()) };
-        if begun.elapsed() + Duration::from_secs(10) > limit {
+        if begun.elapsed() > limit {
             let late = refused(format!("{what} is not well {}s after its start", begun.elapsed().as_secs()));
             return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
         }

@@ -131,8 +131,8 @@ impl Work {
             }
         };
         let outcome = tokio::select! {
-            outcome = tokio::time::timeout(steps::limit(step), steps::carry_out(self, step)) => outcome.unwrap_or_else(|_| {
-                Err(Failure::new(FailureCode::Refused, format!("it took longer than {}s", steps::limit(step).as_secs())))
+            outcome = tokio::time::timeout(steps::limit(self.layout.plan(), step), steps::carry_out(self, step)) => outcome.unwrap_or_else(|_| {
+                Err(Failure::new(FailureCode::Refused, format!("it took longer than {}s", steps::limit(self.layout.plan(), step).as_secs())))
             }),
             () = given_up => Err(Failure::new(FailureCode::Refused, "the restore was given up")),
         };

@@ -4,6 +4,7 @@
 //! what `tests/install` installs; `tests/run` builds everything and says where it is:
 //! `KUBECTL_ETCD_BIN`, `LAB_BIN`, `LAB_IMAGE`.
 
+pub mod restores;
 pub mod trouble;
 
 use std::collections::BTreeMap;

@@ -13,8 +13,8 @@ use crate::sidecar::{Operation, Pods};
 use crate::transaction::{self, Terms, Work, confirm, consent};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_FORTH: [&str; 7] =
-    ["file", "dry_run", "confirm", "peer_port", "no_rollback", "bump_revision", "skip_hash_check"];
+const ONLY_FORTH: [&str; 8] =
+    ["file", "dry_run", "confirm", "peer_port", "start_timeout", "no_rollback", "bump_revision", "skip_hash_check"];
 
 /// What only the restore of a running control plane needs.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,9 @@ pub(super) struct LiveArgs {
     /// TCP port on which the control-plane nodes reach each other while the API server is down
     #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
     peer_port: u16,
+    /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
+    #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
+    start_timeout: std::time::Duration,
     /// Leave the new state in place should the API servers not become ready on it
     #[arg(long)]
     no_rollback: bool,
@@ -45,7 +48,8 @@ pub(super) struct LiveArgs {
 impl LiveArgs {
     /// What does not depend on the members.
     pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
-        Terms { cluster: connection.cluster.clone(), peer_port: self.peer_port, keep_unready: self.no_rollback, marker }
+        let (peer_port, start_timeout, keep_unready) = (self.peer_port, self.start_timeout, self.no_rollback);
+        Terms { cluster: connection.cluster.clone(), peer_port, start_timeout, keep_unready, marker }
     }
 }
 

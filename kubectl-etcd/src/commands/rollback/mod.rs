@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// TCP port on which the control-plane nodes reach each other while the API server is down
     #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
     peer_port: u16,
+    /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
+    #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
+    start_timeout: std::time::Duration,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -81,8 +84,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     // The transaction has sidecars of another kind.
     transaction::forget(&work, watched).await;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms =
-        Terms { cluster: connection.cluster.clone(), peer_port: args.peer_port, keep_unready: false, marker: None };
+    let terms = Terms {
+        cluster: connection.cluster.clone(),
+        peer_port: args.peer_port,
+        start_timeout: args.start_timeout,
+        keep_unready: false,
+        marker: None,
+    };
     let plan = Plan::make(&Found { server: &connection.server, terms: &terms, members: &members, nodes: &nodes });
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
         print_data(printer, args.output, &plan, || plan.text())?;

@@ -1,0 +1,218 @@
+//! What the tests of restores share: a cluster whose state tells which of two it is in, the nodes' journals, and the proof that
+//! all of it is in one of the two.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use lab::{Etcd, Options};
+use serde_json::Value;
+
+use crate::trouble::{etcdctl, processes, signal};
+use crate::{Ran, Running, Scene, names, run, until};
+
+/// The name that the lab's kubeconfig gives the cluster.
+pub const CLUSTER: &str = "lab";
+
+/// Which of its two states the cluster is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As before the restore.
+    Old,
+    /// As in the snapshot.
+    New,
+}
+
+/// A lab with a backup, `a.db`, and objects that tell whether it is in place: `goes` is in it and was deleted since, `comes` was made
+/// since, `changes` was changed from 1 to 2.
+pub fn stage(nodes: u8, etcd: Etcd) -> Scene {
+    stage_with(Options { nodes, etcd, ..Options::default() })
+}
+
+/// As [`stage`], with options.
+pub fn stage_with(options: Options) -> Scene {
+    let mut scene = Scene::with(options);
+    for name in ["goes", "changes", "stays"] {
+        make(&scene, name, "1");
+    }
+    scene.ok(&["backup", "a.db", "-q"]);
+    age(&scene);
+    scene.accept_nodes();
+    scene
+}
+
+/// Makes the cluster another than that of the snapshot.
+pub fn age(scene: &Scene) {
+    run(scene.kubectl(&["delete", "configmap", "goes"])).expect_code(0);
+    let patch = ["patch", "configmap", "changes", "--type", "merge", "-p", r#"{"data":{"v":"2"}}"#];
+    run(scene.kubectl(&patch)).expect_code(0);
+    make(scene, "comes", "1");
+}
+
+/// Makes a config map.
+pub fn make(scene: &Scene, name: &str, value: &str) {
+    scene.apply(&format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"default"}},"data":{{"v":"{value}"}}}}"#
+    ));
+}
+
+/// A restore of `a.db`, confirmed.
+pub fn restore(scene: &Scene, flags: &[&str]) -> Command {
+    scene.plugin(&[&["restore", "a.db", "--confirm", CLUSTER], flags].concat())
+}
+
+/// The config maps that a node's own API server serves, with their values.
+fn config_maps(scene: &Scene, node: &str) -> Option<Vec<(String, String)>> {
+    let server = format!("https://{}:6443", scene.lab.node_ip(node));
+    let listed = run(scene.kubectl(&["--server", &server, "get", "configmaps", "-o", "json", "--request-timeout=5s"]));
+    let list: Value = serde_json::from_str(&listed.stdout).ok()?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = list["items"].as_array()?;
+    Some(items.iter().map(|one| (text(&one["metadata"]["name"]), text(&one["data"]["v"]))).collect())
+}
+
+/// Asserts that every node serves the same one of the two states, that the members are one cluster and agree on every key, that the cluster
+/// takes writes, that every static pod is where it was, and that nothing of the restore runs any more. Says which state it is.
+#[track_caller]
+pub fn settled(scene: &Scene) -> State {
+    let nodes = scene.lab.node_names();
+    let mut states = Vec::new();
+    for node in &nodes {
+        let mut maps = None;
+        until("every API server serves", || {
+            maps = config_maps(scene, node);
+            maps.is_some()
+        });
+        let maps = maps.unwrap_or_default();
+        let has = |name: &str, value: &str| maps.iter().any(|one| one.0 == name && one.1 == value);
+        states.push(match (has("goes", "1"), has("changes", "1"), has("changes", "2"), has("comes", "1")) {
+            (true, true, false, false) => State::New,
+            (false, false, true, true) => State::Old,
+            _ => panic!("node {node} is in neither state: {maps:?}"),
+        });
+    }
+    assert!(states.iter().all(|state| *state == states[0]), "the nodes are in different states: {states:?}");
+    agree(scene);
+    let mark = "mark";
+    make(scene, mark, "1");
+    run(scene.kubectl(&["delete", "configmap", mark])).expect_code(0);
+    until("the participants are gone", || nodes.iter().all(|node| participants(scene, node).is_empty()));
+    let expected = ["etcd.yaml", "kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"];
+    for node in &nodes {
+        let kubernetes = scene.lab.node_root(node).join("etc/kubernetes");
+        let own = |name: &String| expected.contains(&name.as_str()) || name.starts_with("own-");
+        let manifests = names(&kubernetes.join("manifests"));
+        assert!(
+            manifests.iter().filter(|name| expected.contains(&name.as_str())).count() == 4,
+            "{node}: {manifests:?}"
+        );
+        assert!(manifests.iter().all(own), "{node}: {manifests:?}");
+        let held: Vec<String> = names(&kubernetes).into_iter().filter(|name| name.contains("kubectl-etcd")).collect();
+        assert!(held.is_empty(), "{node} still holds {held:?}");
+    }
+    until("the controllers run", || {
+        nodes.iter().all(|node| {
+            ["kube-controller-manager", "kube-scheduler", "kube-apiserver", "etcd"]
+                .iter()
+                .all(|program| processes(&scene.lab, node, &[program]).len() == 1)
+        })
+    });
+    states[0]
+}
+
+/// Asserts that all members are of one cluster and that their keys hash alike at one revision.
+#[track_caller]
+pub fn agree(scene: &Scene) {
+    let nodes = scene.lab.node_names();
+    let ask = |node: &String, args: &[&str]| -> Option<Value> {
+        let answer = run(etcdctl(&scene.lab, node, args));
+        serde_json::from_str::<Value>(&answer.stdout).ok()?.as_array()?.first().cloned()
+    };
+    let mut said = Vec::new();
+    until("all members agree", || {
+        said.clear();
+        let status: Vec<Value> =
+            nodes.iter().filter_map(|node| ask(node, &["endpoint", "status", "-w", "json"])).collect();
+        let headers: Vec<&Value> = status.iter().map(|one| &one["Status"]["header"]).collect();
+        let Some(revision) = headers.iter().filter_map(|header| header["revision"].as_i64()).min() else {
+            return false;
+        };
+        let revision = revision.to_string();
+        let hashes =
+            nodes.iter().filter_map(|node| ask(node, &["endpoint", "hashkv", "--rev", &revision, "-w", "json"]));
+        let hashes: Vec<Value> = hashes.map(|one| one["HashKV"]["hash"].clone()).collect();
+        said.extend(headers.iter().map(|header| header["cluster_id"].to_string()));
+        said.extend(hashes.iter().map(ToString::to_string));
+        let same = |all: &[String]| all.len() == nodes.len() && all.iter().all(|one| *one == all[0] && one != "null");
+        said.len() == 2 * nodes.len() && same(&said[..nodes.len()]) && same(&said[nodes.len()..])
+    });
+}
+
+/// The participants that run on a node, by their process ids on this machine.
+pub fn participants(scene: &Scene, node: &str) -> Vec<u32> {
+    processes(&scene.lab, node, &["/etcd-sidecar", "participate"])
+}
+
+/// The journal of a node's newest restore.
+pub fn journal_file(scene: &Scene, node: &str) -> Option<PathBuf> {
+    let folder = scene.lab.node_root(node).join("var/lib/kubectl-etcd");
+    let entries = std::fs::read_dir(&folder).ok()?.flatten();
+    let newest = entries.map(|entry| entry.path()).filter(|path| path.join("journal").exists()).max()?;
+    Some(newest.join("journal"))
+}
+
+/// The entries of a node's newest journal, as short words: `staged`, `armed`, `swap`, `swap done`, `abort`, `restored`.
+pub fn journal(scene: &Scene, node: &str) -> Vec<String> {
+    let text = journal_file(scene, node).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.get(9..)?).ok());
+    let words = entries.map(|entry| {
+        let field = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        match entry["entry"].as_str().unwrap_or_default() {
+            "step" if entry["done"] == true => format!("{} done", field("step")),
+            "step" => field("step"),
+            "everywhere" => format!("{} everywhere", field("step")),
+            "decided" => field("decision"),
+            "ended" => field("ending"),
+            "note" => field("text"),
+            other => other.to_owned(),
+        }
+    });
+    words.collect()
+}
+
+/// Kills a node's participant as soon as its journal has an entry.
+#[track_caller]
+pub fn kill_at(scene: &Scene, node: &str, entry: &str) {
+    reached(scene, node, entry);
+    let pids = participants(scene, node);
+    pids.iter().for_each(|pid| signal(*pid, "KILL"));
+    assert!(!pids.is_empty(), "no participant runs on {node}");
+}
+
+/// Waits until the journal of a restore that began after this was called has an entry; looks often, to be there in time.
+#[track_caller]
+pub fn reached(scene: &Scene, node: &str, entry: &str) {
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    while !journal(scene, node).iter().any(|one| one == entry) {
+        assert!(std::time::Instant::now() < deadline, "{node} never reached {entry}: {:?}", journal(scene, node));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Waits until a node has begun a journal that is not this one.
+#[track_caller]
+pub fn begun(scene: &Scene, node: &str, before: Option<&PathBuf>) {
+    until("a restore begins", || journal_file(scene, node).as_ref() != before && journal_file(scene, node).is_some());
+}
+
+/// Runs a restore to its end while something happens to it.
+#[track_caller]
+pub fn during(scene: &Scene, flags: &[&str], trouble: impl FnOnce(&Running)) -> Ran {
+    let before: Vec<_> = scene.lab.node_names().iter().map(|node| journal_file(scene, node)).collect();
+    let running = Running::start(restore(scene, flags));
+    for (node, before) in scene.lab.node_names().iter().zip(&before) {
+        begun(scene, node, before.as_ref());
+    }
+    trouble(&running);
+    let (status, stderr) = running.end();
+    Ran { status, stdout: String::new(), stderr, bytes: Vec::new() }
+}
