@@ -186,6 +186,8 @@ fn refuse_idle_flags(command: &mut clap::Command, matches: ArgMatches) -> Result
     let idle = match matches.subcommand() {
         Some(("verify", matches)) => commands::verify::idle_flag(matches)
             .map(|flag| (ErrorKind::MissingRequiredArgument, format!("{flag} needs --live"))),
+        Some(("cleanup", matches)) => commands::cleanup::idle_flag(matches)
+            .map(|flag| (ErrorKind::MissingRequiredArgument, format!("{flag} needs --aside"))),
         Some(("restore", matches)) => commands::restore::idle_flag(matches).map(|flag| {
             (ErrorKind::ArgumentConflict, format!("{flag} is for a running cluster, and --data-dir needs none"))
         }),

@@ -1,5 +1,9 @@
-//! `kubectl etcd cleanup`: what a crash left behind.
+//! `kubectl etcd cleanup`: what a crash left behind, and what restores have kept.
 
+mod aside;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -8,8 +12,9 @@ use serde::Serialize;
 
 use super::API_VERSION;
 use crate::cli::Context;
+use crate::discovery::{Manifests, Reach};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
-use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, access::explain, remove};
+use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,18 +25,24 @@ Examples:
   kubectl etcd cleanup --dry-run
 
   # Delete it without a question
-  kubectl etcd cleanup --yes";
+  kubectl etcd cleanup --yes
+
+  # The data that restores have set aside on the nodes: show it, and ask before it is removed
+  kubectl etcd cleanup --aside";
 
 /// Find and delete pods that an earlier run left behind
 ///
 /// A run deletes its pods when it ends, fails or is interrupted; only one that was killed leaves them, and they end
 /// by themselves soon after. A pod of a run that is still going on elsewhere is listed too: look at AGE and STARTED-BY.
+///
+/// With --aside, the old data that restores and rollbacks have kept on the control-plane nodes, and the journals of those that have
+/// ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Namespace to look in
-    #[arg(long, env = "KUBECTL_ETCD_POD_NAMESPACE", default_value = "kube-system", value_name = "NAMESPACE")]
-    pod_namespace: String,
+    /// Find and remove the data that restores have set aside on the nodes
+    #[arg(long)]
+    aside: bool,
     /// Delete without asking
     #[arg(short, long, conflicts_with = "dry_run")]
     yes: bool,
@@ -41,12 +52,34 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+/// The flag that was typed without `--aside`, and means nothing then. Environment variables may always be set.
+pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
+    if matches.get_flag("aside") {
+        return None;
+    }
+    let flags = Manifests::augment_args(SidecarArgs::augment_args(Reach::augment_args(clap::Command::new(""))));
+    // Pods are looked for in a namespace.
+    let idle = |flag: &&clap::Arg| flag.get_id() != "pod_namespace";
+    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut flags = flags.get_arguments().filter(idle);
+    flags.find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.aside {
+        return aside::run(args, context).await;
+    }
     let printer = context.printer;
     let connection = context.connection.connect().await?;
-    let namespace = &args.pod_namespace;
+    let namespace = &args.sidecar.pod_namespace;
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map_err(|error| {
         explain(&error, "list", "pods", namespace, format!("look for pods of ours in namespace {namespace}"))
