@@ -255,7 +255,9 @@ async fn supervise(command: Command, context: &Context) -> Outcome {
         () = interruptions.next() => {
             let failed = outcome.err().unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted"));
             let left = names.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
-            outcome = Err(Failed { exit: Exit::Interrupted, ..failed }.causes(left).hint("kubectl etcd cleanup"));
+            // What goes on in the cluster counts for more than that it was interrupted.
+            let exit = if failed.exit == Exit::Changed { Exit::Changed } else { Exit::Interrupted };
+            outcome = Err(Failed { exit, ..failed }.causes(left).hint("kubectl etcd cleanup"));
         }
     }
     outcome

@@ -13,7 +13,7 @@ use super::verdict::NodeEnd;
 use super::{Work, words};
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome};
-use crate::sidecar::{Operation, Session, Started, TransferError, converse};
+use crate::sidecar::{Operation, Session, Started, converse};
 
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the API server may take to answer a question that only shows whether it is there.
@@ -53,12 +53,10 @@ impl<'a> Watched<'a> {
             reachable(work).await?;
             let opened = match self.sidecar.take() {
                 // Its session broke; the pod may be there all the same.
-                Some(sidecar) => {
-                    match Session::open(work.connection, &sidecar).await.map_err(TransferError::into_failed) {
-                        Ok(session) => Some((sidecar, session)),
-                        Err(_) => None,
-                    }
-                }
+                Some(sidecar) => match tokio::time::timeout(OPEN, Session::open(work.connection, &sidecar)).await {
+                    Ok(Ok(session)) => Some((sidecar, session)),
+                    _ => None,
+                },
                 None => None,
             };
             let (sidecar, session) = match opened {
