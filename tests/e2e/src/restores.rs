@@ -198,19 +198,19 @@ pub fn reached(scene: &Scene, node: &str, entry: &str) {
     }
 }
 
-/// Waits until a node has begun a journal that is not this one.
-#[track_caller]
-pub fn begun(scene: &Scene, node: &str, before: Option<&PathBuf>) {
-    until("a restore begins", || journal_file(scene, node).as_ref() != before && journal_file(scene, node).is_some());
-}
-
 /// Runs a restore to its end while something happens to it.
 #[track_caller]
 pub fn during(scene: &Scene, flags: &[&str], trouble: impl FnOnce(&Running)) -> Ran {
     let before: Vec<_> = scene.lab.node_names().iter().map(|node| journal_file(scene, node)).collect();
-    let running = Running::start(restore(scene, flags));
-    for (node, before) in scene.lab.node_names().iter().zip(&before) {
-        begun(scene, node, before.as_ref());
+    let mut running = Running::start(restore(scene, flags));
+    until("a restore begins, or the plugin ends", || {
+        let nodes = scene.lab.node_names();
+        let now = nodes.iter().map(|node| journal_file(scene, node));
+        now.zip(&before).all(|(now, before)| now.is_some() && now != *before) || !running.runs()
+    });
+    if !running.runs() {
+        let (status, said) = running.end();
+        panic!("the restore never began: {status}\n{said}");
     }
     trouble(&running);
     let (status, stderr) = running.end();

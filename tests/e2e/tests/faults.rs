@@ -1,0 +1,252 @@
+//! What happens to restores: processes killed at every step, nodes that lose each other or their power, disks that are full, journals that
+//! are torn, data that etcd does not take. After each the cluster is wholly old or wholly new, serves, and its members agree.
+
+use e2e::restores::{
+    State, age, during, journal, journal_file, kill_at, participants, reached, restore, settled, stage, stage_with,
+};
+use e2e::trouble::{processes, signal};
+use e2e::{PATIENCE, Running, Scene, run, until};
+use lab::{Etcd, Options};
+
+/// Every entry that a journal gets in a restore that goes well, from the one on at which there is a participant.
+const STEPS: [&str; 16] = [
+    "preflight",
+    "preflight done",
+    "stopApi",
+    "stopApi done",
+    "stopEtcd",
+    "stopEtcd done",
+    "swap",
+    "swap done",
+    "launchEtcd",
+    "launchEtcd done",
+    "startEtcd",
+    "startEtcd done",
+    "startApi",
+    "startApi done",
+    "commit",
+    "finish",
+];
+
+/// Restores with the participant on a node killed at each step in turn. It goes on, or everyone goes back.
+fn killed_everywhere(scene: &Scene, node: &str, steps: &[&str]) {
+    for step in steps {
+        let ran = during(scene, &[], |_| kill_at(scene, node, step));
+        let new = settled(scene) == State::New;
+        assert_eq!(ran.status.code() == Some(0), new, "{node} was killed at {step}: {}", ran.stderr);
+        for one in scene.lab.node_names() {
+            let ended = journal(scene, &one);
+            let restored = ended.contains(&"restored".to_owned());
+            assert_eq!(restored, new, "{node} was killed at {step}, {one}: {ended:?}");
+        }
+        if new {
+            age(scene);
+        }
+    }
+}
+
+#[test]
+fn a_participant_is_killed_at_every_step() {
+    killed_everywhere(&stage(3, Etcd::V3_5), "cp2", &STEPS);
+}
+
+#[test]
+fn the_coordinator_is_killed_at_every_step() {
+    killed_everywhere(&stage(3, Etcd::V3_5), "cp1", &STEPS);
+}
+
+#[test]
+fn the_plugin_is_killed() {
+    let scene = stage(3, Etcd::V3_5);
+    // Before the nodes are on their own they take back what was begun.
+    let running = Running::start(restore(&scene, &[]));
+    until("the nodes are prepared", || scene.lab.node_names().iter().all(|node| !journal(&scene, node).is_empty()));
+    running.signal("KILL");
+    drop(running);
+    let nothing = |node: &String| {
+        let data = scene.lab.node_root(node).join("var/lib/etcd/.kubectl-etcd");
+        journal_file(&scene, node).is_none() && !data.exists() && participants(&scene, node).is_empty()
+    };
+    let gone_on = || scene.lab.node_names().iter().any(|node| journal(&scene, node).contains(&"stopApi".to_owned()));
+    until("nothing is left, or it goes on", || scene.lab.node_names().iter().all(nothing) || gone_on());
+    if !gone_on() {
+        run(scene.plugin(&["cleanup", "--yes"])).expect_code(0);
+        scene.assert_nodes_untouched();
+        assert_eq!(settled(&scene), State::Old);
+    }
+
+    // Later it goes on without it.
+    let ran = during(&scene, &[], |running| {
+        reached(&scene, "cp1", "stopApi");
+        running.signal("KILL");
+    });
+    assert_eq!(ran.status.code(), None);
+    until("every node has ended it", || {
+        scene.lab.node_names().iter().all(|node| journal(&scene, node).contains(&"restored".to_owned()))
+    });
+    assert_eq!(settled(&scene), State::New);
+    let told = run(scene.plugin(&["restore", "--status", "-o", "json"])).expect_code(0);
+    assert_eq!(told.stdout.matches("\"restored\"").count(), 3, "{}", told.stdout);
+}
+
+#[test]
+fn two_nodes_lose_each_other() {
+    let scene = stage(3, Etcd::V3_5);
+    for (a, b, step, expected) in [
+        // Before everyone has reported: all go back, the lost one by itself.
+        ("cp1", "cp2", "stopEtcd", State::Old),
+        ("cp1", "cp3", "startEtcd", State::Old),
+        // Two that take orders only, and none from each other.
+        ("cp2", "cp3", "stopApi done", State::Old),
+    ] {
+        let ran = during(&scene, &["--start-timeout", "20s"], |_| {
+            reached(&scene, a, step);
+            scene.lab.cut(a, b).expect("the road is cut");
+            until("it is decided", || journal(&scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
+            scene.lab.heal(a, b).expect("the road is mended");
+        });
+        let state = settled(&scene);
+        assert_eq!(ran.status.code() == Some(0), state == State::New, "{a} and {b} at {step}: {}", ran.stderr);
+        // Members that do not see each other may yet be a quorum with the third.
+        assert!(state == expected || (a, b) == ("cp2", "cp3"), "{a} and {b} at {step}: {state:?}");
+        if state == State::New {
+            age(&scene);
+        }
+    }
+}
+
+#[test]
+fn a_node_goes_down() {
+    let mut scene = stage(3, Etcd::V3_5);
+    // In the middle of it: the others go back, and it comes back to them.
+    let ran = during(&scene, &["--start-timeout", "20s"], |_| {
+        reached(&scene, "cp3", "stopEtcd done");
+        scene.lab.power_off("cp3").expect("cp3 goes down");
+        until("it is decided", || journal(&scene, "cp1").iter().any(|entry| entry == "abort"));
+        scene.lab.power_on("cp3").expect("cp3 comes up");
+    });
+    assert_ne!(ran.status.code(), Some(0), "{}", ran.stderr);
+    assert_eq!(settled(&scene), State::Old);
+    scene.accept_nodes();
+
+    // Before it: nothing is begun.
+    scene.lab.power_off("cp3").expect("cp3 goes down");
+    let ran = run(restore(&scene, &["--pod-running-timeout", "5s"])).expect_code(4);
+    assert!(ran.stderr.contains("cp3") && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert!(["cp1", "cp2"].iter().all(|node| participants(&scene, node).is_empty()));
+    scene.lab.power_on("cp3").expect("cp3 comes up");
+    assert_eq!(settled(&scene), State::Old);
+}
+
+#[test]
+fn a_disk_is_full_and_a_data_directory_is_a_mount_point() {
+    let scene = stage_with(Options { nodes: 3, etcd: Etcd::V3_5, data_disk: Some(512), ..Options::default() });
+    scene.lab.fill_disk("cp2").expect("cp2's disk is filled");
+    let ran = run(restore(&scene, &[]));
+    assert_eq!(ran.status.code(), Some(4), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cp2") && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    scene.lab.free_disk("cp2").expect("there is room again");
+    assert_eq!(settled(&scene), State::Old);
+    // It is full only when the file comes.
+    let ran = during(&scene, &[], |_| scene.lab.fill_disk("cp2").expect("cp2's disk is filled"));
+    scene.lab.free_disk("cp2").expect("there is room again");
+    if ran.status.code() == Some(0) {
+        assert_eq!(settled(&scene), State::New);
+        age(&scene);
+    }
+    for node in scene.lab.node_names() {
+        if settled(&scene) == State::Old && ran.status.code() != Some(0) {
+            let left = scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd");
+            assert!(!left.exists(), "{} is left", left.display());
+        }
+    }
+    run(restore(&scene, &[])).expect_code(0);
+    assert_eq!(settled(&scene), State::New);
+}
+
+#[test]
+fn etcd_does_not_take_the_new_data() {
+    let scene = stage(3, Etcd::V3_5);
+    let ran = during(&scene, &["--start-timeout", "20s"], |_| {
+        reached(&scene, "cp2", "armed");
+        let file = journal_file(&scene, "cp2").expect("a journal");
+        let id = file.parent().and_then(|folder| folder.file_name()).expect("an id").to_owned();
+        let data = scene.lab.node_root("cp2").join("var/lib/etcd/.kubectl-etcd").join(id);
+        std::fs::write(data.join("new/member/snap/db"), "no database").expect("the new data is spoilt");
+    });
+    assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cp2") && ran.stderr.contains("launch etcd"), "{}", ran.stderr);
+    assert_eq!(settled(&scene), State::Old);
+    // Nothing is in the way of the next.
+    run(restore(&scene, &[])).expect_code(0);
+    assert_eq!(settled(&scene), State::New);
+}
+
+#[test]
+fn the_api_server_does_not_become_ready() {
+    let scene = stage(3, Etcd::V3_5);
+    let spoil = |_: &Running| {
+        reached(&scene, "cp3", "stopApi done");
+        let key = scene.lab.node_root("cp3").join("etc/kubernetes/pki/apiserver.key");
+        std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
+        until("it is decided", || journal(&scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
+        std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
+    };
+    let ran = during(&scene, &["--start-timeout", "15s"], spoil);
+    assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cp3") && ran.stderr.contains("API server"), "{}", ran.stderr);
+    assert_eq!(settled(&scene), State::Old);
+    let ran = during(&scene, &["--start-timeout", "15s", "--no-rollback"], spoil);
+    assert_eq!(settled(&scene), State::New, "{}", ran.stderr);
+}
+
+#[test]
+fn a_journal_is_torn() {
+    let scene = stage(3, Etcd::V3_5);
+    let ran = during(&scene, &[], |_| {
+        reached(&scene, "cp2", "swap");
+        // Stopped, so that it does not write between the two.
+        let pids = participants(&scene, "cp2");
+        pids.iter().for_each(|pid| signal(*pid, "STOP"));
+        let file = journal_file(&scene, "cp2").expect("a journal");
+        let length = std::fs::metadata(&file).expect("a journal").len();
+        let torn = std::fs::OpenOptions::new().write(true).open(&file).expect("a journal");
+        torn.set_len(length - 7).expect("it is torn");
+        pids.iter().for_each(|pid| signal(*pid, "KILL"));
+    });
+    let new = settled(&scene) == State::New;
+    assert_eq!(ran.status.code() == Some(0), new, "{}", ran.stderr);
+}
+
+#[test]
+fn two_restore_at_once() {
+    let scene = stage(3, Etcd::V3_5);
+    let first = Running::start(restore(&scene, &[]));
+    until("the first has a node", || journal_file(&scene, "cp1").is_some());
+    let second = run(restore(&scene, &[]));
+    assert_ne!(second.status.code(), Some(0), "{}", second.stderr);
+    let (status, said) = first.end();
+    assert!(status.success(), "{said}");
+    assert_eq!(settled(&scene), State::New);
+    let ids = std::fs::read_dir(scene.lab.node_root("cp1").join("var/lib/kubectl-etcd")).expect("journals").count();
+    assert_eq!(ids, 1, "the second has begun nothing");
+}
+
+#[test]
+fn other_static_pods_are_left_alone() {
+    let scene = stage(1, Etcd::V3_4);
+    let version = scene.lab.etcd_version().to_owned();
+    let pod = format!(
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"own","namespace":"kube-system"}},"spec":{{"hostNetwork":true,
+        "containers":[{{"name":"own","image":"registry.k8s.io/etcd:{version}-0","command":["etcdctl","watch","--endpoints=http://127.0.0.1:1","x"]}}]}}}}"#
+    );
+    let file = scene.lab.node_root("cp1").join("etc/kubernetes/manifests/own-pod.yaml");
+    std::fs::write(&file, &pod).expect("a manifest is written");
+    let own = || processes(&scene.lab, "cp1", &["etcdctl", "watch"]);
+    until("it runs", || !own().is_empty());
+    let before = own();
+    run(restore(&scene, &[])).expect_code(0);
+    assert_eq!(settled(&scene), State::New);
+    assert_eq!((std::fs::read_to_string(&file).expect("it is there"), own()), (pod, before));
+    let _ = PATIENCE;
+}
