@@ -231,6 +231,10 @@ impl Client {
                 self.during(enlisted.as_mut().ok_or_else(prepared)?.arm(*request)).await??;
                 Ok(Reply::Armed)
             }
+            Request::Rearm(request) => {
+                transaction::rearm(*request)?;
+                Ok(Reply::Armed)
+            }
             Request::Commit => {
                 self.during(enlisted.as_mut().ok_or_else(prepared)?.commit()).await??;
                 Ok(Reply::Committing)

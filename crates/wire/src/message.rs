@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::restore::{
-    ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RemoveAsideRequest, StageRequest, Staged, Standing,
+    ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RearmRequest, RemoveAsideRequest, StageRequest, Staged,
+    Standing,
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
@@ -57,6 +58,8 @@ pub enum Request {
     Stage(StageRequest),
     /// Start the node's participant, which outlives the API server. Answered by [`Reply::Armed`].
     Arm(Box<ArmRequest>),
+    /// Give a node of an unfinished restore new certificates. Answered by [`Reply::Armed`].
+    Rearm(Box<RearmRequest>),
     /// To the coordinator: begin. Answered by [`Reply::Committing`] once every node has passed its preflight.
     Commit,
     /// What the node's journals say. Answered by [`Reply::Restores`].

@@ -143,6 +143,17 @@ pub struct ArmRequest {
     pub image: String,
 }
 
+/// Body of [`Request::Rearm`](crate::Request::Rearm): new certificates for a restore that is unfinished. A node that was started anew has
+/// lost its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RearmRequest {
+    /// The restore.
+    pub id: String,
+    /// What the node is to prove itself by from now on.
+    pub identity: Identity,
+}
+
 /// A certificate made for one node and one restore. PEM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -225,6 +236,8 @@ pub struct NodeRestore {
     pub staged: Option<Staged>,
     /// Whether the node is on its own.
     pub armed: bool,
+    /// Whether it still has the certificate that it was given: that is only in memory, and does not outlive a power cut.
+    pub has_identity: bool,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// What was decided, as far as this node knows.
@@ -275,8 +288,10 @@ pub struct RemoveAsideRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Order {
-    /// Say how you are. It also says that the coordinator lives.
+    /// Say how you are. It also says that the coordinator lives: only the coordinator gives this order.
     Look,
+    /// Say how you are, to whoever asks.
+    Ask,
     /// Do this step, or say that it is done. Answered when it is proved.
     Do {
         /// The step.

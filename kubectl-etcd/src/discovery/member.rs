@@ -106,7 +106,11 @@ impl EtcdPod {
             client_urls: flags.list("advertise-client-urls"),
             peer_urls: flags.list("initial-advertise-peer-urls"),
             data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
-            wal_dir: path("wal-dir"),
+            // A log that is where it is without the flag is part of the data directory.
+            wal_dir: path("wal-dir").filter(|wal| {
+                let data = overrides.data_dir.clone().or_else(|| path("data-dir")).unwrap_or_default();
+                *wal != format!("{}/member/wal", data.trim_end_matches('/'))
+            }),
             manifests_dir: None,
             quota: flags
                 .get("quota-backend-bytes")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_wire::message::{Reply, Request};
-use etcd_wire::restore::{ArmRequest, NodeRestore, PrepareRequest, Prepared, RemoveAsideRequest};
+use etcd_wire::restore::{ArmRequest, NodeRestore, PrepareRequest, Prepared, RearmRequest, RemoveAsideRequest};
 use etcd_wire::{FailureCode, Frame};
 
 use super::session::{SILENCE, Session, TransferError, next};
@@ -42,6 +42,17 @@ impl Session {
     /// Starts the node's participant.
     pub(crate) async fn arm(&mut self, request: ArmRequest) -> Outcome {
         match self.plainly(Request::Arm(Box::new(request)), "start the node's participant", ARM).await? {
+            Reply::Armed => Ok(()),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Gives the node of an unfinished restore a new certificate.
+    ///
+    /// # Errors
+    /// Exit 4 if the restore is over there.
+    pub(crate) async fn rearm(&mut self, request: RearmRequest) -> Outcome {
+        match self.plainly(Request::Rearm(Box::new(request)), "give the node a new certificate", SILENCE).await? {
             Reply::Armed => Ok(()),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }

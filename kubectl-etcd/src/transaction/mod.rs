@@ -16,7 +16,7 @@ pub(crate) mod words;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use etcd_wire::restore::RestorePlan;
+use etcd_wire::restore::{RearmRequest, RestorePlan};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -25,6 +25,7 @@ use kube::api::{Api, ListParams};
 pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 use follow::{Watched, follow};
+use identity::identities;
 pub(crate) use order::{Terms, draw_up, new_id};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
@@ -136,9 +137,39 @@ pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
 }
 
 /// Follows a restore to its end, whoever began it.
-pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str) -> Ended {
+pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) -> Ended {
     work.context.note_going_on(Some(on_their_own(id)));
+    rearm(work, watched, nodes, id).await;
     conclude(work, watched, id, None).await
+}
+
+/// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones.
+async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) {
+    let known: Vec<_> = nodes.iter().filter_map(|node| node.find(id)).collect();
+    let Some(plan) = known.first().map(|restore| restore.plan.clone()) else { return };
+    if known.iter().all(|restore| restore.has_identity || restore.ended.is_some()) {
+        return;
+    }
+    let identities = match identities(id, plan.nodes.len()) {
+        Ok(identities) => identities,
+        Err(failed) => return work.printer.warn(failed.one_line()),
+    };
+    for (node, identity) in plan.nodes.iter().zip(identities) {
+        let over = known.iter().any(|restore| restore.node == node.node && restore.ended.is_some());
+        if over && node.node != plan.coordinator {
+            continue;
+        }
+        let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
+        let request = RearmRequest { id: id.to_owned(), identity };
+        let given = match one.session(work).await {
+            Ok(session) => session.rearm(request).await,
+            Err(failed) => Err(failed),
+        };
+        match given {
+            Ok(()) => work.printer.note(format!("node {} has a new certificate", node.node)),
+            Err(failed) => work.printer.warn(format!("node {}: {}", node.node, failed.one_line())),
+        }
+    }
 }
 
 /// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word.

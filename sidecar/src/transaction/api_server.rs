@@ -6,45 +6,78 @@ use hyper::StatusCode;
 
 use super::http::Server;
 
-/// Whether it is ready, and serves the marker.
-///
-/// A server that knows its kubelet client but does not let it read namespaces is judged by its readiness alone.
+const READY: &str = "/readyz";
+const MARKER: &str = "/api/v1/namespaces/kube-system";
+/// A list says at which revision it is, which only the new state has reached.
+const REVISION: &str = "/api/v1/namespaces?limit=1";
+
+/// What an API server has to serve.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected {
+    pub(super) marker: Option<Marker>,
+    /// At least.
+    pub(super) revision: i64,
+}
+
+/// Whether it tells the node's own client about itself. One that does now will do so again, as soon as it knows who may ask what.
+pub(super) async fn is_open(api: &Server) -> bool {
+    for path in [READY, MARKER, REVISION] {
+        if !matches!(api.get(path).await, Ok((StatusCode::OK, _))) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether it is ready, and serves what it should. One that is not `open` is judged by whether it answers, which is all it tells.
 ///
 /// # Errors
 /// What it is not, or what it serves instead.
-pub(super) async fn prove(api: &Server, marker: Option<&Marker>) -> Result<(), Failure> {
-    let not = |what: String| Failure::new(FailureCode::Refused, what);
-    let (status, body) = api.get("/readyz").await?;
-    match status {
-        StatusCode::OK => {}
-        // It does not tell strangers; that it answers is all there is to know.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(()),
-        _ => {
-            let said = String::from_utf8_lossy(&body);
-            let failed = said.lines().filter(|line| line.starts_with("[-]"));
-            let failed: Vec<&str> = failed.collect();
-            return Err(not(format!("the API server is not ready: {status} {}", failed.join(" "))));
-        }
-    }
-    let Some(marker) = marker else { return Ok(()) };
-    let (status, body) = api.get("/api/v1/namespaces/kube-system").await?;
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+pub(super) async fn prove(api: &Server, open: bool, expected: &Expected) -> Result<(), Failure> {
+    let not = |what: String| Err(Failure::new(FailureCode::Refused, what));
+    let (status, body) = api.get(READY).await?;
+    // An API server that has not read yet who may do what refuses everybody.
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && !open {
         return Ok(());
     }
-    let object: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (uid, version) = (&object["metadata"]["uid"], &object["metadata"]["resourceVersion"]);
+    if status != StatusCode::OK {
+        let said = String::from_utf8_lossy(&body);
+        let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("[-]")).collect();
+        return not(format!("the API server is not ready: {status} {}", failed.join(" ")));
+    }
+    if !open {
+        return Ok(());
+    }
+    let (status, list) = json(api, REVISION).await?;
+    let revision = version(&list);
+    if status != StatusCode::OK || revision < expected.revision {
+        let wanted = expected.revision;
+        return not(format!("the API server serves revision {revision}, and not {wanted}: {status}"));
+    }
+    let Some(marker) = &expected.marker else { return Ok(()) };
+    let (status, object) = json(api, MARKER).await?;
+    let uid = &object["metadata"]["uid"];
     if status != StatusCode::OK || *uid != *marker.uid {
-        return Err(not(format!(
+        return not(format!(
             "the API server does not serve the namespace kube-system of the snapshot: {status}, UID {uid}"
-        )));
+        ));
     }
     // It may have been written since; it cannot be older.
-    let version = version.as_str().and_then(|version| version.parse::<i64>().ok()).unwrap_or(0);
-    if version < marker.resource_version {
-        return Err(not(format!(
-            "the API server serves namespace kube-system as of revision {version}, and the snapshot has it as of {}",
+    if version(&object) < marker.resource_version {
+        return not(format!(
+            "the API server serves namespace kube-system as of revision {}, and the snapshot has it as of {}",
+            version(&object),
             marker.resource_version
-        )));
+        ));
     }
     Ok(())
+}
+
+async fn json(api: &Server, path: &str) -> Result<(StatusCode, serde_json::Value), Failure> {
+    let (status, body) = api.get(path).await?;
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn version(object: &serde_json::Value) -> i64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

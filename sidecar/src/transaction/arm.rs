@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{ArmRequest, Order};
+use etcd_wire::restore::{ArmRequest, Identity, Order, RearmRequest};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
 use serde_json::{Value, json};
@@ -16,9 +16,12 @@ use super::exchange::rename;
 use super::ground::Ground;
 use super::journal::{storage, sync_folder};
 use super::layout::{Layout, MANIFEST, MEMORY, STATE};
-use super::peer;
+use super::state::State;
 use super::tls::Tls;
+use super::{coordinator, peer, records};
 
+/// Label of the participant's pod: the restore that it takes part in.
+const LABEL: &str = "kubectl-etcd/restore";
 /// How long the kubelet may take to start the participant.
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
@@ -30,11 +33,12 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
         let message = format!("{} is already there", target.display());
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
-    keep(layout, request).map_err(|error| storage("keep the node's certificate in memory", &error))?;
+    keep(layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))?;
     let manifest = serde_json::to_vec_pretty(&pod(layout, ground, &request.image)).expect("strings and numbers");
     let written = || -> std::io::Result<()> {
         // It gets its name among the manifests when it is whole: the kubelet reads what it finds.
         let draft = layout.held().with_extension("draft");
+        let _left_over = fs::remove_file(&draft);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(&manifest)?;
         file.sync_all()?;
@@ -47,21 +51,25 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
     written().map_err(|error| storage("write the participant's manifest", &error))
 }
 
-fn keep(layout: &Layout, request: &ArmRequest) -> std::io::Result<()> {
+fn keep(layout: &Layout, identity: &Identity) -> std::io::Result<()> {
     let path = layout.identity();
     let folder = path.parent().unwrap_or(Path::new(MEMORY));
     if !folder.exists() {
         std::fs::DirBuilder::new().mode(0o700).create(folder)?;
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&serde_json::to_vec(&request.identity)?)
+    // Whole or not at all: the participant may look at any moment.
+    let draft = path.with_extension("draft");
+    let _left_over = fs::remove_file(&draft);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(&serde_json::to_vec(identity)?)?;
+    fs::rename(draft, path)
 }
 
 /// Waits until the participant answers.
 pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        match peer::give(layout, tls, layout.index(), Order::Look, Duration::from_secs(2)).await {
+        match peer::give(layout, tls, layout.index(), Order::Ask, Duration::from_secs(2)).await {
             Ok(_) => return Ok(()),
             Err(failure) if begun.elapsed() > START => {
                 let late = format!("the participant did not start within {}s", START.as_secs());
@@ -77,17 +85,43 @@ pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
     }
 }
 
-/// Takes away what arming has placed. The kubelet then ends the participant.
+/// Takes away what arming has placed. The kubelet then ends the participant. Another restore's is left alone.
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
-    let gone = |path: PathBuf| match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(storage("take away what is not needed any more", &error))
-        }
-        _ => Ok(()),
+    let gone = |path: &Path| match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(storage("take away what is not needed any more", &error)),
     };
-    gone(layout.identity())?;
-    gone(layout.manifests().join(MANIFEST))?;
-    sync_folder(layout.manifests()).map_err(|error| storage("take away the participant's manifest", &error))
+    gone(&layout.identity())?;
+    if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
+        sync_folder(layout.manifests()).map_err(|error| storage("take away the participant's manifest", &error))?;
+    }
+    Ok(())
+}
+
+/// Whether this restore's participant has its manifest among the static pods.
+pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
+    match fs::read(layout.manifests().join(MANIFEST)) {
+        Ok(bytes) => {
+            let manifest: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            Ok(manifest["metadata"]["labels"][LABEL] == layout.plan().id)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(storage("look for the participant's manifest", &error)),
+    }
+}
+
+/// Gives the node of an unfinished restore new certificates, which its participant takes within seconds.
+pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
+    let unfinished = |(layout, state): &(Layout, State)| {
+        layout.plan().id == request.id && state.armed && (state.ended.is_none() || coordinator::concerns(state))
+    };
+    let Some((layout, _)) = records::known(Path::new(STATE))?.into_iter().find(unfinished) else {
+        let message = format!("restore {} is not unfinished on this node", request.id);
+        return Err(Failure::new(FailureCode::Refused, message));
+    };
+    Tls::new(&request.identity)?;
+    keep(&layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))
 }
 
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
@@ -118,7 +152,7 @@ fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
         "metadata": {
             "name": "kubectl-etcd-restore",
             "namespace": "kube-system",
-            "labels": {"app.kubernetes.io/name": "etcd-sidecar", "kubectl-etcd/restore": layout.plan().id},
+            "labels": {"app.kubernetes.io/name": "etcd-sidecar", LABEL: layout.plan().id},
         },
         "spec": {
             "hostNetwork": true,

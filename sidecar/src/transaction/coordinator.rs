@@ -19,8 +19,6 @@ const BEAT: Duration = Duration::from_secs(2);
 /// How long a node may be out of reach before it counts as lost. A kubelet starts a participant that was killed again within this time.
 pub(super) const LOST: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(300);
-/// How long the nodes are told what was decided, after which they ask.
-const TELL: Duration = Duration::from_secs(3600);
 
 /// The steps forth after the preflight.
 const FORTH: [Step; 6] = [Step::StopApi, Step::StopEtcd, Step::Swap, Step::LaunchEtcd, Step::StartEtcd, Step::StartApi];
@@ -68,6 +66,12 @@ pub(super) fn concerns(state: &State) -> bool {
 /// From wherever the journal says that it is, to the end.
 pub(super) async fn run(work: Arc<Work>) {
     if work.decision().is_none() {
+        if work.tls().is_none() && work.layout.plan().nodes.len() > 1 {
+            // It cannot speak to anybody, and others may have given their word: whoever resumes the restore brings certificates.
+            work.note("the coordinator was started anew and waits for: kubectl etcd restore --resume".to_owned());
+            tokio::time::sleep(BEAT).await;
+            return;
+        }
         let crew = Crew::new(&work);
         let heart = tokio::spawn(Arc::clone(&crew).beat());
         let decided = match crew.forth().await {
@@ -79,7 +83,7 @@ pub(super) async fn run(work: Arc<Work>) {
         };
         heart.abort();
         if let Err(failure) = decided {
-            // Without a journal nothing may be decided; the others go back when they hear nothing any more.
+            // Without a journal nothing is decided. The process ends, and the next one goes on by what the disk has.
             tracing::error!(causes = ?failure.causes, "{failure}");
             return;
         }
@@ -142,11 +146,11 @@ impl Crew {
     }
 
     async fn order(&self, index: usize, order: Order, patience: Duration) -> Result<(), Failure> {
-        let Some(tls) = &self.work.tls else {
+        let Some(tls) = self.work.tls() else {
             let lost = "the coordinator was started anew and has lost its certificate";
-            return Err(Failure::new(FailureCode::Credentials, lost));
+            return Err(Failure::new(FailureCode::Unreachable, lost));
         };
-        let answer = peer::give(&self.work.layout, tls, index, order, patience).await;
+        let answer = peer::give(&self.work.layout, &tls, index, order, patience).await;
         if !answer.as_ref().is_err_and(is_lost) {
             let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.heard[index].store(now, Ordering::Relaxed);
@@ -178,8 +182,9 @@ impl Crew {
             }
         };
         tokio::select! {
-            outcome = done => outcome,
+            biased;
             failure = lost => Err(failure),
+            outcome = done => outcome,
         }
     }
 
@@ -232,38 +237,14 @@ impl Crew {
         Ok(())
     }
 
-    /// Tells everyone that the new state stays, until all have heard it or long enough.
+    /// Tells everyone that the new state stays, until all have carried it out.
     async fn finish(&self) {
-        let told = self.others().map(|index| async move {
-            let begun = Instant::now();
-            let why = "every node serves the new state".to_owned();
-            loop {
-                let decide = Order::Decide { decision: Decision::Commit, why: why.clone() };
-                let outcome = match self.once(index, decide).await {
-                    Ok(()) => {
-                        self.order(
-                            index,
-                            Order::Do { step: Step::Finish },
-                            steps::limit(self.work.layout.plan(), Step::Finish),
-                        )
-                        .await
-                    }
-                    Err(failure) => Err(failure),
-                };
-                match outcome {
-                    Ok(()) => return,
-                    Err(failure) if !is_lost(&failure) || begun.elapsed() > TELL => {
-                        self.work.note(format!("node {}: {failure}", self.work.layout.plan().nodes[index].node));
-                        return;
-                    }
-                    Err(_) => tokio::time::sleep(RETRY).await,
-                }
-            }
-        });
+        let why = "every node serves the new state";
+        let told = self.others().map(|index| self.see_through(index, Decision::Commit, why, &[Step::Finish]));
         tokio::join!(self.persist(Step::Finish), join_all(told));
     }
 
-    /// Everyone who can be reached goes back step by step; whoever cannot does it alone.
+    /// Everyone who can be reached goes back step by step. Whoever cannot is told when it can: it may have given its word, and waits.
     async fn back(&self) {
         let why = "another node could not go on";
         join_all(self.others().map(|index| async move {
@@ -284,6 +265,30 @@ impl Crew {
                 }
             });
             tokio::join!(self.persist(step), join_all(others));
+        }
+        join_all(self.others().map(|index| self.see_through(index, Decision::Abort, why, &BACK))).await;
+    }
+
+    /// Tells a node what was decided, and lets it do what follows, until it has: however long it is away, and whatever keeps it from it.
+    async fn see_through(&self, index: usize, decision: Decision, why: &str, steps: &[Step]) {
+        loop {
+            let orders = std::iter::once(Order::Decide { decision, why: why.to_owned() });
+            let orders = orders.chain(steps.iter().map(|&step| Order::Do { step }));
+            let mut outcome = Ok(());
+            for order in orders {
+                let patience = match &order {
+                    Order::Do { step } => steps::limit(self.work.layout.plan(), *step),
+                    _ => Duration::from_secs(5),
+                };
+                outcome = self.order(index, order, patience).await;
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            let Err(failure) = outcome else { return };
+            let node = &self.work.layout.plan().nodes[index].node;
+            tracing::info!("node {node} has not ended it yet: {failure}");
+            tokio::time::sleep(BEAT).await;
         }
     }
 

@@ -155,7 +155,7 @@ fn in_memory(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Keeps out whoever else prepares this node.
-fn exclusive(state: &Path) -> Result<File, Failure> {
+pub(super) fn exclusive(state: &Path) -> Result<File, Failure> {
     let opened = || -> std::io::Result<File> {
         if !state.exists() {
             std::fs::DirBuilder::new().mode(0o700).create(state)?;
@@ -183,6 +183,8 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
             (_, Some(_)) => {
                 return Err(busy(format!("restore {} still has to tell other nodes that it is over", other.plan().id)));
             }
+            // Killed between its journal and its manifest: nothing of it runs, or ever will.
+            (true, None) if state.untouched() && !arm::is_placed(&other)? => records::discard(&other)?,
             (true, None) => return Err(busy(format!("restore {} is unfinished on this node", other.plan().id))),
             (false, None) => records::discard(&other)?,
         }

@@ -22,7 +22,8 @@ pub(super) enum Way {
 /// Exchanges the folder `member` of a data directory.
 pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
     let (live, new, old) = (exchange.live.join("member"), exchange.new.join("member"), exchange.old.join("member"));
-    let there = (live.exists(), new.exists(), old.exists());
+    let look = |path: &Path| path.try_exists().map_err(|error| storage("look at the data", &error));
+    let there = (look(&live)?, look(&new)?, look(&old)?);
     let what = || format!("exchange {}", live.display());
     let done = match (way, there) {
         (Way::Forth, (true, true, false)) => rename(&live, &old).and_then(|()| rename(&new, &live)),
@@ -99,9 +100,10 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
 /// Renames what must not replace anything, and returns once the disk has it.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let (from_folder, to_folder) = (folder_of(from)?, folder_of(to)?);
-    if !to_folder.exists() {
+    if !to_folder.try_exists()? {
         fs::create_dir_all(to_folder)?;
         fs::set_permissions(to_folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        sync_folder(folder_of(to_folder)?)?;
     }
     rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE).map_err(
         |error| {

@@ -7,6 +7,7 @@ use etcd_wire::restore::RestoreNode;
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 
+use super::api_server;
 use super::http::{Server, ServerTls};
 use super::layout::Layout;
 use crate::etcd;
@@ -25,6 +26,8 @@ pub(super) struct Ground {
     /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
     pub(super) etcd: Server,
     pub(super) api: Server,
+    /// Whether the API server tells the node's own client about itself.
+    pub(super) api_is_open: bool,
     /// The cluster as it was.
     pub(super) before: Before,
 }
@@ -58,7 +61,12 @@ impl Ground {
     pub(super) async fn survey(layout: &Layout) -> Result<Ground, Failure> {
         let manifests = Manifests::read(layout.manifests())?;
         let node = layout.node();
-        let folder = |flag: &str| manifests.etcd.flag(flag).and_then(|path| manifests.etcd.host_path(path));
+        let within = Path::new(&node.data_dir).join("member");
+        let folder = |flag: &str| {
+            let found = manifests.etcd.flag(flag).and_then(|path| manifests.etcd.host_path(path));
+            // A log that is where it is without the flag goes with the data.
+            found.filter(|folder| flag != "wal-dir" || *folder != within.join("wal"))
+        };
         for (flag, planned) in [("data-dir", Some(&node.data_dir)), ("wal-dir", node.wal_dir.as_ref())] {
             let planned = planned.map(|path| Path::new(path).components().collect::<PathBuf>());
             let found = folder(flag);
@@ -79,12 +87,15 @@ impl Ground {
         let member = etcd::connect(&node.etcd).await?;
         let header = member.status.0.header.unwrap_or_default();
         let before = Before { cluster_id: header.cluster_id, revision: header.revision };
+        let api = server(&manifests.api_server)?;
+        let api_is_open = api_server::is_open(&api).await;
         Ok(Ground {
+            api_is_open,
             components,
             checks_at_start,
             etcd_ports,
             etcd: early(&manifests.etcd, node)?,
-            api: api_server(&manifests.api_server)?,
+            api,
             before,
         })
     }
@@ -116,7 +127,7 @@ fn component(name: &str, manifest: &Manifest) -> Component {
     Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone() }
 }
 
-fn api_server(manifest: &Manifest) -> Result<Server, Failure> {
+fn server(manifest: &Manifest) -> Result<Server, Failure> {
     let wrong = |flag: &str, value: &str| {
         Failure::new(FailureCode::Refused, format!("the API server's --{flag}={value} is not understood"))
     };

@@ -30,7 +30,8 @@ pub(super) fn is_held(layout: &Layout, component: &Component) -> bool {
 }
 
 fn move_once(from: &Path, to: &Path, component: &Component) -> Result<bool, Failure> {
-    match (from.exists(), to.exists()) {
+    let look = |path: &Path| path.try_exists().map_err(|error| storage("look for a manifest", &error));
+    match (look(from)?, look(to)?) {
         (true, false) => {
             let what = format!("move the manifest of {}", component.name);
             rename(from, to).map_err(|error| storage(&what, &error))?;

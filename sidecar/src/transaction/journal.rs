@@ -52,7 +52,12 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Journal {
     file: fs::File,
+    /// Bytes of whole lines.
+    good: u64,
 }
+
+/// Bytes that are reserved for a journal, so that it can be written on a disk that is full meanwhile. Far more than one has.
+const RESERVED: u64 = 256 << 10;
 
 impl Journal {
     /// Begins a journal in a folder that is made for it.
@@ -61,9 +66,11 @@ impl Journal {
         let made = || -> std::io::Result<Journal> {
             DirBuilder::new().mode(0o700).create(folder)?;
             let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+            // Some file systems cannot reserve; they are as good as without.
+            let _not_supported = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED);
             sync_folder(folder)?;
             sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
-            Ok(Journal { file })
+            Ok(Journal { file, good: 0 })
         };
         made().map_err(|error| storage("begin the journal", &error))
     }
@@ -77,19 +84,30 @@ impl Journal {
                 file.set_len(good)?;
                 file.sync_all()?;
             }
-            Ok(Journal { file })
+            Ok(Journal { file, good })
         };
         Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))
     }
 
     /// Writes an entry, and returns once the disk has it.
+    ///
+    /// After an error nobody knows what the disk has: the process has to end, and the next one believes the disk.
     pub(super) fn append(&mut self, entry: Entry) -> Result<Line, Failure> {
         let line = Line { at: now(), entry };
         let json = serde_json::to_string(&line).expect("entries hold only strings, numbers, lists and structures");
         let text = format!("{:08x} {json}\n", crc32c(json.as_bytes()));
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|error| storage("write the journal", &error))?;
-        Ok(line)
+        match written {
+            Ok(()) => {
+                self.good += text.len() as u64;
+                Ok(line)
+            }
+            Err(error) => {
+                // What was cut in the middle must not become part of the next line.
+                let _worse = self.file.set_len(self.good);
+                Err(storage("write the journal", &error))
+            }
+        }
     }
 }
 

@@ -51,6 +51,15 @@ impl Layout {
             if let Some(path) = paths.into_iter().flatten().find(|path| !is_folder(path)) {
                 return Err(wrong(format!("{path:?} is no absolute path of a folder")));
             }
+            if let Some(wal) = &one.wal_dir {
+                let (data, wal) = (Path::new(&one.data_dir), Path::new(wal));
+                if data.starts_with(wal) || wal.starts_with(data.join("member")) || wal.starts_with(data.join(OURS)) {
+                    return Err(wrong(format!(
+                        "the WAL directory {} is exchanged with the data already",
+                        wal.display()
+                    )));
+                }
+            }
             if one.member.is_empty() || plan.nodes[..number].iter().any(|other| other.node == one.node) {
                 return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
             }

@@ -27,6 +27,7 @@ mod steps;
 mod tls;
 mod work;
 
+pub(crate) use arm::rearm;
 pub(crate) use enlist::Enlisted;
 pub(crate) use participant::run as participate;
 pub(crate) use records::{all, remove};

@@ -12,7 +12,7 @@ use fs_err as fs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::layout::{Layout, MEMORY, STATE};
+use super::layout::{Layout, STATE};
 use super::tls::Tls;
 use super::work::Work;
 use super::{arm, coordinator, journal, peer, state, steps};
@@ -23,6 +23,8 @@ const WORD: Duration = Duration::from_secs(120);
 /// How long a node hears nothing before it goes back by itself. Longer than the coordinator takes to count a node as lost, so that it is
 /// the coordinator that decides where it can.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether there are new certificates.
+const RENEWAL: Duration = Duration::from_secs(2);
 /// How long a node that is through stays, to answer questions.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -31,14 +33,18 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let work = Arc::new(open(id).map_err(shown)?);
-    let address = ("0.0.0.0", work.layout.plan().peer_port);
-    if let Some(tls) = work.tls.clone() {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on TCP port {}", address.1))?;
-        tokio::spawn(peer::listen(listener, tls, Arc::clone(&work)));
-    } else {
-        work.note("the node was started anew, and cannot speak to the others any more".to_owned());
+    let port = work.layout.plan().peer_port;
+    let listener = match TcpListener::bind(("::", port)).await {
+        Ok(listener) => Ok(listener),
+        // A node without IPv6.
+        Err(_) => TcpListener::bind(("0.0.0.0", port)).await,
+    };
+    let listener = listener.with_context(|| format!("cannot listen on TCP port {port}"))?;
+    tokio::spawn(peer::listen(listener, Arc::clone(&work)));
+    if work.tls().is_none() {
+        work.note("the node was started anew and has lost its certificate: kubectl etcd restore --resume".to_owned());
     }
+    tokio::spawn(renew(Arc::clone(&work)));
     let guarding = Arc::clone(&work);
     tokio::spawn(async move { steps::guard(&guarding).await });
     if coordinator::was_cut_off_early(&work) {
@@ -54,6 +60,7 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = over => arm::leave(&work.layout).map_err(shown)?,
+        () = work.broken.notified() => anyhow::bail!("the journal cannot be written"),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
@@ -80,17 +87,41 @@ fn open(id: &str) -> Result<Work, Failure> {
     let (lines, _) = journal::read(&Path::new(STATE).join(id).join("journal"))?;
     let begun = state::State::of(lines)?;
     let layout = Layout::new(begun.plan, &begun.node)?;
-    let identity = Path::new(MEMORY).join(format!("{id}.json"));
-    let tls = match fs::read(&identity) {
-        Ok(bytes) => {
-            let identity: Identity = serde_json::from_slice(&bytes)
-                .map_err(|error| journal::storage("read the node's certificate", &error))?;
-            Some(Tls::new(&identity)?)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(journal::storage("read the node's certificate", &error)),
-    };
+    let tls = identity(&layout)?.map(|identity| Tls::new(&identity)).transpose()?;
     Work::open(layout, tls)
+}
+
+/// What the node was given to prove who it is; `None` after it was started anew.
+fn identity(layout: &Layout) -> Result<Option<Identity>, Failure> {
+    match fs::read(layout.identity()) {
+        Ok(bytes) => {
+            let read = serde_json::from_slice(&bytes);
+            read.map(Some).map_err(|error| journal::storage("read the node's certificate", &error))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(journal::storage("read the node's certificate", &error)),
+    }
+}
+
+/// Takes the new certificates that whoever resumes a restore brings.
+async fn renew(work: Arc<Work>) {
+    let mut known = identity(&work.layout).ok().flatten();
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        let given =
+            identity(&work.layout).and_then(|given| match given.filter(|given| known.as_ref() != Some(given)) {
+                Some(given) => Ok(Some((Tls::new(&given)?, given))),
+                None => Ok(None),
+            });
+        match given {
+            Ok(Some((tls, given))) => {
+                work.set_tls(tls);
+                known = Some(given);
+            }
+            Ok(None) => {}
+            Err(failure) => tracing::warn!(causes = ?failure.causes, "{failure}"),
+        }
+    }
 }
 
 /// Looks after what nobody orders: that the word never comes, that the coordinator is gone. Returns when there is nothing left to wait for.
@@ -129,7 +160,7 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
         None if voted => ask(work).await,
         None => {
             let why = if begun { "nothing was heard from the coordinator" } else { "the word to begin never came" };
-            work.decide(Decision::Abort, why)?;
+            work.give_up(why)?;
             // The coordinator takes the others back with it.
             if coordinator::is_due(work) { Ok(()) } else { work.go_back().await }
         }
@@ -138,9 +169,9 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
 
 /// Asks the other nodes what was decided.
 async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
-    let Some(tls) = &work.tls else { return Ok(()) };
+    let Some(tls) = work.tls() else { return Ok(()) };
     for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
-        let answer = peer::give(&work.layout, tls, index, Order::Look, Duration::from_secs(5)).await;
+        let answer = peer::give(&work.layout, &tls, index, Order::Ask, Duration::from_secs(5)).await;
         if let Some(decision) = answer.ok().and_then(|standing| standing.decision) {
             return work.decide(decision, &format!("as node {} knows", work.layout.plan().nodes[index].node));
         }

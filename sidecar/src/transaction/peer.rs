@@ -7,6 +7,7 @@ use etcd_wire::restore::{Order, Standing, peer_name};
 use etcd_wire::{Connection, Failure, FailureCode, Frame, Hello, Reply, Request, WireError};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::layout::Layout;
@@ -14,11 +15,16 @@ use super::tls::Tls;
 
 /// How long it may take to be connected.
 const CONNECT: Duration = Duration::from_secs(3);
+/// Connections at one time, so that strangers cannot fill the memory.
+const CONNECTIONS: usize = 64;
 /// How long a connection may stay without an order.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Whoever carries out orders.
 pub(super) trait Obey: Send + Sync + 'static {
+    /// By what it proves who it is, and knows who asks. Without it, it speaks to nobody.
+    fn tls(&self) -> Option<Tls>;
+
     /// Carries out an order, and answers when it is done.
     fn obey(self: Arc<Self>, order: Order) -> impl Future<Output = Result<Standing, Failure>> + Send;
 }
@@ -63,7 +69,8 @@ pub(super) async fn give(
 }
 
 /// Listens for the orders of the other nodes, for ever.
-pub(super) async fn listen<O: Obey>(listener: TcpListener, tls: Tls, work: Arc<O>) {
+pub(super) async fn listen<O: Obey>(listener: TcpListener, work: Arc<O>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -73,8 +80,10 @@ pub(super) async fn listen<O: Obey>(listener: TcpListener, tls: Tls, work: Arc<O
                 continue;
             }
         };
-        let (tls, work) = (tls.clone(), Arc::clone(&work));
+        let (Some(tls), Ok(place)) = (work.tls(), Arc::clone(&room).try_acquire_owned()) else { continue };
+        let work = Arc::clone(&work);
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = converse(stream, &tls, work).await {
                 tracing::debug!("a node's connection: {error}");
             }

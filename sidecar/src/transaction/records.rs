@@ -10,6 +10,7 @@ use super::exchange::is_exchanged;
 use super::journal::{self, storage};
 use super::layout::{Layout, STATE};
 use super::state::State;
+use super::{arm, coordinator, enlist};
 
 /// All restores that this node knows of, oldest first.
 pub(crate) fn all() -> Result<Vec<NodeRestore>, Failure> {
@@ -22,7 +23,7 @@ fn told(layout: &Layout, state: State) -> NodeRestore {
         let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"))).sum();
         (layout.aside().display().to_string(), bytes)
     });
-    state.told(aside)
+    state.told(layout.identity().exists(), aside)
 }
 
 /// Every journal in a state folder, with what it adds up to.
@@ -76,12 +77,15 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
 
 /// Takes away what ended restores have set aside, and their journals. Says what that was.
 pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
+    let _lock = enlist::exclusive(Path::new(STATE))?;
     let mut known = known(Path::new(STATE))?;
-    known.retain(|(layout, _)| ids.contains(&layout.plan().id));
-    if let Some((layout, _)) = known.iter().find(|(_, state)| state.armed && state.ended.is_none()) {
+    // One that is unfinished may need what another has set aside.
+    let unfinished = |state: &State| state.ended.is_none() || coordinator::concerns(state);
+    if let Some((layout, _)) = known.iter().find(|(_, state)| state.armed && unfinished(state)) {
         let message = format!("restore {} has not ended", layout.plan().id);
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
+    known.retain(|(layout, _)| ids.contains(&layout.plan().id));
     let mut removed = Vec::new();
     for (layout, state) in known {
         let one = told(&layout, state);
@@ -91,6 +95,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
                 let _not_empty = std::fs::remove_dir(ours);
             }
         }
+        arm::leave(&layout)?;
         remove_all(&layout.records())?;
         removed.push(one);
     }

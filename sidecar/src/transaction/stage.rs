@@ -137,6 +137,7 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
         adopt(&live, &data_dir.join("member"))?;
         if let (Some(old), Some(new)) = (&layout.node().wal_dir, &wal_dir) {
             adopt(Path::new(old), new)?;
+            rustix::fs::syncfs(File::open(new)?)?;
         }
         rustix::fs::syncfs(File::open(&data_dir)?)?;
         Ok(())
@@ -166,7 +167,9 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     let (member, _) = layout.exchanges();
     let database = member.new.join("member/snap/db");
     let bytes = fs::metadata(&database).map_err(|error| storage("find the data that was set aside", &error))?.len();
-    private_folders(&layout.folder()).map_err(|error| storage("make a folder beside the data", &error))?;
+    for folder in layout.folders() {
+        private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
+    }
     Ok(Staged {
         cluster_id: state.ground.before.cluster_id,
         member_id: 0,

@@ -8,6 +8,9 @@ use etcd_wire::{Failure, FailureCode};
 use super::ground::Ground;
 use super::journal::{Entry, Line};
 
+/// Most events that are told.
+const EVENTS: usize = 500;
+
 /// The sum of a journal's entries.
 #[derive(Debug, Clone)]
 pub(super) struct State {
@@ -93,8 +96,15 @@ impl State {
         self.done.contains(&Step::StartApi)
     }
 
+    /// Whether no step was begun yet.
+    pub(super) fn untouched(&self) -> bool {
+        self.begun.is_empty()
+    }
+
     /// For the plugin. `aside` is what is kept, and its bytes.
-    pub(super) fn told(self, aside: Option<(String, u64)>) -> NodeRestore {
+    pub(super) fn told(self, has_identity: bool, aside: Option<(String, u64)>) -> NodeRestore {
+        // The last ones tell how it is; all of them are in the journal.
+        let events = self.events[self.events.len().saturating_sub(EVENTS)..].to_vec();
         let (aside, aside_bytes) = aside.map_or((None, 0), |(path, bytes)| (Some(path), bytes));
         NodeRestore {
             plan: self.plan,
@@ -102,7 +112,8 @@ impl State {
             begun_at: self.begun_at,
             staged: self.staged,
             armed: self.armed,
-            events: self.events,
+            has_identity,
+            events,
             decision: self.decision,
             ended: self.ended,
             aside,

@@ -106,9 +106,9 @@ async fn preflight(work: &Work) -> Result<(), Failure> {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
     }
     try_rename(work).map_err(|error| storage("move a file out of the manifests folder", &error))?;
-    let Some(tls) = &work.tls else { return Err(refused("the node has lost its certificate".to_owned())) };
+    let Some(tls) = work.tls() else { return Err(refused("the node has lost its certificate".to_owned())) };
     for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
-        peer::give(&work.layout, tls, index, etcd_wire::restore::Order::Look, Duration::from_secs(5)).await.map_err(
+        peer::give(&work.layout, &tls, index, etcd_wire::restore::Order::Ask, Duration::from_secs(5)).await.map_err(
             |failure| {
                 let port = work.layout.plan().peer_port;
                 failure.hint(format!(
@@ -192,7 +192,19 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
     }
 }
 
+/// A data directory whose disk is not mounted looks like one where nothing was exchanged.
+fn in_place(work: &Work) -> Result<(), Failure> {
+    for folder in work.layout.folders() {
+        let there = folder.try_exists().map_err(|error| storage("look at the data directory", &error))?;
+        if !there {
+            return Err(refused(format!("{} is not there: is the disk mounted?", folder.display())));
+        }
+    }
+    Ok(())
+}
+
 fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
+    in_place(work)?;
     let etcd = component(work, ETCD)?;
     let (member, wal) = work.layout.exchanges();
     if way == Way::Back && !is_exchanged(work) {
@@ -255,8 +267,10 @@ async fn start_api(work: &Work) -> Result<(), Failure> {
     let server = component(work, API_SERVER)?;
     hold::put(&work.layout, &server)?;
     let api = work.state(|state| state.ground.api.clone());
-    let marker = work.layout.plan().marker.clone();
-    let ready = until_well("the API server", start_limit(work), || api_server::prove(&api, marker.as_ref())).await;
+    let open = work.state(|state| state.ground.api_is_open);
+    let revision = new_cluster(work)?.revision;
+    let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
+    let ready = until_well("the API server", start_limit(work), || api_server::prove(&api, open, &expected)).await;
     match ready {
         Err(failure) if work.layout.plan().keep_unready => {
             let cause = failure.causes.first().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -293,6 +307,7 @@ fn finish(work: &Work) -> Result<(), Failure> {
 
 /// Only what runs, or would run, on new data is stopped. A node that still has its old data is left as it is until it is started.
 async fn undo_stop(work: &Work) -> Result<(), Failure> {
+    in_place(work)?;
     if is_exchanged(work) {
         stop_api(work).await?;
         stop_etcd(work).await?;
@@ -314,7 +329,9 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
     if stopped_api {
         hold::put(&work.layout, &component(work, API_SERVER)?)?;
         let api = work.state(|state| state.ground.api.clone());
-        let well = until_well("the API server", PATIENCE, || api_server::prove(&api, None)).await;
+        let open = work.state(|state| state.ground.api_is_open);
+        let expected = api_server::Expected::default();
+        let well = until_well("the API server", PATIENCE, || api_server::prove(&api, open, &expected)).await;
         told(work, well);
         for component in &controllers(work) {
             hold::put(&work.layout, component)?;

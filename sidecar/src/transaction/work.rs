@@ -1,6 +1,6 @@
 //! A participant's work: one step at a time, each in the journal before it begins and after it is proved.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use etcd_wire::restore::{Decision, Ending, Order, Standing, Step};
@@ -19,12 +19,16 @@ use super::{coordinator, steps};
 pub(super) struct Work {
     pub(super) layout: Layout,
     /// `None` after the node was started anew: what was in memory is gone.
-    pub(super) tls: Option<Tls>,
+    tls: RwLock<Option<Tls>>,
     record: Mutex<(Journal, State)>,
     /// One step at a time.
     turn: tokio::sync::Mutex<()>,
     decision: watch::Sender<Option<Decision>>,
     heard: Mutex<Instant>,
+    /// Told when the journal cannot be written: the process has to end.
+    pub(super) broken: Notify,
+    /// The last thing that was told, which is not told twice in a row.
+    noted: Mutex<String>,
     /// Told when there is nothing more to do here.
     pub(super) dismissed: Notify,
     /// The old database's, while etcd is stopped.
@@ -38,7 +42,9 @@ impl Work {
         let state = State::of(lines)?;
         Ok(Work {
             layout,
-            tls,
+            tls: RwLock::new(tls),
+            broken: Notify::new(),
+            noted: Mutex::default(),
             decision: watch::Sender::new(state.decision),
             record: Mutex::new((journal, state)),
             turn: tokio::sync::Mutex::default(),
@@ -46,6 +52,16 @@ impl Work {
             dismissed: Notify::new(),
             lock: Mutex::new(None),
         })
+    }
+
+    /// By what the node proves who it is.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes new certificates.
+    pub(super) fn set_tls(&self, tls: Tls) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
     fn record(&self) -> MutexGuard<'_, (Journal, State)> {
@@ -59,15 +75,33 @@ impl Work {
 
     /// Writes an entry. Once this returns it is on the disk.
     pub(super) fn write(&self, entry: Entry) -> Result<(), Failure> {
-        let mut record = self.record();
-        let line = record.0.append(entry)?;
+        self.append(&mut self.record(), entry)
+    }
+
+    fn append(&self, record: &mut (Journal, State), entry: Entry) -> Result<(), Failure> {
+        let line = record.0.append(entry).inspect_err(|_| self.broken.notify_one())?;
         record.1.add(&line);
         Ok(())
+    }
+
+    /// Writes that a step is proved. Once it is decided to go back, no step forth is: the last one is this node's vote.
+    fn proved(&self, step: Step) -> Result<(), Failure> {
+        let mut record = self.record();
+        if step <= Step::StartApi && record.1.decision == Some(Decision::Abort) {
+            return Err(Failure::new(FailureCode::Refused, "the restore was given up"));
+        }
+        self.append(&mut record, Entry::Step { step, done: true })
     }
 
     /// Writes something to tell, if it can be written.
     pub(super) fn note(&self, text: String) {
         tracing::info!("{text}");
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted == text {
+            return;
+        }
+        noted.clone_from(&text);
+        drop(noted);
         if let Err(failure) = self.write(Entry::Note { text }) {
             tracing::warn!(causes = ?failure.causes, "{failure}");
         }
@@ -92,7 +126,24 @@ impl Work {
     /// # Errors
     /// The other was decided before, or the journal cannot be written.
     pub(super) fn decide(&self, decision: Decision, why: &str) -> Result<(), Failure> {
-        let mut record = self.record();
+        self.settle(self.record(), decision, why)
+    }
+
+    /// Decides to go back, unless this node has given its word meanwhile.
+    pub(super) fn give_up(&self, why: &str) -> Result<(), Failure> {
+        let record = self.record();
+        if record.1.voted() && !self.layout.is_coordinator() {
+            return Err(Failure::new(FailureCode::Refused, "the node has given its word to the coordinator"));
+        }
+        self.settle(record, Decision::Abort, why)
+    }
+
+    fn settle(
+        &self,
+        mut record: MutexGuard<'_, (Journal, State)>,
+        decision: Decision,
+        why: &str,
+    ) -> Result<(), Failure> {
         match record.1.decision {
             Some(before) if before == decision => return Ok(()),
             Some(before) => {
@@ -101,8 +152,7 @@ impl Work {
             }
             None => {}
         }
-        let line = record.0.append(Entry::Decided { decision, why: why.to_owned() })?;
-        record.1.add(&line);
+        self.append(&mut record, Entry::Decided { decision, why: why.to_owned() })?;
         drop(record);
         tracing::info!("decided: {decision:?}: {why}");
         self.decision.send_replace(Some(decision));
@@ -137,7 +187,7 @@ impl Work {
             () = given_up => Err(Failure::new(FailureCode::Refused, "the restore was given up")),
         };
         match outcome {
-            Ok(()) => self.write(Entry::Step { step, done: true }),
+            Ok(()) => self.proved(step),
             Err(failure) => {
                 let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
                 self.note(format!("{}: {failure}{causes}", steps::name(step)));
@@ -152,6 +202,16 @@ impl Work {
             Step::UndoStop | Step::UndoSwap | Step::UndoStart => Some(Decision::Abort),
             _ => None,
         };
+        let before = match step {
+            Step::UndoSwap => Some(Step::UndoStop),
+            Step::UndoStart => Some(Step::UndoSwap),
+            _ => None,
+        };
+        if let Some(before) = before.filter(|before| self.state(|state| !state.done.contains(before))) {
+            let node = &self.layout.node().node;
+            let message = format!("node {node} has to {} before it can {}", steps::name(before), steps::name(step));
+            return Err(Failure::new(FailureCode::Refused, message));
+        }
         let decision = self.decision();
         // A step forth that is done before it was decided to go forth is asked for again by a coordinator that has forgotten.
         if decision == needed || (needed.is_none() && decision == Some(Decision::Commit)) {
@@ -193,10 +253,17 @@ impl Work {
 }
 
 impl Obey for Work {
+    fn tls(&self) -> Option<Tls> {
+        Work::tls(self)
+    }
+
     async fn obey(self: Arc<Self>, order: Order) -> Result<Standing, Failure> {
+        if order == Order::Ask {
+            return Ok(self.standing());
+        }
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         match order {
-            Order::Look => {}
+            Order::Look | Order::Ask => {}
             Order::Do { step } => self.perform(step).await?,
             Order::Decide { decision, why } => self.decide(decision, &why)?,
             Order::Commit => coordinator::begin(&self).await?,

@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         };
         printer.note(format!("following restore {} of {}", plan.id, plan.started_by));
         let id = plan.id.clone();
-        return tell(transaction::resume(&work, &mut watched, &id).await, args.output, printer);
+        return tell(transaction::resume(&work, &mut watched, &nodes, &id).await, args.output, printer);
     }
     status(&args, &context, &nodes)
 }
