@@ -125,6 +125,8 @@ async fn compare(work: &Work<'_>, watched: &mut [Watched<'_>], begin: i64, check
         let answers = hashes(work, watched, revision).await;
         match equal(&answers) {
             Equality::Equal(hash) => {
+                // What could not be compared before is of no interest any more.
+                check.remarks.clear();
                 (check.hash_kv, check.hash_revision) = (Some(hash), Some(revision));
                 return;
             }

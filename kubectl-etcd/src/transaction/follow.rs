@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long the API server may take to answer a question that only shows whether it is there.
 const ANSWER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(3);
-/// How long a node may say nothing new.
+/// How long a node may say nothing new, at least.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a sidecar may take to run and to answer, on top of what its pod may take.
 const OPEN: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ impl<'a> Watched<'a> {
     /// Watches until the node's part in a restore has ended, or nothing new was heard for long.
     async fn until_ended(&mut self, id: &str, work: &Work<'_>, gone: &AtomicBool) -> NodeEnd {
         let node = self.member.node.clone();
+        let mut patience = PATIENCE;
         let mut news = Instant::now();
         let mut last: Option<NodeRestore> = None;
         loop {
@@ -99,6 +100,9 @@ impl<'a> Watched<'a> {
                     let Some(restore) = restores.into_iter().find(|restore| restore.plan.id == id) else {
                         return NodeEnd { node, restore: None, trouble: None };
                     };
+                    // Nothing is heard while a step goes on, and this one takes as long as was said.
+                    let start = Duration::from_secs(restore.plan.start_timeout.into());
+                    patience = PATIENCE.max(start.saturating_mul(2));
                     if self.tell(&restore, work) {
                         news = Instant::now();
                     }
@@ -107,8 +111,8 @@ impl<'a> Watched<'a> {
                     if ended {
                         return NodeEnd { node, restore: last, trouble: None };
                     }
-                    if news.elapsed() > PATIENCE {
-                        let trouble = format!("nothing new for {} minutes", PATIENCE.as_secs() / 60);
+                    if news.elapsed() > patience {
+                        let trouble = format!("nothing new for {} minutes", patience.as_secs() / 60);
                         return NodeEnd { node, restore: last, trouble: Some(trouble) };
                     }
                     tokio::time::sleep(LOOK).await;
@@ -120,7 +124,7 @@ impl<'a> Watched<'a> {
                              whoever does not wait looks later with\n  kubectl etcd restore --status",
                         );
                     }
-                    if news.elapsed() > PATIENCE {
+                    if news.elapsed() > patience {
                         return NodeEnd { node, restore: last, trouble: Some(failed.one_line()) };
                     }
                     tracing::debug!("node {node}: {failed}");
@@ -133,15 +137,11 @@ impl<'a> Watched<'a> {
     /// Tells what is new; true if there is anything.
     fn tell(&mut self, restore: &NodeRestore, work: &Work<'_>) -> bool {
         let new = restore.events.get(self.told..).unwrap_or_default();
-        for event in new {
-            let what = match (event.step, event.done) {
-                (Some(step), true) => Some(words::done(step)),
-                (Some(step), false) => Some(words::doing(step)),
-                (None, _) => None,
-            };
-            for text in what.into_iter().chain(event.note.as_deref()) {
-                work.printer.note(format!("node {}: {text}", restore.node));
-            }
+        let step = new.iter().rev().find_map(|event| Some((event.step?, event.done)));
+        // Of what happened while nobody looked, the last step is enough; the report has them all.
+        let step = step.map(|(step, done)| if done { words::done(step) } else { words::doing(step) });
+        for text in new.iter().filter_map(|event| event.note.as_deref()).chain(step) {
+            work.printer.note(format!("node {}: {text}", restore.node));
         }
         self.told = restore.events.len();
         !new.is_empty()

@@ -113,7 +113,6 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         crew.dismiss().await;
         return Err(interrupted());
     }
-    context.ends_itself.store(false, Relaxed);
     work.printer.note("every node is ready; now the API server and etcd are stopped on all of them");
     let word = match crew.commit().await {
         Committed::Begun => None,
@@ -124,6 +123,11 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         }
         Committed::Unknown(failed) => Some(failed),
     };
+    // An interruption meanwhile has waited for the word; from now on it is told as what it is, and nothing has to be taken back.
+    if context.cancelled.load(Relaxed) {
+        return Err(on_their_own(&plan.id));
+    }
+    context.ends_itself.store(false, Relaxed);
     let talks = crew.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
         work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, talk)).collect();

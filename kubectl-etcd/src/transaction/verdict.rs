@@ -84,17 +84,21 @@ fn standing(end: &NodeEnd) -> String {
     format!("node {}: {how}", end.node)
 }
 
-/// What the nodes noted, without what several said.
+/// What the nodes noted, the first one first, without what several said. Clocks differ a little, and so may the order.
 pub(crate) fn reasons(ends: &[NodeEnd]) -> Vec<String> {
-    let mut told: Vec<String> = Vec::new();
-    for end in ends {
-        for note in end.restore.iter().flat_map(|restore| &restore.events).filter_map(|event| event.note.as_ref()) {
-            if !told.iter().any(|known| known.ends_with(note.as_str())) {
-                told.push(format!("node {}: {note}", end.node));
-            }
-        }
-    }
-    told
+    let restores = ends.iter().filter_map(|end| Some((end.node.as_str(), end.restore.as_ref()?)));
+    let mut notes: Vec<(i64, &str, &str)> = restores
+        .flat_map(|(node, restore)| restore.events.iter().map(move |event| (node, event)))
+        .filter_map(|(node, event)| Some((event.at, node, event.note.as_deref()?)))
+        .collect();
+    notes.sort_by_key(|(at, ..)| *at);
+    let mut told: Vec<&str> = Vec::new();
+    notes.retain(|(.., note)| {
+        let new = !told.contains(note);
+        told.push(note);
+        new
+    });
+    notes.into_iter().map(|(_, node, note)| format!("node {node}: {note}")).collect()
 }
 
 #[cfg(test)]

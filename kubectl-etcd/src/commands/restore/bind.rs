@@ -27,21 +27,16 @@ impl Plan {
     pub(super) fn whole_text(&self) -> String {
         let text = self.text();
         let Some(transaction) = &self.transaction else { return text };
-        let nodes: Vec<&str> = transaction.nodes.iter().map(|node| node.node.as_str()).collect();
         let back = if transaction.keep_unready {
-            "If the API servers do not become ready on it, the new state stays all the same."
+            "should the API servers not become ready on the new data, it stays all the same"
         } else {
-            "If anything fails, the nodes go back by themselves."
+            "if anything fails, the nodes go back by themselves"
         };
-        format!(
-            "{text}\n\
-             Restore {}: on {} at the same time, coordinated by {}; the nodes speak to each other over TCP port {}.\n\
-             API server and etcd stop everywhere, for about a minute; other pods go on running. {back}\n\
-             The data of now is kept on each node, in its data directory: kubectl etcd rollback puts it back.\n",
-            transaction.id,
-            nodes.join(", "),
-            transaction.coordinator,
-            transaction.peer_port,
-        )
+        let (id, coordinator, port) = (&transaction.id, &transaction.coordinator, transaction.peer_port);
+        let among = match transaction.nodes.len() {
+            1 => String::new(),
+            _ => format!("; node {coordinator} coordinates, and the nodes speak to each other over TCP port {port}"),
+        };
+        format!("{text}\nThis is restore {id}{among}; {back}.\n")
     }
 }
