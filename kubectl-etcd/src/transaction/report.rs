@@ -24,7 +24,7 @@ pub(crate) struct Report {
     /// The restore whose old data came back, for a way back.
     went_back_to_before: Option<String>,
     pub(crate) result: Verdict,
-    /// The cluster that serves now, in hex as etcdctl prints it, and the revision that it began with.
+    /// The cluster that serves the new state, in hex as etcdctl prints it, and the revision that it began with. `None` if none does.
     cluster_id: Option<String>,
     revision: Option<i64>,
     /// For how long the API was away on the node where that was longest.
@@ -61,6 +61,8 @@ impl Report {
         let known = ends.iter().find_map(|end| end.restore.as_ref())?;
         let plan = &known.plan;
         let nodes: Vec<Node> = ends.iter().map(Node::of).collect();
+        let staged = ends.iter().filter_map(|end| end.restore.as_ref()?.staged.as_ref());
+        let new = result == Verdict::Restored;
         Some(Report {
             api_version: API_VERSION,
             kind: "RestoreReport",
@@ -72,8 +74,8 @@ impl Report {
                 RestoreKind::Snapshot { .. } => None,
             },
             result,
-            cluster_id: known.staged.as_ref().map(|staged| format!("{:x}", staged.cluster_id)),
-            revision: ends.iter().filter_map(|end| Some(end.restore.as_ref()?.staged.as_ref()?.revision)).min(),
+            cluster_id: new.then(|| known.staged.as_ref().map(|staged| format!("{:x}", staged.cluster_id))).flatten(),
+            revision: staged.map(|staged| staged.revision).filter(|_| new).min(),
             api_away_milliseconds: nodes.iter().filter_map(|node| node.api_away_milliseconds).max(),
             nodes,
             notes: reasons(ends),
@@ -100,7 +102,7 @@ impl Report {
         };
         line("Restore", what);
         line("Cluster", self.cluster.clone());
-        if let (Verdict::Restored, Some(id), Some(revision)) = (self.result, &self.cluster_id, self.revision) {
+        if let (Some(id), Some(revision)) = (&self.cluster_id, self.revision) {
             line("Serves", format!("etcd cluster {id}, from revision {revision} on"));
         }
         if let Some(away) = self.api_away_milliseconds {
