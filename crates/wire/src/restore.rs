@@ -29,10 +29,15 @@ pub struct RestorePlan {
     /// What the restored API has to serve; `None` to take its readiness as enough.
     pub marker: Option<Marker>,
     /// Seconds that etcd, and then the API server, may take until it is well on the new data.
+    #[serde(default = "three_minutes")]
     pub start_timeout: u32,
     /// Leave the new state in place when the API servers do not become ready, instead of going back.
     #[serde(default)]
     pub keep_unready: bool,
+}
+
+fn three_minutes() -> u32 {
+    180
 }
 
 /// What becomes of the members' data.
@@ -237,6 +242,7 @@ pub struct NodeRestore {
     /// Whether the node is on its own.
     pub armed: bool,
     /// Whether it still has the certificate that it was given: that is only in memory, and does not outlive a power cut.
+    #[serde(default)]
     pub has_identity: bool,
     /// What happened, in order.
     pub events: Vec<Event>,
@@ -244,6 +250,9 @@ pub struct NodeRestore {
     pub decision: Option<Decision>,
     /// How it ended here; `None` while it goes on.
     pub ended: Option<Ending>,
+    /// Whether this node is the coordinator and has not heard from every other one yet that it ended there.
+    #[serde(default)]
+    pub waits_for_others: bool,
     /// Where the data that was in place before is kept, if it is.
     pub aside: Option<String>,
     /// Bytes that it takes.

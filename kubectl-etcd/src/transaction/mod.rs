@@ -151,7 +151,7 @@ pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: 
 async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) {
     let known: Vec<_> = nodes.iter().filter_map(|node| node.find(id)).collect();
     let Some(plan) = known.first().map(|restore| restore.plan.clone()) else { return };
-    if known.iter().all(|restore| restore.has_identity || restore.ended.is_some()) {
+    if known.iter().all(|restore| restore.has_identity) {
         return;
     }
     let identities = match identities(id, plan.nodes.len()) {
@@ -159,10 +159,6 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled],
         Err(failed) => return work.printer.warn(failed.one_line()),
     };
     for (node, identity) in plan.nodes.iter().zip(identities) {
-        let over = known.iter().any(|restore| restore.node == node.node && restore.ended.is_some());
-        if over && node.node != plan.coordinator {
-            continue;
-        }
         let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
         let request = RearmRequest { id: id.to_owned(), identity };
         let given = match one.session(work).await {

@@ -119,6 +119,8 @@ pub(crate) mod tests {
             begun_at: 1000,
             staged: None,
             armed: true,
+            has_identity: true,
+            waits_for_others: false,
             events: vec![
                 event(5000, Some(Step::StopApi), false, None),
                 event(6000, Some(Step::StopApi), true, None),

@@ -18,7 +18,7 @@ use super::journal::{storage, sync_folder};
 use super::layout::{Layout, MANIFEST, MEMORY, STATE};
 use super::state::State;
 use super::tls::Tls;
-use super::{coordinator, peer, records};
+use super::{peer, records};
 
 /// Label of the participant's pod: the restore that it takes part in.
 const LABEL: &str = "kubectl-etcd/restore";
@@ -113,11 +113,13 @@ pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
 
 /// Gives the node of an unfinished restore new certificates, which its participant takes within seconds.
 pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
-    let unfinished = |(layout, state): &(Layout, State)| {
-        layout.plan().id == request.id && state.armed && (state.ended.is_none() || coordinator::concerns(state))
-    };
-    let Some((layout, _)) = records::known(Path::new(STATE))?.into_iter().find(unfinished) else {
-        let message = format!("restore {} is not unfinished on this node", request.id);
+    let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
+    let known = records::known(Path::new(STATE))?
+        .into_iter()
+        .find(meant)
+        .filter(|(layout, _)| is_placed(layout).unwrap_or(false));
+    let Some((layout, _)) = known else {
+        let message = format!("no participant of restore {} runs on this node any more", request.id);
         return Err(Failure::new(FailureCode::Refused, message));
     };
     Tls::new(&request.identity)?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use etcd_wire::Failure;
@@ -25,8 +25,6 @@ const WORD: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether there are new certificates.
 const RENEWAL: Duration = Duration::from_secs(2);
-/// How long a node that is through stays, to answer questions.
-const LINGER: Duration = Duration::from_secs(600);
 
 /// Takes part in a restore until it is over, or until the kubelet ends it.
 pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
@@ -124,23 +122,16 @@ async fn renew(work: Arc<Work>) {
     }
 }
 
-/// Looks after what nobody orders: that the word never comes, that the coordinator is gone. Returns when there is nothing left to wait for.
+/// Looks after what nobody orders: that the word never comes, that the coordinator is gone. A node that is through stays until the coordinator
+/// has heard of it, and dismisses it.
 async fn watch(work: &Arc<Work>) {
-    let mut ended = None;
     loop {
         tokio::time::sleep(TICK).await;
         if coordinator::is_due(work) {
             coordinator::run(Arc::clone(work)).await;
-            continue;
-        }
-        if work.state(|state| state.ended.is_some()) {
-            let ended = ended.get_or_insert_with(Instant::now);
-            if ended.elapsed() > LINGER {
-                return;
-            }
-            continue;
-        }
-        if let Err(failure) = alone(work).await {
+        } else if work.state(|state| state.ended.is_none())
+            && let Err(failure) = alone(work).await
+        {
             tracing::warn!(causes = ?failure.causes, "{failure}");
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use etcd_wire::restore::{Decision, Ending, Event, NodeRestore, RestorePlan, Staged, Step};
 use etcd_wire::{Failure, FailureCode};
 
+use super::coordinator;
 use super::ground::Ground;
 use super::journal::{Entry, Line};
 
@@ -105,6 +106,7 @@ impl State {
     pub(super) fn told(self, has_identity: bool, aside: Option<(String, u64)>) -> NodeRestore {
         // The last ones tell how it is; all of them are in the journal.
         let events = self.events[self.events.len().saturating_sub(EVENTS)..].to_vec();
+        let waits_for_others = coordinator::concerns(&self);
         let (aside, aside_bytes) = aside.map_or((None, 0), |(path, bytes)| (Some(path), bytes));
         NodeRestore {
             plan: self.plan,
@@ -116,6 +118,7 @@ impl State {
             events,
             decision: self.decision,
             ended: self.ended,
+            waits_for_others,
             aside,
             aside_bytes,
         }

@@ -292,9 +292,15 @@ impl Running {
 
     /// Waits for its end; gives its exit status and all that it said.
     #[track_caller]
-    pub fn end(mut self) -> (ExitStatus, String) {
+    pub fn end(self) -> (ExitStatus, String) {
+        self.end_within(PATIENCE)
+    }
+
+    /// As [`Running::end`], for a program that may take longer.
+    #[track_caller]
+    pub fn end_within(mut self, patience: Duration) -> (ExitStatus, String) {
         let mut status = None;
-        until("the program ends", || {
+        until_within("the program ends", patience, || {
             status = self.child.try_wait().expect("a child of ours");
             status.is_some()
         });
@@ -315,8 +321,14 @@ impl Drop for Running {
 
 /// Polls until `done`; a test that waits longer than [`PATIENCE`] fails.
 #[track_caller]
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(what, PATIENCE, done);
+}
+
+/// As [`until`], for what may take longer.
+#[track_caller]
+pub fn until_within(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !done() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(50));

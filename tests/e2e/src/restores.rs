@@ -13,6 +13,9 @@ use crate::{Ran, Running, Scene, names, run, until};
 /// The name that the lab's kubeconfig gives the cluster.
 pub const CLUSTER: &str = "lab";
 
+/// How long a restore may take that waits for nodes which do not come back.
+const LONG: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// Which of its two states the cluster is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -214,6 +217,6 @@ pub fn during(scene: &Scene, flags: &[&str], trouble: impl FnOnce(&Running)) -> 
         panic!("the restore never began: {status}\n{said}");
     }
     trouble(&running);
-    let (status, stderr) = running.end();
+    let (status, stderr) = running.end_within(LONG);
     Ran { status, stdout: String::new(), stderr, bytes: Vec::new() }
 }

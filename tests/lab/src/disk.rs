@@ -32,11 +32,11 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 impl Lab {
-    /// Fills a node's [data disk](crate::Options::data_disk) to the last block.
+    /// Fills a node's [data disk](crate::Options::data_disk), but for so many megabytes; 0 leaves not a block.
     ///
     /// # Errors
     /// When the node has no data disk.
-    pub fn fill_disk(&self, node: &str) -> Result<()> {
+    pub fn fill_disk(&self, node: &str, leaving: u64) -> Result<()> {
         let dir = self.dir(node)?;
         if !dir.disk_image().exists() {
             bail!("node {node} has no data disk");
@@ -53,6 +53,7 @@ impl Lab {
                 }
             }
         }
+        file.set_len(end.saturating_sub(leaving * 1_000_000))?;
         Ok(file.sync_all()?)
     }
 

@@ -173,10 +173,10 @@ fn a_data_disk_is_a_file_system_of_its_own_and_can_be_full() {
         names
     };
     assert_eq!(names(&data), ["lost+found", "member"]);
-    lab.fill_disk("cp1").expect("it is filled");
+    lab.fill_disk("cp1", 0).expect("it is filled");
     let full = || std::fs::write(data.join("x"), [1; 8192]).expect_err("the disk is full").kind();
     assert_eq!(full(), std::io::ErrorKind::StorageFull);
-    lab.fill_disk("cp1").expect("it is full");
+    lab.fill_disk("cp1", 0).expect("it is full");
     lab.free_disk("cp1").expect("it is freed");
     std::fs::write(data.join("x"), [1; 8192]).expect("there is room");
 
