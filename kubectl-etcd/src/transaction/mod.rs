@@ -35,7 +35,7 @@ use crate::cli::Context;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::{Exit, Failed, Outcome, Printer};
-use crate::sidecar::{Committed, MANAGED_BY, Pods, SidecarArgs, Upload};
+use crate::sidecar::{Committed, MANAGED_BY, Pods, SidecarArgs, Upload, remove};
 
 /// What a transaction works with.
 pub(crate) struct Work<'a> {
@@ -199,7 +199,8 @@ async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str, word: 
             Err(untouched(Failed { exit: Exit::Refused, ..word }).causes(verdict::reasons(&ends)))
         }
         (Verdict::Restored, _, Some(report)) => {
-            report.pods_back = strangers(work).await;
+            let begun = ends.iter().filter_map(|end| end.restore.as_ref()).map(|restore| restore.begun_at).min();
+            report.pods_back = send_away(work, begun).await;
             healthy(report)
         }
         _ => verdict.outcome(id, &ends),
@@ -217,14 +218,29 @@ fn healthy(report: &Report) -> Outcome {
         .hint("see how the members are, or go back\n  kubectl etcd status\n  kubectl etcd rollback"))
 }
 
-/// Pods of ours that this run has not made: those that were there when the snapshot was taken.
-async fn strangers(work: &Work<'_>) -> Vec<String> {
+/// Pods of ours that were there when the data now in place was that of the cluster: they came back with it, and nobody speaks to them any
+/// more. Deletes those that are older than the restore (milliseconds since 1970), and names what is left.
+async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
     let pods: Api<Pod> = Api::namespaced(work.connection.client.clone(), &work.namespace);
     let own = work.pods.names();
     // What cannot be listed is not told; `cleanup` finds it.
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map(|list| list.items).unwrap_or_default();
-    let names = listed.iter().map(|pod| format!("{}/{}", work.namespace, pod.name_any()));
-    names.filter(|name| !own.contains(name)).collect()
+    let mut left = Vec::new();
+    for pod in listed.iter().filter(|pod| !own.contains(&pod.name_any())) {
+        let (name, made) = (pod.name_any(), pod.creation_timestamp().map(|made| made.0.as_millisecond()));
+        if made.zip(begun).is_some_and(|(made, begun)| made < begun) {
+            match remove(&pods, &name).await {
+                Ok(_) => work.printer.note(format!("pod/{name} came back with the data that is now in place; deleted")),
+                Err(reason) => {
+                    work.printer.warn(format!("pod/{name} came back with the data that is now in place: {reason}"));
+                    left.push(format!("{}/{name}", work.namespace));
+                }
+            }
+        } else {
+            left.push(format!("{}/{name}", work.namespace));
+        }
+    }
+    left
 }
 
 fn untouched(failed: Failed) -> Failed {
