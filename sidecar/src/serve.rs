@@ -223,8 +223,8 @@ impl Client {
                 *enlisted = Some(node);
                 Ok(Reply::Prepared(prepared))
             }
-            Request::Stage(_) => {
-                let staged = enlisted.as_mut().ok_or_else(prepared)?.stage(self).await;
+            Request::Stage(request) => {
+                let staged = enlisted.as_mut().ok_or_else(prepared)?.stage(request, self).await;
                 staged.map(Reply::Staged)
             }
             Request::Arm(request) => {

@@ -57,6 +57,11 @@ pub enum RestoreKind {
     Aside {
         /// The id of that restore.
         of: String,
+        /// Whether the data is built anew with a revision above all that clients have seen. As it is, it takes revisions back, which a client
+        /// that watches does not notice: it just hears nothing any more.
+        raise: bool,
+        /// Token of the new cluster, if the data is built anew.
+        token: String,
     },
 }
 
@@ -112,12 +117,18 @@ pub struct Prepared {
     pub free_bytes: u64,
     /// Where the old data will be kept.
     pub aside: String,
+    /// The member's revision.
+    pub revision: i64,
 }
 
 /// Body of [`Request::Stage`](crate::Request::Stage). For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StageRequest {}
+pub struct StageRequest {
+    /// For [`RestoreKind::Aside`] that is raised: the revision to begin with.
+    #[serde(default)]
+    pub raise_to: i64,
+}
 
 /// The new data lies beside the old. Equal on all nodes, but for the member's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

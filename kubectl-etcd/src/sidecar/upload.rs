@@ -52,10 +52,15 @@ impl Session {
     /// # Errors
     /// The file has changed since it was verified, the node refuses it or has no room, or the road broke. The session is of no further
     /// use then.
-    pub(crate) async fn stage(&mut self, upload: Option<&Upload>, progress: impl Fn(Stage)) -> Outcome<Staged> {
+    pub(crate) async fn stage(
+        &mut self,
+        upload: Option<&Upload>,
+        raise_to: i64,
+        progress: impl Fn(Stage),
+    ) -> Outcome<Staged> {
         const DOING: &str = "put the new data beside the old";
         let compression = if self.peer().can("zstd") { Compression::Zstd } else { Compression::None };
-        let request = Frame::Request(Request::Stage(StageRequest {}));
+        let request = Frame::Request(Request::Stage(StageRequest { raise_to }));
         if let Err(error) = self.voice.send(&request).await {
             return Err(self.broken(error, DOING).into_failed());
         }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use etcd_wire::restore::{ArmRequest, PrepareRequest, RestoreKind, RestorePlan, Staged};
+use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, Staged};
 use futures::future::{join_all, try_join_all};
 
 use super::Work;
 use super::identity::identities;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
 use crate::sidecar::{Committed, Operation, Session, Stage, Started, converse};
+
+/// How far above the highest revision that a member has the data begins that was set aside: more than is written until it is in place.
+const MARGIN: i64 = 1_000_000;
 
 /// What a sidecar has to be able to do.
 pub(super) const CAPABILITY: &str = "restore";
@@ -46,15 +49,17 @@ impl<'a> Crew<'a> {
     /// # Errors
     /// Whatever speaks against it. Nothing has changed then, and [`Crew::dismiss`] takes away what was put beside the data.
     pub(super) async fn ready(&mut self) -> Outcome<Staged> {
-        self.prepare().await?;
-        let staged = self.stage().await?;
+        let prepared = self.prepare().await?;
+        let seen = prepared.iter().map(|node| node.revision).max().unwrap_or(0);
+        let staged = self.stage(seen.saturating_add(MARGIN)).await?;
         self.arm().await?;
         Ok(staged)
     }
 
     /// One after the other by name, so that of two restores at the same time the second is refused at the first node.
-    async fn prepare(&mut self) -> Outcome {
+    async fn prepare(&mut self) -> Outcome<Vec<Prepared>> {
         let snapshot_bytes = self.work.upload.as_ref().map_or(0, |upload| upload.bytes);
+        let mut all = Vec::new();
         for (node, hand) in self.plan.nodes.iter().zip(&mut self.hands) {
             let request = PrepareRequest { plan: self.plan.clone(), node: node.node.clone(), snapshot_bytes };
             let prepared = hand.session.prepare(request).await;
@@ -65,11 +70,13 @@ impl<'a> Crew<'a> {
                 bytes(prepared.free_bytes),
                 prepared.aside
             ));
+            all.push(prepared);
         }
-        Ok(())
+        Ok(all)
     }
 
-    async fn stage(&mut self) -> Outcome<Staged> {
+    /// `raise_to` is the revision that data begins with which was set aside.
+    async fn stage(&mut self, raise_to: i64) -> Outcome<Staged> {
         let upload = self.work.upload.as_ref();
         let names: Vec<String> = self.plan.nodes.iter().map(|node| format!("node {}", node.node)).collect();
         let bars = match upload {
@@ -85,7 +92,7 @@ impl<'a> Crew<'a> {
                 _ => {}
             };
             async move {
-                let staged = hand.session.stage(upload, told).await;
+                let staged = hand.session.stage(upload, raise_to, told).await;
                 staged.map_err(|failed| on(node, "put the new data beside the old", failed))
             }
         });
@@ -141,7 +148,7 @@ fn agreed(plan: &RestorePlan, staged: &[Staged]) -> Outcome<(Staged, Vec<String>
     let Some(first) = staged.first() else { return Err(Failed::plain("the plan has no nodes")) };
     // Data that was set aside is compared by its cluster only: members are never all at the same entry.
     let same = |other: &Staged| match plan.kind {
-        RestoreKind::Snapshot { .. } => {
+        RestoreKind::Snapshot { .. } | RestoreKind::Aside { raise: true, .. } => {
             (other.cluster_id, other.revision, other.hash_kv, other.database_bytes)
                 == (first.cluster_id, first.revision, first.hash_kv, first.database_bytes)
         }
@@ -156,7 +163,14 @@ fn agreed(plan: &RestorePlan, staged: &[Staged]) -> Outcome<(Staged, Vec<String>
                 one.cluster_id, one.revision, one.database_bytes
             )
         };
-        return Err(Failed::new(Exit::Refused, "the nodes have not built the same").cause(said(0)).cause(said(index)));
+        let failed = Failed::new(Exit::Refused, "the nodes have not built the same").cause(said(0)).cause(said(index));
+        return Err(match plan.kind {
+            RestoreKind::Snapshot { .. } => failed,
+            RestoreKind::Aside { .. } => failed.hint(
+                "a member was behind when its data was set aside; put the data back as it is, and let the members settle it\n  \
+                 kubectl etcd rollback --keep-revisions",
+            ),
+        });
     }
     let mut warnings: Vec<String> = Vec::new();
     for warning in staged.iter().flat_map(|one| &one.warnings) {
@@ -195,7 +209,7 @@ mod tests {
             plan.kind = kind();
             let failed = agreed(&plan, &[staged.clone(), other.clone()]).expect_err("different");
             assert!(failed.exit == Exit::Refused && failed.causes[1].contains("cp2"), "{failed}");
-            plan.kind = RestoreKind::Aside { of: "x".into() };
+            plan.kind = RestoreKind::Aside { of: "x".into(), raise: false, token: String::new() };
             assert_eq!(agreed(&plan, &[staged.clone(), other]).is_err(), index == 0);
         }
     }

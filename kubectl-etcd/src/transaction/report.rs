@@ -70,7 +70,7 @@ impl Report {
             cluster: plan.cluster.clone(),
             started_by: plan.started_by.clone(),
             went_back_to_before: match &plan.kind {
-                RestoreKind::Aside { of } => Some(of.clone()),
+                RestoreKind::Aside { of, .. } => Some(of.clone()),
                 RestoreKind::Snapshot { .. } => None,
             },
             result,

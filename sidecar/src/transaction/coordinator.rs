@@ -17,7 +17,7 @@ use super::{member, peer, steps};
 /// How often every node is looked at, which also tells it that the coordinator lives.
 const BEAT: Duration = Duration::from_secs(2);
 /// How long a node may be out of reach before it counts as lost. A kubelet starts a participant that was killed again within this time.
-pub(super) const LOST: Duration = Duration::from_secs(20);
+pub(super) const LOST: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(300);
 
 /// The steps forth after the preflight.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use etcd_wire::facts::staging_bytes;
-use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, Staged};
+use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
 use rustix::fs::FlockOperation;
@@ -57,7 +57,7 @@ impl Enlisted {
         let lock = exclusive(layout.state())?;
         clear(&layout)?;
         let ground = Ground::survey(&layout).await?;
-        let free_bytes = look(&layout, request.snapshot_bytes)?;
+        let free_bytes = look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?;
         let mut journal = Journal::create(&layout.journal())?;
         let begun = Entry::Begun {
             plan: Box::new(layout.plan().clone()),
@@ -68,14 +68,15 @@ impl Enlisted {
             records::discard(&layout)?;
             return Err(failure);
         }
-        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string() };
+        let revision = ground.before.revision;
+        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision };
         let snapshot_bytes = request.snapshot_bytes;
         let (staged, armed, begun) = (false, None, false);
         Ok((Enlisted { layout, ground, journal, snapshot_bytes, _lock: lock, staged, armed, begun }, prepared))
     }
 
     /// Puts the new data beside the old.
-    pub(crate) async fn stage(&mut self, client: &mut Client) -> Result<Staged, Stop> {
+    pub(crate) async fn stage(&mut self, request: StageRequest, client: &mut Client) -> Result<Staged, Stop> {
         if self.staged {
             return Err(Failure::new(FailureCode::BadRequest, "the node has staged before").into());
         }
@@ -84,7 +85,16 @@ impl Enlisted {
                 let how = stage::How { bump: *bump, token: token.clone(), skip_hash_check: *skip_hash_check };
                 stage::snapshot(&self.layout, how, self.snapshot_bytes, client).await?
             }
-            RestoreKind::Aside { of } => stage::aside(&self.layout, of)?,
+            RestoreKind::Aside { of, raise: false, .. } => stage::aside(&self.layout, of)?,
+            RestoreKind::Aside { of, token, .. } => {
+                let raise_to = request.raise_to;
+                if raise_to <= self.ground.before.revision {
+                    let seen = self.ground.before.revision;
+                    let message = format!("revision {raise_to} is not above {seen}, which clients have seen");
+                    return Err(Failure::new(FailureCode::BadRequest, message).into());
+                }
+                stage::raised(&self.layout, of, token.clone(), raise_to, client).await?
+            }
         };
         self.journal.append(Entry::Staged { staged: staged.clone() })?;
         self.staged = true;
@@ -190,6 +200,17 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Bytes of what the new data is built from.
+fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
+    match &layout.plan().kind {
+        RestoreKind::Aside { of, raise: true, .. } => {
+            let database = fs::metadata(layout.set_aside(of));
+            Ok(database.map_err(|error| storage("find the data that was set aside", &error))?.len())
+        }
+        RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Ok(snapshot_bytes),
+    }
 }
 
 /// Looks at the member's directory; says how many bytes are free there.

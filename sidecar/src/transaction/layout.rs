@@ -35,7 +35,7 @@ impl Layout {
     pub(super) fn at(plan: RestorePlan, node: &str, state: &Path, memory: &Path) -> Result<Layout, Failure> {
         let wrong = |what: String| Failure::new(FailureCode::BadRequest, format!("the plan is not in order: {what}"));
         let of = match &plan.kind {
-            RestoreKind::Aside { of } => Some(of),
+            RestoreKind::Aside { of, .. } => Some(of),
             RestoreKind::Snapshot { .. } => None,
         };
         if let Some(id) = [Some(&plan.id), of].into_iter().flatten().find(|id| !is_id(id)) {
@@ -133,12 +133,17 @@ impl Layout {
         let exchange = |root: &str| {
             let ours = Path::new(root).join(OURS);
             let new = match &self.plan.kind {
-                RestoreKind::Snapshot { .. } => ours.join(&self.plan.id).join("new"),
-                RestoreKind::Aside { of } => ours.join(of).join("old"),
+                RestoreKind::Aside { of, raise: false, .. } => ours.join(of).join("old"),
+                RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => ours.join(&self.plan.id).join("new"),
             };
             Exchange { live: PathBuf::from(root), new, old: ours.join(&self.plan.id).join("old") }
         };
         (exchange(&node.data_dir), node.wal_dir.as_deref().map(exchange))
+    }
+
+    /// The database that an earlier restore has set aside.
+    pub(super) fn set_aside(&self, of: &str) -> PathBuf {
+        Path::new(&self.node().data_dir).join(OURS).join(of).join("old/member/snap/db")
     }
 
     /// Where the data is kept that is in place before.
@@ -218,7 +223,7 @@ pub(super) mod tests {
         let spoil: [fn(&mut RestorePlan); 8] = [
             |plan| plan.id = "../x".into(),
             |plan| plan.id = String::new(),
-            |plan| plan.kind = RestoreKind::Aside { of: "a/b".into() },
+            |plan| plan.kind = RestoreKind::Aside { of: "a/b".into(), raise: false, token: String::new() },
             |plan| plan.coordinator = "cp9".into(),
             |plan| plan.nodes[0].data_dir = "/".into(),
             |plan| plan.nodes[0].data_dir = "/a/../b".into(),

@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(500);
 const WORD: Duration = Duration::from_secs(120);
 /// How long a node hears nothing before it goes back by itself. Longer than the coordinator takes to count a node as lost, so that it is
 /// the coordinator that decides where it can.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(45);
 /// How often it is looked whether there are new certificates.
 const RENEWAL: Duration = Duration::from_secs(2);
 

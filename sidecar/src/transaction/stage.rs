@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, restore};
-use etcd_snapshot::{DigestCheck, FileSource};
+use etcd_snapshot::{DigestCheck, FileSource, Options, verify};
 use etcd_wire::restore::{Ending, Staged};
 use etcd_wire::{Failure, FailureCode, Frame, Incoming, WireError};
 use fs_err as fs;
@@ -31,9 +31,14 @@ pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: 
         private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
     }
     let file = receive(layout, announced, client).await?;
+    built(layout, how, file, client).await
+}
+
+/// Builds the member's new directory on a thread of its own, as long as the client wants it.
+async fn built(layout: &Layout, how: How, file: File, client: &mut Client) -> Result<Staged, Stop> {
     let cancel = Arc::new(AtomicBool::new(false));
-    let (built, stop) = (layout.clone(), Arc::clone(&cancel));
-    let mut building = tokio::task::spawn_blocking(move || build(&built, &how, file, &stop));
+    let (layout, stop) = (layout.clone(), Arc::clone(&cancel));
+    let mut building = tokio::task::spawn_blocking(move || build(&layout, &how, file, &stop));
     let outcome = match client.during(&mut building).await {
         Ok(outcome) => outcome,
         Err(stop) => {
@@ -43,9 +48,39 @@ pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: 
             return Err(stop);
         }
     };
-    let staged =
-        outcome.unwrap_or_else(|error| Err(Failure::new(FailureCode::Other, "building was cut off").source(&error)))?;
-    Ok(staged)
+    let lost = |error| Err(Failure::new(FailureCode::Other, "building was cut off").source(&error));
+    Ok(outcome.unwrap_or_else(lost)?)
+}
+
+/// Builds the member's new directory from what an earlier restore has set aside, which stays as it is.
+pub(super) async fn raised(
+    layout: &Layout,
+    of: &str,
+    token: String,
+    raise_to: i64,
+    client: &mut Client,
+) -> Result<Staged, Stop> {
+    aside(layout, of)?;
+    let path = layout.set_aside(of);
+    let read = move || -> Result<(File, i64), Failure> {
+        let read = |error: std::io::Error| storage("read the data that was set aside", &error);
+        let file = File::open(path).map_err(read)?;
+        let source = FileSource::new(file.try_clone().map_err(read)?).map_err(read)?;
+        // etcd has closed it in order, but a database of etcd's own has no digest.
+        let options = Options { digest: DigestCheck::Skip, ..Options::default() };
+        let report = verify(&source, &options, &|_| {}).map_err(|error| {
+            Failure::new(FailureCode::Refused, "the data that was set aside is damaged").source(&error)
+        })?;
+        Ok((file, report.current_revision))
+    };
+    let mut reading = tokio::task::spawn_blocking(read);
+    let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
+    let (file, revision) = client.during(&mut reading).await?.unwrap_or_else(lost)?;
+    let Some(bump) = raise_to.checked_sub(revision).and_then(|bump| u64::try_from(bump).ok()) else {
+        let message = format!("the data that was set aside is at revision {revision}, above {raise_to}");
+        return Err(Failure::new(FailureCode::BadRequest, message).into());
+    };
+    built(layout, How { bump, token, skip_hash_check: true }, file, client).await
 }
 
 /// Makes a folder and ours above it, for nobody else to look into.
@@ -132,7 +167,11 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
     let restored: Restored = restore(&source, &membership, &destination, &options, &|_| {})
         .map_err(|error| refused("the snapshot cannot be restored", &error))?;
     let finished = || -> std::io::Result<()> {
-        fs::remove_file(layout.upload())?;
+        match fs::remove_file(layout.upload()) {
+            // What was set aside is no upload.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let live = Path::new(&layout.node().data_dir).join("member");
         adopt(&live, &data_dir.join("member"))?;
         if let (Some(old), Some(new)) = (&layout.node().wal_dir, &wal_dir) {
@@ -164,9 +203,8 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     if state.ended != Some(Ending::Restored) {
         return Err(refused(format!("restore {of} has not put anything in place on this node")));
     }
-    let (member, _) = layout.exchanges();
-    let database = member.new.join("member/snap/db");
-    let bytes = fs::metadata(&database).map_err(|error| storage("find the data that was set aside", &error))?.len();
+    let bytes =
+        fs::metadata(layout.set_aside(of)).map_err(|error| storage("find the data that was set aside", &error))?.len();
     for folder in layout.folders() {
         private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
     }

@@ -140,20 +140,8 @@ async fn stop_api(work: &Work) -> Result<(), Failure> {
     let server = component(work, API_SERVER)?;
     hold::take(&work.layout, &server)?;
     let port = work.state(|state| state.ground.api.port);
-    let begun = Instant::now();
-    quiet(|| {
-        // What it could still write would go to a member whose data is about to be set aside.
-        let mut alive = process::kill(&server.argv)?;
-        for component in &controllers {
-            alive += if begun.elapsed() < GENTLE {
-                process::running(&component.argv)?.len()
-            } else {
-                process::kill(&component.argv)?
-            };
-        }
-        Ok(alive == 0 && process::listening(&[port])?.is_empty())
-    })
-    .await
+    // What it could still write would go to a member whose data is about to be set aside.
+    quiet(|| Ok(process::kill(&server.argv)? == 0 && process::listening(&[port])?.is_empty())).await
 }
 
 /// Waits until it has been true for a while.
@@ -177,8 +165,18 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
     hold::take(&work.layout, &etcd)?;
     let ports = work.state(|state| state.ground.etcd_ports.clone());
     let data_dir = Path::new(&work.layout.node().data_dir);
+    let (controllers, begun) = (controllers(work), Instant::now());
     loop {
         let stopped = || -> std::io::Result<Option<Lock>> {
+            // They have been told to end together with the API server, and can do nothing without one.
+            for component in &controllers {
+                let late = begun.elapsed() > GENTLE;
+                let alive =
+                    if late { process::kill(&component.argv)? } else { process::running(&component.argv)?.len() };
+                if alive > 0 {
+                    return Ok(None);
+                }
+            }
             if !process::running(&etcd.argv)?.is_empty() || !process::listening(&ports)?.is_empty() {
                 return Ok(None);
             }
@@ -239,8 +237,8 @@ fn new_cluster(work: &Work) -> Result<Expected, Failure> {
     let staged = work.state(|state| state.staged.clone());
     let staged = staged.ok_or_else(|| refused("nothing was staged on the node".to_owned()))?;
     let members = match work.layout.plan().kind {
-        RestoreKind::Snapshot { .. } => Some(work.layout.plan().nodes.len()),
-        RestoreKind::Aside { .. } => None,
+        RestoreKind::Aside { raise: false, .. } => None,
+        RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Some(work.layout.plan().nodes.len()),
     };
     Ok(Expected { cluster_id: staged.cluster_id, revision: staged.revision, members })
 }
@@ -255,7 +253,28 @@ async fn launch_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     hold::put(&work.layout, &etcd)?;
     let early = work.state(|state| state.ground.etcd.clone());
-    until_well("etcd", start_limit(work), || member::launched(&early)).await
+    let up = until_well("etcd", start_limit(work), || member::launched(&early));
+    tokio::select! {
+        up = up => up,
+        failure = ends_again(&etcd) => Err(failure),
+    }
+}
+
+/// Ends when a component has started and ended twice: what will not run need not be waited for.
+async fn ends_again(component: &Component) -> Failure {
+    let (mut ran, mut ends) = (false, 0);
+    while ends < 2 {
+        tokio::time::sleep(POLL).await;
+        match process::running(&component.argv) {
+            Ok(running) => {
+                ends += u32::from(ran && running.is_empty());
+                ran = !running.is_empty();
+            }
+            Err(error) => return storage("look at what runs on the node", &error),
+        }
+    }
+    refused(format!("{} has started and ended again, twice", component.name))
+        .hint("its log says why: crictl logs, or /var/log/pods")
 }
 
 async fn start_etcd(work: &Work) -> Result<(), Failure> {
@@ -301,6 +320,10 @@ where
 fn finish(work: &Work) -> Result<(), Failure> {
     for component in &controllers(work) {
         hold::put(&work.layout, component)?;
+    }
+    // What has come into its place leaves empty folders.
+    for folder in work.layout.folders() {
+        let _not_empty = fs::remove_dir(folder.join("new"));
     }
     work.end(Ending::Restored)
 }

@@ -47,11 +47,20 @@ fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
         assert_eq!(settled(&scene), State::Old);
         run(restore(&scene, &["-q"])).expect_code(0);
         assert_eq!(settled(&scene), State::New);
+        let before = version(&scene);
         run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
         assert_eq!(settled(&scene), State::Old);
-        // And forth again: what was set aside by that is what the restore had put in place.
-        run(scene.plugin(&["rollback", "--confirm", CLUSTER, "-q"])).expect_code(0);
+        make(&scene, "later", "1");
+        assert!(version(&scene) > before, "resource versions rise");
+        run(scene.kubectl(&["delete", "configmap", "later"])).expect_code(0);
+        // And forth again, to what that has set aside, as it is.
+        run(scene.plugin(&["rollback", "--keep-revisions", "--confirm", CLUSTER, "-q"])).expect_code(0);
         assert_eq!(settled(&scene), State::New);
+        run(scene.plugin(&["cleanup", "--aside", "--yes"])).expect_code(0);
+        for node in scene.lab.node_names() {
+            assert!(!scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd").exists());
+            assert!(journal(&scene, &node).is_empty());
+        }
     }
 }
 

@@ -28,8 +28,9 @@ Examples:
 /// again, in a minute or less; the nodes go back by themselves if anything fails. The data of now is kept in its turn: another
 /// rollback puts that back.
 ///
-/// What was written since the restore is not in the data that comes back. Its revisions are lower than those of now: clients that
-/// watch the API (controllers, operators, kubelets) may have to be started anew.
+/// What was written since the restore is not in the data that comes back. It is built anew on the nodes with a revision above all
+/// that clients have seen, as a restore does with a snapshot: a client that watches would not notice that revisions went down, and
+/// would hear nothing any more. The directories that were set aside stay as they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
     #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
     start_timeout: std::time::Duration,
+    /// Put the directories back as they are, without raising the revision: kubelets, controllers and whatever else watches the API
+    /// then have to be started anew
+    #[arg(long)]
+    keep_revisions: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -91,7 +96,14 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         keep_unready: false,
         marker: None,
     };
-    let plan = Plan::make(&Found { server: &connection.server, terms: &terms, members: &members, nodes: &nodes });
+    let keep_revisions = args.keep_revisions;
+    let plan = Plan::make(&Found {
+        keep_revisions,
+        server: &connection.server,
+        terms: &terms,
+        members: &members,
+        nodes: &nodes,
+    });
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
         print_data(printer, args.output, &plan, || plan.text())?;
         let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));

@@ -15,6 +15,8 @@ use crate::transaction::{Recalled, Terms, by_time, draw_up, new_id, unfinished};
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) server: &'a str,
+    /// Whether the directories come back as they are.
+    pub(super) keep_revisions: bool,
     pub(super) terms: &'a Terms,
     pub(super) members: &'a [EtcdPod],
     pub(super) nodes: &'a [Recalled],
@@ -90,8 +92,10 @@ impl Plan {
         plan.nodes = found.nodes.iter().filter_map(|node| Node::of(node, &earlier.plan)).collect();
         plan.refusals.extend(changed(&earlier.plan, found.members));
         let members: Vec<_> = found.members.iter().map(|member| (member, None)).collect();
-        let kind = RestoreKind::Aside { of: earlier.plan.id.clone() };
-        match draw_up(new_id(Timestamp::now()), kind, found.terms, &members) {
+        let id = new_id(Timestamp::now());
+        let (of, raise) = (earlier.plan.id.clone(), !found.keep_revisions);
+        let kind = RestoreKind::Aside { of, raise, token: format!("rollback-{id}") };
+        match draw_up(id, kind, found.terms, &members) {
             Ok(transaction) => plan.transaction = Some(transaction),
             Err(against) => plan.refusals.extend(against),
         }
@@ -115,10 +119,16 @@ impl Plan {
         let _infallible = write!(
             text,
             "Back to:   before restore {}, begun {begun} by {}\n\n{table}\n\
-             What was written since that restore is not in it. Revisions go down: clients that watch the API (controllers,\n\
-             operators, kubelets) may have to be started anew.\n",
+             What was written since that restore is not in it.\n",
             restore.id, restore.started_by
         );
+        let kind = self.transaction.as_ref().map(|transaction| &transaction.kind);
+        if let Some(RestoreKind::Aside { raise: false, .. }) = kind {
+            text.push_str(
+                "Revisions go down: whatever watches the API hears nothing any more until it is started anew. On every node:\n  \
+                 systemctl restart kubelet\n",
+            );
+        }
         if let Some(transaction) = &self.transaction {
             let _infallible = write!(
                 text,
@@ -173,7 +183,7 @@ mod tests {
     const DONE: Option<Ending> = Some(Ending::Restored);
 
     fn plan(nodes: &[Recalled], members: &[EtcdPod]) -> Plan {
-        Plan::make(&Found { server: "https://x", terms: &terms(), members, nodes })
+        Plan::make(&Found { server: "https://x", keep_revisions: false, terms: &terms(), members, nodes })
     }
 
     fn members() -> [EtcdPod; 2] {
@@ -187,10 +197,10 @@ mod tests {
         let made = plan(&[recalled("cp1", &past), recalled("cp2", &past)], &members());
         assert_eq!(made.refusals, Vec::<String>::new());
         let transaction = made.transaction.as_ref().expect("a plan");
-        assert_eq!(transaction.kind, RestoreKind::Aside { of: "b".into() });
+        assert!(matches!(&transaction.kind, RestoreKind::Aside { of, raise: true, .. } if of == "b"));
         assert_eq!((transaction.nodes.len(), transaction.marker.is_none()), (2, true));
         let text = made.text();
-        for part in ["before restore b", "4.1 kB", "Revisions go down", "cp1 coordinates"] {
+        for part in ["before restore b", "4.1 kB", "cp1 coordinates"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         // Old data on one node only is none.
