@@ -95,7 +95,13 @@ impl Pods {
         self.made().push(Made { name: name.clone(), request: Some(request) });
         told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
         self.printer.note(format!("pod/{name} created on node {}", member.node));
-        self.running(&name, &member.node).await?;
+        if let Err(failed) = self.running(&name, &member.node).await {
+            // Whoever recalls tries again, with another.
+            if operation == Operation::Recall {
+                self.delete_early(&name).await;
+            }
+            return Err(failed);
+        }
         Ok(Started { pod: name, namespace: self.args.pod_namespace.clone() })
     }
 

@@ -147,27 +147,39 @@ pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: 
     conclude(work, watched, id, None).await
 }
 
-/// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones.
+/// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones, or none does,
+/// because those of two authorities do not understand each other. The coordinator, who counts the others as lost after a while, gets
+/// its own last.
 async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) {
     let known: Vec<_> = nodes.iter().filter_map(|node| node.find(id)).collect();
     let Some(plan) = known.first().map(|restore| restore.plan.clone()) else { return };
-    if known.iter().all(|restore| restore.has_identity) {
-        return;
-    }
     let identities = match identities(id, plan.nodes.len()) {
         Ok(identities) => identities,
         Err(failed) => return work.printer.warn(failed.one_line()),
     };
-    for (node, identity) in plan.nodes.iter().zip(identities) {
+    for node in &plan.nodes {
+        let one = watched.iter_mut().find(|one| one.member.node == node.node);
+        let reached = match one {
+            Some(one) => one.session(work).await.map(|_| ()),
+            None => Err(Failed::plain("no etcd pod runs there any more")),
+        };
+        if let Err(failed) = reached {
+            let why = failed.one_line();
+            return work.printer.warn(format!("node {}: {why}; no node gets a new certificate", node.node));
+        }
+    }
+    let mut given: Vec<_> = plan.nodes.iter().zip(identities).collect();
+    given.sort_by_key(|(node, _)| node.node == plan.coordinator);
+    for (node, identity) in given {
         let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
         let request = RearmRequest { id: id.to_owned(), identity };
-        let given = match one.session(work).await {
+        let answer = match one.session(work).await {
             Ok(session) => session.rearm(request).await,
             Err(failed) => Err(failed),
         };
-        match given {
+        match answer {
             Ok(()) => work.printer.note(format!("node {} has a new certificate", node.node)),
-            Err(failed) => work.printer.warn(format!("node {}: {}", node.node, failed.one_line())),
+            Err(failed) => work.printer.note(format!("node {}: {}", node.node, failed.one_line())),
         }
     }
 }
@@ -226,7 +238,7 @@ async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
     // What cannot be listed is not told; `cleanup` finds it.
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map(|list| list.items).unwrap_or_default();
     let mut left = Vec::new();
-    for pod in listed.iter().filter(|pod| !own.contains(&pod.name_any())) {
+    for pod in listed.iter().filter(|pod| !own.contains(&format!("{}/{}", work.namespace, pod.name_any()))) {
         let (name, made) = (pod.name_any(), pod.creation_timestamp().map(|made| made.0.as_millisecond()));
         if made.zip(begun).is_some_and(|(made, begun)| made < begun) {
             match remove(&pods, &name).await {

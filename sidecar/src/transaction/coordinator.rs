@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{Decision, Order, Step};
+use etcd_wire::restore::{Decision, Ending, Order, Step};
 use etcd_wire::{Failure, FailureCode};
 use futures::future::{join_all, try_join_all};
 
@@ -18,6 +18,8 @@ use super::{member, peer, steps};
 const BEAT: Duration = Duration::from_secs(2);
 /// How long a node may be out of reach before it counts as lost. A kubelet starts a participant that was killed again within this time.
 pub(super) const LOST: Duration = Duration::from_secs(30);
+/// How often a node is told that it may end.
+const DISMISSALS: usize = 5;
 const RETRY: Duration = Duration::from_millis(300);
 
 /// The steps forth after the preflight.
@@ -58,15 +60,37 @@ pub(super) fn is_due(work: &Work) -> bool {
 
 /// Whether a journal is that of a coordinator which has something left to do.
 pub(super) fn concerns(state: &State) -> bool {
-    let concluded = state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart);
+    // What was given up before anything was stopped concerns nobody: the others give it up by themselves.
+    let concluded = has_concluded(state) || state.ended == Some(Ending::GivenUp);
     let begun = state.everywhere.contains(&Step::Preflight) || state.decision.is_some();
     state.plan.coordinator == state.node && begun && !concluded
+}
+
+/// Whether every node has ended it, as far as that has to be waited for.
+fn has_concluded(state: &State) -> bool {
+    state.everywhere.contains(&Step::Finish) || state.everywhere.contains(&Step::UndoStart)
+}
+
+/// Whether a node may have given its word: no node does before all members serve.
+pub(super) fn word_may_be_given(state: &State) -> bool {
+    state.everywhere.contains(&Step::StartEtcd)
+}
+
+/// Lets go of nodes that have ended it, should the coordinator have been stopped before it could. True if there was nothing else to do.
+pub(super) async fn has_dismissed(work: &Arc<Work>) -> bool {
+    let over = work.state(|state| has_concluded(state) && state.ended.is_some());
+    if work.layout.is_coordinator() && over {
+        Crew::new(work).dismiss().await;
+        return true;
+    }
+    false
 }
 
 /// From wherever the journal says that it is, to the end.
 pub(super) async fn run(work: Arc<Work>) {
     if work.decision().is_none() {
-        if work.tls().is_none() && work.layout.plan().nodes.len() > 1 {
+        let alone = work.layout.plan().nodes.len() == 1;
+        if work.tls().is_none() && !alone && work.state(word_may_be_given) {
             // It cannot speak to anybody, and others may have given their word: whoever resumes the restore brings certificates.
             work.note("the coordinator was started anew and waits for: kubectl etcd restore --resume".to_owned());
             tokio::time::sleep(BEAT).await;
@@ -105,12 +129,13 @@ async fn conclude(work: Arc<Work>) {
             Step::UndoStart
         }
     };
-    if let Err(failure) = work.write(Entry::Everywhere { step: last }) {
-        tracing::warn!(causes = ?failure.causes, "{failure}");
-    }
     heart.abort();
-    // Whoever does not hear it ends by itself, later.
-    join_all(crew.others().map(|index| crew.once(index, Order::Dismiss))).await;
+    if let Err(failure) = work.write(Entry::Everywhere { step: last }) {
+        // The process ends, and the next one concludes it.
+        tracing::error!(causes = ?failure.causes, "{failure}");
+        return;
+    }
+    crew.dismiss().await;
     work.dismissed.notify_one();
 }
 
@@ -138,6 +163,19 @@ impl Crew {
             join_all(self.others().map(|index| self.once(index, Order::Look))).await;
             tokio::time::sleep(BEAT).await;
         }
+    }
+
+    /// Lets every other node end. One that does not hear it stays, and harms nobody.
+    async fn dismiss(&self) {
+        let tried = self.others().map(|index| async move {
+            for _ in 0..DISMISSALS {
+                match self.once(index, Order::Dismiss).await {
+                    Err(failure) if is_lost(&failure) => tokio::time::sleep(BEAT).await,
+                    _ => return,
+                }
+            }
+        });
+        join_all(tried).await;
     }
 
     /// Gives a node an order that it carries out at once.
@@ -258,15 +296,25 @@ impl Crew {
         }))
         .await;
         for step in BACK {
-            let others = self.others().map(|index| async move {
-                if let Err(failure) = self.insist(index, step).await {
+            let own = self.work.layout.index();
+            let all = (0..self.heard.len()).map(|index| async move {
+                let done = if index == own { self.work.perform(step).await } else { self.insist(index, step).await };
+                if let Err(failure) = done {
                     let node = &self.work.layout.plan().nodes[index].node;
                     self.work.note(format!("node {node} did not {}: {failure}", steps::name(step)));
                 }
             });
-            tokio::join!(self.persist(step), join_all(others));
+            join_all(all).await;
         }
-        join_all(self.others().map(|index| self.see_through(index, Decision::Abort, why, &BACK))).await;
+        // What keeps this node from it must not keep the others: they have been told to start.
+        let own = async {
+            for step in BACK {
+                self.persist(step).await;
+            }
+        };
+        let waiting = if self.work.state(word_may_be_given) { self.others().collect() } else { Vec::new() };
+        let others = waiting.into_iter().map(|index| self.see_through(index, Decision::Abort, why, &BACK));
+        tokio::join!(own, join_all(others));
     }
 
     /// Tells a node what was decided, and lets it do what follows, until it has: however long it is away, and whatever keeps it from it.

@@ -54,6 +54,8 @@ pub(super) struct Journal {
     file: fs::File,
     /// Bytes of whole lines.
     good: u64,
+    /// After a write that failed nothing is written any more.
+    failed: bool,
 }
 
 /// Bytes that are reserved for a journal, so that it can be written on a disk that is full meanwhile. Far more than one has.
@@ -70,7 +72,7 @@ impl Journal {
             let _not_supported = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED);
             sync_folder(folder)?;
             sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
-            Ok(Journal { file, good: 0 })
+            Ok(Journal { file, good: 0, failed: false })
         };
         made().map_err(|error| storage("begin the journal", &error))
     }
@@ -84,7 +86,7 @@ impl Journal {
                 file.set_len(good)?;
                 file.sync_all()?;
             }
-            Ok(Journal { file, good })
+            Ok(Journal { file, good, failed: false })
         };
         Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))
     }
@@ -93,6 +95,9 @@ impl Journal {
     ///
     /// After an error nobody knows what the disk has: the process has to end, and the next one believes the disk.
     pub(super) fn append(&mut self, entry: Entry) -> Result<Line, Failure> {
+        if self.failed {
+            return Err(Failure::new(FailureCode::Storage, "the journal could not be written before"));
+        }
         let line = Line { at: now(), entry };
         let json = serde_json::to_string(&line).expect("entries hold only strings, numbers, lists and structures");
         let text = format!("{:08x} {json}\n", crc32c(json.as_bytes()));
@@ -104,6 +109,7 @@ impl Journal {
             }
             Err(error) => {
                 // What was cut in the middle must not become part of the next line.
+                self.failed = true;
                 let _worse = self.file.set_len(self.good);
                 Err(storage("write the journal", &error))
             }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use etcd_wire::Failure;
@@ -23,6 +23,8 @@ const WORD: Duration = Duration::from_secs(120);
 /// How long a node hears nothing before it goes back by itself. Longer than the coordinator takes to count a node as lost, so that it is
 /// the coordinator that decides where it can.
 const SILENCE: Duration = Duration::from_secs(45);
+/// How long a node that is through stays at least, to be dismissed or asked.
+const LINGER: Duration = Duration::from_secs(15);
 /// How often it is looked whether there are new certificates.
 const RENEWAL: Duration = Duration::from_secs(2);
 
@@ -30,7 +32,8 @@ const RENEWAL: Duration = Duration::from_secs(2);
 pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let work = Arc::new(open(id).map_err(shown)?);
+    let (work, known) = open(id).map_err(shown)?;
+    let work = Arc::new(work);
     let port = work.layout.plan().peer_port;
     let listener = match TcpListener::bind(("::", port)).await {
         Ok(listener) => Ok(listener),
@@ -42,7 +45,7 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     if work.tls().is_none() {
         work.note("the node was started anew and has lost its certificate: kubectl etcd restore --resume".to_owned());
     }
-    tokio::spawn(renew(Arc::clone(&work)));
+    tokio::spawn(renew(Arc::clone(&work), known));
     let guarding = Arc::clone(&work);
     tokio::spawn(async move { steps::guard(&guarding).await });
     if coordinator::was_cut_off_early(&work) {
@@ -57,8 +60,9 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        () = over => arm::leave(&work.layout).map_err(shown)?,
+        biased;
         () = work.broken.notified() => anyhow::bail!("the journal cannot be written"),
+        () = over => arm::leave(&work.layout).map_err(shown)?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
@@ -81,12 +85,13 @@ fn shown(failure: Failure) -> anyhow::Error {
         .map_or_else(|| anyhow::anyhow!("{failure}"), |inner| inner.context(failure.message.clone()))
 }
 
-fn open(id: &str) -> Result<Work, Failure> {
+fn open(id: &str) -> Result<(Work, Option<Identity>), Failure> {
     let (lines, _) = journal::read(&Path::new(STATE).join(id).join("journal"))?;
     let begun = state::State::of(lines)?;
     let layout = Layout::new(begun.plan, &begun.node)?;
-    let tls = identity(&layout)?.map(|identity| Tls::new(&identity)).transpose()?;
-    Work::open(layout, tls)
+    let known = identity(&layout)?;
+    let tls = known.as_ref().map(Tls::new).transpose()?;
+    Ok((Work::open(layout, tls)?, known))
 }
 
 /// What the node was given to prove who it is; `None` after it was started anew.
@@ -102,8 +107,7 @@ fn identity(layout: &Layout) -> Result<Option<Identity>, Failure> {
 }
 
 /// Takes the new certificates that whoever resumes a restore brings.
-async fn renew(work: Arc<Work>) {
-    let mut known = identity(&work.layout).ok().flatten();
+async fn renew(work: Arc<Work>, mut known: Option<Identity>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
         let given =
@@ -123,16 +127,24 @@ async fn renew(work: Arc<Work>) {
 }
 
 /// Looks after what nobody orders: that the word never comes, that the coordinator is gone. A node that is through stays until the coordinator
-/// has heard of it, and dismisses it.
+/// has heard of it and dismisses it, if the coordinator waits for that.
 async fn watch(work: &Arc<Work>) {
+    let mut ended = None;
     loop {
         tokio::time::sleep(TICK).await;
         if coordinator::is_due(work) {
             coordinator::run(Arc::clone(work)).await;
-        } else if work.state(|state| state.ended.is_none())
-            && let Err(failure) = alone(work).await
-        {
-            tracing::warn!(causes = ?failure.causes, "{failure}");
+        } else if work.state(|state| state.ended.is_none()) {
+            if let Err(failure) = alone(work).await {
+                tracing::warn!(causes = ?failure.causes, "{failure}");
+            }
+        } else {
+            let since = ended.get_or_insert_with(Instant::now).elapsed();
+            // Before all members have served nobody can have given a word, and the coordinator waits for nobody.
+            let unbound = work.state(|state| !state.done.contains(&Step::StartEtcd));
+            if since > LINGER && (unbound || coordinator::has_dismissed(work).await) {
+                return;
+            }
         }
     }
 }

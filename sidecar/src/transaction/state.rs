@@ -10,7 +10,7 @@ use super::ground::Ground;
 use super::journal::{Entry, Line};
 
 /// Most events that are told.
-const EVENTS: usize = 500;
+const EVENTS: usize = 5000;
 
 /// The sum of a journal's entries.
 #[derive(Debug, Clone)]

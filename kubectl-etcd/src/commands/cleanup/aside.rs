@@ -177,7 +177,7 @@ impl One {
             ended: restore.ended,
             aside: restore.aside.clone(),
             aside_bytes: restore.aside_bytes,
-            removable: restore.ended.is_some() || !restore.armed && old,
+            removable: restore.ended.is_some() && !restore.waits_for_others || !restore.armed && old,
             begun,
         }
     }
