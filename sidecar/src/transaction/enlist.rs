@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_wire::facts::staging_bytes;
 use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged};
@@ -20,6 +20,8 @@ use super::tls::Tls;
 use super::{arm, coordinator, peer, records, stage};
 use crate::serve::{Client, Stop};
 
+/// How long a restore that is over may take to be gone.
+const PARTING: Duration = Duration::from_secs(10);
 /// How long the coordinator may take until all nodes have passed their preflight.
 const BEGIN: Duration = Duration::from_secs(75);
 
@@ -55,7 +57,14 @@ impl Enlisted {
         let layout = Layout::new(request.plan, &request.node)?;
         in_memory(Path::new(MEMORY))?;
         let lock = exclusive(layout.state())?;
-        clear(&layout)?;
+        let begun = Instant::now();
+        while let Err(failure) = clear(&layout) {
+            // One that has just ended may still be saying so to the others.
+            if failure.code != FailureCode::Busy || begun.elapsed() > PARTING {
+                return Err(failure);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
         let ground = Ground::survey(&layout).await?;
         let free_bytes = look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?;
         let mut journal = Journal::create(&layout.journal())?;

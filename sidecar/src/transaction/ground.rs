@@ -25,6 +25,9 @@ pub(super) struct Ground {
     pub(super) etcd_ports: Vec<u16>,
     /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
     pub(super) etcd: Server,
+    /// By what this member proves itself to the others.
+    #[serde(default)]
+    pub(super) peer: Option<KeyPair>,
     pub(super) api: Server,
     /// Whether the API server tells the node's own client about itself.
     pub(super) api_is_open: bool,
@@ -91,6 +94,7 @@ impl Ground {
         let api_is_open = api_server::is_open(&api).await;
         Ok(Ground {
             api_is_open,
+            peer: pair(&manifests.etcd, "peer-cert-file", "peer-key-file"),
             components,
             checks_at_start,
             etcd_ports,
@@ -154,6 +158,13 @@ fn early(manifest: &Manifest, node: &RestoreNode) -> Result<Server, Failure> {
     let tls = (uri.scheme_str() == Some("https"))
         .then(|| ServerTls { certificate: None, client: pair(manifest, "peer-cert-file", "peer-key-file") });
     Ok(Server { host: host.to_owned(), port: uri.port_u16().ok_or_else(wrong)?, tls })
+}
+
+/// A port on which another member answers its peers, from its URL.
+pub(super) fn peer_port(url: &str, client: Option<KeyPair>) -> Option<Server> {
+    let uri: ::http::Uri = url.parse().ok()?;
+    let tls = (uri.scheme_str() == Some("https")).then_some(ServerTls { certificate: None, client });
+    Some(Server { host: uri.host()?.trim_matches(['[', ']']).to_owned(), port: uri.port_u16()?, tls })
 }
 
 fn path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {

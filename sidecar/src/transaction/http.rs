@@ -8,6 +8,7 @@ use etcd_wire::message::KeyPair;
 use etcd_wire::{Failure, FailureCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
+use hyper::http::response::Parts;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -53,6 +54,11 @@ impl Server {
     /// # Errors
     /// Nobody answers, or certificates cannot be read. What is answered, whatever it is, is no error.
     pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        self.answer(path).await.map(|(head, body)| (head.status, body))
+    }
+
+    /// As [`Server::get`], with the answer's headers.
+    pub(super) async fn answer(&self, path: &str) -> Result<(Parts, Bytes), Failure> {
         let asked = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
             let stream = stream.map_err(|error| self.failed("does not listen", &error))?;
@@ -75,7 +81,7 @@ impl Server {
         &self,
         stream: S,
         path: &str,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(Parts, Bytes), Failure> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.failed("does not speak HTTP", &error))?;
@@ -87,11 +93,11 @@ impl Server {
             .body(Empty::<Bytes>::new())
             .map_err(|error| self.failed("cannot be asked", &error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.failed("does not answer", &error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, LARGEST).collect().await;
         driver.abort();
         let body = body.map_err(|error| self.failed("stopped in the middle of its answer", &*error))?;
-        Ok((status, body.to_bytes()))
+        Ok((head, body.to_bytes()))
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> Failure {

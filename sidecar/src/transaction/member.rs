@@ -20,6 +20,14 @@ pub(super) async fn launched(etcd: &Server) -> Result<(), Failure> {
     etcd.get("/version").await.map(|_| ())
 }
 
+/// The cluster that another member is of, as it tells its peers.
+///
+/// The header is that of every answer to them: etcd server/etcdserver/api/etcdhttp/peer.go and rafthttp/http.go @ v3.6.13, alike from 3.4 to 3.7.
+pub(super) async fn cluster_of(peer: &Server) -> Option<u64> {
+    let (head, _) = peer.answer("/members").await.ok()?;
+    u64::from_str_radix(head.headers.get("x-etcd-cluster-id")?.to_str().ok()?, 16).ok()
+}
+
 /// Which node of the plan has the leader, as the member here knows it.
 pub(super) async fn leader(layout: &Layout) -> Option<usize> {
     let status = status::run(StatusRequest { etcd: layout.node().etcd.clone(), certificates: Vec::new() }).await.etcd?;

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::layout::{Layout, STATE};
 use super::tls::Tls;
 use super::work::Work;
-use super::{arm, coordinator, journal, peer, state, steps};
+use super::{arm, coordinator, ground, journal, member, peer, state, steps};
 
 const TICK: Duration = Duration::from_millis(500);
 /// How long an armed node waits for the word to begin.
@@ -170,13 +170,26 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
     }
 }
 
-/// Asks the other nodes what was decided.
+/// Asks the other nodes what was decided; and, because this node may have lost its certificate or they may have ended, their members: one that is of
+/// the old cluster again can only be so because all are to go back.
 async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
-    let Some(tls) = work.tls() else { return Ok(()) };
-    for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
-        let answer = peer::give(&work.layout, &tls, index, Order::Ask, Duration::from_secs(5)).await;
-        if let Some(decision) = answer.ok().and_then(|standing| standing.decision) {
-            return work.decide(decision, &format!("as node {} knows", work.layout.plan().nodes[index].node));
+    let others: Vec<usize> =
+        (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()).collect();
+    if let Some(tls) = work.tls() {
+        for &index in &others {
+            let answer = peer::give(&work.layout, &tls, index, Order::Ask, Duration::from_secs(5)).await;
+            if let Some(decision) = answer.ok().and_then(|standing| standing.decision) {
+                return work.decide(decision, &format!("as node {} knows", work.layout.plan().nodes[index].node));
+            }
+        }
+    }
+    let (old, client) = work.state(|state| (state.ground.before.cluster_id, state.ground.peer.clone()));
+    for index in others {
+        let node = &work.layout.plan().nodes[index];
+        let port = node.peer_urls.first().and_then(|url| ground::peer_port(url, client.clone()));
+        let Some(port) = port else { continue };
+        if member::cluster_of(&port).await == Some(old) {
+            return work.decide(Decision::Abort, &format!("the member on node {} has its old data again", node.node));
         }
     }
     Ok(())
