@@ -7,7 +7,7 @@ use e2e::restores::{
     State, age, agree, during, journal, journal_file, kill_at, participants, reached, restore, settled, stage,
     stage_with,
 };
-use e2e::trouble::{fill, processes, signal};
+use e2e::trouble::{etcdctl, fill, processes, signal};
 use e2e::{Running, Scene, run, until, until_within};
 use lab::{Etcd, Options};
 
@@ -161,6 +161,11 @@ fn a_node_goes_down() {
 
     // Before it: nothing is begun.
     scene.lab.power_off("cp3").expect("cp3 goes down");
+    // An election may be on.
+    let leads = |node: &str| run(etcdctl(&scene.lab, node, &["endpoint", "health"])).status.success();
+    until("the others go on", || {
+        leads("cp1") && leads("cp2") && run(scene.kubectl(&["get", "pods", "-A"])).status.success()
+    });
     let ran = run(restore(&scene, &["--pod-running-timeout", "5s"])).expect_code(4);
     assert!(ran.stderr.contains("cp3") && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
     assert!(["cp1", "cp2"].iter().all(|node| participants(&scene, node).is_empty()));

@@ -69,7 +69,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     } else {
         None
     };
-    let Planned { plan, upload, members, pods, hints } = plan(&args, &context, &connection, &snapshot).await?;
+    let Planned { plan, upload, members, pods, hints } =
+        plan(&args, &context, &connection, &snapshot).await.map_err(|failed| failed.cause("nothing was changed"))?;
     let refused = |plan: &Plan| {
         let failed =
             Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file().display()));
