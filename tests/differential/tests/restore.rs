@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Histories of each version.
-const HISTORIES: u64 = 18;
+const HISTORIES: u64 = 14;
 /// Apart from those of other tests.
 const FIRST_SEED: u64 = 1_000_000;
 
