@@ -3,6 +3,7 @@
 //! one are the same transaction over other data.
 
 mod check;
+mod conduct;
 mod confirm;
 mod crew;
 mod follow;
@@ -22,6 +23,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
+pub(crate) use conduct::Conduct;
 pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 use follow::{Watched, follow};

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::discovery::{EtcdPod, Manifests};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods};
-use crate::transaction::{self, Terms, Work, confirm, consent};
+use crate::transaction::{self, Conduct, Terms, Work, confirm, consent};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
 const ONLY_FORTH: [&str; 8] =
@@ -20,18 +20,8 @@ const ONLY_FORTH: [&str; 8] =
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restore the running control plane")]
 pub(super) struct LiveArgs {
-    /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
-    #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
-    dry_run: Option<String>,
-    /// Name of the cluster, in place of typing it
-    #[arg(long, value_name = "CLUSTER")]
-    confirm: Option<String>,
-    /// TCP port on which the control-plane nodes reach each other while the API server is down
-    #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
-    peer_port: u16,
-    /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
-    #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
-    start_timeout: std::time::Duration,
+    #[command(flatten)]
+    conduct: Conduct,
     /// Leave the new state in place should the API servers not become ready on it
     #[arg(long)]
     no_rollback: bool,
@@ -48,8 +38,7 @@ pub(super) struct LiveArgs {
 impl LiveArgs {
     /// What does not depend on the members.
     pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
-        let (peer_port, start_timeout, keep_unready) = (self.peer_port, self.start_timeout, self.no_rollback);
-        Terms { cluster: connection.cluster.clone(), peer_port, start_timeout, keep_unready, marker }
+        self.conduct.terms(connection, self.no_rollback, marker)
     }
 }
 
@@ -61,9 +50,9 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let snapshot = read(&args, &context).await?;
     let connection = context.connection.connect().await?;
-    let applies = args.live.dry_run.is_none();
+    let applies = args.live.conduct.dry_run.is_none();
     // A name that is wrong, and nobody to ask, are told before anything is made in the cluster.
-    let flag = args.live.confirm.as_deref();
+    let flag = args.live.conduct.confirm.as_deref();
     let consented = if applies || flag.is_some() {
         Some(consent(flag, &connection.cluster, Printer::interactive())?)
     } else {
@@ -83,7 +72,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.whole_text())?;
-        if args.live.dry_run.as_deref() == Some("server") {
+        if args.live.conduct.dry_run.as_deref() == Some("server") {
             prove(&pods, &members, printer).await?;
         }
         printer.note("nothing was changed");

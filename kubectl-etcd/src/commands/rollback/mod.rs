@@ -7,7 +7,7 @@ use crate::commands::restore::{prove, tell};
 use crate::discovery::{self, Manifests, Overrides, Reach};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Pods, SidecarArgs, access};
-use crate::transaction::{self, Terms, Work, confirm, consent, silence};
+use crate::transaction::{self, Conduct, Work, confirm, consent, silence};
 use plan::{Found, Plan};
 
 const EXAMPLES: &str = "\
@@ -34,18 +34,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
-    #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
-    dry_run: Option<String>,
-    /// Name of the cluster, in place of typing it
-    #[arg(long, value_name = "CLUSTER")]
-    confirm: Option<String>,
-    /// TCP port on which the control-plane nodes reach each other while the API server is down
-    #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
-    peer_port: u16,
-    /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
-    #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
-    start_timeout: std::time::Duration,
+    #[command(flatten)]
+    conduct: Conduct,
     /// Put the directories back as they are, without raising the revision: kubelets, controllers and whatever else watches the API
     /// then have to be started anew
     #[arg(long)]
@@ -68,8 +58,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let connection = context.connection.connect().await?;
-    let applies = args.dry_run.is_none();
-    let flag = args.confirm.as_deref();
+    let applies = args.conduct.dry_run.is_none();
+    let flag = args.conduct.confirm.as_deref();
     let consented = if applies || flag.is_some() {
         Some(consent(flag, &connection.cluster, Printer::interactive())?)
     } else {
@@ -89,13 +79,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     // The transaction has sidecars of another kind.
     transaction::forget(&work, watched).await;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms = Terms {
-        cluster: connection.cluster.clone(),
-        peer_port: args.peer_port,
-        start_timeout: args.start_timeout,
-        keep_unready: false,
-        marker: None,
-    };
+    let terms = args.conduct.terms(&connection, false, None);
     let keep_revisions = args.keep_revisions;
     let plan = Plan::make(&Found {
         keep_revisions,
@@ -111,7 +95,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.text())?;
-        if args.dry_run.as_deref() == Some("server") {
+        if args.conduct.dry_run.as_deref() == Some("server") {
             prove(&pods, &members, printer).await?;
         }
         printer.note("nothing was changed");
