@@ -60,7 +60,7 @@ pub(crate) struct Cli {
 enum Command {
     Backup(commands::backup::Args),
     Verify(commands::verify::Args),
-    Restore(commands::restore::Args),
+    Restore(Box<commands::restore::Args>),
     Rollback(commands::rollback::Args),
     Status(commands::status::Args),
     Cleanup(commands::cleanup::Args),
@@ -267,7 +267,7 @@ async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Backup(args) => commands::backup::run(args, context).await,
         Command::Verify(args) => commands::verify::run(args, context).await,
-        Command::Restore(args) => commands::restore::run(args, context).await,
+        Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,
         Command::Cleanup(args) => commands::cleanup::run(args, context).await,

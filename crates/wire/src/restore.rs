@@ -22,8 +22,11 @@ pub struct RestorePlan {
     pub started_by: String,
     /// Name of the node that coordinates; one of `nodes`.
     pub coordinator: String,
-    /// The nodes that take part, with the members of the new cluster.
+    /// The nodes that take part: those with the members of the new cluster, and those that are stopped and left out of it.
     pub nodes: Vec<RestoreNode>,
+    /// Members of the old cluster, or their nodes, that are left out and nobody can stop. They are fewer than its quorum.
+    #[serde(default)]
+    pub not_reached: Vec<String>,
     /// TCP port on which the nodes speak to each other.
     pub peer_port: u16,
     /// What the restored API has to serve; `None` to take its readiness as enough.
@@ -34,6 +37,19 @@ pub struct RestorePlan {
     /// Leave the new state in place when the API servers do not become ready, instead of going back.
     #[serde(default)]
     pub keep_unready: bool,
+}
+
+impl RestorePlan {
+    /// The nodes of the new cluster.
+    pub fn serving(&self) -> impl Iterator<Item = &RestoreNode> {
+        self.nodes.iter().filter(|node| !node.left_out)
+    }
+
+    /// Names of what the new cluster is without: nodes that stay stopped, and what could not be reached.
+    pub fn left_out(&self) -> Vec<&str> {
+        let stopped = self.nodes.iter().filter(|node| node.left_out).map(|node| node.node.as_str());
+        stopped.chain(self.not_reached.iter().map(String::as_str)).collect()
+    }
 }
 
 fn three_minutes() -> u32 {
@@ -85,6 +101,9 @@ pub struct RestoreNode {
     pub manifests_dir: String,
     /// How to reach the member from its node.
     pub etcd: EtcdAccess,
+    /// The new cluster has no member here: what runs is stopped, and stays so; the data stays as it is.
+    #[serde(default)]
+    pub left_out: bool,
 }
 
 /// An object that the restored API has to serve: namespace kube-system as the snapshot has it.
@@ -121,7 +140,7 @@ pub struct Prepared {
     pub revision: i64,
 }
 
-/// Body of [`Request::Stage`](crate::Request::Stage). For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
+/// Body of [`Request::Stage`](crate::Request::Stage), for nodes that are not left out. For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageRequest {
@@ -288,7 +307,7 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Ending {
-    /// The new state is in place.
+    /// The new state is in place; on a node that is left out of it, everything is stopped and stays so.
     Restored,
     /// The old state is back.
     WentBack,

@@ -44,7 +44,7 @@ struct Expected {
 type Answers<T> = Vec<(String, Result<T, String>)>;
 
 /// Asks all members and the API. Trouble is in what it gives.
-pub(crate) async fn check(work: &Work<'_>, watched: &mut [Watched<'_>], ends: &[NodeEnd]) -> Check {
+pub(crate) async fn check(work: &Work<'_>, watched: &mut [&mut Watched<'_>], ends: &[NodeEnd]) -> Check {
     let restores: Vec<_> = ends.iter().filter_map(|end| end.restore.as_ref()).collect();
     let staged: Vec<_> = restores.iter().filter_map(|restore| restore.staged.as_ref()).collect();
     let (Some(restore), Some(first)) = (restores.first(), staged.first()) else {
@@ -53,7 +53,7 @@ pub(crate) async fn check(work: &Work<'_>, watched: &mut [Watched<'_>], ends: &[
     let expected = Expected {
         cluster_id: first.cluster_id,
         revision: staged.iter().map(|one| one.revision).min().unwrap_or(first.revision),
-        members: restore.plan.nodes.len(),
+        members: restore.plan.serving().count(),
     };
     let mut check = Check::default();
     let begun = Instant::now();
@@ -69,13 +69,20 @@ pub(crate) async fn check(work: &Work<'_>, watched: &mut [Watched<'_>], ends: &[
     if check.troubles.is_empty() {
         compare(work, watched, expected.revision, &mut check).await;
     }
+    let stopped: Vec<&str> =
+        restore.plan.nodes.iter().filter(|node| node.left_out).map(|node| node.node.as_str()).collect();
+    if !stopped.is_empty() && restores.iter().any(|restore| restore.waits_for_others) {
+        check
+            .troubles
+            .push(format!("of what is left out ({}), not all has said yet that it stays stopped", stopped.join(", ")));
+    }
     if let Some(marker) = &restore.plan.marker {
         serves(work, marker, &mut check).await;
     }
     check
 }
 
-async fn statuses(work: &Work<'_>, watched: &mut [Watched<'_>]) -> Answers<MemberStatus> {
+async fn statuses(work: &Work<'_>, watched: &mut [&mut Watched<'_>]) -> Answers<MemberStatus> {
     join_all(watched.iter_mut().map(|one| async move {
         let (node, etcd) = (one.member.node.clone(), one.member.access.clone());
         let asked = async {
@@ -119,7 +126,7 @@ fn troubles(expected: &Expected, answers: &Answers<MemberStatus>) -> Vec<String>
 }
 
 /// Compares the members' keys: up to the revision that they began with or, if that is compacted away, up to what they all have.
-async fn compare(work: &Work<'_>, watched: &mut [Watched<'_>], begin: i64, check: &mut Check) {
+async fn compare(work: &Work<'_>, watched: &mut [&mut Watched<'_>], begin: i64, check: &mut Check) {
     let newest = check.revision.filter(|revision| *revision > begin);
     for revision in std::iter::once(begin).chain(newest) {
         let answers = hashes(work, watched, revision).await;
@@ -139,7 +146,7 @@ async fn compare(work: &Work<'_>, watched: &mut [Watched<'_>], begin: i64, check
     }
 }
 
-async fn hashes(work: &Work<'_>, watched: &mut [Watched<'_>], revision: i64) -> Answers<MemberHash> {
+async fn hashes(work: &Work<'_>, watched: &mut [&mut Watched<'_>], revision: i64) -> Answers<MemberHash> {
     join_all(watched.iter_mut().map(|one| async move {
         let (node, etcd) = (one.member.node.clone(), one.member.access.clone());
         let asked = async {

@@ -44,7 +44,7 @@ impl<'a> Crew<'a> {
         Ok(Crew { work, plan, hands: try_join_all(opened).await? })
     }
 
-    /// Prepares the nodes, puts the new data beside the old, and starts the participants. Gives what was staged.
+    /// Prepares the nodes, puts the new data beside the old where there will be a member, and starts the participants. Gives what was staged.
     ///
     /// # Errors
     /// Whatever speaks against it. Nothing has changed then, and [`Crew::dismiss`] takes away what was put beside the data.
@@ -64,12 +64,14 @@ impl<'a> Crew<'a> {
             let request = PrepareRequest { plan: self.plan.clone(), node: node.node.clone(), snapshot_bytes };
             let prepared = hand.session.prepare(request).await;
             let prepared = prepared.map_err(|failed| on(&node.node, "prepare it", failed))?;
-            self.work.printer.note(format!(
-                "node {}: {} free; the data of now will be kept in {}",
-                node.node,
-                bytes(prepared.free_bytes),
-                prepared.aside
-            ));
+            let ready = match node.left_out {
+                true => format!("node {}: will be stopped, and left out", node.node),
+                false => {
+                    let (free, aside) = (bytes(prepared.free_bytes), &prepared.aside);
+                    format!("node {}: {free} free; the data of now will be kept in {aside}", node.node)
+                }
+            };
+            self.work.printer.note(ready);
             all.push(prepared);
         }
         Ok(all)
@@ -78,14 +80,14 @@ impl<'a> Crew<'a> {
     /// `raise_to` is the revision that data begins with which was set aside.
     async fn stage(&mut self, raise_to: i64) -> Outcome<Staged> {
         let upload = self.work.upload.as_ref();
-        let names: Vec<String> = self.plan.nodes.iter().map(|node| format!("node {}", node.node)).collect();
+        let names: Vec<String> = self.plan.serving().map(|node| format!("node {}", node.node)).collect();
         let bars = match upload {
             Some(upload) => Progress::several(self.work.printer, &names, upload.bytes),
             None => Vec::new(),
         };
-        let staging = self.hands.iter_mut().enumerate().map(|(index, hand)| {
-            let bar = bars.get(index);
-            let node = &self.plan.nodes[index].node;
+        let serving = self.plan.nodes.iter().zip(&mut self.hands).filter(|(node, _)| !node.left_out);
+        let staging = serving.enumerate().map(|(index, (node, hand))| {
+            let (bar, node) = (bars.get(index), &node.node);
             let told = move |stage| match (bar, upload, stage) {
                 (Some(bar), Some(upload), Stage::Sent(sent)) => bar.update(sent, upload.bytes),
                 (Some(bar), _, Stage::Building) => bar.turn("verifies the snapshot and builds the new data"),
@@ -140,7 +142,7 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// What all nodes have staged, and what they warn of.
+/// What all serving nodes have staged, in their order, and what they warn of.
 ///
 /// # Errors
 /// They have not staged the same.
@@ -156,7 +158,8 @@ fn agreed(plan: &RestorePlan, staged: &[Staged]) -> Outcome<(Staged, Vec<String>
     };
     if let Some(index) = staged.iter().position(|one| !same(one)) {
         let said = |index: usize| {
-            let (node, one) = (&plan.nodes[index].node, &staged[index]);
+            let node = plan.serving().nth(index).map(|node| node.node.as_str()).unwrap_or_default();
+            let one = &staged[index];
             let hash = one.hash_kv.map_or_else(String::new, |hash| format!(", hash {hash}"));
             format!(
                 "node {node} has cluster {:x}, revision {}, {} bytes{hash}",
@@ -189,14 +192,14 @@ fn on(node: &str, doing: &str, failed: Failed) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::super::order::tests::{kind, pod, terms};
-    use super::super::order::{draw_up, new_id};
+    use super::super::order::{Part, draw_up, new_id};
     use super::*;
 
     #[test]
     fn nodes_that_built_different_things_do_not_go_on() {
         let (one, two) = (pod("cp1"), pod("cp2"));
         let id = new_id(jiff::Timestamp::UNIX_EPOCH);
-        let mut plan = draw_up(id, kind(), &terms(), &[(&one, None), (&two, None)]).expect("in order");
+        let mut plan = draw_up(id, kind(), &terms(), &[Part::of(&one), Part::of(&two)], Vec::new()).expect("in order");
         let staged = Staged { cluster_id: 1, revision: 9, hash_kv: Some(3), database_bytes: 8, ..Default::default() };
         let other = Staged { member_id: 5, warnings: vec!["w".into(), "w".into()], ..staged.clone() };
         let (both, warnings) = agreed(&plan, &[staged.clone(), other]).expect("the same");

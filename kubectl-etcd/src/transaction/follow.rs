@@ -18,6 +18,8 @@ use crate::sidecar::{Operation, Session, Started, converse};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the API server may take to answer a question that only shows whether it is there.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a coordinator that has ended it may take to hear the same of the nodes that are left out.
+const OTHERS: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long a node may say nothing new, at least.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -107,8 +109,11 @@ impl<'a> Watched<'a> {
                         news = Instant::now();
                     }
                     let ended = restore.ended.is_some();
+                    // Nodes that are left out cannot be asked any more; the coordinator says when they have ended it.
+                    let of_others =
+                        restore.waits_for_others && restore.plan.serving().count() < restore.plan.nodes.len();
                     last = Some(restore);
-                    if ended {
+                    if ended && !(of_others && news.elapsed() < OTHERS) {
                         return NodeEnd { node, restore: last, trouble: None };
                     }
                     if news.elapsed() > patience {
@@ -148,8 +153,8 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// Watches all nodes of a restore to its end.
-pub(crate) async fn follow(watched: &mut [Watched<'_>], id: &str, work: &Work<'_>) -> Vec<NodeEnd> {
+/// Watches nodes of a restore to its end.
+pub(crate) async fn follow(watched: &mut [&mut Watched<'_>], id: &str, work: &Work<'_>) -> Vec<NodeEnd> {
     let gone = AtomicBool::new(false);
     join_all(watched.iter_mut().map(|one| one.until_ended(id, work, &gone))).await
 }

@@ -28,7 +28,7 @@ pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 use follow::{Watched, follow};
 use identity::identities;
-pub(crate) use order::{Terms, draw_up, new_id};
+pub(crate) use order::{Part, Terms, draw_up, new_id};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 use verdict::{NodeEnd, Verdict};
@@ -44,7 +44,7 @@ pub(crate) struct Work<'a> {
     pub(crate) context: &'a Context,
     pub(crate) connection: &'a Connection,
     pub(crate) pods: &'a Pods,
-    /// All members, by the names of their nodes.
+    /// The members of all nodes that take part, by the names of their nodes.
     pub(crate) members: &'a [EtcdPod],
     /// The file that every node gets, if they get one.
     pub(crate) upload: Option<Upload>,
@@ -133,7 +133,7 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     let talks = crew.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
         work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, talk)).collect();
-    Ok(conclude(work, &mut watched, &plan.id, word).await)
+    Ok(conclude(work, &mut watched, plan, word).await)
 }
 
 /// Lets go of nodes that were asked: their pods are not needed any more.
@@ -143,19 +143,17 @@ pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
 }
 
 /// Follows a restore to its end, whoever began it.
-pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) -> Ended {
-    work.context.note_going_on(Some(on_their_own(id)));
-    rearm(work, watched, nodes, id).await;
-    conclude(work, watched, id, None).await
+pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
+    work.context.note_going_on(Some(on_their_own(&plan.id)));
+    rearm(work, watched, plan).await;
+    conclude(work, watched, plan, None).await
 }
 
 /// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones, or none does,
 /// because those of two authorities do not understand each other. The coordinator, who counts the others as lost after a while, gets
 /// its own last.
-async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled], id: &str) {
-    let known: Vec<_> = nodes.iter().filter_map(|node| node.find(id)).collect();
-    let Some(plan) = known.first().map(|restore| restore.plan.clone()) else { return };
-    let identities = match identities(id, plan.nodes.len()) {
+async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) {
+    let identities = match identities(&plan.id, plan.nodes.len()) {
         Ok(identities) => identities,
         Err(failed) => return work.printer.warn(failed.one_line()),
     };
@@ -174,7 +172,7 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled],
     given.sort_by_key(|(node, _)| node.node == plan.coordinator);
     for (node, identity) in given {
         let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
-        let request = RearmRequest { id: id.to_owned(), identity };
+        let request = RearmRequest { id: plan.id.clone(), identity };
         let answer = match one.session(work).await {
             Ok(session) => session.rearm(request).await,
             Err(failed) => Err(failed),
@@ -187,23 +185,30 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], nodes: &[Recalled],
 }
 
 /// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word.
-async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], id: &str, word: Option<Failed>) -> Ended {
-    let mut ends: Vec<NodeEnd> = follow(watched, id, work).await;
-    let plan = ends.iter().find_map(|end| end.restore.as_ref()).map(|restore| restore.plan.clone());
-    for node in plan.iter().flat_map(|plan| &plan.nodes) {
+async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan, word: Option<Failed>) -> Ended {
+    let id = &plan.id;
+    let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
+    let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().partition(serves);
+    let mut ends: Vec<NodeEnd> = follow(&mut serving, id, work).await;
+    for node in plan.serving() {
         if !ends.iter().any(|end| end.node == node.node) {
             let trouble = Some("no etcd pod runs there any more".to_owned());
             ends.push(NodeEnd { node: node.node.clone(), restore: None, trouble });
         }
     }
-    let verdict = Verdict::of(&ends);
+    let mut verdict = Verdict::of(&ends);
+    if verdict != Verdict::Restored && !left_out.is_empty() {
+        // Their API servers are to run again.
+        ends.extend(follow(&mut left_out, id, work).await);
+        verdict = Verdict::of(&ends);
+    }
     if verdict != Verdict::Unknown {
         let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");
         let over = over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status");
         work.context.note_going_on(Some(over));
     }
     let check = match verdict {
-        Verdict::Restored => Some(check::check(work, watched, &ends).await),
+        Verdict::Restored => Some(check::check(work, &mut serving, &ends).await),
         _ => None,
     };
     let mut report = Report::of(verdict, &ends, check);

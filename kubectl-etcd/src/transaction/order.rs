@@ -27,7 +27,24 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), random_name(5))
 }
 
-/// The plan for the nodes.
+/// A member whose node takes part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) pod: &'a EtcdPod,
+    /// What it says of itself, where it was asked.
+    pub(crate) status: Option<&'a MemberStatus>,
+    /// Whether its node is only stopped, and left out of the new cluster.
+    pub(crate) left_out: bool,
+}
+
+impl<'a> Part<'a> {
+    /// A member that was not asked, of a node that serves.
+    pub(crate) fn of(pod: &'a EtcdPod) -> Part<'a> {
+        Part { pod, status: None, left_out: false }
+    }
+}
+
+/// The plan for the nodes. `not_reached` are those that should be stopped, and cannot be.
 ///
 /// # Errors
 /// What keeps a node from taking part, one sentence each.
@@ -35,21 +52,23 @@ pub(crate) fn draw_up(
     id: String,
     kind: RestoreKind,
     terms: &Terms,
-    members: &[(&EtcdPod, Option<&MemberStatus>)],
+    parts: &[Part<'_>],
+    not_reached: Vec<String>,
 ) -> Result<RestorePlan, Vec<String>> {
     let mut against = Vec::new();
     let mut nodes = Vec::new();
-    for (pod, status) in members {
-        match node(pod, *status) {
+    for part in parts {
+        match node(part) {
             Ok(node) => nodes.push(node),
-            Err(why) => against.push(format!("member {} on node {} {why}", pod.name, pod.node)),
+            Err(why) => against.push(format!("member {} on node {} {why}", part.pod.name, part.pod.node)),
         }
     }
     nodes.sort_by(|a: &RestoreNode, b| a.node.cmp(&b.node));
     for pair in nodes.windows(2).filter(|pair| pair[0].node == pair[1].node) {
         against.push(format!("node {} has two members", pair[0].node));
     }
-    let Some(first) = nodes.first().filter(|_| against.is_empty()) else { return Err(against) };
+    let first = nodes.iter().find(|node| !node.left_out);
+    let Some(first) = first.filter(|_| against.is_empty()) else { return Err(against) };
     Ok(RestorePlan {
         id,
         kind,
@@ -57,6 +76,7 @@ pub(crate) fn draw_up(
         started_by: started_by(),
         coordinator: first.node.clone(),
         nodes,
+        not_reached,
         peer_port: terms.peer_port,
         start_timeout: u32::try_from(terms.start_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         marker: terms.marker.clone(),
@@ -64,7 +84,8 @@ pub(crate) fn draw_up(
     })
 }
 
-fn node(pod: &EtcdPod, status: Option<&MemberStatus>) -> Result<RestoreNode, &'static str> {
+fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
+    let Part { pod, status, left_out } = *part;
     // What the members have agreed on counts; a manifest may be older.
     let agreed = status.and_then(|status| status.members.iter().find(|member| member.name == pod.name));
     let agreed = agreed.map(|member| &member.peer_urls).filter(|urls| !urls.is_empty());
@@ -79,6 +100,7 @@ fn node(pod: &EtcdPod, status: Option<&MemberStatus>) -> Result<RestoreNode, &'s
         wal_dir: pod.wal_dir.clone(),
         manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
         etcd: pod.access.clone(),
+        left_out,
     })
 }
 
@@ -127,11 +149,21 @@ pub(crate) mod tests {
         let urls = vec!["https://[fd00::2]:2380".to_owned(), "https://cp2:2380".to_owned()];
         let listed = Member { name: "cp2".into(), peer_urls: urls.clone(), ..Default::default() };
         let status = MemberStatus { members: vec![listed], ..Default::default() };
-        let plan =
-            draw_up("id".into(), kind(), &terms(), &[(&two, Some(&status)), (&one, Some(&status))]).expect("in order");
+        let parts = [&two, &one].map(|pod| Part { status: Some(&status), ..Part::of(pod) });
+        let plan = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect("in order");
         assert_eq!(plan.coordinator, "cp1");
         assert_eq!(plan.nodes[0].address, "cp1.example");
         assert_eq!((plan.nodes[1].address.as_str(), &plan.nodes[1].peer_urls), ("fd00::2", &urls));
+    }
+
+    #[test]
+    fn a_node_that_is_left_out_does_not_coordinate() {
+        let (one, two) = (pod("cp1"), pod("cp2"));
+        let parts = [Part { left_out: true, ..Part::of(&one) }, Part::of(&two)];
+        let plan = draw_up("id".into(), kind(), &terms(), &parts, vec!["cp3".into()]).expect("in order");
+        assert_eq!((plan.coordinator.as_str(), plan.serving().count()), ("cp2", 1));
+        assert_eq!(plan.left_out(), ["cp1", "cp3"]);
+        assert_eq!(draw_up("id".into(), kind(), &terms(), &parts[..1], Vec::new()), Err(Vec::new()));
     }
 
     #[test]
@@ -146,7 +178,8 @@ pub(crate) mod tests {
         for (spoil, text) in spoil {
             let (one, mut two) = (pod("cp1"), pod("cp2"));
             spoil(&mut two);
-            let against = draw_up("id".into(), kind(), &terms(), &[(&one, None), (&two, None)]).expect_err(text);
+            let parts = [Part::of(&one), Part::of(&two)];
+            let against = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect_err(text);
             assert!(against.len() == 1 && against[0].contains(text), "{against:?}");
         }
     }

@@ -1,8 +1,9 @@
 //! What was done, for people and for scripts.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, Step};
+use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, RestorePlan, Step};
 use serde::Serialize;
 
 use super::check::Check;
@@ -30,12 +31,16 @@ pub(crate) struct Report {
     /// For how long the API was away on the node where that was longest.
     api_away_milliseconds: Option<i64>,
     nodes: Vec<Node>,
+    /// What the new state is without.
+    left_out: Vec<LeftOut>,
     /// What the nodes noted.
     notes: Vec<String>,
     /// What was looked at afterwards; `None` if it did not come to that.
     check: Option<Check>,
     /// Nodes that the restored state knows and that had been removed.
     pub(crate) nodes_gone: Vec<String>,
+    /// Addresses of API servers that the restored state knows and that had gone.
+    pub(crate) masters_gone: Vec<String>,
     /// Pods of this program that came back with the restored state.
     pub(crate) pods_back: Vec<String>,
 }
@@ -53,6 +58,43 @@ struct Node {
     /// Why the node could not be asked.
     trouble: Option<String>,
     events: Vec<Event>,
+}
+
+/// A node that was left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LeftOut {
+    node: String,
+    /// Where the manifests of its static pods are, which are stopped; `None` if it could not be reached.
+    manifests: Option<String>,
+}
+
+impl LeftOut {
+    fn of(plan: &RestorePlan) -> Vec<LeftOut> {
+        let stopped = plan.nodes.iter().filter(|node| node.left_out).map(|node| {
+            let parent = Path::new(&node.manifests_dir).parent().unwrap_or(Path::new("/"));
+            let manifests = parent.join(format!(".kubectl-etcd-{}", plan.id)).display().to_string();
+            LeftOut { node: node.node.clone(), manifests: Some(manifests) }
+        });
+        let not_reached = plan.not_reached.iter().map(|node| LeftOut { node: node.clone(), manifests: None });
+        stopped.chain(not_reached).collect()
+    }
+
+    /// What is to be done about it, for people.
+    fn advice(&self) -> String {
+        let node = &self.node;
+        let how = match &self.manifests {
+            Some(manifests) => format!("is left out: its static pods are stopped, their manifests are in {manifests}"),
+            None => "is left out and was not reached: its static pods start again with the old data when it comes back"
+                .to_owned(),
+        };
+        format!(
+            "node {node} {how}; to have it back, make it a new member\n  \
+             kubeadm reset                        (on the node)\n  \
+             kubectl delete node {node}\n  \
+             kubeadm join ... --control-plane     (on the node)"
+        )
+    }
 }
 
 impl Report {
@@ -78,9 +120,11 @@ impl Report {
             revision: staged.map(|staged| staged.revision).filter(|_| new).min(),
             api_away_milliseconds: nodes.iter().filter_map(|node| node.api_away_milliseconds).max(),
             nodes,
+            left_out: if new { LeftOut::of(plan) } else { Vec::new() },
             notes: reasons(ends),
             check,
             nodes_gone: Vec::new(),
+            masters_gone: Vec::new(),
             pods_back: Vec::new(),
         })
     }
@@ -128,6 +172,11 @@ impl Report {
                 size,
             ]);
         }
+        for node in &self.left_out {
+            let result = if node.manifests.is_some() { "left out, stopped" } else { "left out" };
+            let empty = String::new;
+            table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty(), empty()]);
+        }
         let _infallible = write!(text, "\n{table}");
         text
     }
@@ -145,11 +194,22 @@ impl Report {
                     .to_owned(),
             );
         }
+        match &self.went_back_to_before {
+            None => advice.extend(self.left_out.iter().map(LeftOut::advice)),
+            Some(_) => advice.extend(self.left_out.iter().map(|one| format!("node {} stays left out", one.node))),
+        }
         if !self.nodes_gone.is_empty() {
             advice.push(format!(
                 "nodes that had been removed are known again: {}; where they are really gone\n  kubectl delete node {}",
                 self.nodes_gone.join(", "),
                 self.nodes_gone.join(" ")
+            ));
+        }
+        if !self.masters_gone.is_empty() {
+            advice.push(format!(
+                "records of API servers that are gone came back: {}; they end with their leases, within a minute. If they do not, service kubernetes leads there\n  \
+                 kubectl get endpoints kubernetes",
+                self.masters_gone.join(", ")
             ));
         }
         if !self.pods_back.is_empty() {
@@ -202,6 +262,7 @@ mod tests {
         let ends = [node("cp1", Some(Ending::Restored)), node("cp2", Some(Ending::Restored))];
         let mut report = Report::of(Verdict::Restored, &ends, Some(Check::default())).expect("a journal");
         report.nodes_gone = vec!["old".into()];
+        report.masters_gone = vec!["10.0.0.9".into()];
         assert_eq!(report.api_away_milliseconds, Some(12_000));
         let text = report.text();
         for part in ["prod", "12.0s", "/var/lib/etcd/.kubectl-etcd/id/old", "4.1 kB", "restored"] {
@@ -209,9 +270,24 @@ mod tests {
         }
         let advice = report.advice().join("\n");
         assert!(advice.contains("kubectl etcd rollback") && advice.contains("kubectl delete node old"), "{advice}");
+        assert!(advice.contains("came back: 10.0.0.9"), "{advice}");
         let json = serde_json::to_value(&report).expect("data");
         assert_eq!((&json["kind"], &json["result"]), (&"RestoreReport".into(), &"restored".into()));
         assert_eq!(json["nodes"][1]["asideBytes"], 4096);
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_with_the_way_to_have_it_back() {
+        let mut end = node("cp1", Some(Ending::Restored));
+        let plan = &mut end.restore.as_mut().expect("a journal").plan;
+        plan.nodes[1].left_out = true;
+        plan.not_reached = vec!["cp3".into()];
+        let report = Report::of(Verdict::Restored, &[end], Some(Check::default())).expect("a journal");
+        let (text, advice) = (report.text(), report.advice().join("\n"));
+        assert!(text.lines().any(|line| line.starts_with("cp2") && line.contains("left out, stopped")), "{text}");
+        for part in ["in /etc/kubernetes/.kubectl-etcd-id;", "node cp3 is left out and was not reached", "rollback"] {
+            assert!(advice.contains(part), "{part} is not in\n{advice}");
+        }
     }
 
     #[test]

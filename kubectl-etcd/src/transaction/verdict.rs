@@ -105,13 +105,14 @@ pub(crate) fn reasons(ends: &[NodeEnd]) -> Vec<String> {
 pub(crate) mod tests {
     use etcd_wire::restore::{Event, Step};
 
-    use super::super::order::draw_up;
     use super::super::order::tests::{kind, pod, terms};
+    use super::super::order::{Part, draw_up};
     use super::*;
 
     pub(crate) fn node(name: &str, ended: Option<Ending>) -> NodeEnd {
         let (one, two) = (pod("cp1"), pod("cp2"));
-        let plan = draw_up("id".into(), kind(), &terms(), &[(&one, None), (&two, None)]).expect("in order");
+        let parts = [Part::of(&one), Part::of(&two)];
+        let plan = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect("in order");
         let event = |at, step, done, note: Option<&str>| Event { at, step, done, note: note.map(str::to_owned) };
         let restore = NodeRestore {
             plan,

@@ -66,7 +66,10 @@ impl Enlisted {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         let ground = Ground::survey(&layout).await?;
-        let free_bytes = look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?;
+        let free_bytes = match layout.is_left_out() {
+            true => free(Path::new(&layout.node().data_dir))?,
+            false => look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?,
+        };
         let mut journal = Journal::create(&layout.journal())?;
         let begun = Entry::Begun {
             plan: Box::new(layout.plan().clone()),
@@ -86,8 +89,9 @@ impl Enlisted {
 
     /// Puts the new data beside the old.
     pub(crate) async fn stage(&mut self, request: StageRequest, client: &mut Client) -> Result<Staged, Stop> {
-        if self.staged {
-            return Err(Failure::new(FailureCode::BadRequest, "the node has staged before").into());
+        if self.staged || self.layout.is_left_out() {
+            let message = "a node stages once, and only if the new cluster has a member on it";
+            return Err(Failure::new(FailureCode::BadRequest, message).into());
         }
         let staged = match &self.layout.plan().kind {
             RestoreKind::Snapshot { bump, token, skip_hash_check } => {
@@ -112,7 +116,7 @@ impl Enlisted {
 
     /// Starts the participant.
     pub(crate) async fn arm(&mut self, request: ArmRequest) -> Result<(), Failure> {
-        if !self.staged || self.armed.is_some() {
+        if !(self.staged || self.layout.is_left_out()) || self.armed.is_some() {
             return Err(Failure::new(FailureCode::BadRequest, "a node is armed once, after it has staged"));
         }
         let tls = Tls::new(&request.identity)?;
@@ -222,6 +226,12 @@ fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> 
     }
 }
 
+/// Bytes that are free where a folder is.
+fn free(folder: &Path) -> Result<u64, Failure> {
+    let space = rustix::fs::statvfs(folder).map_err(|error| storage("find the free space", &error))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Looks at the member's directory; says how many bytes are free there.
 fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
     let node = layout.node();
@@ -240,8 +250,7 @@ fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
             return Err(busy(format!("{} is already there", folder.display())));
         }
     }
-    let space = rustix::fs::statvfs(data_dir).map_err(|error| storage("find the free space", &error))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = free(data_dir)?;
     // As the plan told it.
     let needed = staging_bytes(snapshot_bytes);
     if free < needed {

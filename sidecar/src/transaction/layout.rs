@@ -43,8 +43,8 @@ impl Layout {
         }
         let index = plan.nodes.iter().position(|one| one.node == node);
         let index = index.ok_or_else(|| wrong(format!("node {node} is not in it")))?;
-        if !plan.nodes.iter().any(|one| one.node == plan.coordinator) {
-            return Err(wrong(format!("its coordinator {} is none of its nodes", plan.coordinator)));
+        if !plan.serving().any(|one| one.node == plan.coordinator) {
+            return Err(wrong(format!("its coordinator {} is no node of the new cluster", plan.coordinator)));
         }
         for (number, one) in plan.nodes.iter().enumerate() {
             let paths = [Some(&one.data_dir), one.wal_dir.as_ref(), Some(&one.manifests_dir)];
@@ -79,6 +79,11 @@ impl Layout {
     /// This node.
     pub(crate) fn node(&self) -> &RestoreNode {
         &self.plan.nodes[self.index]
+    }
+
+    /// Whether the new cluster has no member here.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.node().left_out
     }
 
     pub(super) fn is_coordinator(&self) -> bool {
@@ -196,6 +201,7 @@ pub(super) mod tests {
             cluster: "c".into(),
             started_by: "me".into(),
             coordinator: "cp1".into(),
+            not_reached: Vec::new(),
             nodes: vec![RestoreNode {
                 node: "cp1".into(),
                 member: "cp1".into(),

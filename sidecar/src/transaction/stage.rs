@@ -144,7 +144,7 @@ async fn drain(client: &mut Client, failure: Failure) -> Result<File, Stop> {
 
 fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<Staged, Failure> {
     let plan = layout.plan();
-    let list = plan.nodes.iter().flat_map(|node| node.peer_urls.iter().map(|url| format!("{}={url}", node.member)));
+    let list = plan.serving().flat_map(|node| node.peer_urls.iter().map(|url| format!("{}={url}", node.member)));
     let cluster = NewCluster {
         name: layout.node().member.clone(),
         initial_cluster: list.collect::<Vec<_>>().join(","),

@@ -57,7 +57,15 @@ pub(super) fn name(step: Step) -> &'static str {
 
 /// Does a step and proves it.
 pub(super) async fn carry_out(work: &Work, step: Step) -> Result<(), Failure> {
+    let left_out = work.layout.is_left_out();
     match step {
+        // What is stopped stays so, and its data as it is.
+        Step::Swap | Step::LaunchEtcd | Step::StartEtcd | Step::StartApi | Step::UndoStop | Step::UndoSwap
+            if left_out =>
+        {
+            Ok(())
+        }
+        Step::Finish if left_out => work.end(Ending::Restored),
         Step::Preflight => preflight(work).await,
         Step::StopApi => stop_api(work).await,
         Step::StopEtcd => stop_etcd(work).await,
@@ -85,6 +93,26 @@ fn refused(what: String) -> Failure {
 }
 
 async fn preflight(work: &Work) -> Result<(), Failure> {
+    if !work.layout.is_left_out() {
+        runs_as_said(work)?;
+    }
+    try_rename(work).map_err(|error| storage("move a file out of the manifests folder", &error))?;
+    let Some(tls) = work.tls() else { return Err(refused("the node has lost its certificate".to_owned())) };
+    for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
+        peer::give(&work.layout, &tls, index, etcd_wire::restore::Order::Ask, Duration::from_secs(5)).await.map_err(
+            |failure| {
+                let port = work.layout.plan().peer_port;
+                failure.hint(format!(
+                    "the control-plane nodes must reach each other on TCP port {port}; --peer-port names another"
+                ))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether what will be stopped is what runs.
+fn runs_as_said(work: &Work) -> Result<(), Failure> {
     let looked = |error: std::io::Error| storage("look at what runs on the node", &error);
     for name in [ETCD, API_SERVER] {
         let component = component(work, name)?;
@@ -104,18 +132,6 @@ async fn preflight(work: &Work) -> Result<(), Failure> {
     let data_dir = Path::new(&work.layout.node().data_dir);
     if !matches!(process::lock(data_dir).map_err(looked)?, Lock::Held) {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
-    }
-    try_rename(work).map_err(|error| storage("move a file out of the manifests folder", &error))?;
-    let Some(tls) = work.tls() else { return Err(refused("the node has lost its certificate".to_owned())) };
-    for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
-        peer::give(&work.layout, &tls, index, etcd_wire::restore::Order::Ask, Duration::from_secs(5)).await.map_err(
-            |failure| {
-                let port = work.layout.plan().peer_port;
-                failure.hint(format!(
-                    "the control-plane nodes must reach each other on TCP port {port}; --peer-port names another"
-                ))
-            },
-        )?;
     }
     Ok(())
 }
@@ -180,7 +196,12 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
             if !process::running(&etcd.argv)?.is_empty() || !process::listening(&ports)?.is_empty() {
                 return Ok(None);
             }
-            Ok(Some(process::lock(data_dir)?).filter(|lock| !matches!(lock, Lock::Held)))
+            let lock = match process::lock(data_dir) {
+                // A disk that fails may be why it is left out.
+                Err(_) if work.layout.is_left_out() => Lock::Missing,
+                lock => lock?,
+            };
+            Ok(Some(lock).filter(|lock| !matches!(lock, Lock::Held)))
         };
         if let Some(lock) = stopped().map_err(|error| storage("look at what runs on the node", &error))? {
             *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
@@ -238,7 +259,7 @@ fn new_cluster(work: &Work) -> Result<Expected, Failure> {
     let staged = staged.ok_or_else(|| refused("nothing was staged on the node".to_owned()))?;
     let members = match work.layout.plan().kind {
         RestoreKind::Aside { raise: false, .. } => None,
-        RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Some(work.layout.plan().nodes.len()),
+        RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Some(work.layout.plan().serving().count()),
     };
     Ok(Expected { cluster_id: staged.cluster_id, revision: staged.revision, members })
 }
@@ -345,9 +366,11 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
     if stopped_etcd {
         hold::put(&work.layout, &component(work, ETCD)?)?;
         let before = work.state(|state| state.ground.before);
-        let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
-        let well = until_well("etcd", PATIENCE, || member::prove(&work.layout, &expected)).await;
-        told(work, well);
+        // One that did not answer before need not do so now.
+        if before.cluster_id != 0 {
+            let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
+            told(work, until_well("etcd", PATIENCE, || member::prove(&work.layout, &expected)).await);
+        }
     }
     if stopped_api {
         hold::put(&work.layout, &component(work, API_SERVER)?)?;

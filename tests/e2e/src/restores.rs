@@ -77,9 +77,14 @@ fn config_maps(scene: &Scene, node: &str) -> Option<Vec<(String, String)>> {
 /// takes writes, that every static pod is where it was, and that nothing of the restore runs any more. Says which state it is.
 #[track_caller]
 pub fn settled(scene: &Scene) -> State {
-    let nodes = scene.lab.node_names();
+    settled_on(scene, &scene.lab.node_names())
+}
+
+/// As [`settled`], of some nodes only.
+#[track_caller]
+pub fn settled_on(scene: &Scene, nodes: &[String]) -> State {
     let mut states = Vec::new();
-    for node in &nodes {
+    for node in nodes {
         let mut maps = None;
         until("every API server serves", || {
             maps = config_maps(scene, node);
@@ -94,13 +99,13 @@ pub fn settled(scene: &Scene) -> State {
         });
     }
     assert!(states.iter().all(|state| *state == states[0]), "the nodes are in different states: {states:?}");
-    agree(scene);
+    agree_on(scene, nodes);
     let mark = "mark";
     make(scene, mark, "1");
     run(scene.kubectl(&["delete", "configmap", mark])).expect_code(0);
     until("the participants are gone", || nodes.iter().all(|node| participants(scene, node).is_empty()));
     let expected = ["etcd.yaml", "kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"];
-    for node in &nodes {
+    for node in nodes {
         let kubernetes = scene.lab.node_root(node).join("etc/kubernetes");
         let own = |name: &String| expected.contains(&name.as_str()) || name.starts_with("own-");
         let manifests = names(&kubernetes.join("manifests"));
@@ -125,7 +130,12 @@ pub fn settled(scene: &Scene) -> State {
 /// Asserts that all members are of one cluster and that their keys hash alike at one revision.
 #[track_caller]
 pub fn agree(scene: &Scene) {
-    let nodes = scene.lab.node_names();
+    agree_on(scene, &scene.lab.node_names());
+}
+
+/// As [`agree`], of the members on some nodes.
+#[track_caller]
+fn agree_on(scene: &Scene, nodes: &[String]) {
     let ask = |node: &String, args: &[&str]| -> Option<Value> {
         let answer = run(etcdctl(&scene.lab, node, args));
         serde_json::from_str::<Value>(&answer.stdout).ok()?.as_array()?.first().cloned()

@@ -13,8 +13,17 @@ use crate::sidecar::{Operation, Pods};
 use crate::transaction::{self, Conduct, Terms, Work, confirm, consent};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_FORTH: [&str; 8] =
-    ["file", "dry_run", "confirm", "peer_port", "start_timeout", "no_rollback", "bump_revision", "skip_hash_check"];
+const ONLY_FORTH: [&str; 9] = [
+    "file",
+    "dry_run",
+    "confirm",
+    "peer_port",
+    "start_timeout",
+    "to_nodes",
+    "no_rollback",
+    "bump_revision",
+    "skip_hash_check",
+];
 
 /// What only the restore of a running control plane needs.
 #[derive(Debug, clap::Args)]
@@ -22,6 +31,10 @@ const ONLY_FORTH: [&str; 8] =
 pub(super) struct LiveArgs {
     #[command(flatten)]
     conduct: Conduct,
+    /// Restore to these control-plane nodes only. The members of the others are left out of the new cluster, and their static pods
+    /// stopped, which they stay; one that cannot be reached is left out as it is
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub(super) to_nodes: Vec<String>,
     /// Leave the new state in place should the API servers not become ready on it
     #[arg(long)]
     no_rollback: bool,
@@ -91,6 +104,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let mut ended = transaction::run(&work, order).await?;
     if let (Some(report), Some(changes)) = (&mut ended.report, &plan.changes) {
         report.nodes_gone.clone_from(&changes.nodes_gone);
+        report.masters_gone.clone_from(&changes.masters_gone);
     }
     tell(ended, args.output, printer)
 }

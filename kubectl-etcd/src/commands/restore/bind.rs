@@ -1,19 +1,32 @@
 //! What a plan tells the nodes: the part of it that is carried out.
 
-use etcd_wire::message::MemberStatus;
 use etcd_wire::restore::RestoreKind;
 use jiff::Timestamp;
 
-use super::plan::Plan;
-use crate::discovery::EtcdPod;
-use crate::transaction::{Terms, draw_up, new_id};
+use super::fate::Fate;
+use super::plan::{Found, Plan, Seen};
+use crate::transaction::{Part, Terms, draw_up, new_id};
+
+impl<'a> Found<'a> {
+    /// The members whose nodes take part.
+    pub(super) fn parts(&self) -> Vec<Part<'a>> {
+        let taking_part = self.members.iter().map(|seen| (seen, self.fate(seen)));
+        let taking_part = taking_part.filter(|(_, fate)| *fate != Fate::NotReached);
+        let part = |(seen, fate): (&Seen<'a>, Fate)| Part {
+            pod: seen.pod,
+            status: seen.status.as_ref().ok().copied(),
+            left_out: fate == Fate::Stopped,
+        };
+        taking_part.map(part).collect()
+    }
+}
 
 impl Plan {
     /// Adds what the nodes are told to do, or why they cannot.
-    pub(super) fn bind(&mut self, terms: &Terms, skip_hash_check: bool, members: &[(&EtcdPod, Option<&MemberStatus>)]) {
+    pub(super) fn bind(&mut self, terms: &Terms, skip_hash_check: bool, parts: &[Part<'_>]) {
         let id = new_id(Timestamp::now());
         let kind = RestoreKind::Snapshot { bump: self.revision.bump, token: format!("restore-{id}"), skip_hash_check };
-        match draw_up(id, kind, terms, members) {
+        match draw_up(id, kind, terms, parts, self.not_reached.clone()) {
             Ok(transaction) => self.transaction = Some(transaction),
             // Some of it may have been said.
             Err(against) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::resource::{node_name, resource};
+use super::resource::{master, node_name, resource};
 
 /// Keys, each with the revision that last changed it.
 pub(super) type Keys = BTreeMap<Vec<u8>, i64>;
@@ -34,6 +34,8 @@ pub(super) struct Changes {
     pub(super) nodes_joined: Vec<String>,
     /// Nodes that were removed since: the restored cluster waits for them.
     pub(super) nodes_gone: Vec<String>,
+    /// Addresses of API servers that are gone since: the restored cluster lists them until their leases end.
+    pub(super) masters_gone: Vec<String>,
 }
 
 /// What a key that is no object counts as.
@@ -50,6 +52,7 @@ impl Changes {
                 None => {
                     change.come_back += 1;
                     changes.nodes_gone.extend(node_name(key).map(str::to_owned));
+                    changes.masters_gone.extend(master(key).map(str::to_owned));
                 }
                 Some(now) if now == revision => change.stay += 1,
                 Some(_) => change.change += 1,
@@ -84,6 +87,7 @@ mod tests {
             ("/registry/pods/a/changes", 6),
             ("/registry/pods/a/comes-back", 7),
             ("/registry/minions/old", 2),
+            ("/registry/masterleases/10.0.0.9", 3),
             ("compact_rev_key", 4),
         ]);
         let live = keys(&[
@@ -103,8 +107,14 @@ mod tests {
         };
         assert_eq!(
             changes.resources,
-            [change("nodes", 1, 1, 0, 0), change("pods", 1, 1, 1, 1), change("(other keys)", 0, 0, 1, 0)]
+            [
+                change("masterleases", 0, 1, 0, 0),
+                change("nodes", 1, 1, 0, 0),
+                change("pods", 1, 1, 1, 1),
+                change("(other keys)", 0, 0, 1, 0)
+            ]
         );
+        assert_eq!(changes.masters_gone, ["10.0.0.9"]);
         assert_eq!((changes.nodes_joined, changes.nodes_gone), (vec!["new".to_owned()], vec!["old".to_owned()]));
         assert!(
             Changes::between(&snapshot, &snapshot)

@@ -35,7 +35,7 @@ pub(super) struct Snapshot {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) upload: Upload,
-    /// By the names of their nodes.
+    /// Of the nodes that take part, by their names.
     pub(super) members: Vec<EtcdPod>,
     pub(super) pods: Pods,
     /// What would mend what speaks against it.
@@ -83,6 +83,7 @@ pub(super) async fn plan(
             .collect(),
         live: live.as_ref(),
         bump: args.bump_revision,
+        to_nodes: &args.live.to_nodes,
     };
     let mut plan = Plan::make(&found);
     for warning in &plan.warnings {
@@ -90,15 +91,15 @@ pub(super) async fn plan(
     }
     let marker = kube_system
         .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
-    let known: Vec<_> = found.members.iter().map(|seen| (seen.pod, seen.status.as_ref().ok().copied())).collect();
-    plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &known);
+    let parts = found.parts();
+    plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &parts);
+    let taking_part: Vec<EtcdPod> = parts.iter().map(|part| part.pod.clone()).collect();
     let upload = Upload { path: args.file().to_owned(), bytes: report.file_size, sha256: report.file_sha256.clone() };
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
     let hints = of_disks.chain(of_pods).cloned().collect();
-    let members = surveyed.into_iter().map(|one| one.member).collect();
-    Ok(Planned { plan, upload, members, pods, hints })
+    Ok(Planned { plan, upload, members: taking_part, pods, hints })
 }
 
 /// By what the values of a file are encrypted, each key once.

@@ -4,8 +4,10 @@ mod apply;
 mod at_rest;
 mod bind;
 mod changes;
+mod fate;
 mod identity;
 mod live;
+mod objections;
 mod offline;
 mod past;
 mod plan;
@@ -35,6 +37,9 @@ Examples:
 
   # The same from a script
   kubectl etcd restore etcd.db --confirm prod-eu
+
+  # Without a node that is gone; whatever is not named is left out, and stopped where it can be reached
+  kubectl etcd restore etcd.db --to-nodes cp1,cp2
 
   # How the last restore is on every node, and to wait for the end of one that goes on
   kubectl etcd restore --status

@@ -39,8 +39,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
             return status(&args, &context, &nodes);
         };
         printer.note(format!("following restore {} of {}", plan.id, plan.started_by));
-        let id = plan.id.clone();
-        return tell(transaction::resume(&work, &mut watched, &nodes, &id).await, args.output, printer);
+        let plan = plan.clone();
+        return tell(transaction::resume(&work, &mut watched, &plan).await, args.output, printer);
     }
     status(&args, &context, &nodes)
 }
@@ -121,7 +121,9 @@ fn text(id: &str, nodes: &[Recalled], now: Timestamp) -> String {
         }
     }
     let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
-    format!("Restore {id}, begun {begun} by {by}\n\n{table}{notes}")
+    let left_out = known.map(|restore| restore.plan.left_out().join(", ")).filter(|names| !names.is_empty());
+    let left_out = left_out.map_or_else(String::new, |names| format!("Left out of it: {names}\n"));
+    format!("Restore {id}, begun {begun} by {by}\n{left_out}\n{table}{notes}")
 }
 
 /// The last step, how far it is, and since when.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use etcd_snapshot::{Report, minor};
+use etcd_snapshot::Report;
 use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
 use etcd_wire::restore::RestorePlan;
@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Bump;
-use super::at_rest::{Verdict, describe, judge, names};
+use super::at_rest::describe;
 use super::changes::{Changes, Keys};
+use super::fate::{self, Fate};
 use super::identity::uid;
 use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
-use crate::output::{Failed, Table, bytes, seconds};
+use crate::output::{Table, bytes, seconds};
 
 /// What `auto` adds to the highest revision that a member has: more than is written while the plan is read and carried out.
 const MARGIN: u64 = 1_000_000;
@@ -50,6 +51,8 @@ pub(super) struct Found<'a> {
     /// The cluster's keys; `None` if no member could list them, which is then among the refusals.
     pub(super) live: Option<&'a Keys>,
     pub(super) bump: Bump,
+    /// The nodes that get the snapshot; empty if all do.
+    pub(super) to_nodes: &'a [String],
 }
 
 /// A member, and what is known of it.
@@ -82,6 +85,8 @@ pub(super) struct Plan {
     snapshot: Snapshot,
     pub(super) revision: Revision,
     members: Vec<Member>,
+    /// What could not be reached to be stopped: nodes, and members that have no pod.
+    pub(super) not_reached: Vec<String>,
     outage: Outage,
     way_back: &'static str,
     /// `None` if it is not known what the cluster holds, or the file is not its own.
@@ -126,6 +131,7 @@ pub(super) struct Revision {
 struct Member {
     name: String,
     node: String,
+    fate: Fate,
     peer_urls: Vec<String>,
     etcd_version: Option<String>,
     revision: Option<i64>,
@@ -180,7 +186,8 @@ impl Plan {
                 encryption_keys: found.encryption_keys.clone(),
             },
             revision: Revision { snapshot, highest, bump, restored: restored.unwrap_or(snapshot) },
-            members: found.members.iter().map(|one| Member::of(one, report.total_size)).collect(),
+            members: found.members.iter().map(|one| Member::of(one, found.fate(one), report.total_size)).collect(),
+            not_reached: fate::not_reached(found.to_nodes, &found.members),
             outage: Outage { stops: STOPS, seconds: OUTAGE },
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
@@ -246,12 +253,18 @@ impl Plan {
             format!(
                 "{} on {} at once, for about {from} to {to} seconds, whatever the size of the database; pods run on",
                 self.outage.stops.join(", "),
-                match self.members.len() {
+                match self.members.iter().filter(|member| member.fate != Fate::NotReached).count() {
                     1 => "the node".to_owned(),
                     nodes => format!("all {nodes} nodes"),
                 },
             ),
         );
+        let stopped = self.members.iter().filter(|member| member.fate == Fate::Stopped);
+        let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
+        left_out.extend(self.not_reached.iter().map(|name| format!("{name} (not reached)")));
+        if !left_out.is_empty() {
+            line("Left out", left_out.join(", "));
+        }
         line("Old data", "stays on each node, in DATA DIR/.kubectl-etcd/ID/old".to_owned());
         line("Way back", self.way_back.to_owned());
         let mut members = Table::new(&["MEMBER", "NODE", "ETCD", "REVISION", "DATA DIR", "NEEDS", "FREE"]);
@@ -289,120 +302,35 @@ impl Plan {
 }
 
 impl Member {
-    fn of(seen: &Seen<'_>, snapshot_bytes: u64) -> Member {
+    fn of(seen: &Seen<'_>, fate: Fate, snapshot_bytes: u64) -> Member {
         let (pod, status) = (seen.pod, seen.status.as_ref().ok());
         let facts = seen.facts.as_ref().and_then(|facts| facts.as_ref().ok());
+        let restored = fate == Fate::Restored;
         let aside = |dir: &String| format!("{}/.kubectl-etcd/ID/old", dir.trim_end_matches('/'));
         Member {
             name: pod.name.clone(),
             node: pod.node.clone(),
+            fate,
             peer_urls: pod.peer_urls.clone(),
             etcd_version: status.map(|status| status.version.clone()),
             revision: status.map(|status| status.revision),
             data_dir: pod.data_dir.clone(),
-            aside: pod.data_dir.as_ref().map(aside),
-            disk: facts.and_then(|facts| Some(Room::of(facts.disk.as_ref()?, snapshot_bytes))),
+            aside: pod.data_dir.as_ref().filter(|_| restored).map(aside),
+            disk: facts.filter(|_| restored).and_then(|facts| Some(Room::of(facts.disk.as_ref()?, snapshot_bytes))),
             manifests: facts.and_then(|facts| facts.manifests.clone()),
             encryption: facts.map(|facts| facts.encryption.clone()).unwrap_or_default(),
         }
     }
 }
 
-impl Seen<'_> {
-    fn name(&self) -> String {
-        format!("member {} on node {}", self.pod.name, self.pod.node)
-    }
-
-    /// What its node's disk has against it.
-    fn objections(&self, snapshot_bytes: u64, keys: &[EncryptionKey]) -> Vec<String> {
-        let facts = match &self.facts {
-            None => return Vec::new(),
-            Some(Err(why)) => return vec![format!("nobody could look at its disk: {why}")],
-            Some(Ok(facts)) => facts,
-        };
-        let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
-        let mut against: Vec<String> = failures.collect();
-        against.extend(facts.disk.and_then(|disk| Room::of(&disk, snapshot_bytes).objection()));
-        if let Verdict::Lacks(keys) = judge(keys, &facts.encryption) {
-            against.push(format!("its API server lacks the key by which values in the file are encrypted: {keys}"));
-        }
-        against
-    }
-}
-
 impl Found<'_> {
+    pub(super) fn fate(&self, seen: &Seen<'_>) -> Fate {
+        Fate::of(seen, self.to_nodes)
+    }
+
     fn age_seconds(&self) -> Option<i64> {
         let taken: Timestamp = self.taken_at.as_ref()?.parse().ok()?;
         Some(self.now.as_second() - taken.as_second())
-    }
-
-    /// What could not be found out, and does not stand in the way.
-    fn doubts(&self) -> Vec<String> {
-        let unknown = |seen: &Seen<'_>| match judge(
-            &self.encryption_keys,
-            &seen.facts.as_ref()?.as_ref().ok()?.encryption,
-        ) {
-            Verdict::Unknown(why) => Some(format!(
-                "it is not known whether the API server on node {} has the key by which values in the file are encrypted ({}): {why}",
-                seen.pod.node,
-                names(&self.encryption_keys)
-            )),
-            Verdict::Readable | Verdict::Lacks(_) => None,
-        };
-        self.members.iter().filter_map(unknown).collect()
-    }
-
-    /// What speaks against a restore of this file here.
-    fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
-        let mut against = Vec::new();
-        match (file_uid, self.cluster.kube_system_uid.as_deref()) {
-            (Some(theirs), Some(ours)) if theirs == ours => {}
-            (Some(theirs), Some(ours)) => {
-                against.push(format!(
-                    "the file is another cluster's: its namespace kube-system has UID {theirs}, this one's {ours}"
-                ));
-            }
-            (None, _) => against.push(
-                "the file does not tell whose it is: it has no namespace kube-system that can be read".to_owned(),
-            ),
-            (_, None) => against
-                .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
-        }
-        for seen in &self.members {
-            let (member, pod) = (seen.name(), seen.pod);
-            let of_disk = seen.objections(self.report.total_size, &self.encryption_keys);
-            against.extend(of_disk.into_iter().map(|what| format!("{member}: {what}")));
-            let status = match &seen.status {
-                Ok(status) => status,
-                Err(why) => {
-                    against.push(format!("{member} does not answer: {why}"));
-                    continue;
-                }
-            };
-            if status.learner {
-                against.push(format!("{member} is a learner: promote or remove it first"));
-            }
-            if let (Some(its), Some(files)) = (minor(&status.version), self.report.etcd())
-                && files > its
-            {
-                against.push(format!(
-                    "{member} is etcd {}, the file was written by {}.{}",
-                    status.version, files.0, files.1
-                ));
-            }
-            if pod.data_dir.is_none() {
-                against.push(format!("{member} keeps its data where no folder of the node is mounted"));
-            }
-        }
-        let known =
-            self.members.iter().filter_map(|one| one.status.as_ref().ok()).find(|status| !status.members.is_empty());
-        for listed in known.iter().flat_map(|status| &status.members) {
-            if !self.members.iter().any(|one| one.pod.name == listed.name) {
-                let name = if listed.name.is_empty() { format!("{:x}", listed.id) } else { listed.name.clone() };
-                against.push(format!("member {name} of the etcd cluster has no pod here"));
-            }
-        }
-        against
     }
 }
 
@@ -451,6 +379,7 @@ mod tests {
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
             live: Some(&keys),
             bump: Bump::Auto,
+            to_nodes: &[],
         };
         change(&mut found);
         Plan::make(&found)

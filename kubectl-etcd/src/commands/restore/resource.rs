@@ -23,6 +23,12 @@ pub(super) fn node_name(key: &[u8]) -> Option<&str> {
     (!name.contains('/')).then_some(name)
 }
 
+/// The address of an API server, if the key is the record by which it tells that it is there.
+pub(super) fn master(key: &[u8]) -> Option<&str> {
+    let (_, address) = std::str::from_utf8(key).ok()?.split_once("/masterleases/")?;
+    (!address.contains('/')).then_some(address)
+}
+
 /// Whether a key is that of namespace kube-system, whose UID a cluster keeps for life.
 pub(super) fn is_kube_system(key: &[u8]) -> bool {
     key.ends_with(b"/namespaces/kube-system")
@@ -55,6 +61,8 @@ mod tests {
         }
         assert_eq!(node_name(b"/registry/minions/cp1"), Some("cp1"));
         assert_eq!(node_name(b"/registry/pods/minions/cp1/x"), None);
+        assert_eq!(master(b"/registry/masterleases/10.0.0.1"), Some("10.0.0.1"));
+        assert_eq!(master(b"/registry/leases/masterleases/10.0.0.1/x"), None);
         assert!(
             is_kube_system(b"/registry/namespaces/kube-system")
                 && !is_kube_system(b"/registry/namespaces/kube-systems")

@@ -108,6 +108,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if let Some(consented) = consented {
         confirm(consented, &connection.cluster, printer).await?;
     }
+    let members: Vec<_> =
+        members.iter().filter(|one| order.nodes.iter().any(|node| node.node == one.node)).cloned().collect();
+    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
     let ended = transaction::run(&work, order).await?;
     tell(ended, args.output, printer)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, timestamp};
-use crate::transaction::{Recalled, Terms, by_time, draw_up, new_id, unfinished};
+use crate::transaction::{Part, Recalled, Terms, by_time, draw_up, new_id, unfinished};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -68,18 +68,23 @@ impl Plan {
             transaction: None,
             refusals: Vec::new(),
         };
-        for node in found.nodes {
-            if let Err(failed) = &node.outcome {
-                plan.refusals.push(format!("node {} cannot be asked: {}", node.node, failed.one_line()));
-            }
-        }
         if let Some(unfinished) = unfinished(found.nodes) {
             plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --resume", unfinished.id));
         }
         let restored = |restore: &NodeRestore| restore.ended == Some(Ending::Restored) && restore.aside.is_some();
-        let everywhere =
-            |id: &str| found.nodes.iter().all(|node| node.outcome.is_err() || node.find(id).is_some_and(restored));
-        let Some(earlier) = by_time(found.nodes).into_iter().find(|restore| everywhere(&restore.plan.id)) else {
+        let everywhere = |plan: &RestorePlan| {
+            let mut nodes = found.nodes.iter().filter(|node| takes_part(plan, &node.node));
+            nodes.all(|node| node.outcome.is_err() || node.find(&plan.id).is_some_and(restored))
+        };
+        let earlier = by_time(found.nodes).into_iter().find(|restore| everywhere(&restore.plan));
+        for node in found.nodes {
+            if let Err(failed) = &node.outcome
+                && earlier.is_none_or(|earlier| takes_part(&earlier.plan, &node.node))
+            {
+                plan.refusals.push(format!("node {} cannot be asked: {}", node.node, failed.one_line()));
+            }
+        }
+        let Some(earlier) = earlier else {
             plan.refusals
                 .push("no restore has kept the old data on all nodes: there is nothing to go back to".to_owned());
             return plan;
@@ -90,12 +95,23 @@ impl Plan {
             started_by: earlier.plan.started_by.clone(),
         });
         plan.nodes = found.nodes.iter().filter_map(|node| Node::of(node, &earlier.plan)).collect();
-        plan.refusals.extend(changed(&earlier.plan, found.members));
-        let members: Vec<_> = found.members.iter().map(|member| (member, None)).collect();
+        let (members, left_out): (Vec<_>, Vec<_>) =
+            found.members.iter().partition(|member| takes_part(&earlier.plan, &member.node));
+        plan.refusals.extend(changed(&earlier.plan, &members));
+        let parts: Vec<_> = members.into_iter().map(Part::of).collect();
+        let left_out = left_out.into_iter().map(|member| member.node.clone()).collect();
         let id = new_id(Timestamp::now());
         let (of, raise) = (earlier.plan.id.clone(), !found.keep_revisions);
         let kind = RestoreKind::Aside { of, raise, token: format!("rollback-{id}") };
-        match draw_up(id, kind, found.terms, &members) {
+        let of_all = matches!(earlier.plan.kind, RestoreKind::Snapshot { .. });
+        if found.keep_revisions && of_all && !earlier.plan.left_out().is_empty() {
+            plan.refusals.push(format!(
+                "the old data is also that of what restore {} has left out ({}): it comes back without --keep-revisions only",
+                earlier.plan.id,
+                earlier.plan.left_out().join(", ")
+            ));
+        }
+        match draw_up(id, kind, found.terms, &parts, left_out) {
             Ok(transaction) => plan.transaction = Some(transaction),
             Err(against) => plan.refusals.extend(against),
         }
@@ -155,10 +171,15 @@ impl Node {
     }
 }
 
+/// Whether a node has its part in the way back from a restore: what that has left out has none.
+fn takes_part(earlier: &RestorePlan, node: &str) -> bool {
+    !earlier.left_out().contains(&node)
+}
+
 /// What is no longer as it was at the restore: the old data belongs to members as they were.
-fn changed(plan: &RestorePlan, members: &[EtcdPod]) -> Vec<String> {
+fn changed(plan: &RestorePlan, members: &[&EtcdPod]) -> Vec<String> {
     let mut changed = Vec::new();
-    for node in &plan.nodes {
+    for node in plan.serving() {
         let Some(member) = members.iter().find(|member| member.node == node.node) else {
             changed.push(format!("node {} took part in that restore, and has no etcd pod now", node.node));
             continue;
@@ -169,7 +190,7 @@ fn changed(plan: &RestorePlan, members: &[EtcdPod]) -> Vec<String> {
                 .push(format!("the member on node {} has another name or directory than at that restore", node.node));
         }
     }
-    let joined = members.iter().filter(|member| !plan.nodes.iter().any(|node| node.node == member.node));
+    let joined = members.iter().filter(|member| !plan.serving().any(|node| node.node == member.node));
     changed.extend(joined.map(|member| format!("node {} joined after that restore", member.node)));
     changed
 }
@@ -206,6 +227,24 @@ mod tests {
         // Old data on one node only is none.
         let only = plan(&[recalled("cp1", &past), recalled("cp2", &past[..1])], &members());
         assert_eq!(only.restore.map(|restore| restore.id), Some("a".to_owned()));
+    }
+
+    #[test]
+    fn what_the_restore_has_left_out_has_no_part_in_the_way_back() {
+        let mut nodes = [recalled("cp1", &[("a", DONE)]), recalled("cp2", &[])];
+        for restore in nodes[0].outcome.as_mut().expect("journals") {
+            restore.plan.nodes.pop();
+            restore.plan.not_reached = vec!["cp2".into()];
+        }
+        nodes[1].outcome = Err(Failed::plain("gone"));
+        let made = plan(&nodes, &members());
+        assert_eq!(made.refusals, Vec::<String>::new());
+        let transaction = made.transaction.expect("a plan");
+        assert_eq!((transaction.nodes.len(), transaction.not_reached), (1, vec!["cp2".to_owned()]));
+        let (members, terms) = (members(), terms());
+        let found = Found { server: "", keep_revisions: true, terms: &terms, members: &members, nodes: &nodes };
+        let refusals = Plan::make(&found).refusals;
+        assert!(refusals.len() == 1 && refusals[0].contains("left out (cp2)"), "{refusals:?}");
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! What speaks against a restore, and what could not be found out: pure functions of what was found.
+
+use etcd_snapshot::minor;
+use etcd_wire::facts::EncryptionKey;
+
+use super::at_rest::{Verdict, judge, names};
+use super::fate::{self, Fate};
+use super::plan::{Found, Seen};
+use super::room::Room;
+use crate::output::Failed;
+
+impl Seen<'_> {
+    fn name(&self) -> String {
+        format!("member {} on node {}", self.pod.name, self.pod.node)
+    }
+
+    /// Why its static pods could not be stopped.
+    fn cannot_be_stopped(&self) -> Option<String> {
+        match self.facts.as_ref()? {
+            Err(why) => Some(format!("nobody could look at its manifests: {why}")),
+            Ok(facts) if facts.manifests.is_some() => None,
+            Ok(facts) => {
+                let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
+                Some(format!("it cannot be stopped: {}", failures.collect::<Vec<_>>().join("; ")))
+            }
+        }
+    }
+
+    /// What its node's disk has against it.
+    fn objections(&self, snapshot_bytes: u64, keys: &[EncryptionKey]) -> Vec<String> {
+        let facts = match &self.facts {
+            None => return Vec::new(),
+            Some(Err(why)) => return vec![format!("nobody could look at its disk: {why}")],
+            Some(Ok(facts)) => facts,
+        };
+        let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
+        let mut against: Vec<String> = failures.collect();
+        against.extend(facts.disk.and_then(|disk| Room::of(&disk, snapshot_bytes).objection()));
+        if let Verdict::Lacks(keys) = judge(keys, &facts.encryption) {
+            against.push(format!("its API server lacks the key by which values in the file are encrypted: {keys}"));
+        }
+        against
+    }
+}
+
+impl Found<'_> {
+    /// What could not be found out, and does not stand in the way.
+    pub(super) fn doubts(&self) -> Vec<String> {
+        let unknown = |seen: &Seen<'_>| match judge(
+            &self.encryption_keys,
+            &seen.facts.as_ref()?.as_ref().ok()?.encryption,
+        ) {
+            Verdict::Unknown(why) => Some(format!(
+                "it is not known whether the API server on node {} has the key by which values in the file are encrypted ({}): {why}",
+                seen.pod.node,
+                names(&self.encryption_keys)
+            )),
+            Verdict::Readable | Verdict::Lacks(_) => None,
+        };
+        let restored = self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored);
+        let mut doubts: Vec<String> = restored.filter_map(unknown).collect();
+        for name in fate::not_reached(self.to_nodes, &self.members) {
+            let why =
+                self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());
+            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+            doubts.push(format!(
+                "{name} is left out and cannot be reached to be stopped{why}: should it come back, its static pods start with the old data, \
+                 and its API server may answer with it: keep it away from clients, and make it a new member"
+            ));
+        }
+        doubts
+    }
+
+    /// What speaks against a restore of this file here.
+    pub(super) fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
+        let mut against = Vec::new();
+        match (file_uid, self.cluster.kube_system_uid.as_deref()) {
+            (Some(theirs), Some(ours)) if theirs == ours => {}
+            (Some(theirs), Some(ours)) => {
+                against.push(format!(
+                    "the file is another cluster's: its namespace kube-system has UID {theirs}, this one's {ours}"
+                ));
+            }
+            (None, _) => against.push(
+                "the file does not tell whose it is: it has no namespace kube-system that can be read".to_owned(),
+            ),
+            (_, None) => against
+                .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
+        }
+        let stopped = self.members.iter().filter(|seen| self.fate(seen) == Fate::Stopped);
+        against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));
+        for seen in self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored) {
+            let (member, pod) = (seen.name(), seen.pod);
+            let of_disk = seen.objections(self.report.total_size, &self.encryption_keys);
+            against.extend(of_disk.into_iter().map(|what| format!("{member}: {what}")));
+            let status = match &seen.status {
+                Ok(status) => status,
+                Err(why) => {
+                    against.push(format!("{member} does not answer: {why}"));
+                    continue;
+                }
+            };
+            if status.learner {
+                against.push(format!("{member} is a learner: promote or remove it first"));
+            }
+            if let (Some(its), Some(files)) = (minor(&status.version), self.report.etcd())
+                && files > its
+            {
+                against.push(format!(
+                    "{member} is etcd {}, the file was written by {}.{}",
+                    status.version, files.0, files.1
+                ));
+            }
+            if pod.data_dir.is_none() {
+                against.push(format!("{member} keeps its data where no folder of the node is mounted"));
+            }
+        }
+        if self.to_nodes.is_empty() {
+            let lost = fate::without_pod(&self.members).into_iter();
+            against.extend(lost.map(|name| format!("member {name} of the etcd cluster has no pod here")));
+        }
+        against.extend(fate::objections(self.to_nodes, &self.cluster.server, &self.members));
+        against
+    }
+}
