@@ -65,6 +65,15 @@ impl Enlisted {
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
+        while let Err(error) = peer::bind(layout.plan().peer_port).await {
+            // That of one which has just left may still be ending.
+            if begun.elapsed() > 2 * PARTING {
+                let port = layout.plan().peer_port;
+                let failure = Failure::new(FailureCode::Refused, format!("TCP port {port} cannot be had on the node"));
+                return Err(failure.cause(error.to_string()).hint("--peer-port names another"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
         let ground = Ground::survey(&layout).await?;
         let free_bytes = match layout.is_left_out() {
             true => free(Path::new(&layout.node().data_dir))?,

@@ -9,7 +9,6 @@ use anyhow::Context;
 use etcd_wire::Failure;
 use etcd_wire::restore::{Decision, Identity, Order, Step};
 use fs_err as fs;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::layout::{Layout, STATE};
@@ -35,12 +34,7 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let (work, known) = open(id).map_err(shown)?;
     let work = Arc::new(work);
     let port = work.layout.plan().peer_port;
-    let listener = match TcpListener::bind(("::", port)).await {
-        Ok(listener) => Ok(listener),
-        // A node without IPv6.
-        Err(_) => TcpListener::bind(("0.0.0.0", port)).await,
-    };
-    let listener = listener.with_context(|| format!("cannot listen on TCP port {port}"))?;
+    let listener = peer::bind(port).await.with_context(|| format!("cannot listen on TCP port {port}"))?;
     tokio::spawn(peer::listen(listener, Arc::clone(&work)));
     if work.tls().is_none() {
         work.note("the node was started anew and has lost its certificate: kubectl etcd restore --resume".to_owned());

@@ -68,6 +68,15 @@ pub(super) async fn give(
     }
 }
 
+/// Takes the port on which the nodes speak to each other.
+pub(super) async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(("::", port)).await {
+        Ok(listener) => Ok(listener),
+        // A node without IPv6.
+        Err(_) => TcpListener::bind(("0.0.0.0", port)).await,
+    }
+}
+
 /// Listens for the orders of the other nodes, for ever.
 pub(super) async fn listen<O: Obey>(listener: TcpListener, work: Arc<O>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));

@@ -1,7 +1,8 @@
 //! `kubectl etcd restore FILE` and `kubectl etcd rollback`, where all goes well; and what is refused before anything is touched.
 
 use e2e::restores::{CLUSTER, State, age, journal, make, restore, settled, stage};
-use e2e::{Scene, run};
+use e2e::trouble::processes;
+use e2e::{Scene, names, run, until};
 use lab::Etcd;
 use serde_json::Value;
 
@@ -62,6 +63,91 @@ fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
             assert!(journal(&scene, &node).is_empty());
         }
     }
+}
+
+/// A workstation's clock is an hour ahead of the nodes', and another's an hour behind. Each makes certificates for the nodes.
+#[test]
+fn clocks_are_an_hour_apart() {
+    let scene = stage(3, Etcd::V3_5);
+    let library = std::fs::read_dir("/usr/lib").expect("libraries").flatten();
+    let library = library.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    let library = library.expect("the package faketime is installed");
+    let mut now = Vec::new();
+    for shift in ["+1h", "-1h"] {
+        let mut command = restore(&scene, &["-o", "json"]);
+        command.env("LD_PRELOAD", &library).env("FAKETIME", shift).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let report = run(command).expect_code(0).json();
+        assert_eq!(settled(&scene), State::New);
+        age(&scene);
+        // The names of restores begin with the workstation's day and time.
+        now.push(report["id"].as_str().and_then(|id| id.get(..11)).expect("an id").to_owned());
+    }
+    assert_ne!(now[0], now[1], "the clock was not shifted");
+    // Which one is the last is told by the nodes' clocks.
+    let told = run(scene.plugin(&["restore", "--status", "-o", "json"])).expect_code(0).json();
+    assert!(told["last"].as_str().is_some_and(|id| id.starts_with(&now[1])), "{told}");
+    run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
+    assert_eq!(settled(&scene), State::Old);
+}
+
+/// etcd's log lies in a directory beside the data.
+#[test]
+fn a_log_of_its_own_directory_goes_with_the_data() {
+    let scene = stage(1, Etcd::V3_5);
+    let root = scene.lab.node_root("cp1");
+    let (manifests, wal) = (root.join("etc/kubernetes/manifests"), root.join("var/lib/etcd-wal"));
+    let text = std::fs::read_to_string(manifests.join("etcd.yaml")).expect("a manifest");
+    let text = text
+        .replace("    - --data-dir=/var/lib/etcd\n", "    - --data-dir=/var/lib/etcd\n    - --wal-dir=/var/lib/etcd-wal\n")
+        .replace("    volumeMounts:\n", "    volumeMounts:\n    - mountPath: /var/lib/etcd-wal\n      name: etcd-wal\n")
+        .replace(
+            "  volumes:\n",
+            "  volumes:\n  - hostPath:\n      path: /var/lib/etcd-wal\n      type: DirectoryOrCreate\n    name: etcd-wal\n",
+        );
+    assert_eq!(text.matches("etcd-wal").count(), 5, "{text}");
+    std::fs::remove_file(manifests.join("etcd.yaml")).expect("the manifest is taken away");
+    until("etcd has ended", || processes(&scene.lab, "cp1", &["etcd"]).is_empty());
+    std::fs::rename(root.join("var/lib/etcd/member/wal"), &wal).expect("the log moves");
+    std::fs::write(manifests.join("etcd.yaml"), text).expect("a manifest is written");
+    assert_eq!(settled(&scene), State::Old);
+
+    let segments = || names(&wal).into_iter().filter(|name| name.ends_with(".wal")).count();
+    run(restore(&scene, &[])).expect_code(0);
+    assert_eq!((settled(&scene), segments()), (State::New, 1));
+    run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
+    assert_eq!((settled(&scene), segments()), (State::Old, 1));
+    run(scene.plugin(&["cleanup", "--aside", "--yes"])).expect_code(0);
+    assert!(!wal.join(".kubectl-etcd").exists() && !root.join("var/lib/etcd/.kubectl-etcd").exists());
+    assert_eq!(settled(&scene), State::Old);
+}
+
+#[test]
+fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
+    let scene = stage(1, Etcd::V3_5);
+    for dry_run in ["--dry-run=client", "--dry-run=server"] {
+        let plan = run(scene.plugin(&["restore", "a.db", dry_run, "-o", "json"])).expect_code(0);
+        assert_eq!(plan.json()["kind"], "RestorePlan");
+        assert_eq!(
+            plan.stderr.contains("would take the privileged pod"),
+            dry_run.ends_with("server"),
+            "{}",
+            plan.stderr
+        );
+    }
+    let ran = run(restore(&scene, &["--peer-port", "6443"]));
+    assert!(matches!(ran.status.code(), Some(1 | 4)) && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("6443"), "{}", ran.stderr);
+    assert!(scene.sidecars().is_empty() && journal(&scene, "cp1").is_empty());
+    scene.assert_nodes_untouched();
+    assert_eq!(settled(&scene), State::Old);
+
+    run(restore(&scene, &[])).expect_code(0);
+    let done = journal(&scene, "cp1");
+    for dry_run in ["--dry-run=client", "--dry-run=server"] {
+        let plan = run(scene.plugin(&["rollback", dry_run, "-o", "json"])).expect_code(0).json();
+        assert_eq!((&plan["kind"], plan["transaction"].is_object()), (&"RollbackPlan".into(), true), "{plan}");
+    }
+    assert_eq!((settled(&scene), journal(&scene, "cp1")), (State::New, done));
 }
 
 #[test]
