@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use etcd_snapshot::{
-    AlarmKind, Auth, DigestCheck, DigestState, FileSource, FindingKind, MetaReason, Options, Report, VerifyError,
-    Warning, live_keys, verify,
+    AlarmKind, Auth, DigestCheck, DigestState, FileSource, FindingKind, Keep, LiveKey, MetaReason, Options, Pick,
+    Report, VerifyError, Warning, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -206,7 +208,8 @@ fn live_keys_are_as_many_as_the_vendor_counts() {
     for name in SNAPSHOTS {
         let bytes = unpack(&format!("snapshots/{name}.db.zst"));
         let wanted = |key: &[u8]| key.starts_with(b"/registry/namespaces/");
-        let (report, keys) = live_keys(&bytes, &Options::default(), &wanted, &|_| {}).expect(name);
+        let keep = |key: &[u8]| if wanted(key) { Keep::Value } else { Keep::Key };
+        let (report, keys) = live_keys(&bytes, &Options::default(), &Pick::new(&keep), &|_| {}).expect(name);
         // The raised revision left a key without a name, which the vendor counts.
         let nameless = u64::from(name == "kubeadm-ha");
         assert_eq!(keys.len() as u64 + nameless, report.live_keys, "{name}");
@@ -218,10 +221,37 @@ fn live_keys_are_as_many_as_the_vendor_counts() {
 }
 
 #[test]
+fn what_is_picked_is_as_it_was_then() {
+    for name in SNAPSHOTS {
+        let bytes = unpack(&format!("snapshots/{name}.db.zst"));
+        let keep = |key: &[u8]| if key.starts_with(b"/registry/") { Keep::Value } else { Keep::Nothing };
+        let now = Pick { fingerprints: true, ..Pick::new(&keep) };
+        let (report, all) = live_keys(&bytes, &Options::default(), &now, &|_| {}).expect(name);
+        assert!(all.keys().all(|key| key.starts_with(b"/registry/")), "{name}");
+        let rows: u64 = all.values().map(|live| u64::from(live.versions)).sum();
+        assert!((all.len() as u64..=report.items).contains(&rows), "{name}: {rows}");
+        let by_value: BTreeMap<_, _> = all.values().map(|live| (&live.value, live.fingerprint)).collect();
+        let by_fingerprint: BTreeMap<_, _> = all.values().map(|live| (live.fingerprint, &live.value)).collect();
+        assert_eq!(by_value.len(), by_fingerprint.len(), "{name}");
+        assert!(all.values().all(|live| live.fingerprint.is_some() && by_value[&live.value] == live.fingerprint));
+        // What was written last is not there as of just before; everything older is.
+        let last = all.values().map(|live| live.mod_revision).max().expect("keys");
+        let (_, before) =
+            live_keys(&bytes, &Options::default(), &Pick { at: Some(last - 1), ..now }, &|_| {}).expect(name);
+        let older = |live: &&LiveKey| live.mod_revision < last;
+        assert_eq!(
+            all.values().filter(older).count(),
+            before.keys().filter(|key| all.get(*key).is_some_and(|live| older(&live))).count()
+        );
+        assert!(before.values().all(|live| older(&live)), "{name}");
+    }
+}
+
+#[test]
 fn a_damaged_file_has_no_live_keys() {
     let mut bytes = unpack("snapshots/3.6.14.db.zst");
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
-    let found = live_keys(&bytes, &Options::default(), &|_| true, &|_| {});
+    let found = live_keys(&bytes, &Options::default(), &Pick::new(&|_| Keep::Value), &|_| {});
     assert!(matches!(found, Err(VerifyError::Damaged(_))), "{found:?}");
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use etcd_snapshot::{AlarmKind, Finding, FindingKind as Kind, Options, Report, Warning, live_keys};
+use etcd_snapshot::{AlarmKind, Finding, FindingKind as Kind, Keep, Options, Pick, Report, Warning, live_keys};
 use support::builder::{
     BRANCH, Image, Item, LEAF, ROOT, bucket, deletion, inline, put, row, row_key, sample, sample_buckets,
 };
@@ -257,7 +257,8 @@ fn keys_of_encrypted_values() {
     let mut image = Image::new(100);
     image.leaf(ROOT, &[bucket("key", 3)]);
     image.leaf(3, &rows);
-    let (_, keys) = live_keys(&image.file(), &Options::default(), &|_| false, &|_| {}).expect("a sound file");
+    let (_, keys) =
+        live_keys(&image.file(), &Options::default(), &Pick::new(&|_| Keep::Key), &|_| {}).expect("a sound file");
     let by = |key: &str| keys[key.as_bytes()].encrypted_by.as_ref().map(ToString::to_string);
     let found: Vec<_> = ["a", "b", "c", "e"].map(by).into();
     assert_eq!(found, [Some("aescbc:v1:new".into()), Some("aescbc:v1:old".into()), None, Some("kms:v2:plugin".into())]);

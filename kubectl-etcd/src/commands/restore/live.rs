@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_snapshot::{DigestCheck, LiveKeys, Options, Report, VerifyError, live_keys};
+use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::KeysRequest;
 use etcd_wire::restore::Marker;
@@ -155,7 +155,8 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
         let etcd_version = etcd_version.as_deref();
         let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
-        live_keys(&source, &options, &is_kube_system, &progress)
+        let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
+        live_keys(&source, &options, &Pick::new(&keep), &progress)
     });
     let (report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => damaged(shown, &damage),
