@@ -1,0 +1,19 @@
+//! Kubernetes objects as the API server stores them in etcd.
+
+mod cbor;
+mod clock;
+mod crd;
+mod decode;
+mod encode;
+mod error;
+mod object;
+mod path;
+pub mod schema;
+mod special;
+pub mod value;
+mod wire;
+
+pub use decode::UnknownField;
+pub use encode::encode;
+pub use error::{DecodeError, EncodeError, Fault};
+pub use object::{Object, decode};

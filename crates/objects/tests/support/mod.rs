@@ -1,0 +1,29 @@
+//! The snapshot of a real cluster, and its objects as `kubectl get -o yaml` printed them seconds before.
+
+#![allow(dead_code, reason = "every test takes what it needs")]
+#![allow(unreachable_pub, reason = "it is part of several tests")]
+
+use std::path::PathBuf;
+
+use etcd_snapshot::{FileSource, LiveKeys, Options, live_keys};
+use serde_json::Value;
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
+}
+
+/// All keys of a snapshot, with their values.
+pub fn keys_of(snapshot: &str) -> LiveKeys {
+    let packed = std::fs::File::open(data(&format!("snapshots/{snapshot}.db.zst"))).expect("the snapshot");
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    zstd::stream::copy_decode(packed, &mut file).expect("unpacked");
+    let source = FileSource::new(file).expect("a source");
+    live_keys(&source, &Options::default(), &|_| true, &|_| {}).expect("a sound snapshot").1
+}
+
+/// The objects in one of the two lists.
+pub fn printed(name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(data(&format!("objects/{name}.yaml"))).expect("the list");
+    let list: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+    list.get("items").and_then(Value::as_array).cloned().expect("items")
+}
