@@ -5,6 +5,7 @@ mod clock;
 mod crd;
 mod decode;
 mod encode;
+pub mod encryption;
 mod error;
 mod object;
 mod path;
