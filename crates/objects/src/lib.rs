@@ -1,5 +1,6 @@
 //! Kubernetes objects as the API server stores them in etcd.
 
+pub mod catalog;
 mod cbor;
 mod clock;
 mod crd;
@@ -7,6 +8,7 @@ mod decode;
 mod encode;
 pub mod encryption;
 mod error;
+pub mod key;
 mod object;
 mod path;
 pub mod schema;
