@@ -62,6 +62,8 @@ enum Command {
     Verify(commands::verify::Args),
     Restore(Box<commands::restore::Args>),
     Rollback(commands::rollback::Args),
+    Inspect(commands::inspect::Args),
+    Get(commands::get::Args),
     Status(commands::status::Args),
     Cleanup(commands::cleanup::Args),
     Version(commands::version::Args),
@@ -267,6 +269,8 @@ async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Backup(args) => commands::backup::run(args, context).await,
         Command::Verify(args) => commands::verify::run(args, context).await,
+        Command::Inspect(args) => commands::inspect::run(args, context).await,
+        Command::Get(args) => commands::get::run(args, context).await,
         Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,

@@ -72,9 +72,9 @@ pub(crate) struct ConnectionArgs {
     /// Opt out of response compression for all requests to the server
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) disable_compression: Option<bool>,
-    /// Namespace of the etcd pods
-    #[arg(short, long, global = true, default_value = "kube-system", value_name = "NAMESPACE")]
-    pub(crate) namespace: String,
+    /// Namespace: of objects as in kubectl, where a command is about objects; of the etcd pods otherwise [default: kube-system]
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
 }
 
 /// The API server that commands talk to, and what it is called.
@@ -91,6 +91,26 @@ pub(crate) struct Connection {
 }
 
 impl ConnectionArgs {
+    /// Namespace of the etcd pods.
+    pub(crate) fn etcd_namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("kube-system")
+    }
+
+    /// Namespace of objects: that of the context, as in kubectl, unless one is named.
+    ///
+    /// # Errors
+    /// A kubeconfig that cannot be read. None at all is no error.
+    pub(crate) fn object_namespace(&self) -> Outcome<String> {
+        if let Some(namespace) = &self.namespace {
+            return Ok(namespace.clone());
+        }
+        let kubeconfig = self.load()?;
+        let name = self.context.as_ref().or(kubeconfig.current_context.as_ref());
+        let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == name);
+        let namespace = context.and_then(|context| context.context.as_ref()?.namespace.clone());
+        Ok(namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()))
+    }
+
     /// Reads the kubeconfig, lays the flags over it and makes a client. Talks to no one, but for an
     /// exec-credential plugin.
     ///

@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod connection;
+mod contents;
 mod discovery;
 mod output;
 mod proxy;

@@ -129,7 +129,7 @@ async fn nodes(context: &Context) -> Vec<String> {
     let found = async {
         let connection = context.connection.connect().await?;
         let overrides = discovery::Overrides::default();
-        discovery::find(&connection, &context.connection.namespace, &overrides, None).await
+        discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await
     };
     match tokio::time::timeout(LIMIT, found).await {
         Ok(Ok(members)) => members.into_iter().map(|member| member.node).collect(),
@@ -171,7 +171,7 @@ mod tests {
         for line in ["--context prod status", "status --context prod", "status --context=prod --node"] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let typed = typed_connection(&root, &words).expect("flags");
-            assert_eq!((typed.context.as_deref(), typed.namespace.as_str()), (Some("prod"), "kube-system"), "{line}");
+            assert_eq!((typed.context.as_deref(), typed.etcd_namespace()), (Some("prod"), "kube-system"), "{line}");
         }
     }
 

@@ -4,6 +4,8 @@ pub(crate) mod backup;
 pub(crate) mod cleanup;
 pub(crate) mod complete;
 pub(crate) mod completion;
+pub(crate) mod get;
+pub(crate) mod inspect;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod status;

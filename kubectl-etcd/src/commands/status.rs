@@ -45,7 +45,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let connection = context.connection.connect().await?;
     let members =
-        discovery::find(&connection, &context.connection.namespace, &args.overrides, args.node.as_deref()).await?;
+        discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, args.node.as_deref())
+            .await?;
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
     let surveyed = survey(&connection, &pods, members, Operation::Status).await;

@@ -90,7 +90,7 @@ impl Versions {
         let info = connection.client.apiserver_version().await;
         let info = info.map_err(|error| crate::output::Failed::plain("ask the API server").source(&error))?;
         self.server_version = Some(info.git_version);
-        let members = discovery::find(&connection, &context.connection.namespace, &args.overrides, None).await?;
+        let members = discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, None).await?;
         self.etcd = members
             .into_iter()
             .map(|member| MemberVersion {

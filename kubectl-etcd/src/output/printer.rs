@@ -21,6 +21,19 @@ impl Printer {
         let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// Data that is no text.
+    ///
+    /// # Errors
+    /// stdout is a terminal, on which it would do harm.
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result<(), &'static str> {
+        let mut out = std::io::stdout().lock();
+        if out.is_terminal() && std::str::from_utf8(bytes).is_err() {
+            return Err("it is no text, and stdout is a terminal");
+        }
+        let _closed_pipe = out.write_all(bytes).and_then(|()| out.flush());
+        Ok(())
+    }
+
     /// What is going on, for people.
     pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -102,7 +102,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     }
     // The file comes first: a folder that is not there or not writable must be known before a pod is made.
     let writing = target.begin()?;
-    let namespace = &context.connection.namespace;
+    let namespace = context.connection.etcd_namespace();
     // All members are recorded; those on `--node` are asked. A named node may run none of the pods (external etcd).
     let asked = discovery::find(&connection, namespace, &args.overrides, args.node.as_deref()).await?;
     let every = match args.node {

@@ -135,7 +135,7 @@ async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> 
 /// See [`discovery::find`].
 pub(super) async fn members(args: &Args, context: &Context, connection: &Connection) -> Outcome<Vec<EtcdPod>> {
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let namespace = &context.connection.namespace;
+    let namespace = context.connection.etcd_namespace();
     discovery::with_manifests(connection, namespace, &overrides, &args.live.manifests).await
 }
 

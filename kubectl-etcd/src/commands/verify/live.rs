@@ -93,7 +93,7 @@ pub(super) async fn compare(
 ) -> Outcome<Vec<Compared>> {
     let connection = context.connection.connect().await?;
     let only = args.node.as_deref();
-    let members = discovery::find(&connection, &context.connection.namespace, &args.overrides, only).await?;
+    let members = discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, only).await?;
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
     let revision = report.hash_kv.revision;

@@ -1,0 +1,181 @@
+//! `kubectl etcd get`: objects out of a file, as kubectl would have shown them.
+
+mod show;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use etcd_snapshot::LiveKeys;
+use kube::core::{Selector, SelectorExt as _};
+
+use crate::cli::Context;
+use crate::contents::{Contents, Entry, FileArgs, Wanted, parse_selector};
+use crate::output::{Exit, Failed, Outcome};
+use show::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  # The config maps of a namespace
+  kubectl etcd get etcd.db configmaps -n shop
+
+  # One object, as kubectl printed it when it was live
+  kubectl etcd get etcd.db deployment/web -n shop -o yaml
+
+  # A whole namespace, in an order in which it can be applied
+  kubectl etcd get etcd.db ns/shop --all -o yaml
+
+  # What a config map was at an earlier revision that the file still has
+  kubectl etcd get etcd.db cm/settings -n shop --revision 41873 -o yaml
+
+  # Objects of a custom resource in all namespaces, by label
+  kubectl etcd get etcd.db certificates.cert-manager.io -A -l app=web
+
+  # The bytes in etcd
+  kubectl etcd get etcd.db secret/db -n shop --raw | hexdump -C";
+
+/// Show objects in a snapshot
+///
+/// Takes what kubectl get takes: TYPE, TYPE,TYPE, TYPE NAME..., TYPE/NAME..., all; plural, singular and short names, kinds,
+/// TYPE.GROUP. Custom resources are known from the file itself. Reads only the file: no cluster is needed, and nothing is changed. Its
+/// pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
+///
+/// An object is shown in the version that it is stored in, with the revision that last changed it as its resource version. Values of
+/// Secrets are shown only with -o yaml or json, of Secrets that are named.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Which objects: TYPE[/NAME] [NAME...]
+    #[arg(required = true, value_name = "TYPE[/NAME]")]
+    what: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// With ns/NAME: everything in that namespace, and itself
+    #[arg(long, conflicts_with_all = ["all_namespaces", "raw"])]
+    all: bool,
+    /// Label selector, as in kubectl
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
+    selector: Option<Selector>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    output: Format,
+    /// As of an earlier revision, which the file must still have
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<i64>,
+    /// Write the value of one object as it is stored; decrypted, if there is a key for it
+    #[arg(long, conflicts_with = "output")]
+    raw: bool,
+    /// Show metadata.managedFields with -o yaml and json
+    #[arg(long)]
+    show_managed_fields: bool,
+}
+
+/// Shows what is meant.
+///
+/// # Errors
+/// The file is damaged (exit 3); something that is named is not there, or cannot be read (exit 1).
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let contents = Contents::open(&args.file, &context).await?;
+    let wanted = wanted(&args, &context, &contents)?;
+    let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision, false).await?;
+    let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
+    let missing = missing(&wanted, &entries);
+    if args.raw {
+        return raw(&entries, &missing, &contents, &context);
+    }
+    show::show(&args, &wanted, &entries, &context)?;
+    let unread = entries.iter().filter_map(|entry| Some((entry, entry.object.as_ref().err()?)));
+    let unread: Vec<String> = unread.map(|(entry, why)| format!("{}: {why}", entry.title())).collect();
+    let shows_objects = matches!(args.output, Format::Yaml | Format::Json);
+    if !missing.is_empty() {
+        return Err(not_there(&missing, &contents));
+    }
+    if !unread.is_empty() && (shows_objects || args.selector.is_some()) {
+        return Err(Failed::plain(format!("{} of {} objects cannot be read", unread.len(), entries.len()))
+            .causes(unread)
+            .hint("see what is stored with\n  --raw"));
+    }
+    Ok(())
+}
+
+fn wanted(args: &Args, context: &Context, contents: &Contents) -> Outcome<Wanted> {
+    let namespace = if args.all_namespaces { None } else { Some(context.connection.object_namespace()?) };
+    let wanted = Wanted::parse(&args.what, namespace, &contents.catalog);
+    let wanted = if args.all { wanted.and_then(Wanted::whole) } else { wanted };
+    let wanted = wanted.map_err(|error| {
+        Failed::new(Exit::Usage, error)
+            .hint(format!("see which types the file has\n  kubectl etcd inspect {}", contents.name()))
+    })?;
+    let named = wanted.requests.iter().any(|request| !request.names.is_empty() && request.resource.namespaced);
+    if named && args.all_namespaces {
+        return Err(Failed::new(Exit::Usage, "an object is in one namespace: with a name, -A cannot be"));
+    }
+    Ok(wanted)
+}
+
+/// What is meant and matches, in the order in which it was asked for; a whole namespace in an order in which it can be applied.
+fn choose(contents: &Contents, wanted: &Wanted, keys: LiveKeys, selector: Option<&Selector>) -> Vec<Entry> {
+    let meant = |entry: &Entry| {
+        let place = &entry.place;
+        wanted.means(&place.resource, place.group.as_deref(), place.namespace.as_deref(), &place.name)
+    };
+    let matches = |entry: &Entry| {
+        let (Some(selector), Ok(object)) = (selector, &entry.object) else { return true };
+        let labels = object.json["metadata"]["labels"].as_object().into_iter().flatten();
+        selector
+            .matches(&labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
+    };
+    let mut entries: Vec<Entry> = contents.entries(keys).into_iter().filter(meant).filter(matches).collect();
+    let rank = |entry: &Entry| match wanted.whole_namespace {
+        true => {
+            let group = entry.place.group.as_deref().unwrap_or_default();
+            contents.catalog.get(group, &entry.place.resource).map_or(u32::MAX, |resource| resource.rank())
+        }
+        false => {
+            let own =
+                wanted.requests.iter().zip(0..).find(|(request, _)| request.resource.plural == entry.place.resource);
+            own.map_or(u32::MAX, |(_, index)| index)
+        }
+    };
+    entries.sort_by_key(rank);
+    entries
+}
+
+/// What is named and is not there.
+fn missing(wanted: &Wanted, entries: &[Entry]) -> Vec<String> {
+    let there: BTreeSet<(&str, &str)> =
+        entries.iter().map(|entry| (entry.place.resource.as_str(), entry.place.name.as_str())).collect();
+    let named =
+        wanted.requests.iter().flat_map(|request| request.names.iter().map(move |name| (&request.resource, name)));
+    let gone = named.filter(|(resource, name)| !there.contains(&(resource.plural.as_str(), name.as_str())));
+    let title = |(resource, name): (&etcd_objects::catalog::ResourceType, &String)| match &wanted.namespace {
+        Some(namespace) if resource.namespaced => format!("{}/{name} in namespace {namespace}", resource.full_name()),
+        _ => format!("{}/{name}", resource.full_name()),
+    };
+    gone.map(title).collect()
+}
+
+fn not_there(missing: &[String], contents: &Contents) -> Failed {
+    match missing {
+        [one] => Failed::plain(format!("{} has no {one}", contents.name())),
+        several => Failed::plain(format!("{} lacks {} of the objects", contents.name(), several.len()))
+            .causes(several.iter().cloned()),
+    }
+}
+
+/// Writes the bytes of one value.
+fn raw(entries: &[Entry], missing: &[String], contents: &Contents, context: &Context) -> Outcome {
+    let [entry] = entries else {
+        return Err(match missing {
+            [] => Failed::new(Exit::Usage, format!("--raw is for one object, and {} are meant", entries.len())),
+            missing => not_there(missing, contents),
+        });
+    };
+    context.printer.raw(&entry.stored).map_err(|why| {
+        Failed::plain(format!("write the value of {}", entry.title()))
+            .cause(why)
+            .hint("send it elsewhere\n  --raw > FILE")
+    })
+}

@@ -1,0 +1,348 @@
+//! `kubectl etcd inspect`: what is in a file, by resource and by namespace.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use etcd_objects::key::{Internal, Key, Prefix};
+use etcd_snapshot::{Keep, LiveKeys};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::commands::API_VERSION;
+use crate::contents::{Contents, FileArgs, resource_name};
+use crate::output::{Format, Outcome, Table, bytes, print_data};
+
+/// Objects that are named because they are the largest, or have the longest history.
+const NAMED: usize = 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  # How many objects of which resources there are, and the largest of them
+  kubectl etcd inspect etcd.db
+
+  # What fills a database: resources by bytes
+  kubectl etcd inspect etcd.db -o json | jq '.resources | sort_by(-.bytes)'
+
+  # By which keys values are encrypted
+  kubectl etcd inspect etcd.db -o json | jq .encryption";
+
+/// Show what is in a snapshot: objects and bytes by resource and namespace
+///
+/// Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
+/// the file's history goes, and by which keys of the API server values are encrypted. Reads only the file: no cluster is needed, and
+/// nothing is changed. Its pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Output format
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Looks at the whole file.
+///
+/// # Errors
+/// The file is damaged (exit 3), or cannot be read.
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let (contents, keys) = Contents::open_with(&args.file, &context, |_| Keep::Key).await?;
+    let inspection = Inspection::of(&contents, &keys);
+    print_data(context.printer, args.output, &inspection, || inspection.text())
+}
+
+/// What is in a file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Inspection {
+    api_version: &'static str,
+    kind: &'static str,
+    file: String,
+    /// What the API server puts before its keys.
+    prefix: String,
+    /// The revision that the file is at, and the oldest that it still has.
+    revision: i64,
+    oldest_revision: i64,
+    keys: u64,
+    /// Bytes of the database, and of the keys' values.
+    total_size: u64,
+    bytes: u64,
+    resources: Vec<Resource>,
+    namespaces: Vec<Namespace>,
+    /// Keys that are no objects: what the API server keeps for itself, and what others keep in this etcd.
+    other_keys: Vec<Resource>,
+    largest: Vec<Object>,
+    /// Objects with more than one revision, those with most first.
+    most_revisions: Vec<Object>,
+    encryption: Vec<Encryption>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resource {
+    resource: String,
+    objects: u64,
+    /// Of their values as they are now.
+    bytes: u64,
+    /// Revisions that the file has of them.
+    revisions: u64,
+    encrypted: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Namespace {
+    namespace: String,
+    objects: u64,
+    bytes: u64,
+    /// Whether there is an object for it: a namespace without one was deleted, and something is left.
+    exists: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Object {
+    resource: String,
+    namespace: Option<String>,
+    name: String,
+    bytes: u64,
+    revisions: u32,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Encryption {
+    provider: String,
+    version: String,
+    key: String,
+    objects: u64,
+}
+
+impl Inspection {
+    fn of(contents: &Contents, keys: &LiveKeys) -> Inspection {
+        let report = &contents.report;
+        let mut inspection = Inspection {
+            api_version: API_VERSION,
+            kind: "Inspection",
+            file: contents.name(),
+            prefix: contents.prefix.as_str().to_owned(),
+            revision: report.current_revision,
+            oldest_revision: contents.oldest_revision(),
+            keys: keys.len() as u64,
+            total_size: report.total_size,
+            bytes: keys.values().map(|live| live.value_bytes).sum(),
+            resources: Vec::new(),
+            namespaces: Vec::new(),
+            other_keys: Vec::new(),
+            largest: Vec::new(),
+            most_revisions: Vec::new(),
+            encryption: Vec::new(),
+        };
+        inspection.count(&contents.prefix, keys);
+        inspection
+    }
+
+    fn count(&mut self, prefix: &Prefix, keys: &LiveKeys) {
+        let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
+        let mut others: BTreeMap<&'static str, Resource> = BTreeMap::new();
+        let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
+        let mut encryption = BTreeMap::new();
+        let (mut largest, mut longest) = (Top::default(), Top::default());
+        for (key, live) in keys {
+            let entry = match prefix.parse(key) {
+                Key::Object(place) => {
+                    let resource = resource_name(&place);
+                    let object = || Object {
+                        resource: resource.clone(),
+                        namespace: place.namespace.clone(),
+                        name: place.name.clone(),
+                        bytes: live.value_bytes,
+                        revisions: live.versions,
+                    };
+                    largest.offer(live.value_bytes, object);
+                    if live.versions > 1 {
+                        longest.offer(live.versions.into(), object);
+                    }
+                    if resource == "namespaces" {
+                        namespaces.entry(place.name.clone()).or_default().exists = true;
+                    }
+                    if let Some(namespace) = place.namespace.clone() {
+                        let namespace = namespaces.entry(namespace).or_default();
+                        namespace.objects += 1;
+                        namespace.bytes += live.value_bytes;
+                    }
+                    resources.entry(resource).or_default()
+                }
+                Key::Internal(internal) => others.entry(kept_for(&internal)).or_default(),
+                _ => others.entry("of others than this API server").or_default(),
+            };
+            entry.objects += 1;
+            entry.bytes += live.value_bytes;
+            entry.revisions += u64::from(live.versions);
+            if let Some(by) = &live.encrypted_by {
+                entry.encrypted += 1;
+                *encryption.entry(by.clone()).or_insert(0) += 1;
+            }
+        }
+        self.resources = resources.into_iter().map(|(resource, one)| Resource { resource, ..one }).collect();
+        self.other_keys = others.into_iter().map(|(what, one)| Resource { resource: what.to_owned(), ..one }).collect();
+        self.namespaces = namespaces.into_iter().map(|(namespace, one)| Namespace { namespace, ..one }).collect();
+        (self.largest, self.most_revisions) = (largest.into_vec(), longest.into_vec());
+        let encryption = encryption.into_iter().map(|(by, objects)| Encryption {
+            provider: by.provider.clone(),
+            version: by.version.clone(),
+            key: by.name.clone(),
+            objects,
+        });
+        self.encryption = encryption.collect();
+    }
+
+    /// For people.
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{}: {} keys, {} of values, revisions {} to {}, prefix {}\n\n",
+            self.file,
+            self.keys,
+            bytes(self.bytes),
+            self.oldest_revision,
+            self.revision,
+            self.prefix
+        );
+        let mut table = Table::new(&["RESOURCE", "OBJECTS", "BYTES", "REVISIONS", "ENCRYPTED"]);
+        for one in self.resources.iter().chain(&self.other_keys) {
+            let encrypted = if one.encrypted > 0 { one.encrypted.to_string() } else { String::new() };
+            let name = if self.other_keys.contains(one) { format!("({})", one.resource) } else { one.resource.clone() };
+            table.row(vec![name, one.objects.to_string(), bytes(one.bytes), one.revisions.to_string(), encrypted]);
+        }
+        let _infallible = write!(text, "{table}");
+        let mut table = Table::new(&["NAMESPACE", "OBJECTS", "BYTES"]);
+        for one in &self.namespaces {
+            let name = if one.exists { one.namespace.clone() } else { format!("{} (deleted)", one.namespace) };
+            table.row(vec![name, one.objects.to_string(), bytes(one.bytes)]);
+        }
+        let _infallible = write!(text, "\n{table}");
+        for (title, objects) in [("LARGEST", &self.largest), ("MOST REVISIONS", &self.most_revisions)] {
+            if objects.is_empty() {
+                continue;
+            }
+            let mut table = Table::new(&[title, "NAMESPACE", "BYTES", "REVISIONS"]);
+            for one in objects {
+                let name = format!("{}/{}", one.resource, one.name);
+                let namespace = one.namespace.clone().unwrap_or_default();
+                table.row(vec![name, namespace, bytes(one.bytes), one.revisions.to_string()]);
+            }
+            let _infallible = write!(text, "\n{table}");
+        }
+        if !self.encryption.is_empty() {
+            let mut table = Table::new(&["ENCRYPTED BY", "KEY", "OBJECTS"]);
+            for one in &self.encryption {
+                table.row(vec![format!("{} {}", one.provider, one.version), one.key.clone(), one.objects.to_string()]);
+            }
+            let _infallible = write!(text, "\n{table}");
+        }
+        text
+    }
+}
+
+fn kept_for(internal: &Internal) -> &'static str {
+    match internal {
+        Internal::MasterLease(_) => "masterleases: API servers that run",
+        Internal::PeerServerLease(_) => "peerserverleases: how API servers reach each other",
+        Internal::Range(_) => "ranges: addresses and ports that are given out",
+        Internal::CompactRevision => "compact_rev_key: what was compacted last",
+        Internal::Health => "health: what health checks read",
+        _ => "kept by the API server for itself",
+    }
+}
+
+/// The few with the highest figures; of equal ones the first.
+#[derive(Default)]
+struct Top {
+    objects: BTreeMap<(Reverse<u64>, u64), Object>,
+    offered: u64,
+}
+
+impl Top {
+    fn offer(&mut self, figure: u64, object: impl FnOnce() -> Object) {
+        self.offered += 1;
+        let place = (Reverse(figure), self.offered);
+        if self.objects.len() == NAMED {
+            if self.objects.last_key_value().is_some_and(|(last, _)| *last <= place) {
+                return;
+            }
+            self.objects.pop_last();
+        }
+        self.objects.insert(place, object());
+    }
+
+    fn into_vec(self) -> Vec<Object> {
+        self.objects.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_snapshot::LiveKey;
+
+    use super::*;
+
+    fn live(value_bytes: u64, versions: u32) -> LiveKey {
+        LiveKey { mod_revision: 5, versions, value_bytes, encrypted_by: None, value: None, fingerprint: None }
+    }
+
+    #[test]
+    fn every_key_counts_once() {
+        let mut keys = LiveKeys::new();
+        for (key, bytes, versions) in [
+            ("/registry/pods/shop/a", 10, 1),
+            ("/registry/pods/gone/b", 30, 3),
+            ("/registry/namespaces/shop", 5, 1),
+            ("/registry/masterleases/10.0.0.1", 2, 1),
+            ("compact_rev_key", 1, 7),
+            ("/other/thing", 4, 1),
+        ] {
+            keys.insert(key.into(), live(bytes, versions));
+        }
+        let mut inspection = Inspection {
+            api_version: API_VERSION,
+            kind: "Inspection",
+            file: "a.db".into(),
+            prefix: "/registry".into(),
+            revision: 9,
+            oldest_revision: 1,
+            keys: 6,
+            total_size: 100,
+            bytes: 52,
+            resources: Vec::new(),
+            namespaces: Vec::new(),
+            other_keys: Vec::new(),
+            largest: Vec::new(),
+            most_revisions: Vec::new(),
+            encryption: Vec::new(),
+        };
+        inspection.count(&Prefix::default(), &keys);
+        let counted: Vec<_> =
+            inspection.resources.iter().map(|one| (one.resource.as_str(), one.objects, one.revisions)).collect();
+        assert_eq!(counted, [("namespaces", 1, 1), ("pods", 2, 4)]);
+        assert_eq!(inspection.other_keys.iter().map(|one| one.objects).sum::<u64>(), 3);
+        let namespaces: Vec<_> =
+            inspection.namespaces.iter().map(|one| (one.namespace.as_str(), one.bytes, one.exists)).collect();
+        assert_eq!(namespaces, [("gone", 30, false), ("shop", 10, true)]);
+        assert_eq!((inspection.largest[0].name.as_str(), inspection.most_revisions.len()), ("b", 1));
+        let text = inspection.text();
+        for part in ["gone (deleted)", "pods/b", "(compact_rev_key: what was compacted last)", "revisions 1 to 9"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_highest_few_stay() {
+        let mut top = Top::default();
+        for bytes in 0..100 {
+            let object = Object { resource: String::new(), namespace: None, name: String::new(), bytes, revisions: 1 };
+            top.offer(bytes, || object);
+        }
+        assert_eq!(top.into_vec().iter().map(|one| one.bytes).collect::<Vec<_>>(), (90..100).rev().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,158 @@
+//! What is in a snapshot, or in a member's database, as Kubernetes objects. Reads the file and nothing else.
+
+mod entry;
+mod selector;
+mod wanted;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use etcd_objects::catalog::Catalog;
+use etcd_objects::encryption::Keyring;
+use etcd_objects::key::Prefix;
+use etcd_snapshot::{DigestCheck, FileSource, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
+
+pub(crate) use entry::{Entry, resource_name};
+pub(crate) use selector::parse_selector;
+pub(crate) use wanted::Wanted;
+
+use crate::cli::Context;
+use crate::commands::verify::{Recorded, damaged, explain, open};
+use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
+
+/// Which file, and how to read it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct FileArgs {
+    /// Snapshot file, or a copy of a member's database (member/snap/db)
+    pub(crate) file: PathBuf,
+    /// The API server's EncryptionConfiguration, to read what it has encrypted (aescbc, aesgcm, secretbox)
+    #[arg(long, value_name = "FILE")]
+    encryption_config: Option<PathBuf>,
+}
+
+/// A file that has been looked at: whose it is, and which types of objects it knows.
+pub(crate) struct Contents {
+    path: PathBuf,
+    pub(crate) report: Report,
+    pub(crate) prefix: Prefix,
+    /// The built-in types, and those that the file's own definitions make.
+    pub(crate) catalog: Catalog,
+    keyring: Keyring,
+}
+
+/// Where the definitions of custom resources are, below the prefix: kubernetes apiextensions-apiserver pkg/apiserver/apiserver.go @ v1.36.0.
+const DEFINITIONS: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
+
+impl Contents {
+    /// Looks at a file: checks its pages and records, though not its digest, finds the API server's prefix and reads the definitions of
+    /// custom resources.
+    ///
+    /// # Errors
+    /// The file is damaged (exit 3), or it or the encryption configuration cannot be read.
+    pub(crate) async fn open(args: &FileArgs, context: &Context) -> Outcome<Contents> {
+        Ok(Contents::open_with(args, context, |_| Keep::Nothing).await?.0)
+    }
+
+    /// As [`Contents::open`], and gives what is picked on the way.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    pub(crate) async fn open_with(
+        args: &FileArgs,
+        context: &Context,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+    ) -> Outcome<(Contents, LiveKeys)> {
+        let keyring = match &args.encryption_config {
+            None => Keyring::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).or_fail(|| format!("read {}", path.display()))?;
+                Keyring::parse(&text).or_fail(|| format!("read {}", path.display()))?
+            }
+        };
+        let is_definition = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains(DEFINITIONS));
+        let is_namespace = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains("/namespaces/"));
+        let keep = move |key: &[u8]| match also(key) {
+            _ if is_definition(key) => Keep::Value,
+            Keep::Nothing if is_namespace(key) => Keep::Key,
+            other => other,
+        };
+        let (report, keys) = read(&args.file, context, Arc::new(keep), None, false).await?;
+        let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
+        let mut contents = Contents { path: args.file.clone(), report, prefix, catalog: Catalog::builtin(), keyring };
+        let definitions = keys.iter().filter(|(key, _)| is_definition(key));
+        for entry in contents.entries(definitions.map(|(key, live)| (key.clone(), live.clone())).collect()) {
+            let added = match &entry.object {
+                Ok(object) => contents.catalog.add_crd(&object.json).map_err(|error| error.to_string()),
+                Err(why) => Err(why.to_string()),
+            };
+            if let Err(why) = added {
+                context.printer.warn(format!("{}: {why}: its objects are only known by their keys", entry.title()));
+            }
+        }
+        Ok((contents, keys))
+    }
+
+    /// The oldest revision that the file still has whole.
+    pub(crate) fn oldest_revision(&self) -> i64 {
+        self.report.compaction.finished.unwrap_or(1).max(1)
+    }
+
+    /// The keys that are picked, as of the file's revision or of an earlier one.
+    ///
+    /// # Errors
+    /// The file does not have that revision any more, or not yet; or as [`Contents::open`].
+    pub(crate) async fn keys(
+        &self,
+        context: &Context,
+        keep: Arc<KeepFn>,
+        at: Option<i64>,
+        fingerprints: bool,
+    ) -> Outcome<LiveKeys> {
+        if let Some(at) = at {
+            let (oldest, newest) = (self.oldest_revision(), self.report.current_revision);
+            if at < oldest || at > newest {
+                return Err(Failed::new(Exit::Usage, format!("{} has no revision {at}", self.path.display()))
+                    .cause(format!("it has those from {oldest} to {newest}; older ones were compacted away")));
+            }
+        }
+        Ok(read(&self.path, context, keep, at, fingerprints).await?.1)
+    }
+
+    /// What keys are, in their order: those of objects.
+    pub(crate) fn entries(&self, keys: LiveKeys) -> Vec<Entry> {
+        keys.into_iter().filter_map(|(key, live)| Entry::of(key, live, &self.prefix, &self.keyring)).collect()
+    }
+
+    /// The file's name, for people.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// What is kept of a key.
+pub(crate) type KeepFn = dyn Fn(&[u8]) -> Keep + Send + Sync;
+
+async fn read(
+    path: &Path,
+    context: &Context,
+    keep: Arc<impl Fn(&[u8]) -> Keep + Send + Sync + ?Sized + 'static>,
+    at: Option<i64>,
+    fingerprints: bool,
+) -> Outcome<(Report, LiveKeys)> {
+    let (owned, printer, cancelled) = (path.to_owned(), context.printer, context.cancelled.clone());
+    let etcd_version = Recorded::beside(path).etcd_version;
+    let walk = move || -> Result<(Report, LiveKeys), VerifyError> {
+        let source: FileSource = open(&owned).map_err(VerifyError::Io)?;
+        let bar = Progress::new(printer, "read", 0);
+        let (digest, etcd_version) = (DigestCheck::Skip, etcd_version.as_deref());
+        let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
+        let keep = |key: &[u8]| keep(key);
+        let pick = Pick { at, fingerprints, ..Pick::new(&keep) };
+        live_keys(&source, &options, &pick, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
+    };
+    let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;
+    read.map_err(|error| match error {
+        VerifyError::Damaged(damage) => damaged(path, &damage),
+        error => explain(error, path),
+    })
+}
