@@ -39,7 +39,7 @@ pub(crate) fn print_data(
 ) -> Outcome {
     let text = match format {
         Format::Json => serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| e.to_string()),
-        Format::Yaml => serde_yaml_ng::to_string(value).map_err(|e| e.to_string()),
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
         Format::Table | Format::Wide => Ok(human()),
     };
     printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?);
