@@ -11,9 +11,9 @@ use crate::wire::Reader;
 /// An object.
 #[derive(Clone, PartialEq)]
 pub struct Object {
-    /// Its API version, `apps/v1`: the one it is stored in.
+    /// Its API version, `apps/v1`: the one it is stored in. Nothing if it is JSON or CBOR that does not say it.
     pub api_version: String,
-    /// Its kind.
+    /// Its kind, likewise.
     pub kind: String,
     /// What the API server would answer in that version, but for what it fills in on reading; see [`Object::set_resource_version`].
     pub json: Value,
@@ -48,8 +48,8 @@ pub fn decode(value: &[u8]) -> Result<Object, DecodeError> {
             Ok(object)
         }
         // The parser's message stays here.
-        Format::Json => Ok(Object::of(serde_json::from_slice(value).map_err(|_| fail(Fault::Json))?)),
-        Format::Cbor => Ok(Object::of(crate::cbor::parse(value).ok_or_else(|| fail(Fault::Cbor))?)),
+        Format::Json => Object::of(serde_json::from_slice(value).map_err(|_| fail(Fault::Json))?),
+        Format::Cbor => Object::of(crate::cbor::parse(value).ok_or_else(|| fail(Fault::Cbor))?),
         Format::Encrypted(key) => Err(DecodeError::Encrypted(key)),
         Format::Other => Err(DecodeError::UnknownFormat),
     }
@@ -57,9 +57,12 @@ pub fn decode(value: &[u8]) -> Result<Object, DecodeError> {
 
 impl Object {
     /// An object that is in JSON already.
-    fn of(json: Value) -> Object {
+    fn of(json: Value) -> Result<Object, DecodeError> {
+        if !json.is_object() {
+            return Err(DecodeError::UnknownFormat);
+        }
         let text = |field| json.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Object { api_version: text("apiVersion"), kind: text("kind"), json, unknown: Vec::new() }
+        Ok(Object { api_version: text("apiVersion"), kind: text("kind"), json, unknown: Vec::new() })
     }
 
     /// Puts the revision that last changed the key where the API server shows it. It is not stored: the API server fills it in on
@@ -139,13 +142,14 @@ impl Decoder {
                 number => self.note_unknown(path, number, field.content.wire_type(), field.offset)?,
             }
         }
-        let raw = raw.unwrap_or(Reader::new(&[], start));
+        // The API server writes it even if there is nothing in it.
+        let raw = raw.ok_or_else(|| at(path)((start, Fault::Truncated)))?;
         if !encoding.is_empty() {
             return Err(at(path)((start, Fault::Encoding)));
         }
         if content_type == "application/json" {
             let json = serde_json::from_slice(raw.bytes()).map_err(|_| at(path)((raw.offset(), Fault::Json)))?;
-            return Ok(Object::of(json));
+            return Object::of(json);
         }
         let unknown = || DecodeError::UnknownKind { api_version: name(api_version), kind: name(kind) };
         let message = self.schema.kind(api_version, kind).ok_or_else(unknown)?;

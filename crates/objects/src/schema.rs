@@ -202,16 +202,17 @@ impl Schema {
                 schema.add(package, line);
             }
         }
-        let mut current = 0;
+        // The message before the next one.
+        let mut next = 0_usize;
         let mut package = "";
         for (number, line) in lines() {
             if let Some(rest) = line.strip_prefix('@') {
                 package = rest.split(' ').next().unwrap_or_default();
             } else if line.starts_with(|c: char| c.is_ascii_digit()) {
                 let field = schema.field(package, line).ok_or(number)?;
-                schema.messages.get_mut(current - 1).ok_or(number)?.fields.push(field);
+                next.checked_sub(1).and_then(|at| schema.messages.get_mut(at)).ok_or(number)?.fields.push(field);
             } else {
-                current += 1;
+                next += 1;
             }
         }
         Ok(schema)

@@ -33,29 +33,6 @@ fn objects() -> HashMap<String, (Object, i64)> {
     objects
 }
 
-/// The two values, where they differ.
-fn differences(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
-    match (ours, theirs) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let path = format!("{path}.{key}");
-                match (a.get(key), b.get(key)) {
-                    (Some(a), Some(b)) => differences(&path, a, b, found),
-                    (ours, theirs) => found.push(format!("{path}: {ours:?} {theirs:?}")),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                differences(&format!("{path}[{index}]"), a, b, found);
-            }
-        }
-        (a, b) if a == b => {}
-        (a, b) => found.push(format!("{path}: {a} {b}")),
-    }
-}
-
 #[test]
 fn objects_are_what_kubectl_printed() {
     let objects = objects();
@@ -68,7 +45,7 @@ fn objects_are_what_kubectl_printed() {
             continue;
         }
         let mut found = Vec::new();
-        differences("", &object.json, &printed, &mut found);
+        support::differences("", &object.json, &printed, &mut found);
         if found.is_empty() {
             same += 1;
         } else {

@@ -142,6 +142,8 @@ fn any_place() -> impl Strategy<Value = Place> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_place_has_a_key_that_leads_back(place in any_place(), prefix in "(/[a-z.]{1,9}){1,2}") {
         let prefix = Prefix::new(&prefix);

@@ -14,7 +14,7 @@ const TABLE: &str = include_str!("types.txt");
 const GROUP_AFTER_CUSTOM: &str = "admissionregistration.k8s.io";
 
 /// A resource type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceType {
     /// Its group; nothing for the core group.
     pub group: String,
