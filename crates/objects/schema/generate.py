@@ -147,7 +147,7 @@ def parse_go(files):
                 identifier, go_type, tag = match.groups()
                 tags = dict(re.findall(r'(\w+):"([^"]*)"', tag or ""))
                 json_name, *options = tags.get("json", "").split(",")
-                if identifier is None and go_type in ("metav1.TypeMeta", "TypeMeta", "v1.TypeMeta", "unversioned.TypeMeta"):
+                if identifier is None and go_type in ("metav1.TypeMeta", "TypeMeta", "v1.TypeMeta"):
                     if "protobuf" not in tags and not json_name:
                         kinds.add(name)
                     continue
@@ -229,13 +229,15 @@ def merge(all_packages, minor, packages):
 
 def main():
     root = Path(sys.argv[1])
-    repositories = {name: next(p for p in (root / name / "repo", root / name) if p.exists()) for name in CHECKOUTS}
+    repositories = {name: root / name for name in CHECKOUTS}
     tags = {name: newest_tags(path) for name, path in repositories.items()}
     everything = {}
     for minor in range(FIRST, LAST + 1):
         for name, path in repositories.items():
             merge(everything, minor, read(path, tags[name][minor]))
-    used = [f"#   github.com/kubernetes/{name} {' '.join(tags[name][minor] for minor in range(FIRST, LAST + 1))}" for name in CHECKOUTS]
+    used = []
+    for name in CHECKOUTS:
+        used.append(" ".join(["#  ", f"github.com/kubernetes/{name}", *(tags[name][n] for n in range(FIRST, LAST + 1))]))
     print(HEADER.format(sources="\n".join(used), first=FIRST, last=LAST), end="")
     for package, (api_version, messages) in sorted(everything.items()):
         print(f"@{package} {api_version}")

@@ -71,7 +71,8 @@ impl Decoder {
         }
         let mut slots: Vec<Option<Decoded>> = message.fields.iter().map(|_| None).collect();
         while let Some(raw) = reader.field().map_err(at(path))? {
-            let known = message.fields.iter().zip(&mut slots).find(|(field, _)| field.number == raw.number);
+            let known = message.fields.binary_search_by_key(&raw.number, |field| field.number);
+            let known = known.ok().and_then(|place| message.fields.get(place).zip(slots.get_mut(place)));
             let Some((field, slot)) = known else {
                 self.note_unknown(path, raw.number, raw.content.wire_type(), raw.offset)?;
                 continue;

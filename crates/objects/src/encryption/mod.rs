@@ -123,7 +123,8 @@ impl Keyring {
 
     /// Decrypts a value. `key` is the whole key in etcd that it lies under: AES-GCM vouches for it, too.
     ///
-    /// Of several keys of that name, as while one is being exchanged, each is tried, in the order of the configuration.
+    /// Of several keys of that name, as while one is being exchanged, each is tried, in the order of the configuration. AES-CBC vouches
+    /// for nothing: one wrong key in 256 gives bytes without meaning, which then are no object.
     ///
     /// # Errors
     /// See [`DecryptError`].

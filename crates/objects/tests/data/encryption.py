@@ -39,8 +39,9 @@ def secretbox(key, plain):
     return bytes(nacl.secret.SecretBox(key).encrypt(plain, counted(100, 24)))
 
 
+PROVIDERS = (("aescbc", aescbc, (16, 24, 32)), ("aesgcm", aesgcm, (16, 24, 32)), ("secretbox", secretbox, (32,)))
 vectors = []
-for provider, encrypt, sizes in (("aescbc", aescbc, (16, 24, 32)), ("aesgcm", aesgcm, (16, 24, 32)), ("secretbox", secretbox, (32,))):
+for provider, encrypt, sizes in PROVIDERS:
     for size in sizes:
         # Padding of one byte, of a whole block, of something between, and of nothing else.
         for length in (len(PLAIN), 16, 15, 0):
