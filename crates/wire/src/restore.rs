@@ -147,6 +147,10 @@ pub struct StageRequest {
     /// For [`RestoreKind::Aside`] that is raised: the revision to begin with.
     #[serde(default)]
     pub raise_to: i64,
+    /// For [`RestoreKind::Snapshot`]: by how much the revision is raised, where that is more than the plan said, because more was written
+    /// since.
+    #[serde(default)]
+    pub bump: u64,
 }
 
 /// The new data lies beside the old. Equal on all nodes, but for the member's id.

@@ -28,6 +28,8 @@ pub(crate) struct Upload {
     pub(crate) bytes: u64,
     /// SHA-256 of the whole file in hex, where it was computed.
     pub(crate) sha256: Option<String>,
+    /// Its revision, if by how much that is raised is left to us.
+    pub(crate) raised_from: Option<i64>,
 }
 
 /// How far a node is.
@@ -55,12 +57,12 @@ impl Session {
     pub(crate) async fn stage(
         &mut self,
         upload: Option<&Upload>,
-        raise_to: i64,
+        stage: StageRequest,
         progress: impl Fn(Stage),
     ) -> Outcome<Staged> {
         const DOING: &str = "put the new data beside the old";
         let compression = if self.peer().can("zstd") { Compression::Zstd } else { Compression::None };
-        let request = Frame::Request(Request::Stage(StageRequest { raise_to }));
+        let request = Frame::Request(Request::Stage(stage));
         if let Err(error) = self.voice.send(&request).await {
             return Err(self.broken(error, DOING).into_failed());
         }
@@ -218,6 +220,7 @@ mod tests {
             path: file.path().to_owned(),
             bytes: bytes.len() as u64,
             sha256: Some(Sha256(digest.finish()).to_string()),
+            raised_from: None,
         };
         for compression in [Compression::None, Compression::Zstd] {
             let (outcome, mut frames) = frames(upload.clone(), compression);
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn a_file_that_changed_gets_no_end() {
         let file = file(b"abc");
-        let upload = |bytes, sha256| Upload { path: file.path().to_owned(), bytes, sha256 };
+        let upload = |bytes, sha256| Upload { path: file.path().to_owned(), bytes, sha256, raised_from: None };
         for (upload, why) in
             [(upload(3, Some("00".repeat(32))), "changed"), (upload(4, None), "changed"), (upload(2, None), "grown")]
         {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, Staged};
+use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, StageRequest, Staged};
 use futures::future::{join_all, try_join_all};
 
 use super::Work;
@@ -10,8 +10,9 @@ use super::identity::identities;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
 use crate::sidecar::{Committed, Operation, Session, Stage, Started, converse};
 
-/// How far above the highest revision that a member has the data begins that was set aside: more than is written until it is in place.
-const MARGIN: i64 = 1_000_000;
+/// How far above the highest revision that a member has the new data begins: more than is written until it is in place, which the nodes
+/// check; and no more than can be made good in less than a minute should they go back after clients have seen it.
+pub(crate) const MARGIN: i64 = 100_000;
 
 /// What a sidecar has to be able to do.
 pub(super) const CAPABILITY: &str = "restore";
@@ -77,9 +78,11 @@ impl<'a> Crew<'a> {
         Ok(all)
     }
 
-    /// `raise_to` is the revision that data begins with which was set aside.
+    /// `raise_to` is the revision that the new data begins with: that which was set aside, and a snapshot's whose bump is left to us.
     async fn stage(&mut self, raise_to: i64) -> Outcome<Staged> {
         let upload = self.work.upload.as_ref();
+        let from = upload.and_then(|upload| upload.raised_from);
+        let bump = from.and_then(|from| u64::try_from(raise_to - from).ok()).unwrap_or(0);
         let names: Vec<String> = self.plan.serving().map(|node| format!("node {}", node.node)).collect();
         let bars = match upload {
             Some(upload) => Progress::several(self.work.printer, &names, upload.bytes),
@@ -94,7 +97,7 @@ impl<'a> Crew<'a> {
                 _ => {}
             };
             async move {
-                let staged = hand.session.stage(upload, raise_to, told).await;
+                let staged = hand.session.stage(upload, StageRequest { raise_to, bump }, told).await;
                 staged.map_err(|failed| on(node, "put the new data beside the old", failed))
             }
         });

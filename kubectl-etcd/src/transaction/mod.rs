@@ -26,6 +26,7 @@ use kube::api::{Api, ListParams};
 pub(crate) use conduct::Conduct;
 pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
+pub(crate) use crew::MARGIN;
 use follow::{Watched, follow};
 use identity::identities;
 pub(crate) use order::{Part, Terms, draw_up, new_id};

@@ -32,7 +32,7 @@ pub(crate) fn done(step: Step) -> &'static str {
         Step::Finish => "everything runs",
         Step::UndoStop => "went back: what ran on the new data is stopped",
         Step::UndoSwap => "went back: the old data is in its place",
-        Step::UndoStart => "went back: everything runs",
+        Step::UndoStart => "went back: everything is started again",
     }
 }
 

@@ -104,7 +104,11 @@ impl Enlisted {
         }
         let staged = match &self.layout.plan().kind {
             RestoreKind::Snapshot { bump, token, skip_hash_check } => {
-                let how = stage::How { bump: *bump, token: token.clone(), skip_hash_check: *skip_hash_check };
+                let how = stage::How {
+                    bump: request.bump.max(*bump),
+                    token: token.clone(),
+                    skip_hash_check: *skip_hash_check,
+                };
                 stage::snapshot(&self.layout, how, self.snapshot_bytes, client).await?
             }
             RestoreKind::Aside { of, raise: false, .. } => stage::aside(&self.layout, of)?,

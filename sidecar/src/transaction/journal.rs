@@ -27,6 +27,8 @@ pub(super) enum Entry {
     Staged { staged: Staged },
     /// From here on the node is on its own.
     Armed,
+    /// Going back: the new data had this revision when it was stopped, and clients may have seen it.
+    Served { revision: i64 },
     /// A step begins, or is done and proved.
     Step { step: Step, done: bool },
     /// On the coordinator: all nodes have done it.

@@ -20,6 +20,7 @@ mod member;
 mod participant;
 mod peer;
 mod process;
+mod raise;
 mod records;
 mod stage;
 mod state;

@@ -11,6 +11,8 @@ use super::journal::{Entry, Line};
 
 /// Most events that are told.
 const EVENTS: usize = 5000;
+/// How many revisions the new data may have gained while it was served, where it could not be asked any more.
+const UNKNOWN: i64 = 20_000;
 
 /// The sum of a journal's entries.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub(super) struct State {
     pub(super) begun_at: i64,
     pub(super) staged: Option<Staged>,
     pub(super) armed: bool,
+    /// The highest revision that the new data is known to have had.
+    pub(super) served: Option<i64>,
     /// Steps that were begun.
     pub(super) begun: BTreeSet<Step>,
     /// Steps that are done and proved.
@@ -49,6 +53,7 @@ impl State {
             begun_at: at,
             staged: None,
             armed: false,
+            served: None,
             begun: BTreeSet::new(),
             done: BTreeSet::new(),
             everywhere: BTreeSet::new(),
@@ -66,6 +71,7 @@ impl State {
             Entry::Begun { .. } => {}
             Entry::Staged { staged } => self.staged = Some(staged.clone()),
             Entry::Armed => self.armed = true,
+            Entry::Served { revision } => self.served = self.served.max(Some(*revision)),
             Entry::Step { step, done } => {
                 let set = if *done { &mut self.done } else { &mut self.begun };
                 set.insert(*step);
@@ -95,6 +101,12 @@ impl State {
     /// back by itself any more.
     pub(super) fn voted(&self) -> bool {
         self.done.contains(&Step::StartApi)
+    }
+
+    /// The revision that clients may have seen of the new state: `None` if no API server has served it. None does before the members do.
+    pub(super) fn seen(&self) -> Option<i64> {
+        let staged = self.staged.as_ref().filter(|_| self.done.contains(&Step::StartEtcd))?;
+        Some(self.served.unwrap_or(staged.revision.saturating_add(UNKNOWN)))
     }
 
     /// Whether no step was begun yet.

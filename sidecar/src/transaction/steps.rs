@@ -10,11 +10,13 @@ use fs_err as fs;
 
 use super::exchange::{self, Way};
 use super::ground::{API_SERVER, Component, ETCD};
-use super::journal::storage;
+use super::journal::{Entry, storage};
 use super::member::Expected;
 use super::process::{self, Lock};
+use super::state::State;
 use super::work::Work;
-use super::{api_server, hold, member, peer, records};
+use super::{api_server, hold, member, peer, raise, records};
+use crate::etcd;
 
 /// How often something is looked at that has to change.
 const POLL: Duration = Duration::from_millis(50);
@@ -26,6 +28,9 @@ const GENTLE: Duration = Duration::from_secs(3);
 /// How long going back waits for etcd, or an API server, to be well before it starts the next all the same.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long going back may take to raise the revision.
+const RAISE: Duration = Duration::from_secs(120);
+
 /// How long a step may take.
 pub(super) fn limit(plan: &RestorePlan, step: Step) -> Duration {
     let start = u64::from(plan.start_timeout);
@@ -34,7 +39,7 @@ pub(super) fn limit(plan: &RestorePlan, step: Step) -> Duration {
         // A kubelet gives etcd 30 seconds to end.
         Step::StopApi | Step::StopEtcd | Step::UndoStop => 90,
         Step::LaunchEtcd | Step::StartEtcd | Step::StartApi => start,
-        Step::UndoStart => 2 * PATIENCE.as_secs() + 30,
+        Step::UndoStart => 2 * PATIENCE.as_secs() + RAISE.as_secs() + 30,
     })
 }
 
@@ -177,6 +182,9 @@ async fn quiet(mut is_quiet: impl FnMut() -> std::io::Result<bool>) -> Result<()
 
 /// etcd ends as gently as its kubelet lets it: its directory is the way back.
 async fn stop_etcd(work: &Work) -> Result<(), Failure> {
+    if work.decision().is_none() {
+        outgrown(work).await?;
+    }
     let etcd = component(work, ETCD)?;
     hold::take(&work.layout, &etcd)?;
     let ports = work.state(|state| state.ground.etcd_ports.clone());
@@ -354,9 +362,35 @@ async fn undo_stop(work: &Work) -> Result<(), Failure> {
     in_place(work)?;
     if is_exchanged(work) {
         stop_api(work).await?;
+        note_served(work).await?;
         stop_etcd(work).await?;
     }
     Ok(())
+}
+
+/// Writes down how far the new data has come, if its etcd still runs.
+async fn note_served(work: &Work) -> Result<(), Failure> {
+    if work.state(|state| state.seen().is_some())
+        && let Ok(member) = etcd::connect(&work.layout.node().etcd).await
+        && let Some(revision) = member.status.header().map(etcd_client::ResponseHeader::revision)
+    {
+        work.write(Entry::Served { revision })?;
+    }
+    Ok(())
+}
+
+/// More may have been written since the new data was made than its revision was raised by: clients would take new for old.
+async fn outgrown(work: &Work) -> Result<(), Failure> {
+    let (before, staged) = work.state(|state| (state.ground.before.revision, state.staged.clone()));
+    let Some(staged) = staged.filter(|staged| staged.revision > before) else { return Ok(()) };
+    // One that is stopped already was looked at.
+    let Ok(member) = etcd::connect(&work.layout.node().etcd).await else { return Ok(()) };
+    let now = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
+    if now < staged.revision {
+        return Ok(());
+    }
+    Err(refused(format!("the cluster is at revision {now}, and the new data begins with {}", staged.revision))
+        .hint("more was written meanwhile than was allowed for: try again, or name a higher --bump-revision"))
 }
 
 async fn undo_start(work: &Work) -> Result<(), Failure> {
@@ -370,6 +404,9 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
         if before.cluster_id != 0 {
             let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
             told(work, until_well("etcd", PATIENCE, || member::prove(&work.layout, &expected)).await);
+        }
+        if let Some(seen) = work.state(State::seen) {
+            raise_above(work, seen).await;
         }
     }
     if stopped_api {
@@ -385,6 +422,18 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
     }
     records::discard_data(&work.layout)?;
     work.end(if stopped_api { Ending::WentBack } else { Ending::GivenUp })
+}
+
+/// Clients that have seen the new state must not wait for it in vain.
+async fn raise_above(work: &Work, seen: i64) {
+    let late = |_| Err(refused(format!("it took longer than {}s", RAISE.as_secs())));
+    let raised = tokio::time::timeout(RAISE, raise::above(&work.layout.node().etcd, seen)).await.unwrap_or_else(late);
+    if let Err(failure) = raised {
+        work.note(format!(
+            "clients may have seen revision {seen}, and the old state could not be raised above it: {failure}; what watches the API hears \
+             nothing until it is started anew, kubelets first: systemctl restart kubelet, on every node"
+        ));
+    }
 }
 
 /// Everything is where it was: what is not well yet may need the other nodes, and must not keep the rest from being started.

@@ -58,6 +58,15 @@ pub fn make(scene: &Scene, name: &str, value: &str) {
     ));
 }
 
+/// The resource version of an object that is written now.
+#[track_caller]
+pub fn version(scene: &Scene) -> i64 {
+    make(scene, "now", "1");
+    let listed = run(scene.kubectl(&["get", "configmap", "now", "-o", "json"])).expect_code(0).json();
+    run(scene.kubectl(&["delete", "configmap", "now"])).expect_code(0);
+    listed["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).expect("a version")
+}
+
 /// A restore of `a.db`, confirmed.
 pub fn restore(scene: &Scene, flags: &[&str]) -> Command {
     scene.plugin(&[&["restore", "a.db", "--confirm", CLUSTER], flags].concat())

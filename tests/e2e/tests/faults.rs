@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use e2e::restores::{
     State, age, agree, during, journal, journal_file, kill_at, participants, reached, restore, settled, stage,
-    stage_with,
+    stage_with, version,
 };
 use e2e::trouble::{etcdctl, fill, processes, signal};
 use e2e::{Running, Scene, run, until, until_within};
 use lab::{Etcd, Options};
+use serde_json::Value;
 
 /// Every entry that a journal gets in a restore that goes well, from the one on at which there is a participant.
 const STEPS: [&str; 16] = [
@@ -232,6 +233,19 @@ fn the_api_server_does_not_become_ready() {
     assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("cp3") && ran.stderr.contains("API server"), "{}", ran.stderr);
     assert_eq!(settled(&scene), State::Old);
+    // Two API servers have served the new state: whoever has seen that must be told to read anew.
+    let file = std::fs::read_to_string(journal_file(&scene, "cp1").expect("a journal")).expect("a journal");
+    let entries = file.lines().filter_map(|line| serde_json::from_str::<Value>(line.get(9..)?).ok());
+    let seen = entries.filter_map(|entry| entry["revision"].as_i64()).max().expect("the new state was served");
+    assert!(version(&scene) > seen, "clients have seen revision {seen}");
+    let watched = ["get", "--raw", &format!("/api/v1/configmaps?watch=true&resourceVersion={seen}&timeoutSeconds=5")];
+    let told = run(scene.kubectl(&watched));
+    assert!(
+        format!("{}{}", told.stdout, told.stderr).contains("too old resource version"),
+        "{}{}",
+        told.stdout,
+        told.stderr
+    );
     let ran = during(&scene, &["--start-timeout", "15s", "--no-rollback"], spoil);
     assert_eq!(settled(&scene), State::New, "{}", ran.stderr);
 }

@@ -16,7 +16,7 @@ use super::changes::Keys;
 use super::identity::uid;
 use super::plan::{Cluster, Found, Plan, Seen};
 use super::resource::is_kube_system;
-use super::{Args, without_digest};
+use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain, open};
 use crate::connection::Connection;
@@ -94,7 +94,13 @@ pub(super) async fn plan(
     let parts = found.parts();
     plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &parts);
     let taking_part: Vec<EtcdPod> = parts.iter().map(|part| part.pod.clone()).collect();
-    let upload = Upload { path: args.file().to_owned(), bytes: report.file_size, sha256: report.file_sha256.clone() };
+    let raised_from = (args.bump_revision == Bump::Auto).then_some(report.current_revision);
+    let upload = Upload {
+        raised_from,
+        path: args.file().to_owned(),
+        bytes: report.file_size,
+        sha256: report.file_sha256.clone(),
+    };
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);

@@ -80,7 +80,7 @@ pub(crate) struct Args {
     #[arg(required_unless_present_any = ["status", "resume"])]
     file: Option<PathBuf>,
     /// By how much to raise the revision: a number, auto, or 0 for neither raising nor compacting. auto is a thousand million,
-    /// or what puts a running cluster's members a million behind
+    /// or what puts a running cluster's members a hundred thousand behind
     #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
     bump_revision: Bump,
     /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)

@@ -19,9 +19,7 @@ use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, seconds};
-
-/// What `auto` adds to the highest revision that a member has: more than is written while the plan is read and carried out.
-const MARGIN: u64 = 1_000_000;
+use crate::transaction::MARGIN;
 
 /// What stops, as the static pods of a control plane are called.
 const STOPS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -161,7 +159,9 @@ impl Plan {
         let snapshot = report.current_revision;
         let bump = match found.bump {
             Bump::By(amount) => amount,
-            Bump::Auto => highest.and_then(|highest| u64::try_from(highest - snapshot).ok()).unwrap_or(0) + MARGIN,
+            Bump::Auto => {
+                highest.and_then(|highest| u64::try_from(highest - snapshot).ok()).unwrap_or(0) + MARGIN.unsigned_abs()
+            }
         };
         let restored = i64::try_from(bump).ok().and_then(|bump| snapshot.checked_add(bump));
         let file_uid = found.kube_system.and_then(uid);
@@ -406,10 +406,10 @@ mod tests {
     fn auto_is_a_margin_above_the_highest_revision_there_is() {
         let snapshot = report().current_revision;
         let revision = plan(|_| {}, status()).revision;
-        assert_eq!((revision.highest, revision.restored), (Some(5000), 5000 + 1_000_000));
+        assert_eq!((revision.highest, revision.restored), (Some(5000), 5000 + MARGIN));
         // A member that is behind the file does not lower it.
         let behind = plan(|_| {}, MemberStatus { revision: 1, ..status() }).revision;
-        assert_eq!(behind.restored, snapshot + 1_000_000);
+        assert_eq!(behind.restored, snapshot + MARGIN);
         assert_eq!(plan(|found| found.bump = Bump::By(0), status()).revision.restored, snapshot);
         let beyond = plan(|found| found.bump = Bump::By(i64::MAX as u64), status());
         assert!(beyond.refusals[0].contains("cannot be raised"), "{:?}", beyond.refusals);

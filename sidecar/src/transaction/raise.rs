@@ -1,0 +1,74 @@
+//! Raises the old cluster's revision once it is back, before API servers serve it again.
+//!
+//! A client that has seen the new state would go on watching from a revision that the old state has not reached, and hear nothing, without
+//! an error: kubelets did so for as long as they ran. Above what they have seen, and with everything below compacted, they are told that
+//! they are too late, and read everything anew. There is no other way to a higher revision than to write.
+
+use std::time::Duration;
+
+use etcd_client::{Client, CompactionOptions};
+use etcd_wire::message::EtcdAccess;
+use etcd_wire::{Failure, FailureCode};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::etcd;
+
+/// What is written, and deleted in the end. No API server watches it.
+const KEY: &str = "kubectl-etcd/raise";
+/// Writes that are under way at the same time.
+const AT_ONCE: usize = 256;
+/// After so many writes their history is compacted, so that the database does not grow.
+const BATCH: i64 = 20_000;
+/// Farther than this takes too long: a bump that somebody has chosen may be a thousand million.
+const FARTHEST: i64 = 2_000_000;
+/// How long one write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes until the revision is above `seen`. Several nodes may do so at once: each writes until it is.
+///
+/// # Errors
+/// It is too far, or etcd does not take it. Nothing of the cluster's own keys has changed.
+pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure> {
+    let member = etcd::connect(access).await?;
+    let refused = |error: &etcd_client::Error| etcd::refusal(&member.endpoint, "raise the revision of", error);
+    let mut revision = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
+    if revision > seen {
+        return Ok(());
+    }
+    if seen - revision > FARTHEST {
+        return Err(Failure::new(
+            FailureCode::Refused,
+            format!("revision {revision} is too far below {seen} to write up to it"),
+        ));
+    }
+    while revision <= seen {
+        revision = write(&member.client, (seen - revision + 1).min(BATCH)).await.map_err(|error| refused(&error))?;
+        let compacted = member.client.kv_client().compact(revision, Some(CompactionOptions::new())).await;
+        // Another node may have compacted up to there.
+        if let Err(etcd_client::Error::GRpcStatus(status)) = &compacted
+            && status.code() == tonic::Code::OutOfRange
+        {
+            continue;
+        }
+        compacted.map_err(|error| refused(&error))?;
+    }
+    member.client.kv_client().delete(KEY, None).await.map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+/// Writes so often; gives the revision that was reached.
+async fn write(client: &Client, times: i64) -> Result<i64, etcd_client::Error> {
+    let put = |_| {
+        let mut kv = client.kv_client();
+        async move {
+            let late = |_| etcd_client::Error::GRpcStatus(tonic::Status::deadline_exceeded("etcd does not answer"));
+            let put = tokio::time::timeout(PATIENCE, kv.put(KEY, "", None)).await.map_err(late)??;
+            Ok(put.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0))
+        }
+    };
+    stream::iter(0..times)
+        .map(put)
+        .buffer_unordered(AT_ONCE)
+        .try_fold(0, async |highest: i64, now| Ok(highest.max(now)))
+        .await
+}
