@@ -68,10 +68,12 @@ impl Entry {
                 }
             }
         }
-        let object = object.and_then(|()| decode(&stored).map_err(Undecodable::Decode)).map(|mut object| {
-            object.set_resource_version(live.mod_revision);
-            object
-        });
+        let object = object.and_then(|()| decode(&stored).map(Object::into_served).map_err(Undecodable::Decode)).map(
+            |mut object| {
+                object.set_resource_version(live.mod_revision);
+                object
+            },
+        );
         Some(Entry { place, live, object, stored })
     }
 

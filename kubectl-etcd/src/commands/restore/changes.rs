@@ -1,10 +1,13 @@
 //! What a restore would change: the keys that are live now beside those of the snapshot.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
+use etcd_objects::key::{Internal, Key, Place, Prefix};
 use serde::Serialize;
 
-use super::resource::{master, node_name, resource};
+use crate::contents::resource_name;
+use crate::output::Table;
 
 /// Keys, each with the revision that last changed it.
 pub(super) type Keys = BTreeMap<Vec<u8>, i64>;
@@ -24,12 +27,33 @@ pub(super) struct Change {
     pub(super) stay: u64,
 }
 
+/// What becomes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Fate {
+    Vanishes,
+    ComesBack,
+    Changes,
+}
+
+/// An object that does not stay as it is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Object {
+    fate: Fate,
+    resource: String,
+    namespace: Option<String>,
+    name: String,
+}
+
 /// What becomes of the objects, and of what they stand for.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Changes {
     /// By resource, in alphabetical order; keys that are no objects are the last.
     pub(super) resources: Vec<Change>,
+    /// All objects that do not stay as they are, by fate, resource, namespace and name.
+    objects: Vec<Object>,
     /// Nodes that joined since: the restored cluster does not know them.
     pub(super) nodes_joined: Vec<String>,
     /// Nodes that were removed since: the restored cluster waits for them.
@@ -40,28 +64,51 @@ pub(super) struct Changes {
 
 /// What a key that is no object counts as.
 const OTHER: &str = "(other keys)";
+/// Objects that are named to people, of each fate.
+const NAMED: usize = 20;
+/// What changes all the time, and is not worth a name to people.
+const RESTLESS: [&str; 2] = ["events", "leases.coordination.k8s.io"];
 
 impl Changes {
     /// Both lists belong to one cluster, so that a revision means the same in both.
     pub(super) fn between(live: &Keys, snapshot: &Keys) -> Changes {
+        let keys = snapshot.keys().chain(live.keys());
+        let prefix = Prefix::detect(keys.map(Vec::as_slice)).unwrap_or_default();
         let mut changes = Changes::default();
         let mut by_resource: BTreeMap<Option<String>, Change> = BTreeMap::new();
         for (key, revision) in snapshot {
-            let change = by_resource.entry(resource(key)).or_default();
-            match live.get(key) {
+            let key_is = prefix.parse(key);
+            let change = by_resource.entry(resource(&key_is)).or_default();
+            let fate = match live.get(key) {
                 None => {
                     change.come_back += 1;
-                    changes.nodes_gone.extend(node_name(key).map(str::to_owned));
-                    changes.masters_gone.extend(master(key).map(str::to_owned));
+                    match &key_is {
+                        Key::Object(place) => changes.nodes_gone.extend(node(place)),
+                        Key::Internal(Internal::MasterLease(address)) => changes.masters_gone.push(address.clone()),
+                        _ => {}
+                    }
+                    Fate::ComesBack
                 }
-                Some(now) if now == revision => change.stay += 1,
-                Some(_) => change.change += 1,
-            }
+                Some(now) if now == revision => {
+                    change.stay += 1;
+                    continue;
+                }
+                Some(_) => {
+                    change.change += 1;
+                    Fate::Changes
+                }
+            };
+            changes.objects.extend(Object::of(fate, key_is));
         }
         for key in live.keys().filter(|key| !snapshot.contains_key(*key)) {
-            by_resource.entry(resource(key)).or_default().vanish += 1;
-            changes.nodes_joined.extend(node_name(key).map(str::to_owned));
+            let key_is = prefix.parse(key);
+            by_resource.entry(resource(&key_is)).or_default().vanish += 1;
+            if let Key::Object(place) = &key_is {
+                changes.nodes_joined.extend(node(place));
+            }
+            changes.objects.extend(Object::of(Fate::Vanishes, key_is));
         }
+        changes.objects.sort();
         let other = by_resource.remove(&None).map(|change| (Some(OTHER.to_owned()), change));
         changes.resources = by_resource
             .into_iter()
@@ -70,6 +117,76 @@ impl Changes {
             .collect();
         changes
     }
+
+    /// For people: counts, then names, of everything that is worth one.
+    pub(super) fn text(&self) -> String {
+        let mut table = Table::new(&["RESOURCE", "VANISH", "COME BACK", "CHANGE", "STAY"]);
+        for one in &self.resources {
+            let counts = [one.vanish, one.come_back, one.change, one.stay].map(|count| count.to_string());
+            table.row(std::iter::once(one.resource.clone()).chain(counts).collect());
+        }
+        let mut text = format!("\n{table}");
+        let mut names = Table::new(&["FATE", "RESOURCE", "NAMESPACE", "NAME"]);
+        let (mut named, mut further) = (0, 0);
+        for (fate, word) in
+            [(Fate::Vanishes, "vanishes"), (Fate::ComesBack, "comes back"), (Fate::Changes, "changes back")]
+        {
+            let worth = |object: &&Object| object.fate == fate && !RESTLESS.contains(&object.resource.as_str());
+            for (index, one) in self.objects.iter().filter(worth).enumerate() {
+                if index >= NAMED {
+                    further += 1;
+                    continue;
+                }
+                named += 1;
+                let namespace = one.namespace.clone().unwrap_or_default();
+                names.row(vec![word.to_owned(), one.resource.clone(), namespace, one.name.clone()]);
+            }
+        }
+        if named > 0 {
+            let _infallible = write!(text, "\n{names}");
+        }
+        if further > 0 {
+            let _infallible = writeln!(text, "and {further} more: -o json names them all");
+        }
+        let killed =
+            self.objects.iter().filter(|object| object.fate == Fate::Vanishes && object.resource == "pods").count();
+        if killed > 0 {
+            let _infallible =
+                writeln!(text, "\nPods that will be killed, because the restored state does not know them: {killed}");
+        }
+        for (nodes, fate) in [
+            (&self.nodes_joined, "joined since, and will not be known"),
+            (&self.nodes_gone, "were removed since, and will be waited for"),
+        ] {
+            if !nodes.is_empty() {
+                let _infallible = writeln!(text, "\nNodes that {fate}: {}", nodes.join(", "));
+            }
+        }
+        text
+    }
+}
+
+impl Object {
+    /// `None` for a key that is no object.
+    fn of(fate: Fate, key: Key) -> Option<Object> {
+        let Key::Object(place) = key else { return None };
+        Some(Object { fate, resource: resource_name(&place), namespace: place.namespace, name: place.name })
+    }
+}
+
+/// The resource as kubectl names it; `None` for a key that is no object, but for those that the API server keeps in view.
+fn resource(key: &Key) -> Option<String> {
+    match key {
+        Key::Object(place) => Some(resource_name(place)),
+        Key::Internal(Internal::MasterLease(_)) => Some("masterleases".to_owned()),
+        _ => None,
+    }
+}
+
+/// The name of a Node, if the object is one.
+fn node(place: &Place) -> Option<String> {
+    let is_node = place.resource == "nodes" && place.namespace.is_none() && place.group.as_deref() == Some("");
+    is_node.then(|| place.name.clone())
 }
 
 #[cfg(test)]
@@ -88,6 +205,7 @@ mod tests {
             ("/registry/pods/a/comes-back", 7),
             ("/registry/minions/old", 2),
             ("/registry/masterleases/10.0.0.9", 3),
+            ("/registry/namespaces/default", 1),
             ("compact_rev_key", 4),
         ]);
         let live = keys(&[
@@ -95,6 +213,7 @@ mod tests {
             ("/registry/pods/a/changes", 60),
             ("/registry/pods/a/vanishes", 70),
             ("/registry/minions/new", 80),
+            ("/registry/namespaces/default", 1),
             ("compact_rev_key", 90),
         ]);
         let changes = Changes::between(&live, &snapshot);
@@ -109,18 +228,35 @@ mod tests {
             changes.resources,
             [
                 change("masterleases", 0, 1, 0, 0),
+                change("namespaces", 0, 0, 0, 1),
                 change("nodes", 1, 1, 0, 0),
                 change("pods", 1, 1, 1, 1),
                 change("(other keys)", 0, 0, 1, 0)
             ]
         );
         assert_eq!(changes.masters_gone, ["10.0.0.9"]);
-        assert_eq!((changes.nodes_joined, changes.nodes_gone), (vec!["new".to_owned()], vec!["old".to_owned()]));
+        assert_eq!((&changes.nodes_joined, &changes.nodes_gone), (&vec!["new".to_owned()], &vec!["old".to_owned()]));
+        assert_eq!(changes.objects.len(), 5);
+        let text = changes.text();
+        for part in [
+            "vanishes       pods       a           vanishes",
+            "Pods that will be killed, because the restored state does not know them: 1",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let same = Changes::between(&snapshot, &snapshot);
         assert!(
-            Changes::between(&snapshot, &snapshot)
-                .resources
-                .iter()
-                .all(|one| one.vanish + one.come_back + one.change == 0)
+            same.objects.is_empty() && same.resources.iter().all(|one| one.vanish + one.come_back + one.change == 0)
         );
+    }
+
+    #[test]
+    fn people_are_not_told_a_thousand_names() {
+        let many: Vec<String> = (0..100).map(|number| format!("/registry/configmaps/a/{number:03}")).collect();
+        let mut live = keys(&many.iter().map(|key| (key.as_str(), 5)).collect::<Vec<_>>());
+        live.extend(keys(&[("/registry/events/a/b", 4)]));
+        let text = Changes::between(&live, &Keys::new()).text();
+        assert!(text.contains("and 80 more: -o json names them all"), "{text}");
+        assert!(text.contains("019") && !text.contains("020") && !text.contains("vanishes   events"), "{text}");
     }
 }

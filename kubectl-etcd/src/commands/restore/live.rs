@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use etcd_objects::decode;
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::KeysRequest;
@@ -13,9 +14,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
 use super::changes::Keys;
-use super::identity::uid;
 use super::plan::{Cluster, Found, Plan, Seen};
-use super::resource::is_kube_system;
 use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain, open};
@@ -215,6 +214,17 @@ impl Sink for Gather {
     fn progress(&mut self, done: u64, total: u64) {
         self.progress.update(done, total);
     }
+}
+
+/// Whether a key is that of namespace kube-system, whose UID a cluster keeps for life.
+fn is_kube_system(key: &[u8]) -> bool {
+    key.ends_with(b"/namespaces/kube-system")
+}
+
+/// The UID of an object as the API server stored it; `None` if it is encrypted, or no object.
+pub(super) fn uid(stored: &[u8]) -> Option<String> {
+    let object = decode(stored).ok()?;
+    object.uid().filter(|uid| !uid.is_empty()).map(str::to_owned)
 }
 
 async fn cluster(connection: &Connection) -> Outcome<Cluster> {

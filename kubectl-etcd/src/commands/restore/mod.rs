@@ -5,13 +5,11 @@ mod at_rest;
 mod bind;
 mod changes;
 mod fate;
-mod identity;
 mod live;
 mod objections;
 mod offline;
 mod past;
 mod plan;
-mod resource;
 mod room;
 
 use std::path::{Path, PathBuf};

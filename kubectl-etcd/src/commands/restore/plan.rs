@@ -14,7 +14,7 @@ use super::Bump;
 use super::at_rest::describe;
 use super::changes::{Changes, Keys};
 use super::fate::{self, Fate};
-use super::identity::uid;
+use super::live::uid;
 use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
@@ -282,21 +282,7 @@ impl Plan {
             ]);
         }
         let _infallible = write!(text, "\n{members}");
-        let Some(changes) = &self.changes else { return text };
-        let mut table = Table::new(&["RESOURCE", "VANISH", "COME BACK", "CHANGE", "STAY"]);
-        for one in &changes.resources {
-            let counts = [one.vanish, one.come_back, one.change, one.stay].map(|count| count.to_string());
-            table.row(std::iter::once(one.resource.clone()).chain(counts).collect());
-        }
-        let _infallible = write!(text, "\n{table}");
-        for (nodes, fate) in [
-            (&changes.nodes_joined, "joined since, and will not be known"),
-            (&changes.nodes_gone, "were removed since, and will be waited for"),
-        ] {
-            if !nodes.is_empty() {
-                let _infallible = writeln!(text, "\nNodes that {fate}: {}", nodes.join(", "));
-            }
-        }
+        text.extend(self.changes.iter().map(Changes::text));
         text
     }
 }

@@ -1,0 +1,189 @@
+//! `kubectl etcd inspect` and `kubectl etcd get` through the binary, offline, on the snapshot of a real cluster: against what the real kubectl
+//! printed of the same objects seconds before.
+
+use std::process::Command;
+
+use e2e::{Ran, names, plugin, run, unpacked, workspace};
+use serde_json::Value;
+
+/// A folder with the snapshot in it, and no cluster anywhere.
+struct Offline {
+    folder: tempfile::TempDir,
+}
+
+impl Offline {
+    fn new() -> Offline {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).expect("the snapshot");
+        Offline { folder }
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(plugin());
+        command.args(args).current_dir(self.folder.path());
+        command.env("KUBECONFIG", "/nonexistent").env("HOME", self.folder.path());
+        let before = std::fs::read(self.folder.path().join("a.db")).expect("the snapshot");
+        let ran = run(command);
+        assert!(std::fs::read(self.folder.path().join("a.db")).is_ok_and(|now| now == before), "the file has changed");
+        ran
+    }
+
+    fn get(&self, what: &str) -> Ran {
+        let words: Vec<&str> = what.split_whitespace().collect();
+        self.run(&[&["get", "a.db"], &words[..]].concat())
+    }
+}
+
+/// What kubectl printed, by kind, namespace and name.
+fn printed() -> Vec<Value> {
+    let of = |name: &str| {
+        let text =
+            std::fs::read_to_string(workspace().join(format!("tests/data/objects/{name}.yaml"))).expect("a list");
+        let list: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        list["items"].as_array().cloned().expect("items")
+    };
+    ["cluster", "namespaced"].into_iter().flat_map(of).collect()
+}
+
+fn yaml(text: &str) -> Value {
+    serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[test]
+fn objects_are_what_kubectl_printed() {
+    let (offline, printed) = (Offline::new(), printed());
+    let find = |kind: &str, name: &str| {
+        let is = |one: &&Value| one["kind"] == kind && one["metadata"]["name"] == name;
+        printed.iter().find(is).unwrap_or_else(|| panic!("{kind} {name}"))
+    };
+    for (what, kind, name) in [
+        ("deploy/web -n shop", "Deployment", "web"),
+        ("statefulsets.apps db -n shop", "StatefulSet", "db"),
+        ("sts/db -n shop", "StatefulSet", "db"),
+        ("node/cp2", "Node", "cp2"),
+        ("ClusterRole cluster-admin", "ClusterRole", "cluster-admin"),
+        ("crd widgets.shop.example.com", "CustomResourceDefinition", "widgets.shop.example.com"),
+        ("svc/kubernetes", "Service", "kubernetes"),
+        ("hpa.autoscaling/web -n shop", "HorizontalPodAutoscaler", "web"),
+    ] {
+        let shown = yaml(&offline.get(&format!("{what} -o yaml")).expect_code(0).stdout);
+        assert_eq!(&shown, find(kind, name), "{what}");
+        let json = offline.get(&format!("{what} -o json")).expect_code(0).json();
+        assert_eq!(json, shown, "{what}");
+    }
+    // A custom resource by the type that the file itself defines; and a list.
+    let widgets = yaml(&offline.get("widgets -A -o yaml").expect_code(0).stdout);
+    let mut expected: Vec<&Value> = printed.iter().filter(|one| one["kind"] == "Widget").collect();
+    expected.sort_by_key(|one| (text(one, "/metadata/namespace"), text(one, "/metadata/name")));
+    assert_eq!(
+        (&widgets["kind"], widgets["items"].as_array()),
+        (&"List".into(), Some(&expected.into_iter().cloned().collect()))
+    );
+}
+
+#[test]
+fn a_whole_namespace_comes_in_an_order_in_which_it_can_be_applied() {
+    let (offline, printed) = (Offline::new(), printed());
+    let list = yaml(&offline.get("ns/shop --all -o yaml").expect_code(0).stdout);
+    let items = list["items"].as_array().expect("items");
+    let kinds: Vec<&str> = items.iter().map(|one| text(one, "/kind")).collect();
+    let place = |kind: &str| kinds.iter().position(|one| *one == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
+    let order = [
+        "Namespace",
+        "ServiceAccount",
+        "Secret",
+        "PersistentVolumeClaim",
+        "Service",
+        "Deployment",
+        "Ingress",
+        "Widget",
+    ];
+    assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{kinds:?}");
+    let inside = |one: &&Value| text(one, "/metadata/namespace") == "shop";
+    let expected: Vec<&Value> = printed.iter().filter(inside).collect();
+    assert!(expected.iter().all(|one| items.contains(one)), "an object is missing");
+    assert_eq!(
+        items.iter().filter(inside).filter(|one| one["kind"] != "Event").count(),
+        expected.iter().filter(|one| one["kind"] != "Event").count()
+    );
+}
+
+#[test]
+fn values_of_secrets_are_shown_to_whoever_names_them() {
+    let (offline, printed) = (Offline::new(), printed());
+    let secret = printed.iter().find(|one| one["kind"] == "Secret").expect("a secret");
+    let (namespace, name) = (text(secret, "/metadata/namespace"), text(secret, "/metadata/name"));
+    let value = secret["data"].as_object().and_then(|data| data.values().next()?.as_str()).expect("a value");
+    for what in ["secrets -A", "secrets -A -o wide", "secrets -A -o yaml", "secrets -A -o json", "secrets -A -o name"] {
+        let ran = offline.get(what).expect_code(0);
+        assert!(ran.stdout.contains(name) && !ran.stdout.contains(value) && !ran.stderr.contains(value), "{what}");
+    }
+    assert!(offline.get("secrets -A -o yaml").stderr.contains("left out"));
+    assert!(!offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).stdout.contains(value));
+    assert_eq!(&yaml(&offline.get(&format!("secret {name} -n {namespace} -o yaml")).expect_code(0).stdout), secret);
+}
+
+#[test]
+fn what_is_not_there_or_not_understood_is_told() {
+    let offline = Offline::new();
+    for (what, code, said) in [
+        ("podz", 2, "podz"),
+        ("cm/a b", 2, "TYPE/NAME"),
+        ("cm nothing -n shop", 1, "has no configmaps/nothing in namespace shop"),
+        ("pods --all", 2, "ns/NAME --all"),
+        ("cm/a -A", 2, "-A"),
+        ("cm --raw -A", 2, "--raw is for one object"),
+        ("pods -l a=b=c", 2, "label selector"),
+        ("pods --revision 7", 2, "has no revision 7"),
+    ] {
+        let ran = offline.get(what);
+        assert_eq!(ran.status.code(), Some(code), "{what}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said) && ran.stdout.is_empty(), "{what}: {}{}", ran.stdout, ran.stderr);
+    }
+    let none = offline.get("pods -n nowhere").expect_code(0);
+    assert!(none.stdout.is_empty() && none.stderr.contains("no objects found in namespace nowhere"), "{}", none.stderr);
+    let file = offline.folder.path().join("a.db");
+    let mut bytes = std::fs::read(&file).expect("the snapshot");
+    let half = bytes.len() / 2;
+    bytes[8192..half].fill(0xff);
+    std::fs::write(&file, bytes).expect("it is damaged");
+    for args in [&["inspect", "a.db"][..], &["get", "a.db", "pods", "-A"]] {
+        let ran = offline.run(args).expect_code(3);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("a.db is damaged"), "{}{}", ran.stdout, ran.stderr);
+    }
+    assert_eq!(names(offline.folder.path()), ["a.db"]);
+}
+
+#[test]
+fn stored_bytes_earlier_revisions_and_figures() {
+    let offline = Offline::new();
+    let raw = offline.get("node/cp1 --raw").expect_code(0);
+    assert!(raw.bytes.starts_with(b"k8s\0"), "{:?}", &raw.bytes[..raw.bytes.len().min(8)]);
+    let now = offline.get("node/cp1 -o json").expect_code(0).json();
+    let revision: i64 = text(&now, "/metadata/resourceVersion").parse().expect("a revision");
+    let before = offline.get(&format!("node/cp1 -o json --revision {}", revision - 1)).expect_code(0).json();
+    assert!(text(&before, "/metadata/resourceVersion").parse::<i64>().is_ok_and(|before| before < revision));
+    assert_eq!(before["metadata"]["uid"], now["metadata"]["uid"]);
+    let selected = offline.get("pods -A -l tier=control-plane,component!=etcd -o name").expect_code(0).stdout;
+    assert_eq!(selected.lines().count(), 9, "{selected}");
+
+    let inspection = offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json();
+    let resources = inspection["resources"].as_array().expect("resources");
+    let count =
+        |name: &str| resources.iter().find(|one| one["resource"] == name).and_then(|one| one["objects"].as_u64());
+    assert_eq!((count("nodes"), count("widgets.shop.example.com"), count("services")), (Some(3), Some(2), Some(2)));
+    let all = resources.iter().chain(inspection["otherKeys"].as_array().expect("other keys"));
+    assert_eq!(
+        all.filter_map(|one| one["objects"].as_u64()).sum::<u64>(),
+        inspection["keys"].as_u64().expect("a count")
+    );
+    let people = offline.run(&["inspect", "a.db"]).expect_code(0).stdout;
+    assert!(
+        people.contains("LARGEST") && people.contains("kube-node-lease") && people.contains("prefix /registry"),
+        "{people}"
+    );
+}
