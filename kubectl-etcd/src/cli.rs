@@ -64,6 +64,7 @@ enum Command {
     Rollback(commands::rollback::Args),
     Inspect(commands::inspect::Args),
     Get(commands::get::Args),
+    Diff(commands::diff::Args),
     Status(commands::status::Args),
     Cleanup(commands::cleanup::Args),
     Version(commands::version::Args),
@@ -202,7 +203,7 @@ fn refuse_idle_flags(command: &mut clap::Command, matches: ArgMatches) -> Result
 }
 
 fn code(exit: Exit) -> ExitCode {
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }
 
 fn log(level: u8) {
@@ -271,6 +272,7 @@ async fn run(command: Command, context: Context) -> Outcome {
         Command::Verify(args) => commands::verify::run(args, context).await,
         Command::Inspect(args) => commands::inspect::run(args, context).await,
         Command::Get(args) => commands::get::run(args, context).await,
+        Command::Diff(args) => commands::diff::run(args, context).await,
         Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,

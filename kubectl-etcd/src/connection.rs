@@ -96,6 +96,11 @@ impl ConnectionArgs {
         self.namespace.as_deref().unwrap_or("kube-system")
     }
 
+    /// The namespace that is named on the command line.
+    pub(crate) fn named_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Namespace of objects: that of the context, as in kubectl, unless one is named.
     ///
     /// # Errors

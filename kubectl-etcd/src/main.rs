@@ -2,6 +2,7 @@
 //!
 //! Start reading in `cli.rs` (what can be typed) and `commands/` (one file a command).
 
+mod api;
 mod cli;
 mod commands;
 mod connection;

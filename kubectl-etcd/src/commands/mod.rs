@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod cleanup;
 pub(crate) mod complete;
 pub(crate) mod completion;
+pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod restore;

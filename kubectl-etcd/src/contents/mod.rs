@@ -1,6 +1,9 @@
 //! What is in a snapshot, or in a member's database, as Kubernetes objects. Reads the file and nothing else.
 
+mod changes;
 mod entry;
+mod hidden;
+mod plain;
 mod selector;
 mod wanted;
 
@@ -12,9 +15,11 @@ use etcd_objects::encryption::Keyring;
 use etcd_objects::key::Prefix;
 use etcd_snapshot::{DigestCheck, FileSource, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 
+pub(crate) use changes::unified;
 pub(crate) use entry::{Entry, resource_name};
+pub(crate) use plain::{differing, plain};
 pub(crate) use selector::parse_selector;
-pub(crate) use wanted::Wanted;
+pub(crate) use wanted::{Request, Wanted};
 
 use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain, open};
@@ -28,6 +33,13 @@ pub(crate) struct FileArgs {
     /// The API server's EncryptionConfiguration, to read what it has encrypted (aescbc, aesgcm, secretbox)
     #[arg(long, value_name = "FILE")]
     encryption_config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Another file, read in the same way.
+    pub(crate) fn beside(&self, file: PathBuf) -> FileArgs {
+        FileArgs { file, ..self.clone() }
+    }
 }
 
 /// A file that has been looked at: whose it is, and which types of objects it knows.
@@ -50,16 +62,17 @@ impl Contents {
     /// # Errors
     /// The file is damaged (exit 3), or it or the encryption configuration cannot be read.
     pub(crate) async fn open(args: &FileArgs, context: &Context) -> Outcome<Contents> {
-        Ok(Contents::open_with(args, context, |_| Keep::Nothing).await?.0)
+        Ok(Contents::open_with(args, context, false, |_| Keep::Nothing).await?.0)
     }
 
-    /// As [`Contents::open`], and gives what is picked on the way.
+    /// As [`Contents::open`], and gives what is picked on the way, if it is asked for with what values hash to.
     ///
     /// # Errors
     /// As [`Contents::open`].
     pub(crate) async fn open_with(
         args: &FileArgs,
         context: &Context,
+        fingerprints: bool,
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
     ) -> Outcome<(Contents, LiveKeys)> {
         let keyring = match &args.encryption_config {
@@ -76,7 +89,7 @@ impl Contents {
             Keep::Nothing if is_namespace(key) => Keep::Key,
             other => other,
         };
-        let (report, keys) = read(&args.file, context, Arc::new(keep), None, false).await?;
+        let (report, keys) = read(&args.file, context, Arc::new(keep), None, fingerprints).await?;
         let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
         let mut contents = Contents { path: args.file.clone(), report, prefix, catalog: Catalog::builtin(), keyring };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));

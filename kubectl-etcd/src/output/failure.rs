@@ -8,17 +8,34 @@ use etcd_wire::FailureCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Failed; nothing was changed.
-    Failed = 1,
+    Failed,
+    /// What was compared differs: no error, and told as none.
+    Different,
     /// The command line is wrong.
-    Usage = 2,
+    Usage,
     /// The snapshot is damaged or cannot be restored.
-    Damaged = 3,
+    Damaged,
     /// Refused by a preflight, or not confirmed; nothing was changed.
-    Refused = 4,
+    Refused,
     /// Failed after something was changed.
-    Changed = 5,
+    Changed,
     /// Interrupted, cleaned up.
-    Interrupted = 130,
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            // As diff and kubectl diff have it.
+            Exit::Failed | Exit::Different => 1,
+            Exit::Usage => 2,
+            Exit::Damaged => 3,
+            Exit::Refused => 4,
+            Exit::Changed => 5,
+            Exit::Interrupted => 130,
+        }
+    }
 }
 
 /// What a command returns.
@@ -137,7 +154,8 @@ impl<T, E: std::error::Error + 'static> ResultExt<T> for Result<T, E> {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        let error = if self.exit == Exit::Different { "" } else { "error: " };
+        writeln!(f, "{error}{}", self.message)?;
         for cause in &self.causes {
             writeln!(f, "  cause: {}", cause.trim_end().replace('\n', "\n         "))?;
         }
@@ -167,6 +185,12 @@ mod tests {
         let status = kube::core::Status { message: "pods is forbidden".to_owned(), code: 403, ..Default::default() };
         let failed = Failed::plain("list").source(&kube::Error::Api(Box::new(status)));
         assert_eq!(failed.one_line(), "list: pods is forbidden");
+    }
+
+    #[test]
+    fn a_difference_is_no_error_and_fails_all_the_same() {
+        let different = Failed::new(Exit::Different, "2 objects differ");
+        assert_eq!((different.to_string().as_str(), different.exit.code()), ("2 objects differ\n", 1));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) use pods::{Pods, Started, random_name, started_by};
 pub(crate) use removal::remove;
 pub(crate) use restoring::Committed;
 pub(crate) use session::{Received, Session, Sink, TransferError};
-pub(crate) use spec::{DEFAULT_IMAGE, MANAGED_BY, OPERATION, Operation, SESSION, SidecarArgs};
+pub(crate) use spec::{DEFAULT_IMAGE, MANAGED_BY, OPERATION, Operation, POD_NAMES, SESSION, SidecarArgs};
 #[cfg(test)]
 pub(crate) use survey::Answer;
 pub(crate) use survey::{Surveyed, converse, survey};

@@ -13,6 +13,8 @@ pub(crate) const DEFAULT_IMAGE: &str = match option_env!("KUBECTL_ETCD_IMAGE_REF
 
 /// Label selector that finds every pod of ours.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by=kubectl-etcd";
+/// What the names of pods of this program begin with.
+pub(crate) const POD_NAMES: &str = "etcd-sidecar-";
 /// Label: what a pod was made for.
 pub(crate) const OPERATION: &str = "kubectl-etcd/operation";
 /// Label: the run of the plugin that made it.
@@ -106,7 +108,7 @@ pub(crate) struct PodPlan<'a> {
 impl PodPlan<'_> {
     /// Name of the pod. Node names can be longer than a pod's name may be: a hash stands for them.
     pub(crate) fn name(&self) -> String {
-        format!("etcd-sidecar-{:08x}-{}", etcd_wire::crc32c(self.member.node.as_bytes()), self.suffix)
+        format!("{POD_NAMES}{:08x}-{}", etcd_wire::crc32c(self.member.node.as_bytes()), self.suffix)
     }
 
     /// The pod.

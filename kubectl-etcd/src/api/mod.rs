@@ -1,0 +1,7 @@
+//! Objects of any type in the running cluster, as the JSON that the API server sends.
+
+mod requests;
+mod served;
+
+pub(crate) use requests::list;
+pub(crate) use served::{Served, Serving};

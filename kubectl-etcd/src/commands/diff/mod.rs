@@ -1,0 +1,184 @@
+//! `kubectl etcd diff`: what a file holds beside another file, or beside the running cluster.
+
+mod difference;
+mod files;
+mod live;
+mod scope;
+mod show;
+mod words;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use etcd_objects::catalog::Catalog;
+use etcd_objects::key::Key;
+use etcd_snapshot::Keep;
+
+use crate::api::Serving;
+use crate::cli::Context;
+use crate::contents::{Contents, FileArgs};
+use crate::output::{Exit, Failed, Format, Outcome, print_data};
+use difference::Comparison;
+use files::Side;
+use scope::{Scope, Where};
+use show::Report;
+use words::With;
+
+/// What the running cluster is called.
+const LIVE: &str = "live";
+
+const EXAMPLES: &str = "\
+Examples:
+  # What has changed in the cluster since the snapshot
+  kubectl etcd diff etcd.db --live
+
+  # One namespace, in full
+  kubectl etcd diff etcd.db --live -n shop -o yaml
+
+  # One object
+  kubectl etcd diff etcd.db --live deployment/web -n shop -o yaml
+
+  # Last night beside this night
+  kubectl etcd diff monday.db tuesday.db
+
+  # Config maps and secrets of two files, as data
+  kubectl etcd diff monday.db tuesday.db cm,secrets -o json
+
+Exit code 0 says that there are no differences, 1 that there are some, as with diff and kubectl diff. A failure has the exit code 1, too,
+and says \"error:\" on stderr.";
+
+/// Compare a snapshot with another one, or with the running cluster
+///
+/// Shows which objects are only in the one, only in the other, or differ, and in which fields. What the API server sets by itself does
+/// not count: uid, resourceVersion, generation, timestamps, managedFields and status.
+///
+/// With --live the cluster is read through its API: get and list are all that it takes. Each type is listed in the version that the
+/// file's objects are stored in. Events and leases change all the time, and every backup has the pod that took it: they are compared only
+/// when their types are named.
+///
+/// Without -n all namespaces are compared; with it that namespace alone, and nothing outside of namespaces unless its type is named. Values
+/// of Secrets are never shown, only that they differ.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    /// A second file, unless there is --live; then which objects: TYPE[/NAME] [NAME...]
+    #[arg(value_name = "FILE2|TYPE[/NAME]")]
+    words: Vec<String>,
+    /// Compare with the running cluster
+    #[arg(long)]
+    live: bool,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Compare status, too
+    #[arg(long)]
+    show_status: bool,
+    /// Output format; yaml is a unified diff of the objects' YAML
+    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Compares.
+///
+/// # Errors
+/// There are differences (exit 1, told as no error); a file is damaged (exit 3), or something cannot be read.
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let is_file = |name: &str| Path::new(name).is_file();
+    let (with, types) = words::split(&args.words, args.live, is_file).map_err(|error| {
+        Failed::new(Exit::Usage, error).hint("kubectl etcd diff FILE FILE2\n  kubectl etcd diff FILE --live")
+    })?;
+    let report = match with {
+        With::File(second) => between_files(&args, second, types, &context).await?,
+        With::Cluster => with_cluster(&args, types, &context).await?,
+    };
+    match args.output {
+        Format::Yaml => context.printer.data(&report.patches()),
+        format => print_data(context.printer, format, &report, || report.table())?,
+    }
+    finish(report)
+}
+
+fn finish(report: Report) -> Outcome {
+    if !report.failures.is_empty() {
+        let message = match report.differences.is_empty() {
+            true => "not everything could be compared".to_owned(),
+            false => format!("not everything could be compared; of what was: {}", report.summary()),
+        };
+        return Err(Failed::plain(message).causes(report.failures));
+    }
+    if report.differences.is_empty() { Ok(()) } else { Err(Failed::new(Exit::Different, report.summary())) }
+}
+
+fn scope(args: &Args, words: &[String], context: &Context, catalogs: &[&Catalog]) -> Outcome<Scope> {
+    let own = match words.iter().any(|word| word.contains('/')) || words.len() > 1 {
+        true => context.connection.object_namespace()?,
+        false => String::new(),
+    };
+    let place = Where { named: context.connection.named_namespace(), all: args.all_namespaces, context: &own };
+    // The first that knows all the types: what is told is what the first of them does not know.
+    let mut parsed = catalogs.iter().map(|catalog| Scope::parse(words, &place, catalog));
+    let first = parsed.next().unwrap_or_else(|| Scope::parse(words, &place, &Catalog::builtin()));
+    let scope = first.or_else(|failed| parsed.find_map(Result::ok).ok_or(failed))?;
+    let left_out = scope.left_out();
+    if !left_out.is_empty() {
+        context.printer.note(format!("left out, as long as they are not named: {}", left_out.join(", ")));
+    }
+    Ok(scope)
+}
+
+async fn between_files(
+    args: &Args,
+    second: std::path::PathBuf,
+    words: &[String],
+    context: &Context,
+) -> Outcome<Report> {
+    let other = args.file.beside(second);
+    let ((contents, keys), (other, other_keys)) = tokio::try_join!(
+        Contents::open_with(&args.file, context, true, |_| Keep::Key),
+        Contents::open_with(&other, context, true, |_| Keep::Key)
+    )?;
+    let scope = scope(args, words, context, &[&contents.catalog, &other.catalog])?;
+    let (catalog, names) = (contents.catalog.clone(), (contents.name(), other.name()));
+    let comparison = comparison(args, &names, &catalog);
+    let (first, second) = (Side { contents, keys }, Side { contents: other, keys: other_keys });
+    let differences = files::compare(first, second, &scope, &comparison, context).await?;
+    Ok(Report::new(names, differences, scope.left_out(), Vec::new()))
+}
+
+async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outcome<Report> {
+    let connection = context.connection.connect().await?;
+    let mut contents = Contents::open(&args.file, context).await?;
+    let serving = Serving::discover(&connection).await?;
+    let mut catalog = contents.catalog.clone();
+    for served in serving.stored().0 {
+        if catalog.get(&served.group, &served.plural).is_none() {
+            // One without a group cannot be added, and is compared all the same.
+            let _core = catalog.add_crd(&served.definition());
+        }
+    }
+    let scope = scope(args, words, context, &[&catalog])?;
+    contents.catalog = catalog.clone();
+    let scope = Arc::new(scope);
+    let (meant, prefix) = (Arc::clone(&scope), contents.prefix.clone());
+    let keep = move |key: &[u8]| match prefix.parse(key) {
+        Key::Object(place) if meant.means(&place) => Keep::Value,
+        _ => Keep::Nothing,
+    };
+    let keys = contents.keys(context, Arc::new(keep), None, false).await?;
+    let names = (contents.name(), LIVE.to_owned());
+    let comparison = comparison(args, &names, &catalog);
+    let found = live::compare(&contents, keys, &serving, &connection, &scope, &comparison, context).await?;
+    if !found.not_stored.is_empty() {
+        context.printer.note(format!("left out, as they are not in etcd: {}", found.not_stored.join(", ")));
+    }
+    let left_out = scope.left_out().into_iter().chain(found.not_stored).collect();
+    Ok(Report::new(names, found.differences, left_out, found.failures))
+}
+
+fn comparison<'a>(args: &Args, (first, second): &(String, String), catalog: &'a Catalog) -> Comparison<'a> {
+    let (first, second) = (first.clone(), second.clone());
+    let patches = args.output == Format::Yaml;
+    Comparison { first, second, with_status: args.show_status, patches, catalog }
+}

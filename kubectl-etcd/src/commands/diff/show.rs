@@ -1,0 +1,101 @@
+//! Differences as text.
+
+use serde::Serialize;
+
+use super::difference::{Change, Difference};
+use crate::commands::API_VERSION;
+use crate::output::Table;
+
+/// Fields that a line of the table has room for.
+const MOST_FIELDS: usize = 3;
+
+/// What is printed as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    api_version: &'static str,
+    kind: &'static str,
+    /// What the two sides are called.
+    first: String,
+    second: String,
+    /// Types that nobody has named, and that were not compared.
+    left_out: Vec<String>,
+    /// Why others were not.
+    pub(super) failures: Vec<String>,
+    pub(super) differences: Vec<Difference>,
+}
+
+impl Report {
+    pub(super) fn new(
+        (first, second): (String, String),
+        mut differences: Vec<Difference>,
+        left_out: Vec<String>,
+        failures: Vec<String>,
+    ) -> Report {
+        differences.sort_by(|a, b| a.order().cmp(&b.order()));
+        Report { api_version: API_VERSION, kind: "Differences", first, second, left_out, failures, differences }
+    }
+
+    pub(super) fn table(&self) -> String {
+        if self.differences.is_empty() {
+            return String::new();
+        }
+        let mut table = Table::new(&["CHANGE", "RESOURCE", "NAMESPACE", "NAME", "FIELDS"]);
+        for one in &self.differences {
+            let change = match one.change {
+                Change::OnlyInFirst => only(&self.first),
+                Change::OnlyInSecond => only(&self.second),
+                Change::Differs => "differs".to_owned(),
+            };
+            let fields = one.unreadable.as_ref().map_or_else(|| few(&one.fields), |why| format!("<{why}>"));
+            let namespace = one.namespace.clone().unwrap_or_default();
+            table.row(vec![change, one.resource.clone(), namespace, one.name.clone(), fields]);
+        }
+        table.to_string()
+    }
+
+    /// A unified diff an object.
+    pub(super) fn patches(&self) -> String {
+        let one = |one: &Difference| match &one.unreadable {
+            Some(why) => format!("# {}/{}: {why}\n", one.resource, one.name),
+            None => one.patch.clone(),
+        };
+        self.differences.iter().map(one).collect()
+    }
+
+    /// How many there are, in one line.
+    pub(super) fn summary(&self) -> String {
+        let count = |change: Change| self.differences.iter().filter(|one| one.change == change).count();
+        let (first, second) = (only(&self.first), only(&self.second));
+        format!(
+            "{} {first}, {} {second}, {} differ",
+            count(Change::OnlyInFirst),
+            count(Change::OnlyInSecond),
+            count(Change::Differs)
+        )
+    }
+}
+
+fn only(side: &str) -> String {
+    if side == super::LIVE { "only live".to_owned() } else { format!("only in {side}") }
+}
+
+fn few(fields: &[String]) -> String {
+    let shown = fields.iter().take(MOST_FIELDS).cloned().collect::<Vec<_>>().join(", ");
+    if fields.len() > MOST_FIELDS { format!("{shown}, ...") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_fields_are_named() {
+        let fields: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
+        assert_eq!(
+            (few(&fields[..3]).as_str(), few(&fields).as_str(), few(&[]).as_str()),
+            ("a, b, c", "a, b, c, ...", "")
+        );
+        assert_eq!((only("live").as_str(), only("a.db").as_str()), ("only live", "only in a.db"));
+    }
+}
