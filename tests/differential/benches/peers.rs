@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, reason = "figures are what it is for")]
 
 mod generate;
+mod measure;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,17 +21,10 @@ use differential::Etcd;
 use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, restore};
 use etcd_snapshot::{DigestCheck, FileSource, Options, Source, verify};
 use generate::Shape;
+use measure::{Run, best};
 use ring::digest::{Context, SHA256};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// Runs a program and prints its seconds and the most kibibytes that it had resident.
-const MEASURE: &str = "\
-import resource, subprocess, sys, time
-start = time.monotonic()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-";
 
 const SHAPES: [(&str, Shape); 4] = [
     ("medium", Shape::Once { keys: 400_000, value_bytes: 2000 }),
@@ -62,6 +56,7 @@ fn shape(name: &str, percent: u64) -> Result<Shape> {
     Ok(match found.ok_or_else(|| format!("no shape {name}"))?.1 {
         Shape::Once { keys, value_bytes } => Shape::Once { keys: keys * percent / 100, value_bytes },
         Shape::Kubernetes { megabytes } => Shape::Kubernetes { megabytes: megabytes * percent / 100 },
+        Shape::Objects { objects, edition } => Shape::Objects { objects: objects * percent / 100, edition },
     })
 }
 
@@ -108,30 +103,6 @@ fn sha256(path: &str) -> Result<()> {
     }
     println!("{:?}", context.finish());
     Ok(())
-}
-
-/// What runs took.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    seconds: f64,
-    mebibytes: f64,
-}
-
-/// The best of several runs; `before` each is not counted.
-fn best(program: &Path, arguments: &[&str], before: impl Fn() -> Result<()>) -> Result<Run> {
-    let mut best = Run { seconds: f64::MAX, mebibytes: 0.0 };
-    for _ in 0..differential::setting("PEERS_ROUNDS", 3) {
-        before()?;
-        let output = Command::new("python3").args(["-c", MEASURE]).arg(program).args(arguments).output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        let (seconds, kibibytes) = text.trim().split_once(' ').ok_or("no figures")?;
-        let run = Run { seconds: seconds.parse()?, mebibytes: kibibytes.parse::<f64>()? / 1024.0 };
-        best = Run { seconds: best.seconds.min(run.seconds), mebibytes: best.mebibytes.max(run.mebibytes) };
-    }
-    Ok(best)
 }
 
 fn measure(name: &str) -> Result<()> {

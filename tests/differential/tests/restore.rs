@@ -6,7 +6,7 @@ use differential::live::Row;
 use differential::restored::{Restored, ours, same_contents, theirs};
 use differential::{Case, Etcd, History, Server, Setup, Stop, setting};
 use etcd_client::AlarmType;
-use etcd_snapshot::{DigestCheck, Options, live_keys};
+use etcd_snapshot::{DigestCheck, Keep, Options, Pick, live_keys};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -111,8 +111,9 @@ async fn serves_the_same(case: &Case, etcd: Etcd, folder: &Path, state: &State, 
 fn assert_live_keys(case: &Case, rows: &[Row]) {
     let options = Options { digest: DigestCheck::Skip, ..Options::default() };
     let wanted = |key: &[u8]| key.len().is_multiple_of(2);
-    let (_, keys) =
-        live_keys(&case.source(), &options, &wanted, &|_| {}).unwrap_or_else(|error| case.fail(&error.to_string()));
+    let keep = |key: &[u8]| if wanted(key) { Keep::Value } else { Keep::Key };
+    let (_, keys) = live_keys(&case.source(), &options, &Pick::new(&keep), &|_| {})
+        .unwrap_or_else(|error| case.fail(&error.to_string()));
     case.same("number of live keys", &keys.len(), &rows.len());
     for ((key, live), row) in keys.iter().zip(rows) {
         let expected = (&row.key, row.mod_revision, row.value.len() as u64, wanted(key).then_some(&row.value));

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use ring::digest::{Context, SHA256};
+use serde_json::json;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -15,11 +16,14 @@ const OBJECTS: u64 = 150_000;
 
 /// What is in the key space.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "each benchmark takes what it needs")]
 pub(crate) enum Shape {
     /// Objects as an API server writes them, most of a few kilobytes and some of tens, until the file has so many megabytes.
     Kubernetes { megabytes: u64 },
     /// Keys that were written once.
     Once { keys: u64, value_bytes: usize },
+    /// Config maps of 2 kB as an API server stores them, 500 in each namespace; every hundredth is another in another edition.
+    Objects { objects: u64, edition: u64 },
 }
 
 /// A row or reference for the next level: its key and what it leads to.
@@ -173,6 +177,9 @@ impl Rows {
                 *version += 1;
                 (name, *create, *version, length as usize)
             }
+            Shape::Objects { objects, edition } if revision < 2 + objects => {
+                return Some(config_map(revision, edition));
+            }
             Shape::Once { keys, value_bytes } if revision < 2 + keys => {
                 (format!("/registry/configmaps/namespace/{revision:08}"), revision, 1, value_bytes)
             }
@@ -189,6 +196,33 @@ impl Rows {
         text(&mut value, 5, &object);
         Some(([&revision.to_be_bytes()[..], b"_", &[0; 8]].concat(), value))
     }
+}
+
+/// The row of a config map, or of a namespace; the first of all is that of namespace `default`.
+fn config_map(revision: u64, edition: u64) -> Item {
+    let (namespace, changed) = (revision / 500, if revision.is_multiple_of(100) { edition } else { 0 });
+    let (key, kind, json) = match revision % 500 {
+        2 if revision == 2 => {
+            ("/registry/namespaces/default".to_owned(), "Namespace", json!({"metadata": {"name": "default"}}))
+        }
+        _ => {
+            let name = format!("settings-{revision:08}");
+            let data = format!("{changed}{}", "0123456789abcdef".repeat(118));
+            let metadata =
+                json!({"name": name, "namespace": format!("namespace-{namespace}"), "uid": format!("{revision:036}")});
+            let object = json!({"metadata": metadata, "data": {"settings": data}});
+            (format!("/registry/configmaps/namespace-{namespace}/{name}"), "ConfigMap", object)
+        }
+    };
+    let object = etcd_objects::encode(&json, "v1", kind).unwrap_or_default();
+    let mut value = Vec::with_capacity(object.len() + 128);
+    text(&mut value, 1, key.as_bytes());
+    for (field, number) in [(2, revision), (3, revision), (4, 1)] {
+        value.push(field << 3);
+        varint(&mut value, number);
+    }
+    text(&mut value, 5, &object);
+    ([&revision.to_be_bytes()[..], b"_", &[0; 8]].concat(), value)
 }
 
 fn text(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
