@@ -32,6 +32,21 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// A type that is not served yet.
+    pub(crate) fn new(api_version: &str, plural: &str, kind: &str, namespaced: bool) -> Served {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Served {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            plural: plural.to_owned(),
+            singular: kind.to_lowercase(),
+            kind: kind.to_owned(),
+            short_names: Vec::new(),
+            namespaced,
+            lists: true,
+        }
+    }
+
     /// `apps/v1`
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
@@ -167,16 +182,7 @@ fn group_versions(groups: &APIGroupList) -> Vec<String> {
 
 /// The groups that an aggregated API server answers for. Whoever may not list APIServices hears of those that are known.
 async fn elsewhere(client: &Client) -> BTreeSet<String> {
-    let services = Served {
-        group: "apiregistration.k8s.io".to_owned(),
-        version: "v1".to_owned(),
-        plural: "apiservices".to_owned(),
-        singular: "apiservice".to_owned(),
-        kind: "APIService".to_owned(),
-        short_names: Vec::new(),
-        namespaced: false,
-        lists: true,
-    };
+    let services = Served::new("apiregistration.k8s.io/v1", "apiservices", "APIService", false);
     let mut groups: BTreeSet<String> =
         ["metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"].map(str::to_owned).into();
     if let Ok(page) = list(client, &services, None, &ListParams::default()).await {
@@ -188,6 +194,13 @@ async fn elsewhere(client: &Client) -> BTreeSet<String> {
 /// The group of an APIService that leads to another server.
 fn aggregated(service: &Value) -> Option<String> {
     service["spec"]["service"].is_object().then(|| service["spec"]["group"].as_str().map(str::to_owned))?
+}
+
+#[cfg(test)]
+impl Serving {
+    pub(crate) fn of(types: impl IntoIterator<Item = Served>) -> Serving {
+        Serving { types: types.into_iter().collect(), ..Serving::default() }
+    }
 }
 
 #[cfg(test)]

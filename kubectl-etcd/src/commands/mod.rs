@@ -1,5 +1,6 @@
 //! One file a command: its flags, and what it does.
 
+pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod cleanup;
 pub(crate) mod complete;

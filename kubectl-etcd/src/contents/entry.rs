@@ -97,6 +97,14 @@ impl Entry {
     }
 }
 
+/// An entry whose value is an object, for tests.
+#[cfg(test)]
+pub(crate) fn entry_of(key: &str, object: &serde_json::Value) -> Entry {
+    let value = Some(object.to_string().into_bytes());
+    let live = LiveKey { mod_revision: 1, versions: 1, value_bytes: 1, encrypted_by: None, value, fingerprint: None };
+    Entry::of(key.into(), live, &Prefix::default(), &Keyring::default()).expect("the key of an object")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -12,6 +12,11 @@ fn is_secret(object: &Value) -> bool {
     object["kind"] == "Secret" && object["apiVersion"].as_str().is_some_and(|version| !version.contains('/'))
 }
 
+/// Hides the values of a Secret. Other objects stay as they are.
+pub(crate) fn hide(object: &mut Value) {
+    hide_pair(object, &mut Value::Null);
+}
+
 /// Hides the values of Secrets that are shown side by side: equal ones look alike, and others do not. There is no digest in what is
 /// shown: a short password is guessed from it.
 pub(super) fn hide_pair(before: &mut Value, after: &mut Value) {
@@ -58,6 +63,17 @@ fn decoded_length(base64: &str) -> usize {
     base64.trim_end_matches('=').len() * 3 / 4
 }
 
+/// A message of the API server about a Secret, without any value that it repeats.
+pub(crate) fn without_values(message: &str, object: &Value) -> String {
+    if !is_secret(object) {
+        return message.to_owned();
+    }
+    let values =
+        ["data", "stringData"].iter().filter_map(|field| object[field].as_object()).flat_map(|data| data.values());
+    let values = values.filter_map(Value::as_str).filter(|value| value.len() > 3);
+    values.fold(message.to_owned(), |message, value| message.replace(value, "<hidden>"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -90,10 +106,10 @@ mod tests {
         hide_pair(&mut before, &mut after);
         assert_ne!(before, after);
         let mut alone = secret("aHVzaA==");
-        hide_pair(&mut alone, &mut Value::Null);
+        hide(&mut alone);
         assert_eq!(alone["data"]["password"], "<hidden: 4 bytes>");
         let mut odd = json!({"apiVersion": "v1", "kind": "Secret", "data": "hush", "stringData": {"a": ["hush"]}});
-        hide_pair(&mut odd, &mut Value::Null);
+        hide(&mut odd);
         assert!(!odd.to_string().contains("hush"), "{odd}");
     }
 
@@ -104,8 +120,9 @@ mod tests {
             json!({"apiVersion": "example.com/v1", "kind": "Secret", "data": {"a": "b"}}),
         ] {
             let mut shown = other.clone();
-            hide_pair(&mut shown, &mut Value::Null);
+            hide(&mut shown);
             assert_eq!(shown, other);
         }
+        assert_eq!(without_values("a c2VjcmV0 b", &secret("c2VjcmV0")), "a <hidden> b");
     }
 }

@@ -3,6 +3,7 @@
 mod changes;
 mod entry;
 mod hidden;
+mod missing;
 mod plain;
 mod selector;
 mod wanted;
@@ -17,6 +18,10 @@ use etcd_snapshot::{DigestCheck, FileSource, Keep, LiveKeys, Options, Pick, Repo
 
 pub(crate) use changes::unified;
 pub(crate) use entry::{Entry, resource_name};
+#[cfg(test)]
+pub(crate) use entry::{Undecodable, entry_of};
+pub(crate) use hidden::{hide, without_values};
+pub(crate) use missing::{missing, not_there};
 pub(crate) use plain::{differing, plain};
 pub(crate) use selector::parse_selector;
 pub(crate) use wanted::{Request, Wanted};

@@ -1,4 +1,4 @@
-//! Objects of a file beside those of the running cluster: `kubectl etcd diff`.
+//! Objects of a file beside those of the running cluster, and back into it: `kubectl etcd diff` and `apply`.
 
 use e2e::{Ran, Scene, run};
 use lab::Etcd;
@@ -177,4 +177,215 @@ fn what_cannot_be_compared_is_told() {
     std::fs::write(scene.path("torn.db"), torn).unwrap();
     run(scene.plugin(&["diff", "a.db", "torn.db"])).expect_code(3).expect_error(&["error: ", "torn.db"]);
     scene.assert_nodes_untouched();
+}
+
+/// All objects of the cluster, but for what changes by itself.
+fn everything(scene: &Scene) -> Value {
+    let types = "namespaces,configmaps,secrets,services,deployments,replicasets,serviceaccounts,clusterroles";
+    run(scene.kubectl(&["get", types, "-A", "-o", "json", "--show-managed-fields"])).expect_code(0).json()
+}
+
+/// What is named: all that the file has and the cluster has not, or has otherwise.
+const NAMED: [&str; 7] =
+    ["clusterrole/shop", "secret/goes", "secret/turns", "cm/goes", "cm/turns", "svc/web", "deploy/web"];
+
+fn apply<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["apply", "a.db", "-n", "shop"], &NAMED[..], more].concat()
+}
+
+#[test]
+fn what_differs_is_put_back() {
+    let scene = changed();
+    let before = everything(&scene);
+    // What only looks changes nothing, nor does what nobody has confirmed.
+    let sent = silent(&scene, &apply(&["--dry-run=client", "-o", "json"]), 0).json();
+    let items = sent["items"].as_array().unwrap();
+    let kinds: Vec<&str> = items.iter().map(|item| item["kind"].as_str().unwrap()).collect();
+    let order = ["ClusterRole", "Secret", "Secret", "ConfigMap", "ConfigMap", "Service", "Deployment"];
+    assert_eq!(kinds, order);
+    for item in items {
+        let metadata = item["metadata"].as_object().unwrap();
+        let known = ["name", "namespace", "annotations", "labels"];
+        assert!(metadata.keys().all(|field| known.contains(&field.as_str())) && item.get("status").is_none(), "{item}");
+    }
+    let yaml = silent(&scene, &["apply", "a.db", "-n", "shop", "secret/goes", "--dry-run=client", "-o", "yaml"], 0);
+    assert!(yaml.stdout.contains("password: '<hidden: 9 bytes>'"), "{}", yaml.stdout);
+    let lines = [
+        "clusterrole.rbac.authorization.k8s.io/shop created",
+        "secret/goes created",
+        "secret/turns configured",
+        "configmap/goes created",
+        "configmap/turns configured",
+        "service/web created",
+        "deployment.apps/web configured",
+    ];
+    let ended = |text: &str| -> Vec<String> { lines.iter().map(|line| format!("{line}{text}")).collect() };
+    let dry = silent(&scene, &apply(&["--dry-run=server"]), 0);
+    assert_eq!(dry.stdout.lines().collect::<Vec<_>>(), ended(" (server dry run)"));
+    for part in ["-  replicas: 5\n+  replicas: 2\n", "+++ applied: configmap/goes", "'<hidden: 9 bytes, after>'"] {
+        assert!(dry.stderr.contains(part), "{part:?} is not in:\n{}", dry.stderr);
+    }
+    let asked = silent(&scene, &apply(&[]), 4);
+    assert!(asked.stderr.contains("no terminal to ask on") && asked.stdout.is_empty(), "{}", asked.stderr);
+    assert_eq!(everything(&scene), before);
+
+    let done = silent(&scene, &apply(&["--yes"]), 0);
+    assert_eq!(done.stdout.lines().collect::<Vec<_>>(), ended(""));
+    let same = [&["diff", "a.db", "--live", "-n", "shop"], &NAMED[..]].concat();
+    assert!(silent(&scene, &same, 0).stdout.is_empty());
+    let left = silent(&scene, &["diff", "a.db", "--live", "-o", "json"], 1).json();
+    assert_eq!(differences(&left), ["onlyInSecond secrets/comes", "onlyInSecond configmaps/comes"]);
+    let again = silent(&scene, &apply(&["--yes", "-o", "json"]), 0).json();
+    assert!(again["objects"].as_array().unwrap().iter().all(|one| one["action"] == "unchanged"), "{again}");
+    let value = ["get", "secret", "turns", "-n", "shop", "-o", "jsonpath={.data.password}"];
+    assert_eq!(run(scene.kubectl(&value)).expect_code(0).stdout, "aHVzaC1odXNo");
+
+    // What somebody has added since stays, and is told.
+    patch(&scene, "configmap/turns", r#"{"data":{"v":"3","new":"1"}}"#);
+    let more = silent(&scene, &["apply", "a.db", "cm/turns", "-n", "shop", "--yes"], 0);
+    assert!(more.stderr.contains("configmap/turns: only live, and left as it is: data.new"), "{}", more.stderr);
+    assert_eq!(more.stdout, "configmap/turns configured\n");
+    scene.assert_nodes_untouched();
+}
+
+fn uid(scene: &Scene, object: &str) -> String {
+    let path = ["get", object, "-n", "shop", "-o", "jsonpath={.metadata.uid}"];
+    run(scene.kubectl(&path)).expect_code(0).stdout
+}
+
+/// A replica set of the deployment `web`, and a pod of it.
+fn owned(scene: &Scene) {
+    let reference = |kind: &str, name: &str, uid: String| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let mut set = deployment(1);
+    set["kind"] = json!("ReplicaSet");
+    set["metadata"] = json!({"name": "web-1", "namespace": "shop",
+        "ownerReferences": reference("Deployment", "web", uid(scene, "deployment/web"))});
+    scene.apply(&set.to_string());
+    let owners = reference("ReplicaSet", "web-1", uid(scene, "replicaset/web-1"));
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+        "metadata": {"name": "web-1-a", "namespace": "shop", "ownerReferences": owners}});
+    scene.apply(&pod.to_string());
+}
+
+#[test]
+fn a_namespace_comes_back_with_all_that_it_had() {
+    let scene = Scene::new(1, Etcd::V3_5);
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "token", "namespace": "shop", "annotations": {"kubernetes.io/service-account.name": "web"}},
+        "data": {"token": "aHVzaC1odXNo"}});
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "shop"},
+        "involvedObject": {"kind": "Pod", "name": "web-1-a", "namespace": "shop"}, "reason": "Test", "message": "test"});
+    for object in [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "shop"}}),
+        config_map("settings", "1"),
+        secret("db", "aHVzaC1odXNo"),
+        deployment(2),
+        token,
+        event,
+    ] {
+        scene.apply(&object.to_string());
+    }
+    owned(&scene);
+    scene.ok(&["backup", "a.db"]);
+    let old = [uid(&scene, "replicaset/web-1"), uid(&scene, "pod/web-1-a")];
+
+    // A pod without its owners, and with them.
+    for gone in ["pod/web-1-a", "replicaset/web-1"] {
+        run(scene.kubectl(&["delete", gone, "-n", "shop", "--force", "--grace-period=0"])).expect_code(0);
+    }
+    let pod = ["apply", "a.db", "pod/web-1-a", "-n", "shop"];
+    let alone = silent(&scene, &[&pod[..], &["--dry-run=server"]].concat(), 0);
+    let note = "without its owner, which is not there any more: ReplicaSet web-1";
+    assert!(alone.stderr.contains(note) && !alone.stderr.contains("ownerReferences"), "{}", alone.stderr);
+    let with = silent(&scene, &[&pod[..], &["--recreate-owners", "--yes"]].concat(), 0);
+    assert_eq!(with.stdout, "replicaset.apps/web-1 created\npod/web-1-a created\n");
+    let owner = ["get", "pod/web-1-a", "-n", "shop", "-o", "jsonpath={.metadata.ownerReferences[0].uid}"];
+    let new = uid(&scene, "replicaset/web-1");
+    assert_eq!(run(scene.kubectl(&owner)).expect_code(0).stdout, new);
+    assert!(!old.contains(&new));
+
+    // What is refused leaves everything as it was.
+    let before = everything(&scene);
+    for (what, text) in [
+        ("secret/token", "kubectl create token"),
+        ("event/e", "a moment that is over"),
+        ("lease/plain", "has no leases.coordination.k8s.io/plain"),
+    ] {
+        let code = if text.starts_with("has no") { 1 } else { 4 };
+        let refused = silent(&scene, &["apply", "a.db", what, "cm/settings", "-n", "shop", "--yes"], code);
+        assert!(refused.stderr.contains(text) && refused.stdout.is_empty(), "{what}: {}", refused.stderr);
+    }
+    assert!(silent(&scene, &["apply", "a.db", "cm", "--yes"], 2).stderr.contains("which configmaps?"));
+    assert_eq!(everything(&scene), before);
+    run(scene.kubectl(&["delete", "namespace", "shop"])).expect_code(0);
+    let refused = silent(&scene, &["apply", "a.db", "cm/settings", "-n", "shop", "--yes"], 4);
+    for text in ["namespace shop is not there", "kubectl etcd apply a.db ns/shop"] {
+        assert!(refused.stderr.contains(text), "{}", refused.stderr);
+    }
+
+    let whole = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes"], 0);
+    for text in
+        ["left out: secrets/token in namespace shop", "left out: events/e", "its namespace is only about to be made"]
+    {
+        assert!(whole.stderr.contains(text), "{text:?} is not in:\n{}", whole.stderr);
+    }
+    let lines = [
+        "namespace/shop",
+        "serviceaccount/default",
+        "secret/db",
+        "configmap/settings",
+        "deployment.apps/web",
+        "replicaset.apps/web-1",
+        "pod/web-1-a",
+    ];
+    let created: Vec<String> = lines.iter().map(|line| format!("{line} created")).collect();
+    assert_eq!(whole.stdout.lines().collect::<Vec<_>>(), created);
+    assert_eq!(run(scene.kubectl(&owner)).expect_code(0).stdout, uid(&scene, "replicaset/web-1"));
+    let left = silent(&scene, &["diff", "a.db", "--live", "-n", "shop", "-o", "json"], 1).json();
+    // Owners have other UIDs, and the token was left out.
+    let left = differences(&left);
+    assert_eq!(
+        left,
+        [
+            "onlyInFirst secrets/token",
+            "differs replicasets.apps/web-1 metadata.ownerReferences",
+            "differs pods/web-1-a metadata.ownerReferences"
+        ]
+    );
+    scene.assert_nodes_untouched();
+}
+
+#[test]
+fn what_fails_does_not_keep_the_rest_back() {
+    let scene = Scene::new(1, Etcd::V3_5);
+    let pod = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"containers": [{"name": "a", "image": "a:1"}]}})
+    };
+    let map = config_map("settings", "1");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    for object in [namespace, map, pod("one"), pod("two")] {
+        scene.apply(&object.to_string());
+    }
+    scene.ok(&["backup", "a.db"]);
+    for gone in ["pod/one", "pod/two", "cm/settings"] {
+        run(scene.kubectl(&["delete", gone, "-n", "shop", "--force", "--grace-period=0"])).expect_code(0);
+    }
+    // Each alone would do: the dry run lets both pass.
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one", "namespace": "shop"},
+        "spec": {"hard": {"pods": "1"}}});
+    scene.apply(&quota.to_string());
+    let names = ["apply", "a.db", "pod/one", "pod/two", "cm/settings", "-n", "shop", "--yes"];
+    let ran = silent(&scene, &names, 5);
+    assert_eq!(ran.stdout, "configmap/settings created\npod/one created\n");
+    for text in ["1 of 3 objects were not applied", "pod/two: ", "exceeded quota", "the same command again"] {
+        assert!(ran.stderr.contains(text), "{text:?} is not in:\n{}", ran.stderr);
+    }
+    // By now the server says so before anything is done.
+    let ran = silent(&scene, &names, 4);
+    assert!(ran.stderr.contains("nothing was changed") && ran.stdout.is_empty(), "{}", ran.stderr);
+    run(scene.kubectl(&["delete", "quota", "one", "-n", "shop"])).expect_code(0);
+    let ran = silent(&scene, &names, 0);
+    assert_eq!(ran.stdout, "configmap/settings unchanged\npod/one unchanged\npod/two created\n");
 }

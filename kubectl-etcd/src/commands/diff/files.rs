@@ -120,7 +120,37 @@ fn both(comparison: &Comparison<'_>, place: &Place, first: &Entry, second: &Entr
 
 #[cfg(test)]
 mod tests {
+    use etcd_objects::catalog::Catalog;
+
     use super::*;
+    use crate::contents::{Undecodable, entry_of};
+
+    /// Encrypted anew, or with a key that nobody has given.
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let catalog = Catalog::builtin();
+        let (first, second) = ("a.db".to_owned(), "b.db".to_owned());
+        let comparison = Comparison { first, second, with_status: false, patches: true, catalog: &catalog };
+        let readable = || {
+            let object = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}});
+            entry_of("/registry/secrets/shop/a", &object)
+        };
+        let unreadable = |stored: &[u8]| Entry {
+            object: Err(Undecodable::Decode(etcd_objects::DecodeError::UnknownFormat)),
+            stored: stored.to_vec(),
+            ..readable()
+        };
+        let place = readable().place;
+        for (one, other) in
+            [(unreadable(b"x"), readable()), (readable(), unreadable(b"x")), (unreadable(b"x"), unreadable(b"y"))]
+        {
+            let said = both(&comparison, &place, &one, &other).expect("a difference");
+            assert!(said.unreadable.is_some_and(|why| why.starts_with("cannot be read: ")) && said.patch.is_empty());
+        }
+        assert!(both(&comparison, &place, &unreadable(b"x"), &unreadable(b"x")).is_none());
+        let gone = only(&comparison, Change::OnlyInFirst, &place, Some(&unreadable(b"x")));
+        assert!(gone.change == Change::OnlyInFirst && gone.unreadable.is_some());
+    }
 
     #[test]
     fn only_other_bytes_are_looked_into() {

@@ -2,14 +2,13 @@
 
 mod show;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use etcd_snapshot::LiveKeys;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::cli::Context;
-use crate::contents::{Contents, Entry, FileArgs, Wanted, parse_selector};
+use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector};
 use crate::output::{Exit, Failed, Outcome};
 use show::Format;
 
@@ -141,28 +140,6 @@ fn choose(contents: &Contents, wanted: &Wanted, keys: LiveKeys, selector: Option
     };
     entries.sort_by_key(rank);
     entries
-}
-
-/// What is named and is not there.
-fn missing(wanted: &Wanted, entries: &[Entry]) -> Vec<String> {
-    let there: BTreeSet<(&str, &str)> =
-        entries.iter().map(|entry| (entry.place.resource.as_str(), entry.place.name.as_str())).collect();
-    let named =
-        wanted.requests.iter().flat_map(|request| request.names.iter().map(move |name| (&request.resource, name)));
-    let gone = named.filter(|(resource, name)| !there.contains(&(resource.plural.as_str(), name.as_str())));
-    let title = |(resource, name): (&etcd_objects::catalog::ResourceType, &String)| match &wanted.namespace {
-        Some(namespace) if resource.namespaced => format!("{}/{name} in namespace {namespace}", resource.full_name()),
-        _ => format!("{}/{name}", resource.full_name()),
-    };
-    gone.map(title).collect()
-}
-
-fn not_there(missing: &[String], contents: &Contents) -> Failed {
-    match missing {
-        [one] => Failed::plain(format!("{} has no {one}", contents.name())),
-        several => Failed::plain(format!("{} lacks {} of the objects", contents.name(), several.len()))
-            .causes(several.iter().cloned()),
-    }
 }
 
 /// Writes the bytes of one value.

@@ -258,9 +258,19 @@ pub(super) async fn patch(cx: &Cx, res: &Resource, media_type: &str, body: &[u8]
                 "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
             return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message));
         }
+        // k8s.io/apimachinery/pkg/util/managedfields/internal/fieldmanager.go, Apply.
+        if wanted["metadata"]["managedFields"].as_array().is_some_and(|fields| !fields.is_empty()) {
+            return Err(Failure::bad_request("metadata.managedFields must be nil"));
+        }
         let name = cx.info.name.as_deref().unwrap_or_default();
         let key = cx.server.store.key(res, cx.info.namespace.as_deref(), name);
         if cx.info.subresource.is_empty() && cx.server.store.get(&key).await?.is_none() {
+            // k8s.io/apiserver/pkg/endpoints/handlers/patch.go, applyPatcher.createNewObject and patcher.patchResource.
+            if let Some(uid) = wanted["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(Failure::conflict(res, name, &why));
+            }
             let mut wanted = wanted.clone();
             wanted["metadata"]["name"] = json!(name);
             return create_named(cx, res, wanted).await;
