@@ -80,7 +80,7 @@ pub(crate) struct Serving {
     /// The core group first, then as the API server orders them; of each group the preferred version first.
     types: Vec<Served>,
     /// Group versions that could not be asked, and why: an aggregated API server that is away, mostly.
-    pub(crate) silent: Vec<(String, String)>,
+    silent: Vec<(String, String)>,
     /// Groups that another server than kube-apiserver answers for: what they show is not in this etcd.
     elsewhere: BTreeSet<String>,
 }
@@ -133,6 +133,15 @@ impl Serving {
                 lists: resource.verbs.iter().any(|verb| verb == "list"),
             });
         }
+    }
+
+    /// Versions of a group that do not answer, and why; of all groups, if none is named.
+    pub(crate) fn silent(&self, group: Option<&str>) -> impl Iterator<Item = String> {
+        let of = move |version: &str| {
+            group.is_none_or(|group| version.split_once('/').map_or("", |(group, _)| group) == group)
+        };
+        let silent = self.silent.iter().filter(move |(version, _)| of(version));
+        silent.map(|(version, why)| format!("{version} does not answer: {why}"))
     }
 
     /// A type in exactly this version.
@@ -241,6 +250,18 @@ mod tests {
             serving.at("apps/v1", "deployments").map(|one| one.path(None)).as_deref(),
             Some("/apis/apps/v1/deployments")
         );
+    }
+
+    #[test]
+    fn what_does_not_answer_is_known() {
+        let silent = vec![("metrics.k8s.io/v1beta1".to_owned(), "away".to_owned())];
+        let serving = Serving { silent, ..serving() };
+        assert_eq!(serving.silent(None).count(), 1);
+        assert_eq!(
+            serving.silent(Some("metrics.k8s.io")).collect::<Vec<_>>(),
+            ["metrics.k8s.io/v1beta1 does not answer: away"]
+        );
+        assert_eq!(serving.silent(Some("")).count() + serving.silent(Some("apps")).count(), 0);
     }
 
     #[test]

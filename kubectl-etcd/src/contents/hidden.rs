@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Where kubectl keeps what it applied, values and all.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Whether an annotation is one in which a tool keeps what it applied, values and all: kubectl.kubernetes.io/last-applied-configuration,
+/// objectset.rio.cattle.io/applied, kapp.k14s.io/original and their like.
+fn keeps_copies(annotation: &str) -> bool {
+    let name = annotation.rsplit_once('/').map_or(annotation, |(_, name)| name);
+    name.contains("applied") || name.contains("original")
+}
 
 /// Whether an object is a Secret of the core group.
 fn is_secret(object: &Value) -> bool {
@@ -38,10 +42,13 @@ pub(super) fn hide_pair(before: &mut Value, after: &mut Value) {
             }
         }
     }
-    let annotation = |object: &Value| object["metadata"]["annotations"].get(LAST_APPLIED).cloned();
-    let (old, new) = (annotation(before), annotation(after));
-    mask(before, &["metadata", "annotations", LAST_APPLIED], new.as_ref(), "before");
-    mask(after, &["metadata", "annotations", LAST_APPLIED], old.as_ref(), "after");
+    let annotations = |object: &Value| object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    let (old, new) = (annotations(before), annotations(after));
+    for name in old.keys().chain(new.keys()).filter(|name| keeps_copies(name)).collect::<BTreeSet<_>>() {
+        let path = ["metadata", "annotations", name];
+        mask(before, &path, new.get(name), "before");
+        mask(after, &path, old.get(name), "after");
+    }
 }
 
 /// Puts a mark in the place of a value that may be there; `other` is what is in that place of the other object.
@@ -80,11 +87,14 @@ mod tests {
 
     use super::*;
 
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
     fn secret(password: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "data": {"password": password, "same": "c2FtZQ=="}, "stringData": {"plain": "hush"},
-            "metadata": {"name": "db", "annotations": {LAST_APPLIED: password, "a": "b"}},
+            "metadata": {"name": "db", "annotations": {
+                LAST_APPLIED: password, "objectset.rio.cattle.io/applied": password, "a": "b"}},
         })
     }
 

@@ -1,6 +1,6 @@
 //! Objects of a file beside those of the running cluster, and back into it: `kubectl etcd diff` and `apply`.
 
-use e2e::{Ran, Scene, run};
+use e2e::{Ran, Scene, run, unpacked};
 use lab::Etcd;
 use serde_json::{Value, json};
 
@@ -167,7 +167,8 @@ fn what_cannot_be_compared_is_told() {
         (&["diff", "a.db", "cm"], 2, "\"cm\" is no file"),
         (&["diff", "a.db", "a.db", "podz"], 2, "did you mean"),
         (&["diff", "a.db", "--live", "cm/a", "-A"], 2, "-A cannot be"),
-        (&["diff", "a.db", "gone.db"], 1, "gone.db"),
+        (&["diff", "a.db", "gone.db"], 1, "there is no file gone.db"),
+        (&["diff", "a.db", "cm/a"], 1, "kubectl etcd diff FILE --live"),
         (&["diff", "a.db", "--live", "csidrivers"], 1, "the cluster does not serve csidrivers.storage.k8s.io"),
     ] {
         run(scene.plugin(args)).expect_code(code).expect_error(&["error: ", text]);
@@ -325,9 +326,12 @@ fn a_namespace_comes_back_with_all_that_it_had() {
     }
 
     let whole = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes"], 0);
-    for text in
-        ["left out: secrets/token in namespace shop", "left out: events/e", "its namespace is only about to be made"]
-    {
+    for text in [
+        "left out: secrets token: ",
+        "left out: events e: ",
+        "left out: pods web-1-a: its controller makes it anew",
+        "its namespace is only about to be made",
+    ] {
         assert!(whole.stderr.contains(text), "{text:?} is not in:\n{}", whole.stderr);
     }
     let lines = [
@@ -337,20 +341,20 @@ fn a_namespace_comes_back_with_all_that_it_had() {
         "configmap/settings",
         "deployment.apps/web",
         "replicaset.apps/web-1",
-        "pod/web-1-a",
     ];
     let created: Vec<String> = lines.iter().map(|line| format!("{line} created")).collect();
     assert_eq!(whole.stdout.lines().collect::<Vec<_>>(), created);
-    assert_eq!(run(scene.kubectl(&owner)).expect_code(0).stdout, uid(&scene, "replicaset/web-1"));
+    let owner = ["get", "rs/web-1", "-n", "shop", "-o", "jsonpath={.metadata.ownerReferences[0].uid}"];
+    assert_eq!(run(scene.kubectl(&owner)).expect_code(0).stdout, uid(&scene, "deployment/web"));
     let left = silent(&scene, &["diff", "a.db", "--live", "-n", "shop", "-o", "json"], 1).json();
-    // Owners have other UIDs, and the token was left out.
+    // Owners have other UIDs, and the token and the pod were left out.
     let left = differences(&left);
     assert_eq!(
         left,
         [
             "onlyInFirst secrets/token",
             "differs replicasets.apps/web-1 metadata.ownerReferences",
-            "differs pods/web-1-a metadata.ownerReferences"
+            "onlyInFirst pods/web-1-a",
         ]
     );
     scene.assert_nodes_untouched();
@@ -388,4 +392,62 @@ fn what_fails_does_not_keep_the_rest_back() {
     run(scene.kubectl(&["delete", "quota", "one", "-n", "shop"])).expect_code(0);
     let ran = silent(&scene, &names, 0);
     assert_eq!(ran.stdout, "configmap/settings unchanged\npod/one unchanged\npod/two created\n");
+}
+
+#[test]
+fn a_namespace_of_another_cluster_can_be_taken_over() {
+    let scene = Scene::new(1, Etcd::V3_5);
+    // What a real API server stored, as protobuf.
+    std::fs::write(scene.path("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).unwrap();
+    let refused = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes"], 4);
+    for text in [
+        "Warning: a.db is of another cluster than lab",
+        "pods: its controller makes it anew",
+        "stored as autoscaling/v2 HorizontalPodAutoscaler, which the cluster does not serve",
+        "kubectl etcd apply a.db crd/widgets.shop.example.com",
+    ] {
+        assert!(refused.stderr.contains(text), "{text:?} is not in:\n{}", refused.stderr);
+    }
+    let named = "ns/shop netpol/deny sa/default role/reader secret/db-password cm/web-config pvc/data svc/web pdb/web deploy/web \
+                 sts/db ds/node-watch rs/web-d7475b874 cj/report pod/db-0 ing/web";
+    let named: Vec<&str> = named.split_whitespace().collect();
+    let ran = silent(&scene, &[&["apply", "a.db", "-n", "shop", "--yes"], &named[..]].concat(), 0);
+    assert_eq!(ran.stdout.lines().filter(|line| line.ends_with(" created")).count(), named.len(), "{}", ran.stdout);
+    for text in [
+        "persistentvolumeclaim/data: without spec.volumeName: volume pv-1 is not there",
+        "pod/db-0: without spec.nodeName",
+        "pod/db-0: without the volume of its account's token",
+    ] {
+        assert!(ran.stderr.contains(text), "{text:?} is not in:\n{}", ran.stderr);
+    }
+    let diff = [&["diff", "a.db", "--live", "-n", "shop"], &named[..]].concat();
+    let left = silent(&scene, &[&diff[..], &["-o", "json"]].concat(), 1).json();
+    let expected = [
+        "differs persistentvolumeclaims/data metadata.annotations,spec.volumeName",
+        "differs replicasets.apps/web-d7475b874 metadata.ownerReferences",
+        "differs pods/db-0 metadata.ownerReferences,spec.containers,spec.nodeName,spec.volumes",
+    ];
+    assert_eq!(differences(&left), expected);
+
+    let get = ["get", "a.db", "secret/db-password", "-n", "shop", "-o", "json"];
+    let secret = scene.ok(&get).json();
+    let live = run(scene.kubectl(&["get", "secret/db-password", "-n", "shop", "-o", "json"])).expect_code(0).json();
+    assert_eq!(secret["data"], live["data"]);
+    let values: Vec<&str> = secret["data"].as_object().unwrap().values().filter_map(Value::as_str).collect();
+    patch(&scene, "secret/db-password", r#"{"data":{"new":"YnJhbmQtbmV3"},"metadata":{"annotations":null}}"#);
+    let patches = silent(&scene, &[&diff[..], &["-o", "yaml"]].concat(), 1);
+    for value in values {
+        for said in [&ran.stdout, &ran.stderr, &patches.stdout, &patches.stderr] {
+            assert!(!said.contains(value), "{value} is in:\n{said}");
+        }
+    }
+
+    // What a controller says of an object counts only if that is asked for.
+    let status = ["patch", "svc/web", "-n", "shop", "--subresource=status", "--type=merge", "-p"];
+    let ingress = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"10.1.1.1"}]}}}"#;
+    run(scene.kubectl(&[&status[..], &[ingress]].concat())).expect_code(0);
+    let service = ["diff", "a.db", "--live", "-n", "shop", "svc/web", "-o", "json"];
+    silent(&scene, &service, 0);
+    let said = silent(&scene, &[&service[..], &["--show-status"]].concat(), 1).json();
+    assert_eq!(differences(&said), ["differs services/web status.loadBalancer"]);
 }

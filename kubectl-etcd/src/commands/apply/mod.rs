@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use etcd_objects::catalog::Catalog;
 use etcd_objects::key::Place;
-use etcd_snapshot::Keep;
+use etcd_snapshot::{Keep, LiveKeys};
 
-use crate::api::Serving;
+use crate::api::{self, Serving};
 use crate::cli::Context;
 use crate::connection::Connection;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there};
@@ -26,6 +26,9 @@ use facts::Facts;
 use owners::owners;
 use plan::{Item, Plan, Surroundings};
 use show::Report;
+
+/// The end of the key of the object whose UID tells clusters apart.
+const IDENTITY: &[u8] = b"/namespaces/kube-system";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +52,8 @@ Examples:
 /// Takes the objects that are named, in the version that they are stored in, takes out what the API server sets by itself and what no longer
 /// holds (uid, resourceVersion, status; owners that are gone; the node of a pod; addresses that others have), and says so. Sends
 /// everything as a server-side dry run first, shows what would change, asks, and then applies it server-side, owners and namespaces first.
+///
+/// Of a whole namespace, pods that a controller makes anew and work that has ended are left out.
 ///
 /// Fields that are only live and that the file does not have stay as they are: they are told. Events, leases, nodes, and what controllers make of
 /// other objects are not put back, nor are tokens of service accounts; fields of objects that are not known here are never dropped
@@ -91,9 +96,11 @@ enum DryRun {
 /// The file is damaged (exit 3), something speaks against it (exit 4), or not everything was applied (exit 5, or 1 if nothing was).
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let contents = Contents::open(&args.file, &context).await?;
+    let is_identity = |key: &[u8]| if key.ends_with(IDENTITY) { Keep::Value } else { Keep::Nothing };
+    let (contents, keys) = Contents::open_with(&args.file, &context, false, is_identity).await?;
     let connection = context.connection.connect().await?;
     let serving = Serving::discover(&connection).await?;
+    warn_of_another_cluster(&contents, keys, &serving, &connection, printer).await;
     let wanted = wanted(&args, &contents, &context)?;
     let mut entries = read(&wanted, &contents, &context).await?;
     let mut facts = Facts::default();
@@ -102,16 +109,17 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let catalog = &contents.catalog;
     let whole_namespace = wanted.whole_namespace;
     let around = Surroundings { facts: &facts, serving: &serving, catalog, whole_namespace };
-    let Plan { mut items, left_out, refusals, namespaces } = plan::plan(&entries, &around);
+    let Plan { mut items, left_out, refusals, lacking } = plan::plan(&entries, &around);
+    let left_out = left_out.lines();
     for what in &left_out {
         printer.note(format!("left out: {what}"));
     }
     if !refusals.is_empty() {
-        let name = contents.name();
-        let hints = namespaces
-            .iter()
-            .map(|namespace| format!("apply the namespace as well\n  kubectl etcd apply {name} ns/{namespace} ..."));
-        return Err(hints.fold(refused(refusals, entries.len()), Failed::hint));
+        let failed = refused(refusals, entries.len());
+        let lacking: Vec<String> = lacking.into_iter().collect();
+        let hint =
+            || format!("apply as well, or before\n  kubectl etcd apply {} {}", contents.name(), lacking.join(" "));
+        return Err(if lacking.is_empty() { failed } else { failed.hint(hint()) });
     }
     if args.dry_run == Some(DryRun::Client) {
         show::notes(&items, &context);
@@ -137,6 +145,28 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         confirm(&args, changes, &connection, printer).await?;
     }
     apply(&args, &items, &left_out, &connection, &context).await
+}
+
+/// Objects may well be taken to another cluster, but not by mistake.
+async fn warn_of_another_cluster(
+    contents: &Contents,
+    mut keys: LiveKeys,
+    serving: &Serving,
+    connection: &Connection,
+    printer: Printer,
+) {
+    keys.retain(|key, _| key.ends_with(IDENTITY));
+    let entries = contents.entries(keys);
+    let of_file = entries.iter().find_map(|entry| entry.object.as_ref().ok()?.uid());
+    let Some(namespaces) = serving.preferred("", "namespaces") else { return };
+    // Whoever may not look at it applies all the same.
+    let live = api::get(&connection.client, namespaces, None, "kube-system").await.ok().flatten();
+    let live = live.as_ref().and_then(|live| live["metadata"]["uid"].as_str());
+    if let (Some(of_file), Some(live)) = (of_file, live)
+        && of_file != live
+    {
+        printer.warn(format!("{} is of another cluster than {}", contents.name(), connection.cluster));
+    }
 }
 
 fn refused(refusals: Vec<String>, of: usize) -> Failed {

@@ -10,6 +10,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) uid: String,
+    /// Whether it makes the object, and makes it anew.
+    pub(super) controls: bool,
     /// Where it is, if its type is known.
     pub(super) place: Option<Place>,
     /// `ReplicaSet web-1`
@@ -29,7 +31,8 @@ pub(super) fn owners(place: &Place, object: &Value, catalog: &Catalog) -> Vec<Ow
             namespace: place.namespace.clone().filter(|_| resource.namespaced),
             name: name.to_owned(),
         };
-        Owner { uid: text("uid").to_owned(), place: resource.map(of), title: format!("{kind} {name}") }
+        let controls = reference["controller"] == true;
+        Owner { uid: text("uid").to_owned(), controls, place: resource.map(of), title: format!("{kind} {name}") }
     };
     references.into_iter().flatten().map(owner).collect()
 }

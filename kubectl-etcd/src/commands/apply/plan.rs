@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::facts::{Facts, claim_of, namespace_of, volume_of};
 use super::owners::{link, owners, owners_first, rewrite};
-use super::refuse::never;
+use super::refuse::{has_ended, never};
 use super::strip::{Around, strip};
 use crate::api::{Served, Serving};
 use crate::contents::Entry;
@@ -46,11 +46,33 @@ pub(super) struct Plan {
     /// In the order in which they are sent.
     pub(super) items: Vec<Item>,
     /// What a namespace has and nobody should put back, and why.
-    pub(super) left_out: Vec<String>,
+    pub(super) left_out: LeftOut,
     /// What speaks against it all.
     pub(super) refusals: Vec<String>,
-    /// Namespaces that are not there and that nobody has named.
-    pub(super) namespaces: BTreeSet<String>,
+    /// What would have to be applied as well.
+    pub(super) lacking: BTreeSet<String>,
+}
+
+/// What is left out: titles by resource and reason.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(BTreeMap<(String, &'static str), Vec<String>>);
+
+/// Of how many objects of a resource each is named.
+const NAMED: usize = 3;
+
+impl LeftOut {
+    fn add(&mut self, entry: &Entry, why: &'static str) {
+        self.0.entry((entry.resource(), why)).or_default().push(entry.place.name.clone());
+    }
+
+    /// A line for each resource and reason.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |((resource, why), names): (&(String, &str), &Vec<String>)| match names.len() {
+            0..=NAMED => format!("{resource} {}: {why}", names.join(", ")),
+            several => format!("{several} {resource}: {why}"),
+        };
+        self.0.iter().map(line).collect()
+    }
 }
 
 /// What the plan is made with.
@@ -74,9 +96,15 @@ pub(super) fn plan(entries: &[Entry], around: &Surroundings<'_>) -> Plan {
             }
             Ok(object) => match never(&entry.place, &object.json) {
                 None => drop(sent.insert(&entry.place, object)),
-                Some(why) if around.whole_namespace => plan.left_out.push(format!("{}: {why}", entry.title())),
+                Some(why) if around.whole_namespace => plan.left_out.add(entry, why),
                 Some(why) => plan.refusals.push(format!("{}: {why}", entry.title())),
             },
+        }
+    }
+    if around.whole_namespace {
+        for (entry, why) in needless(entries, &sent, around) {
+            sent.remove(&entry.place);
+            plan.left_out.add(entry, why);
         }
     }
     for entry in entries {
@@ -85,13 +113,36 @@ pub(super) fn plan(entries: &[Entry], around: &Surroundings<'_>) -> Plan {
             Ok(item) => plan.items.push(item),
             Err(Refusal::Namespace(namespace)) => {
                 plan.refusals.push(format!("{}: namespace {namespace} is not there", entry.title()));
-                plan.namespaces.insert(namespace);
+                plan.lacking.insert(format!("ns/{namespace}"));
             }
-            Err(Refusal::Version(why)) => plan.refusals.push(format!("{}: {why}", entry.title())),
+            Err(Refusal::Version(why)) => {
+                plan.refusals.push(format!("{}: {why}", entry.title()));
+                plan.lacking.extend(definition(&entry.place, around));
+            }
         }
     }
     order(&mut plan.items, around.catalog);
     plan
+}
+
+/// What of a whole namespace comes by itself, or is over.
+fn needless<'a>(
+    entries: &'a [Entry],
+    sent: &BTreeMap<&Place, &Object>,
+    around: &Surroundings<'_>,
+) -> Vec<(&'a Entry, &'static str)> {
+    let comes = |place: &Place| sent.contains_key(place) || around.facts.live(place).is_some();
+    let judge = |entry: &'a Entry| {
+        let object = sent.get(&entry.place)?;
+        if has_ended(&entry.place, &object.json) {
+            return Some((entry, "it has ended, and would run again"));
+        }
+        let named = owners(&entry.place, &object.json, around.catalog);
+        let controlled = named.iter().any(|owner| owner.controls && owner.place.as_ref().is_some_and(comes));
+        (object.kind == "Pod" && object.group().is_empty() && controlled)
+            .then_some((entry, "its controller makes it anew"))
+    };
+    entries.iter().filter_map(judge).collect()
 }
 
 enum Refusal {
@@ -137,6 +188,9 @@ fn item(
     let keeps =
         |uid: &str| linked.anew.contains_key(uid) || named.iter().any(|owner| owner.uid == uid && facts.is_live(owner));
     rewrite(&mut manifest, keeps, &BTreeMap::new());
+    if live.is_none() && has_ended(place, &object.json) {
+        notes.push("it had ended, and will run again".to_owned());
+    }
     if !linked.dropped.is_empty() {
         notes.push(format!("without its owner, which is not there any more: {}", linked.dropped.join(", ")));
     }
@@ -177,6 +231,14 @@ fn unserved(place: &Place, object: &Object, serving: &Serving) -> String {
     let instead = serving.preferred(group, &place.resource).map(Served::api_version);
     let instead = instead.map(|version| format!(", but {version}")).unwrap_or_default();
     format!("it is stored as {} {}, which the cluster does not serve{instead}", object.api_version, object.kind)
+}
+
+/// The definition that makes the type of a custom resource, if the cluster knows nothing of it.
+fn definition(place: &Place, around: &Surroundings<'_>) -> Option<String> {
+    let group = place.group.as_deref()?;
+    let custom = around.catalog.get(group, &place.resource)?.custom
+        && around.serving.preferred(group, &place.resource).is_none();
+    custom.then(|| format!("crd/{}.{group}", place.resource))
 }
 
 /// What others refer to comes first.
@@ -254,7 +316,7 @@ mod tests {
         let map = object("v1", "ConfigMap", "a", in_shop(json!({"data": {"a": "b"}})));
         let map = entry("configmaps/shop/a", &map);
         let refused = planned(std::slice::from_ref(&map), &Facts::default(), false);
-        assert_eq!((refused.items.len(), refused.namespaces.len()), (0, 1));
+        assert_eq!((refused.items.len(), refused.lacking.len()), (0, 1));
         assert!(refused.refusals[0].contains("namespace shop is not there"), "{:?}", refused.refusals);
         let there = planned(std::slice::from_ref(&map), &Facts::of([namespace()]), false);
         assert!(there.refusals.is_empty() && there.items[0].late.is_none(), "{there:?}");
@@ -291,9 +353,9 @@ mod tests {
         let facts = Facts::of([namespace()]);
         let entries = || vec![entry("secrets/shop/t", &token), entry("events/shop/e", &event)];
         let plan = planned(&entries(), &facts, false);
-        assert_eq!((plan.refusals.len(), plan.left_out.len(), plan.items.len()), (2, 0, 0));
+        assert_eq!((plan.refusals.len(), plan.left_out.lines().len(), plan.items.len()), (2, 0, 0));
         let plan = planned(&entries(), &facts, true);
-        assert_eq!((plan.refusals.len(), plan.left_out.len(), plan.items.len()), (0, 2, 0));
+        assert_eq!((plan.refusals.len(), plan.left_out.lines().len(), plan.items.len()), (0, 2, 0));
         let plan = planned(&[entry("ingress/shop/i", &old)], &facts, true);
         assert!(
             plan.refusals[0].contains(
@@ -315,6 +377,39 @@ mod tests {
             .refusals[0]
                 .contains("cannot be read")
         );
+    }
+
+    #[test]
+    fn of_a_namespace_what_comes_by_itself_is_left_out() {
+        let of_set = json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r-uid", "controller": true}]}});
+        let done = json!({"status": {"phase": "Succeeded"}});
+        let entries = [
+            entry("pods/shop/p", &object("v1", "Pod", "p", in_shop(of_set))),
+            entry("pods/shop/done", &object("v1", "Pod", "done", in_shop(done))),
+            entry("pods/shop/alone", &object("v1", "Pod", "alone", in_shop(json!({})))),
+            entry("replicasets/shop/r", &object("apps/v1", "ReplicaSet", "r", in_shop(json!({})))),
+        ];
+        let facts = Facts::of([namespace()]);
+        let titles = |plan: &Plan| plan.items.iter().map(Item::title).collect::<Vec<_>>();
+        let whole = planned(&entries, &facts, true);
+        assert_eq!(titles(&whole), ["replicaset.apps/r", "pod/alone"]);
+        assert_eq!(whole.left_out.lines().len(), 2);
+        let named = planned(&entries, &facts, false);
+        assert_eq!(titles(&named).len(), 4);
+        assert!(named.items.iter().any(|item| item.notes.iter().any(|note| note.contains("will run again"))));
+        // Nobody makes it anew without its set.
+        assert_eq!(titles(&planned(&entries[..1], &facts, true)), ["pod/p"]);
+    }
+
+    #[test]
+    fn a_few_that_are_left_out_are_named() {
+        let mut left_out = LeftOut::default();
+        for name in ["a", "b", "c", "d"] {
+            left_out.add(&entry(&format!("events/shop/{name}"), &json!({})), "over");
+        }
+        left_out.add(&entry("minions/cp1", &json!({})), "registers itself");
+        assert_eq!(left_out.lines(), ["4 events: over", "nodes cp1: registers itself"]);
     }
 
     #[test]

@@ -44,6 +44,19 @@ pub(super) fn never(place: &Place, object: &Value) -> Option<&'static str> {
     }
 }
 
+/// Whether it is work that is done: applied, it would be done again.
+pub(super) fn has_ended(place: &Place, object: &Value) -> bool {
+    let is = |kind: &str| {
+        let conditions = object["status"]["conditions"].as_array();
+        conditions.into_iter().flatten().any(|one| one["type"] == kind && one["status"] == "True")
+    };
+    match (place.group.as_deref().unwrap_or_default(), place.resource.as_str()) {
+        ("batch", "jobs") => is("Complete") || is("Failed"),
+        ("", "pods") => ["Succeeded", "Failed"].iter().any(|phase| object["status"]["phase"] == *phase),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -79,5 +92,23 @@ mod tests {
             let place = Place { group: Some(group.to_owned()), resource: resource.to_owned(), namespace, name };
             assert_eq!(never(&place, object).is_some(), refused, "{place:?} {object}");
         }
+    }
+
+    #[test]
+    fn work_that_is_done_is_known() {
+        let place = |group: &str, resource: &str| Place {
+            group: Some(group.to_owned()),
+            resource: resource.to_owned(),
+            namespace: Some("shop".to_owned()),
+            name: "a".to_owned(),
+        };
+        let (job, pod) = (place("batch", "jobs"), place("", "pods"));
+        let done = |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status}]}});
+        assert!(has_ended(&job, &done("Complete", "True")) && has_ended(&job, &done("Failed", "True")));
+        assert!(!has_ended(&job, &done("Complete", "False")) && !has_ended(&job, &json!({})));
+        assert!(
+            has_ended(&pod, &json!({"status": {"phase": "Failed"}}))
+                && !has_ended(&pod, &json!({"status": {"phase": "Running"}}))
+        );
     }
 }

@@ -51,9 +51,7 @@ pub(super) async fn compare(
     let (stored, not_stored) = serving.stored();
     if scope.requests().is_empty() {
         found.not_stored = not_stored;
-        for (version, why) in &serving.silent {
-            context.printer.warn(format!("{version} does not answer: {why}"));
-        }
+        serving.silent(None).for_each(|silent| context.printer.warn(silent));
     }
     for kind in kinds(&of_file, &stored, scope, comparison.catalog) {
         let entries = contents.entries(of_file.remove(&kind).unwrap_or_default());
@@ -69,7 +67,11 @@ pub(super) async fn compare(
             context.printer.warn(warning);
         }
         if listings.is_empty() {
-            if !scope.requests().is_empty() {
+            // Away for now is not the same as not served.
+            let silent: Vec<String> = serving.silent(Some(kind.0.as_deref().unwrap_or_default())).collect();
+            if !silent.is_empty() {
+                found.failures.extend(silent.into_iter().map(|silent| format!("{title}: {silent}")));
+            } else if !scope.requests().is_empty() {
                 found.failures.push(format!("the cluster does not serve {title}"));
             }
             continue;

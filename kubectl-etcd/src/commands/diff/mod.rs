@@ -90,6 +90,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         Failed::new(Exit::Usage, error).hint("kubectl etcd diff FILE FILE2\n  kubectl etcd diff FILE --live")
     })?;
     let report = match with {
+        With::File(second) if !second.exists() => {
+            let hint = "with the running cluster a file is compared by\n  kubectl etcd diff FILE --live";
+            return Err(Failed::plain(format!("there is no file {}", second.display())).hint(hint));
+        }
         With::File(second) => between_files(&args, second, types, &context).await?,
         With::Cluster => with_cluster(&args, types, &context).await?,
     };
