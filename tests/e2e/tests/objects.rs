@@ -1,5 +1,8 @@
 //! Objects of a file beside those of the running cluster, and back into it: `kubectl etcd diff` and `apply`.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use e2e::{Ran, Scene, run, unpacked};
 use lab::Etcd;
 use serde_json::{Value, json};
@@ -73,6 +76,22 @@ fn silent(scene: &Scene, args: &[&str], code: i32) -> Ran {
     }
     assert!(scene.sidecars().is_empty(), "pods are left");
     ran
+}
+
+/// Runs the plugin on a terminal, and types an answer. Gives its exit code and all that it said.
+fn on_a_terminal(scene: &Scene, args: &[&str], answer: &str) -> (Option<i32>, String) {
+    let plugin = scene.plugin(args);
+    let words: Vec<String> = std::iter::once(plugin.get_program())
+        .chain(plugin.get_args())
+        .map(|word| format!("'{}'", word.to_str().expect("text")))
+        .collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(scene.folder.path());
+    terminal.envs(plugin.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+    child.stdin.take().expect("a pipe").write_all(answer.as_bytes()).expect("an answer");
+    let output = child.wait_with_output().expect("script ends");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// What differs: change, resource, name and fields.
@@ -229,6 +248,20 @@ fn what_differs_is_put_back() {
     let asked = silent(&scene, &apply(&[]), 4);
     assert!(asked.stderr.contains("no terminal to ask on") && asked.stdout.is_empty(), "{}", asked.stderr);
     assert_eq!(everything(&scene), before);
+
+    for answer in ["n\n", "\n"] {
+        let (code, said) = on_a_terminal(&scene, &apply(&[]), answer);
+        assert!(
+            said.contains("Apply 7 object(s) to cluster lab (https://") && said.contains("nothing was applied"),
+            "{said}"
+        );
+        assert_eq!(code, Some(4), "{said}");
+    }
+    assert_eq!(everything(&scene), before);
+    let one = ["apply", "a.db", "clusterrole/shop"];
+    let (code, said) = on_a_terminal(&scene, &one, "y\n");
+    assert!(code == Some(0) && said.contains("clusterrole.rbac.authorization.k8s.io/shop created"), "{said}");
+    run(scene.kubectl(&["delete", "clusterrole/shop"])).expect_code(0);
 
     let done = silent(&scene, &apply(&["--yes"]), 0);
     assert_eq!(done.stdout.lines().collect::<Vec<_>>(), ended(""));
