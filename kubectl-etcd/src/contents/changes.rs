@@ -54,7 +54,7 @@ mod tests {
     fn secrets_differ_without_their_values() {
         let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "data": {"key": value}});
         let text = unified(("a", Some(&secret("b25l"))), ("b", Some(&secret("dHdv"))));
-        assert!(text.contains("-  key: '<hidden: 3 bytes, before>'\n+  key: '<hidden: 3 bytes, after>'"), "{text}");
+        assert!(text.contains("-  key: \"<hidden: 3 bytes, before>\"\n+  key: \"<hidden: 3 bytes, after>\""), "{text}");
         assert!(!unified(("a", None), ("b", Some(&secret("b25l")))).contains("b25l"));
     }
 }

@@ -155,8 +155,8 @@ fn what_differs_is_shown_and_nothing_else() {
     for part in [
         "--- a.db: deployments.apps/web in namespace shop\n+++ live: deployments.apps/web in namespace shop\n",
         "-  replicas: 2\n+  replicas: 5\n",
-        "-  password: '<hidden: 9 bytes, before>'\n+  password: '<hidden: 9 bytes, after>'\n",
-        "+  password: '<hidden: 9 bytes>'\n",
+        "-  password: \"<hidden: 9 bytes, before>\"\n+  password: \"<hidden: 9 bytes, after>\"\n",
+        "+  password: \"<hidden: 9 bytes>\"\n",
     ] {
         assert!(patches.contains(part), "{part:?} is not in:\n{patches}");
     }
@@ -167,7 +167,7 @@ fn what_differs_is_shown_and_nothing_else() {
     let said = silent(&scene, &["diff", "a.db", "b.db", "-o", "json"], 1);
     assert_eq!(differences(&said.json()), DIFFERENT, "{}", said.stderr);
     let said = silent(&scene, &["diff", "b.db", "./a.db", "secret/turns", "-n", "shop", "-o", "yaml"], 1);
-    assert!(said.stdout.contains("'<hidden: 9 bytes, before>'"), "{}", said.stdout);
+    assert!(said.stdout.contains("\"<hidden: 9 bytes, before>\""), "{}", said.stdout);
     for same in [&["diff", "a.db", "a.db"][..], &["diff", "b.db", "--live"]] {
         let said = silent(&scene, same, 0);
         assert!(said.stdout.is_empty(), "{}", said.stdout);
@@ -229,7 +229,7 @@ fn what_differs_is_put_back() {
         assert!(metadata.keys().all(|field| known.contains(&field.as_str())) && item.get("status").is_none(), "{item}");
     }
     let yaml = silent(&scene, &["apply", "a.db", "-n", "shop", "secret/goes", "--dry-run=client", "-o", "yaml"], 0);
-    assert!(yaml.stdout.contains("password: '<hidden: 9 bytes>'"), "{}", yaml.stdout);
+    assert!(yaml.stdout.contains("password: \"<hidden: 9 bytes>\""), "{}", yaml.stdout);
     let lines = [
         "clusterrole.rbac.authorization.k8s.io/shop created",
         "secret/goes created",
@@ -242,7 +242,7 @@ fn what_differs_is_put_back() {
     let ended = |text: &str| -> Vec<String> { lines.iter().map(|line| format!("{line}{text}")).collect() };
     let dry = silent(&scene, &apply(&["--dry-run=server"]), 0);
     assert_eq!(dry.stdout.lines().collect::<Vec<_>>(), ended(" (server dry run)"));
-    for part in ["-  replicas: 5\n+  replicas: 2\n", "+++ applied: configmap/goes", "'<hidden: 9 bytes, after>'"] {
+    for part in ["-  replicas: 5\n+  replicas: 2\n", "+++ applied: configmap/goes", "\"<hidden: 9 bytes, after>\""] {
         assert!(dry.stderr.contains(part), "{part:?} is not in:\n{}", dry.stderr);
     }
     let asked = silent(&scene, &apply(&[]), 4);

@@ -168,10 +168,10 @@ mod tests {
                     "{}",
                     said.patch
                 );
-                assert!(said.patch.contains("-  a: '1'\n+  a: '2'\n"), "{}", said.patch);
+                assert!(said.patch.contains("-  a: \"1\"\n+  a: \"2\"\n"), "{}", said.patch);
             }
         }
         let only = comparison.only(Change::OnlyInSecond, &place, Some(&first.json));
-        assert!(only.patch.contains("+  a: '1'\n") && !only.patch.contains("uid"), "{}", only.patch);
+        assert!(only.patch.contains("+  a: \"1\"\n") && !only.patch.contains("uid"), "{}", only.patch);
     }
 }
