@@ -1,7 +1,7 @@
 //! The keys that a store has at a file's current revision, as its clients would read them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
@@ -28,8 +28,6 @@ pub struct LiveKey {
     pub encrypted_by: Option<Arc<EncryptionKey>>,
     /// Its value, if it was asked for.
     pub value: Option<Vec<u8>>,
-    /// What its value hashes to, if that was asked for: equal in all files for equal values, and for others different.
-    pub fingerprint: Option<u128>,
 }
 
 /// Keys that are there, in byte order.
@@ -54,14 +52,12 @@ pub struct Pick<'a> {
     /// As of which revision; `None` for the file's own. One that the file has compacted away, or has not reached, gives what is left of it:
     /// the [`Report`] tells which those are.
     pub at: Option<i64>,
-    /// Whether values are hashed, to be compared with those of another file.
-    pub fingerprints: bool,
 }
 
 impl<'a> Pick<'a> {
     /// All that `keep` says, at the file's own revision.
     pub fn new(keep: &'a dyn Fn(&[u8]) -> Keep) -> Pick<'a> {
-        Pick { keep, at: None, fingerprints: false }
+        Pick { keep, at: None }
     }
 }
 
@@ -77,29 +73,155 @@ pub fn live_keys(
     pick: &Pick<'_>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Report, LiveKeys), VerifyError> {
-    let mut gather = Gather {
-        pick,
-        is_key: false,
-        row: None,
-        parser: Parser::new(),
-        record: Record::default(),
-        encryption: EncryptionKeys::default(),
-        keys: LiveKeys::new(),
-    };
+    let keys = Keys { pick, encryption: EncryptionKeys::default(), keys: LiveKeys::new() };
+    let mut gather = Gather::new(keys, pick.at);
     let report = verify_into(source, options, progress, &mut gather)?;
-    Ok((report, gather.keys))
+    Ok((report, gather.take.keys))
+}
+
+/// What the live keys of a file and their values hash to: enough to tell what differs between two files, in the memory of 40 bytes a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprints(HashMap<u128, u128>);
+
+impl Fingerprints {
+    /// Verifies a file and hashes its live keys, without this prefix, and their values.
+    ///
+    /// # Errors
+    /// See [`VerifyError`].
+    pub fn read(
+        source: &dyn Source,
+        options: &Options<'_>,
+        prefix: &[u8],
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Report, Fingerprints), VerifyError> {
+        let mut gather = Gather::new(Prints { prefix, prints: HashMap::new() }, None);
+        let report = verify_into(source, options, progress, &mut gather)?;
+        Ok((report, Fingerprints(gather.take.prints)))
+    }
+
+    /// What a key of this file is in another.
+    #[must_use]
+    pub fn beside(&self, other: &Fingerprints, key: &[u8], prefix: &[u8]) -> Beside {
+        let print = fingerprint(key, prefix);
+        match other.0.get(&print) {
+            None => Beside::Missing,
+            there if there == self.0.get(&print) => Beside::Same,
+            Some(_) => Beside::Other,
+        }
+    }
+}
+
+/// What a key is in another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// It has the same value.
+    Same,
+    /// It has another one.
+    Other,
+    /// It is not there.
+    Missing,
+}
+
+/// Equal for equal keys, whatever their prefix, and different for others.
+fn fingerprint(key: &[u8], prefix: &[u8]) -> u128 {
+    let mut hasher = SipHasher13::new();
+    match key.strip_prefix(prefix) {
+        Some(rest) => {
+            hasher.write_u8(0);
+            hasher.write(rest);
+        }
+        None => {
+            hasher.write_u8(1);
+            hasher.write(key);
+        }
+    }
+    hasher.finish128().as_u128()
+}
+
+/// What is made of the live keys.
+trait Take {
+    /// What is needed of a key's value.
+    fn needs(&self, key: &[u8]) -> Need;
+    /// The key has this record from now on.
+    fn put(&mut self, row: RowKey, record: Record);
+    /// It was deleted.
+    fn remove(&mut self, key: &[u8]);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Value,
+    Hash,
+}
+
+struct Keys<'a> {
+    pick: &'a Pick<'a>,
+    encryption: EncryptionKeys,
+    keys: LiveKeys,
+}
+
+impl Take for Keys<'_> {
+    fn needs(&self, key: &[u8]) -> Need {
+        if (self.pick.keep)(key) == Keep::Value { Need::Value } else { Need::Nothing }
+    }
+
+    fn put(&mut self, row: RowKey, record: Record) {
+        let keep = (self.pick.keep)(&record.key);
+        if keep == Keep::Nothing {
+            return;
+        }
+        let Record { key, value_bytes, beginning, mut value, .. } = record;
+        // A value without bytes may not be in the record at all.
+        if value_bytes == 0 && keep == Keep::Value {
+            value = value.or_else(|| Some(Vec::new()));
+        }
+        let encrypted_by = self.encryption.of(&beginning);
+        let new = LiveKey { mod_revision: row.revision, versions: 1, value_bytes, encrypted_by, value };
+        match self.keys.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(new)),
+            Entry::Occupied(mut entry) => {
+                let versions = entry.get().versions.saturating_add(1);
+                entry.insert(LiveKey { versions, ..new });
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.keys.remove(key);
+    }
+}
+
+struct Prints<'a> {
+    prefix: &'a [u8],
+    prints: HashMap<u128, u128>,
+}
+
+impl Take for Prints<'_> {
+    fn needs(&self, _: &[u8]) -> Need {
+        Need::Hash
+    }
+
+    fn put(&mut self, _: RowKey, record: Record) {
+        let value = record.hasher.unwrap_or_default().finish128().as_u128();
+        self.prints.insert(fingerprint(&record.key, self.prefix), value);
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.prints.remove(&fingerprint(key, self.prefix));
+    }
 }
 
 /// Rows come in the order of revisions: the last one of a key decides.
-struct Gather<'a> {
-    pick: &'a Pick<'a>,
+struct Gather<T> {
+    take: T,
+    /// What is newer does not count.
+    at: Option<i64>,
     /// Whether the bucket that is being walked is that of the rows.
     is_key: bool,
     row: Option<RowKey>,
     parser: Parser,
     record: Record,
-    encryption: EncryptionKeys,
-    keys: LiveKeys,
 }
 
 /// What counts of a row's value.
@@ -113,15 +235,15 @@ struct Record {
 }
 
 /// A record that is being read: whether its value is wanted is known once its key is.
-struct Reading<'a> {
+struct Reading<'a, T> {
     record: &'a mut Record,
-    pick: &'a Pick<'a>,
+    take: &'a T,
 }
 
 const KEY: u64 = 1;
 const VALUE: u64 = 5;
 
-impl Message for Reading<'_> {
+impl<T: Take> Message for Reading<'_, T> {
     fn varint(&mut self, _: u64, _: u64) -> bool {
         true
     }
@@ -132,9 +254,9 @@ impl Message for Reading<'_> {
             VALUE => {
                 self.record.value_bytes = length;
                 self.record.beginning.clear();
-                let keep = (self.pick.keep)(&self.record.key);
-                self.record.value = (keep == Keep::Value).then(Vec::new);
-                self.record.hasher = (self.pick.fingerprints && keep != Keep::Nothing).then(SipHasher13::new);
+                let need = self.take.needs(&self.record.key);
+                self.record.value = (need == Need::Value).then(Vec::new);
+                self.record.hasher = (need == Need::Hash).then(SipHasher13::new);
             }
             _ => {}
         }
@@ -154,39 +276,24 @@ impl Message for Reading<'_> {
     }
 }
 
-impl Gather<'_> {
+impl<T: Take> Gather<T> {
+    fn new(take: T, at: Option<i64>) -> Gather<T> {
+        Gather { take, at, is_key: false, row: None, parser: Parser::new(), record: Record::default() }
+    }
+
     /// The row before this one is all there.
     fn finish_row(&mut self) {
         let Some(row) = self.row.take() else { return };
-        let Record { key, value_bytes, beginning, mut value, mut hasher } = std::mem::take(&mut self.record);
+        let record = std::mem::take(&mut self.record);
         if row.tombstone {
-            self.keys.remove(&key);
-            return;
-        }
-        let keep = if key.is_empty() { Keep::Nothing } else { (self.pick.keep)(&key) };
-        if keep == Keep::Nothing {
-            return;
-        }
-        // A value without bytes may not be in the record at all.
-        if value_bytes == 0 {
-            value = value.or_else(|| (keep == Keep::Value).then(Vec::new));
-            hasher = hasher.or_else(|| self.pick.fingerprints.then(SipHasher13::new));
-        }
-        let encrypted_by = self.encryption.of(&beginning);
-        let fingerprint = hasher.map(|hasher| hasher.finish128().as_u128());
-        let (mod_revision, versions) = (row.revision, 1);
-        let new = LiveKey { mod_revision, versions, value_bytes, encrypted_by, value, fingerprint };
-        match self.keys.entry(key) {
-            Entry::Vacant(entry) => drop(entry.insert(new)),
-            Entry::Occupied(mut entry) => {
-                let versions = entry.get().versions.saturating_add(1);
-                entry.insert(LiveKey { versions, ..new });
-            }
+            self.take.remove(&record.key);
+        } else if !record.key.is_empty() {
+            self.take.put(row, record);
         }
     }
 }
 
-impl Sink for Gather<'_> {
+impl<T: Take> Sink for Gather<T> {
     fn bucket(&mut self, name: &[u8]) -> Result<(), VerifyError> {
         self.finish_row();
         self.is_key = name == b"key";
@@ -195,7 +302,7 @@ impl Sink for Gather<'_> {
 
     fn item(&mut self, key: &[u8], _: u64) -> Result<(), VerifyError> {
         self.finish_row();
-        let counts = |row: &RowKey| self.pick.at.is_none_or(|at| row.revision <= at);
+        let counts = |row: &RowKey| self.at.is_none_or(|at| row.revision <= at);
         self.row = self.is_key.then(|| RowKey::parse(key)).flatten().filter(counts);
         self.parser = Parser::new();
         Ok(())
@@ -203,7 +310,7 @@ impl Sink for Gather<'_> {
 
     fn value(&mut self, piece: &[u8]) -> Result<(), VerifyError> {
         if self.row.is_some() {
-            self.parser.feed(piece, &mut Reading { record: &mut self.record, pick: self.pick });
+            self.parser.feed(piece, &mut Reading { record: &mut self.record, take: &self.take });
         }
         Ok(())
     }

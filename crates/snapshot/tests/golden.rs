@@ -5,8 +5,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use etcd_snapshot::{
-    AlarmKind, Auth, DigestCheck, DigestState, FileSource, FindingKind, Keep, LiveKey, MetaReason, Options, Pick,
-    Report, VerifyError, Warning, live_keys, verify,
+    AlarmKind, Auth, Beside, DigestCheck, DigestState, FileSource, FindingKind, Fingerprints, Keep, LiveKey,
+    MetaReason, Options, Pick, Report, VerifyError, Warning, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -225,15 +225,11 @@ fn what_is_picked_is_as_it_was_then() {
     for name in SNAPSHOTS {
         let bytes = unpack(&format!("snapshots/{name}.db.zst"));
         let keep = |key: &[u8]| if key.starts_with(b"/registry/") { Keep::Value } else { Keep::Nothing };
-        let now = Pick { fingerprints: true, ..Pick::new(&keep) };
+        let now = Pick::new(&keep);
         let (report, all) = live_keys(&bytes, &Options::default(), &now, &|_| {}).expect(name);
         assert!(all.keys().all(|key| key.starts_with(b"/registry/")), "{name}");
         let rows: u64 = all.values().map(|live| u64::from(live.versions)).sum();
         assert!((all.len() as u64..=report.items).contains(&rows), "{name}: {rows}");
-        let by_value: BTreeMap<_, _> = all.values().map(|live| (&live.value, live.fingerprint)).collect();
-        let by_fingerprint: BTreeMap<_, _> = all.values().map(|live| (live.fingerprint, &live.value)).collect();
-        assert_eq!(by_value.len(), by_fingerprint.len(), "{name}");
-        assert!(all.values().all(|live| live.fingerprint.is_some() && by_value[&live.value] == live.fingerprint));
         // What was written last is not there as of just before; everything older is.
         let last = all.values().map(|live| live.mod_revision).max().expect("keys");
         let (_, before) =
@@ -245,6 +241,37 @@ fn what_is_picked_is_as_it_was_then() {
         );
         assert!(before.values().all(|live| older(&live)), "{name}");
     }
+}
+
+#[test]
+fn fingerprints_tell_what_differs() {
+    // One key space, written to by different versions: what differs is what has another value.
+    let read = |name: &str| {
+        let bytes = unpack(&format!("snapshots/{name}.db.zst"));
+        let all = live_keys(&bytes, &Options::default(), &Pick::new(&|_| Keep::Value), &|_| {}).expect(name).1;
+        let prints = Fingerprints::read(&bytes, &Options::default(), b"/registry", &|_| {}).expect(name).1;
+        let values: BTreeMap<_, _> = all.into_iter().map(|(key, live)| (key, live.value)).collect();
+        (values, prints)
+    };
+    let sides: Vec<_> = SNAPSHOTS.iter().map(|name| read(name)).collect();
+    for (one, prints) in &sides {
+        for (other, other_prints) in &sides {
+            for (key, value) in one {
+                let expected = match other.get(key) {
+                    None => Beside::Missing,
+                    Some(there) if there == value => Beside::Same,
+                    Some(_) => Beside::Other,
+                };
+                assert_eq!(prints.beside(other_prints, key, b"/registry"), expected);
+            }
+        }
+    }
+    // A prefix does not count.
+    let (one, prints) = &sides[0];
+    let moved = |key: &[u8]| [b"/other", key.strip_prefix(b"/registry").unwrap_or(key)].concat();
+    let key = one.keys().find(|key| key.starts_with(b"/registry/")).expect("a key");
+    assert_eq!(prints.beside(prints, &moved(key), b"/other"), Beside::Same);
+    assert_eq!(prints.beside(&Fingerprints::default(), &moved(key), b"/other"), Beside::Missing);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) struct Args {
 /// # Errors
 /// The file is damaged (exit 3), or cannot be read.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let (contents, keys) = Contents::open_with(&args.file, &context, false, |_| Keep::Key).await?;
+    let (contents, keys) = Contents::open_with(&args.file, &context, |_| Keep::Key).await?;
     let inspection = Inspection::of(&contents, &keys);
     print_data(context.printer, args.output, &inspection, || inspection.text())
 }
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     fn live(value_bytes: u64, versions: u32) -> LiveKey {
-        LiveKey { mod_revision: 5, versions, value_bytes, encrypted_by: None, value: None, fingerprint: None }
+        LiveKey { mod_revision: 5, versions, value_bytes, encrypted_by: None, value: None }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Entry {
 #[cfg(test)]
 pub(crate) fn entry_of(key: &str, object: &serde_json::Value) -> Entry {
     let value = Some(object.to_string().into_bytes());
-    let live = LiveKey { mod_revision: 1, versions: 1, value_bytes: 1, encrypted_by: None, value, fingerprint: None };
+    let live = LiveKey { mod_revision: 1, versions: 1, value_bytes: 1, encrypted_by: None, value };
     Entry::of(key.into(), live, &Prefix::default(), &Keyring::default()).expect("the key of an object")
 }
 
@@ -129,7 +129,6 @@ mod tests {
             value_bytes: value.len() as u64,
             encrypted_by: None,
             value: Some(value),
-            fingerprint: None,
         };
         Entry::of(key.into(), live, &Prefix::default(), keyring)
     }

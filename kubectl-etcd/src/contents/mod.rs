@@ -14,7 +14,9 @@ use std::sync::Arc;
 use etcd_objects::catalog::Catalog;
 use etcd_objects::encryption::Keyring;
 use etcd_objects::key::Prefix;
-use etcd_snapshot::{DigestCheck, FileSource, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
+use etcd_snapshot::{
+    DigestCheck, FileSource, Fingerprints, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
+};
 
 pub(crate) use changes::unified;
 pub(crate) use entry::{Entry, resource_name};
@@ -67,17 +69,16 @@ impl Contents {
     /// # Errors
     /// The file is damaged (exit 3), or it or the encryption configuration cannot be read.
     pub(crate) async fn open(args: &FileArgs, context: &Context) -> Outcome<Contents> {
-        Ok(Contents::open_with(args, context, false, |_| Keep::Nothing).await?.0)
+        Ok(Contents::open_with(args, context, |_| Keep::Nothing).await?.0)
     }
 
-    /// As [`Contents::open`], and gives what is picked on the way, if it is asked for with what values hash to.
+    /// As [`Contents::open`], and gives what is picked on the way.
     ///
     /// # Errors
     /// As [`Contents::open`].
     pub(crate) async fn open_with(
         args: &FileArgs,
         context: &Context,
-        fingerprints: bool,
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
     ) -> Outcome<(Contents, LiveKeys)> {
         let keyring = match &args.encryption_config {
@@ -94,7 +95,7 @@ impl Contents {
             Keep::Nothing if is_namespace(key) => Keep::Key,
             other => other,
         };
-        let (report, keys) = read(&args.file, context, Arc::new(keep), None, fingerprints).await?;
+        let (report, keys) = read(&args.file, context, Arc::new(keep), None).await?;
         let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
         let mut contents = Contents { path: args.file.clone(), report, prefix, catalog: Catalog::builtin(), keyring };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));
@@ -119,13 +120,7 @@ impl Contents {
     ///
     /// # Errors
     /// The file does not have that revision any more, or not yet; or as [`Contents::open`].
-    pub(crate) async fn keys(
-        &self,
-        context: &Context,
-        keep: Arc<KeepFn>,
-        at: Option<i64>,
-        fingerprints: bool,
-    ) -> Outcome<LiveKeys> {
+    pub(crate) async fn keys(&self, context: &Context, keep: Arc<KeepFn>, at: Option<i64>) -> Outcome<LiveKeys> {
         if let Some(at) = at {
             let (oldest, newest) = (self.oldest_revision(), self.report.current_revision);
             if at < oldest || at > newest {
@@ -133,7 +128,19 @@ impl Contents {
                     .cause(format!("it has those from {oldest} to {newest}; older ones were compacted away")));
             }
         }
-        Ok(read(&self.path, context, keep, at, fingerprints).await?.1)
+        Ok(read(&self.path, context, keep, at).await?.1)
+    }
+
+    /// What all keys and their values hash to, to be compared with another file.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    pub(crate) async fn fingerprints(&self, context: &Context) -> Outcome<Fingerprints> {
+        let prefix = self.prefix.as_str().as_bytes().to_vec();
+        let read = walk(&self.path, context, move |source, options, progress| {
+            Fingerprints::read(source, options, &prefix, progress)
+        });
+        Ok(read.await?.1)
     }
 
     /// What keys are, in their order: those of objects.
@@ -155,18 +162,30 @@ async fn read(
     context: &Context,
     keep: Arc<impl Fn(&[u8]) -> Keep + Send + Sync + ?Sized + 'static>,
     at: Option<i64>,
-    fingerprints: bool,
 ) -> Outcome<(Report, LiveKeys)> {
+    walk(path, context, move |source, options, progress| {
+        let keep = |key: &[u8]| keep(key);
+        live_keys(source, options, &Pick { at, ..Pick::new(&keep) }, progress)
+    })
+    .await
+}
+
+/// Goes through a file on a thread of its own, with a bar that shows how far it is.
+async fn walk<T: Send + 'static>(
+    path: &Path,
+    context: &Context,
+    take: impl FnOnce(&FileSource, &Options<'_>, &(dyn Fn(etcd_snapshot::Progress) + Sync)) -> Result<T, VerifyError>
+    + Send
+    + 'static,
+) -> Outcome<T> {
     let (owned, printer, cancelled) = (path.to_owned(), context.printer, context.cancelled.clone());
     let etcd_version = Recorded::beside(path).etcd_version;
-    let walk = move || -> Result<(Report, LiveKeys), VerifyError> {
+    let walk = move || -> Result<T, VerifyError> {
         let source: FileSource = open(&owned).map_err(VerifyError::Io)?;
         let bar = Progress::new(printer, "read", 0);
         let (digest, etcd_version) = (DigestCheck::Skip, etcd_version.as_deref());
         let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
-        let keep = |key: &[u8]| keep(key);
-        let pick = Pick { at, fingerprints, ..Pick::new(&keep) };
-        live_keys(&source, &options, &pick, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
+        take(&source, &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
     };
     let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;
     read.map_err(|error| match error {

@@ -97,7 +97,7 @@ enum DryRun {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let is_identity = |key: &[u8]| if key.ends_with(IDENTITY) { Keep::Value } else { Keep::Nothing };
-    let (contents, keys) = Contents::open_with(&args.file, &context, false, is_identity).await?;
+    let (contents, keys) = Contents::open_with(&args.file, &context, is_identity).await?;
     let connection = context.connection.connect().await?;
     let serving = Serving::discover(&connection).await?;
     warn_of_another_cluster(&contents, keys, &serving, &connection, printer).await;
@@ -191,7 +191,7 @@ fn wanted(args: &Args, contents: &Contents, context: &Context) -> Outcome<Wanted
 
 /// The objects that are meant.
 async fn read(wanted: &Wanted, contents: &Contents, context: &Context) -> Outcome<Vec<Entry>> {
-    let keys = contents.keys(context, Arc::new(wanted.keep(&contents.prefix)), None, false).await?;
+    let keys = contents.keys(context, Arc::new(wanted.keep(&contents.prefix)), None).await?;
     let meant = |entry: &Entry| {
         let place = &entry.place;
         wanted.means(&place.resource, place.group.as_deref(), place.namespace.as_deref(), &place.name)
@@ -224,7 +224,7 @@ async fn gather(
         }
         let keys: BTreeSet<Vec<u8>> = gone.iter().map(|(place, _)| contents.prefix.key(place)).collect();
         let keep = move |key: &[u8]| if keys.contains(key) { Keep::Value } else { Keep::Nothing };
-        let found = contents.entries(contents.keys(context, Arc::new(keep), None, false).await?);
+        let found = contents.entries(contents.keys(context, Arc::new(keep), None).await?);
         entries.extend(found.into_iter().filter(|entry| is_owner(entry, &gone)));
     }
 }

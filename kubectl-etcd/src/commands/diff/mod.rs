@@ -19,7 +19,6 @@ use crate::cli::Context;
 use crate::contents::{Contents, FileArgs};
 use crate::output::{Exit, Failed, Format, Outcome, print_data};
 use difference::Comparison;
-use files::Side;
 use scope::{Scope, Where};
 use show::Report;
 use words::With;
@@ -139,15 +138,11 @@ async fn between_files(
     context: &Context,
 ) -> Outcome<Report> {
     let other = args.file.beside(second);
-    let ((contents, keys), (other, other_keys)) = tokio::try_join!(
-        Contents::open_with(&args.file, context, true, |_| Keep::Key),
-        Contents::open_with(&other, context, true, |_| Keep::Key)
-    )?;
-    let scope = scope(args, words, context, &[&contents.catalog, &other.catalog])?;
-    let (catalog, names) = (contents.catalog.clone(), (contents.name(), other.name()));
-    let comparison = comparison(args, &names, &catalog);
-    let (first, second) = (Side { contents, keys }, Side { contents: other, keys: other_keys });
-    let differences = files::compare(first, second, &scope, &comparison, context).await?;
+    let (contents, other) = tokio::try_join!(Contents::open(&args.file, context), Contents::open(&other, context))?;
+    let scope = Arc::new(scope(args, words, context, &[&contents.catalog, &other.catalog])?);
+    let names = (contents.name(), other.name());
+    let comparison = comparison(args, &names, &contents.catalog);
+    let differences = files::compare(&contents, &other, &scope, &comparison, context).await?;
     Ok(Report::new(names, differences, scope.left_out(), Vec::new()))
 }
 
@@ -170,7 +165,7 @@ async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outco
         Key::Object(place) if meant.means(&place) => Keep::Value,
         _ => Keep::Nothing,
     };
-    let keys = contents.keys(context, Arc::new(keep), None, false).await?;
+    let keys = contents.keys(context, Arc::new(keep), None).await?;
     let names = (contents.name(), LIVE.to_owned());
     let comparison = comparison(args, &names, &catalog);
     let found = live::compare(&contents, keys, &serving, &connection, &scope, &comparison, context).await?;

@@ -78,7 +78,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let contents = Contents::open(&args.file, &context).await?;
     let wanted = wanted(&args, &context, &contents)?;
-    let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision, false).await?;
+    let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision).await?;
     let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
     let missing = missing(&wanted, &entries);
     if args.raw {
