@@ -297,14 +297,19 @@ impl Crew {
         .await;
         for step in BACK {
             let own = self.work.layout.index();
-            let all = (0..self.heard.len()).map(|index| async move {
+            let one = |index: usize| async move {
                 let done = if index == own { self.work.perform(step).await } else { self.insist(index, step).await };
                 if let Err(failure) = done {
                     let node = &self.work.layout.plan().nodes[index].node;
                     self.work.note(format!("node {node} did not {}: {failure}", steps::name(step)));
                 }
-            });
-            join_all(all).await;
+            };
+            // As on the way forth: a leader that is stopped with its followers waits for them in vain.
+            let leader = if step == Step::UndoStop { member::leader(&self.work.layout).await } else { None };
+            join_all((0..self.heard.len()).filter(|index| Some(*index) != leader).map(one)).await;
+            if let Some(leader) = leader {
+                one(leader).await;
+            }
         }
         // What keeps this node from it must not keep the others: they have been told to start.
         let own = async {

@@ -4,6 +4,8 @@
 //! an error: kubelets did so for as long as they ran. Above what they have seen, and with everything below compacted, they are told that
 //! they are too late, and read everything anew. There is no other way to a higher revision than to write.
 
+use std::future::ready;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, CompactionOptions};
@@ -42,7 +44,8 @@ pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure>
         ));
     }
     while revision <= seen {
-        revision = write(&member.client, (seen - revision + 1).min(BATCH)).await.map_err(|error| refused(&error))?;
+        revision =
+            write(&member.client, (seen - revision + 1).min(BATCH), seen).await.map_err(|error| refused(&error))?;
         let compacted = member.client.kv_client().compact(revision, Some(CompactionOptions::new())).await;
         // Another node may have compacted up to there.
         if let Err(etcd_client::Error::GRpcStatus(status)) = &compacted
@@ -56,19 +59,25 @@ pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure>
     Ok(())
 }
 
-/// Writes so often; gives the revision that was reached.
-async fn write(client: &Client, times: i64) -> Result<i64, etcd_client::Error> {
+/// Writes so often, or until somebody's write was above `seen`; gives the revision that was reached. Nothing is under way any more then.
+async fn write(client: &Client, times: i64, seen: i64) -> Result<i64, etcd_client::Error> {
+    let highest = AtomicI64::new(0);
     let put = |_| {
         let mut kv = client.kv_client();
         async move {
             let late = |_| etcd_client::Error::GRpcStatus(tonic::Status::deadline_exceeded("etcd does not answer"));
             let put = tokio::time::timeout(PATIENCE, kv.put(KEY, "", None)).await.map_err(late)??;
-            Ok(put.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0))
+            Ok::<i64, etcd_client::Error>(put.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0))
         }
     };
     stream::iter(0..times)
+        .take_while(|_| ready(highest.load(Ordering::Relaxed) <= seen))
         .map(put)
         .buffer_unordered(AT_ONCE)
-        .try_fold(0, async |highest: i64, now| Ok(highest.max(now)))
-        .await
+        .try_for_each(|now| {
+            highest.fetch_max(now, Ordering::Relaxed);
+            ready(Ok(()))
+        })
+        .await?;
+    Ok(highest.into_inner())
 }

@@ -13,6 +13,8 @@ use super::journal::{Entry, Line};
 const EVENTS: usize = 5000;
 /// How many revisions the new data may have gained while it was served, where it could not be asked any more.
 const UNKNOWN: i64 = 20_000;
+/// How many it may have gained after this node looked, by API servers of others that were still being stopped.
+const LATE: i64 = 2_000;
 
 /// The sum of a journal's entries.
 #[derive(Debug, Clone)]
@@ -106,7 +108,7 @@ impl State {
     /// The revision that clients may have seen of the new state: `None` if no API server has served it. None does before the members do.
     pub(super) fn seen(&self) -> Option<i64> {
         let staged = self.staged.as_ref().filter(|_| self.done.contains(&Step::StartEtcd))?;
-        Some(self.served.unwrap_or(staged.revision.saturating_add(UNKNOWN)))
+        Some(self.served.map_or(staged.revision.saturating_add(UNKNOWN), |served| served.saturating_add(LATE)))
     }
 
     /// Whether no step was begun yet.

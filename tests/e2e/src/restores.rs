@@ -221,6 +221,16 @@ pub fn reached(scene: &Scene, node: &str, entry: &str) {
     }
 }
 
+/// Keeps a node's API server from starting again until a restore is decided.
+#[track_caller]
+pub fn spoil_api_server(scene: &Scene, node: &str) {
+    reached(scene, node, "stopApi done");
+    let key = scene.lab.node_root(node).join("etc/kubernetes/pki/apiserver.key");
+    std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
+    until("it is decided", || journal(scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
+    std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
+}
+
 /// Runs a restore to its end while something happens to it.
 #[track_caller]
 pub fn during(scene: &Scene, flags: &[&str], trouble: impl FnOnce(&Running)) -> Ran {

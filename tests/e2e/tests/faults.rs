@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use e2e::restores::{
-    State, age, agree, during, journal, journal_file, kill_at, participants, reached, restore, settled, stage,
-    stage_with, version,
+    State, age, agree, during, journal, journal_file, kill_at, participants, reached, restore, settled,
+    spoil_api_server, stage, stage_with, version,
 };
 use e2e::trouble::{etcdctl, fill, processes, signal};
 use e2e::{Running, Scene, run, until, until_within};
@@ -222,13 +222,7 @@ fn etcd_does_not_take_the_new_data() {
 #[test]
 fn the_api_server_does_not_become_ready() {
     let scene = stage(3, Etcd::V3_5);
-    let spoil = |_: &Running| {
-        reached(&scene, "cp3", "stopApi done");
-        let key = scene.lab.node_root("cp3").join("etc/kubernetes/pki/apiserver.key");
-        std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
-        until("it is decided", || journal(&scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
-        std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
-    };
+    let spoil = |_: &Running| spoil_api_server(&scene, "cp3");
     let ran = during(&scene, &["--start-timeout", "15s"], spoil);
     assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("cp3") && ran.stderr.contains("API server"), "{}", ran.stderr);

@@ -1,8 +1,10 @@
 //! `kubectl etcd restore FILE --to-nodes`: the other nodes are left out of the new cluster.
 
-use e2e::restores::{CLUSTER, State, during, journal, participants, reached, restore, settled, settled_on, stage};
+use e2e::restores::{
+    CLUSTER, State, during, journal, participants, restore, settled, settled_on, spoil_api_server, stage,
+};
 use e2e::trouble::{etcdctl, processes};
-use e2e::{Running, Scene, names, run, until};
+use e2e::{Scene, names, run, until};
 use lab::Etcd;
 
 /// A node that is left out has no API server any more, and its kubelet takes no pods.
@@ -22,14 +24,7 @@ fn a_node_is_stopped_and_left_out() {
     let flags = ["--to-nodes", "cp1,cp3", "--start-timeout", "15s"];
 
     // A restore that fails brings it back, too.
-    let spoil = |_: &Running| {
-        reached(&scene, "cp3", "stopApi done");
-        let key = scene.lab.node_root("cp3").join("etc/kubernetes/pki/apiserver.key");
-        std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
-        until("it is decided", || journal(&scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
-        std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
-    };
-    let ran = during(&scene, &flags, spoil);
+    let ran = during(&scene, &flags, |_| spoil_api_server(&scene, "cp3"));
     assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
     assert!(journal(&scene, "cp2").contains(&"wentBack".to_owned()));
     assert_eq!(settled(&scene), State::Old);

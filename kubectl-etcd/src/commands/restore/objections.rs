@@ -65,7 +65,7 @@ impl Found<'_> {
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             doubts.push(format!(
                 "{name} is left out and cannot be reached to be stopped{why}: should it come back, its static pods start with the old data, \
-                 and its API server may answer with it: keep it away from clients, and make it a new member"
+                 which its API server may show as long as it was not stopped: keep it away from clients, and make it a new member"
             ));
         }
         doubts
@@ -96,7 +96,7 @@ impl Found<'_> {
             let status = match &seen.status {
                 Ok(status) => status,
                 Err(why) => {
-                    against.push(format!("{member} does not answer: {why}"));
+                    against.push(format!("{member} does not answer: {why}; --to-nodes can leave its node out"));
                     continue;
                 }
             };

@@ -146,6 +146,9 @@ impl Plan {
             );
         }
         if let Some(transaction) = &self.transaction {
+            if !transaction.not_reached.is_empty() {
+                let _infallible = writeln!(text, "Stays left out: {}.", transaction.not_reached.join(", "));
+            }
             let _infallible = write!(
                 text,
                 "API server and etcd stop on all nodes at the same time, for about a minute; other pods go on running. If anything\n\
