@@ -15,7 +15,7 @@ use etcd_objects::catalog::Catalog;
 use etcd_objects::encryption::Keyring;
 use etcd_objects::key::Prefix;
 use etcd_snapshot::{
-    DigestCheck, FileSource, Fingerprints, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
+    DigestCheck, FileSource, Fingerprints, Keep, LiveKey, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
 };
 
 pub(crate) use changes::unified;
@@ -145,7 +145,12 @@ impl Contents {
 
     /// What keys are, in their order: those of objects.
     pub(crate) fn entries(&self, keys: LiveKeys) -> Vec<Entry> {
-        keys.into_iter().filter_map(|(key, live)| Entry::of(key, live, &self.prefix, &self.keyring)).collect()
+        keys.into_iter().filter_map(|(key, live)| self.entry(key, live)).collect()
+    }
+
+    /// What a key is; `None` if it is not that of an object.
+    pub(crate) fn entry(&self, key: Vec<u8>, live: LiveKey) -> Option<Entry> {
+        Entry::of(key, live, &self.prefix, &self.keyring)
     }
 
     /// The file's name, for people.

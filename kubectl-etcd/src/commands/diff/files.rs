@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use etcd_objects::key::{Key, Place};
-use etcd_snapshot::{Beside, Fingerprints, Keep};
+use etcd_snapshot::{Beside, Fingerprints, Keep, LiveKey};
 
 use super::difference::{Change, Comparison, Difference};
 use super::scope::Scope;
@@ -27,12 +27,16 @@ pub(super) async fn compare(
     let (ours, theirs) = (Arc::new(ours), Arc::new(theirs));
     // Of what only one side has the values are needed only to be shown.
     let alone = if comparison.patches { Keep::Value } else { Keep::Key };
-    let (mut one, mut other) = tokio::try_join!(
-        read(first, &ours, &theirs, alone, scope, context),
-        read(second, &theirs, &ours, alone, scope, context)
-    )?;
+    let here = read(first, [Arc::clone(&ours), Arc::clone(&theirs)], alone, scope, context);
+    let there = read(second, [theirs, ours], alone, scope, context);
+    let (mut one, mut other) = tokio::try_join!(here, there)?;
     let places: BTreeSet<Place> = one.keys().chain(other.keys()).cloned().collect();
-    let judge = |place: Place| match (one.remove(&place), other.remove(&place)) {
+    // Decoded one by one: an object takes several times its stored bytes.
+    let entry = |contents: &Contents, found: Option<(Vec<u8>, LiveKey)>| {
+        let (key, live) = found?;
+        contents.entry(key, live)
+    };
+    let judge = |place: Place| match (entry(first, one.remove(&place)), entry(second, other.remove(&place))) {
         (Some(entry), None) => Some(only(comparison, Change::OnlyInFirst, &place, shown(&entry, comparison))),
         (None, Some(entry)) => Some(only(comparison, Change::OnlyInSecond, &place, shown(&entry, comparison))),
         (Some(one), Some(other)) => both(comparison, &place, &one, &other),
@@ -44,14 +48,12 @@ pub(super) async fn compare(
 /// The objects of one side that the other does not have like that.
 async fn read(
     contents: &Contents,
-    own: &Arc<Fingerprints>,
-    others: &Arc<Fingerprints>,
+    [own, others]: [Arc<Fingerprints>; 2],
     alone: Keep,
     scope: &Arc<Scope>,
     context: &Context,
-) -> Outcome<BTreeMap<Place, Entry>> {
-    let (own, others, scope, prefix) =
-        (Arc::clone(own), Arc::clone(others), Arc::clone(scope), contents.prefix.clone());
+) -> Outcome<BTreeMap<Place, (Vec<u8>, LiveKey)>> {
+    let (scope, prefix) = (Arc::clone(scope), contents.prefix.clone());
     let keep = move |key: &[u8]| {
         let keep = match own.beside(&others, key, prefix.as_str().as_bytes()) {
             Beside::Same => return Keep::Nothing,
@@ -64,7 +66,11 @@ async fn read(
         }
     };
     let read = contents.keys(context, Arc::new(keep), None).await?;
-    Ok(contents.entries(read).into_iter().map(|entry| (entry.place.clone(), entry)).collect())
+    let placed = |(key, live): (Vec<u8>, LiveKey)| match contents.prefix.parse(&key) {
+        Key::Object(place) => Some((place, (key, live))),
+        _ => None,
+    };
+    Ok(read.into_iter().filter_map(placed).collect())
 }
 
 /// An entry whose value was read.
