@@ -180,6 +180,9 @@ pub struct ArmRequest {
     pub identity: Identity,
     /// Image of the participant: the one that this sidecar runs from.
     pub image: String,
+    /// What the others have staged, for a node that is left out: it tells how far clients may come.
+    #[serde(default)]
+    pub staged: Option<Staged>,
 }
 
 /// Body of [`Request::Rearm`](crate::Request::Rearm): new certificates for a restore that is unfinished. A node that was started anew has

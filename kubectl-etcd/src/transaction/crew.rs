@@ -53,7 +53,7 @@ impl<'a> Crew<'a> {
         let prepared = self.prepare().await?;
         let seen = prepared.iter().map(|node| node.revision).max().unwrap_or(0);
         let staged = self.stage(seen.saturating_add(MARGIN)).await?;
-        self.arm().await?;
+        self.arm(&staged).await?;
         Ok(staged)
     }
 
@@ -115,12 +115,13 @@ impl<'a> Crew<'a> {
         Ok(first)
     }
 
-    async fn arm(&mut self) -> Outcome {
+    async fn arm(&mut self, staged: &Staged) -> Outcome {
         let identities = identities(&self.plan.id, self.plan.nodes.len())?;
         let image = &self.work.image;
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {
-                let armed = hand.session.arm(ArmRequest { identity, image: image.clone() }).await;
+                let staged = node.left_out.then(|| staged.clone());
+                let armed = hand.session.arm(ArmRequest { identity, image: image.clone(), staged }).await;
                 armed.map_err(|failed| on(&node.node, "start its participant", failed))
             });
         // All of them, so that none is left in the middle of it.

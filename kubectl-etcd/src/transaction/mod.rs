@@ -17,7 +17,7 @@ pub(crate) mod words;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use etcd_wire::restore::{RearmRequest, RestorePlan};
+use etcd_wire::restore::{RearmRequest, RestoreNode, RestorePlan};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -158,6 +158,7 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan)
         Ok(identities) => identities,
         Err(failed) => return work.printer.warn(failed.one_line()),
     };
+    let mut skipped: Vec<&str> = Vec::new();
     for node in &plan.nodes {
         let one = watched.iter_mut().find(|one| one.member.node == node.node);
         let reached = match one {
@@ -166,10 +167,17 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan)
         };
         if let Err(failed) = reached {
             let why = failed.one_line();
+            // It is stopped, and with it the way there. It stays so, or goes back when it sees that another member is of the old cluster.
+            if node.left_out {
+                work.printer.warn(format!("node {}, which is left out: {why}; it gets no new certificate", node.node));
+                skipped.push(&node.node);
+                continue;
+            }
             return work.printer.warn(format!("node {}: {why}; no node gets a new certificate", node.node));
         }
     }
     let mut given: Vec<_> = plan.nodes.iter().zip(identities).collect();
+    given.retain(|(node, _)| !skipped.contains(&node.node.as_str()));
     given.sort_by_key(|(node, _)| node.node == plan.coordinator);
     for (node, identity) in given {
         let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
@@ -191,16 +199,12 @@ async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePl
     let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
     let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().partition(serves);
     let mut ends: Vec<NodeEnd> = follow(&mut serving, id, work).await;
-    for node in plan.serving() {
-        if !ends.iter().any(|end| end.node == node.node) {
-            let trouble = Some("no etcd pod runs there any more".to_owned());
-            ends.push(NodeEnd { node: node.node.clone(), restore: None, trouble });
-        }
-    }
+    gone(&mut ends, plan.serving());
     let mut verdict = Verdict::of(&ends);
-    if verdict != Verdict::Restored && !left_out.is_empty() {
+    if verdict != Verdict::Restored && plan.serving().count() < plan.nodes.len() {
         // Their API servers are to run again.
         ends.extend(follow(&mut left_out, id, work).await);
+        gone(&mut ends, plan.nodes.iter());
         verdict = Verdict::of(&ends);
     }
     if verdict != Verdict::Unknown {
@@ -226,6 +230,16 @@ async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePl
         _ => verdict.outcome(id, &ends),
     };
     Ended { report, outcome }
+}
+
+/// Adds the nodes that nobody could watch.
+fn gone<'p>(ends: &mut Vec<NodeEnd>, nodes: impl Iterator<Item = &'p RestoreNode>) {
+    for node in nodes {
+        if !ends.iter().any(|end| end.node == node.node) {
+            let trouble = Some("no etcd pod runs there any more".to_owned());
+            ends.push(NodeEnd { node: node.node.clone(), restore: None, trouble });
+        }
+    }
 }
 
 /// The new state is in place: whether it is well.

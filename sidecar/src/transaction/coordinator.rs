@@ -12,7 +12,7 @@ use futures::future::{join_all, try_join_all};
 use super::journal::Entry;
 use super::state::State;
 use super::work::{Work, is_lost};
-use super::{member, peer, steps};
+use super::{member, participant, peer, steps};
 
 /// How often every node is looked at, which also tells it that the coordinator lives.
 const BEAT: Duration = Duration::from_secs(2);
@@ -93,6 +93,10 @@ pub(super) async fn run(work: Arc<Work>) {
         if work.tls().is_none() && !alone && work.state(word_may_be_given) {
             // It cannot speak to anybody, and others may have given their word: whoever resumes the restore brings certificates.
             work.note("the coordinator was started anew and waits for: kubectl etcd restore --resume".to_owned());
+            // Those that had not given their word may have gone back by themselves; nobody else can have decided otherwise.
+            if let Err(failure) = participant::ask(&work).await {
+                tracing::warn!(causes = ?failure.causes, "{failure}");
+            }
             tokio::time::sleep(BEAT).await;
             return;
         }
@@ -278,7 +282,15 @@ impl Crew {
     /// Tells everyone that the new state stays, until all have carried it out.
     async fn finish(&self) {
         let why = "every node serves the new state";
-        let told = self.others().map(|index| self.see_through(index, Decision::Commit, why, &[Step::Finish]));
+        let told = self.others().map(|index| async move {
+            let told = self.see_through(index, Decision::Commit, why, &[Step::Finish]);
+            // What is left out is stopped, and stays so: nobody may ever reach it again.
+            if self.work.layout.plan().nodes[index].left_out {
+                let _unheard = tokio::time::timeout(2 * LOST, told).await;
+            } else {
+                told.await;
+            }
+        });
         tokio::join!(self.persist(Step::Finish), join_all(told));
     }
 
@@ -297,19 +309,14 @@ impl Crew {
         .await;
         for step in BACK {
             let own = self.work.layout.index();
-            let one = |index: usize| async move {
+            let all = (0..self.heard.len()).map(|index| async move {
                 let done = if index == own { self.work.perform(step).await } else { self.insist(index, step).await };
                 if let Err(failure) = done {
                     let node = &self.work.layout.plan().nodes[index].node;
                     self.work.note(format!("node {node} did not {}: {failure}", steps::name(step)));
                 }
-            };
-            // As on the way forth: a leader that is stopped with its followers waits for them in vain.
-            let leader = if step == Step::UndoStop { member::leader(&self.work.layout).await } else { None };
-            join_all((0..self.heard.len()).filter(|index| Some(*index) != leader).map(one)).await;
-            if let Some(leader) = leader {
-                one(leader).await;
-            }
+            });
+            join_all(all).await;
         }
         // What keeps this node from it must not keep the others: they have been told to start.
         let own = async {

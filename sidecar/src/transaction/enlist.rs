@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use etcd_wire::facts::staging_bytes;
+use etcd_wire::message::{Member, StatusRequest};
 use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
@@ -19,6 +20,7 @@ use super::process::{self, Lock};
 use super::tls::Tls;
 use super::{arm, coordinator, peer, records, stage};
 use crate::serve::{Client, Stop};
+use crate::status;
 
 /// How long a restore that is over may take to be gone.
 const PARTING: Duration = Duration::from_secs(10);
@@ -75,8 +77,12 @@ impl Enlisted {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         let ground = Ground::survey(&layout).await?;
+        if !layout.is_left_out() {
+            nobody_goes_on(&layout).await?;
+        }
         let free_bytes = match layout.is_left_out() {
-            true => free(Path::new(&layout.node().data_dir))?,
+            // Its disk may be why it is left out.
+            true => free(Path::new(&layout.node().data_dir)).unwrap_or(0),
             false => look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?,
         };
         let mut journal = Journal::create(&layout.journal())?;
@@ -133,6 +139,9 @@ impl Enlisted {
             return Err(Failure::new(FailureCode::BadRequest, "a node is armed once, after it has staged"));
         }
         let tls = Tls::new(&request.identity)?;
+        if let Some(staged) = request.staged.clone().filter(|_| self.layout.is_left_out()) {
+            self.journal.append(Entry::Staged { staged })?;
+        }
         self.journal.append(Entry::Armed)?;
         // Whoever cuts this off from now on leaves it to the participant to end.
         self.armed = Some(tls.clone());
@@ -166,6 +175,31 @@ impl Enlisted {
             tracing::info!("the participant goes on: {failure}");
         }
     }
+}
+
+/// Members of the cluster as it is that nobody stops must not go on as that cluster beside the new one. After a restore the cluster is of the
+/// nodes that it served on: what is more in it has joined since, and belongs to no way back.
+async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
+    let plan = layout.plan();
+    let request = StatusRequest { etcd: layout.node().etcd.clone(), certificates: Vec::new() };
+    let members = status::run(request).await.etcd.map(|etcd| etcd.members).unwrap_or_default();
+    let voters: Vec<_> = members.iter().filter(|member| !member.learner).collect();
+    if voters.is_empty() {
+        return Err(Failure::new(FailureCode::Refused, "etcd does not tell who its members are"));
+    }
+    let stops = |name: &str| plan.nodes.iter().any(|node| node.member == name);
+    // One that has not started yet has only its ID.
+    let name = |member: &Member| if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
+    let stay: Vec<String> = voters.iter().filter(|member| !stops(&member.name)).map(|member| name(member)).collect();
+    let allowed = match plan.kind {
+        RestoreKind::Snapshot { .. } => voters.len() / 2,
+        RestoreKind::Aside { .. } => 0,
+    };
+    if stay.len() <= allowed {
+        return Ok(());
+    }
+    let message = format!("members would go on beside the new cluster, as nobody stops them: {}", stay.join(", "));
+    Err(Failure::new(FailureCode::Refused, message).hint("remove them from the etcd cluster first"))
 }
 
 /// Certificates are only ever kept where a power cut ends them.

@@ -166,7 +166,7 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
 
 /// Asks the other nodes what was decided; and, because this node may have lost its certificate or they may have ended, their members: one that is of
 /// the old cluster again can only be so because all are to go back.
-async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
+pub(super) async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
     let others: Vec<usize> =
         (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()).collect();
     if let Some(tls) = work.tls() {

@@ -34,9 +34,6 @@ pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure>
     let member = etcd::connect(access).await?;
     let refused = |error: &etcd_client::Error| etcd::refusal(&member.endpoint, "raise the revision of", error);
     let mut revision = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
-    if revision > seen {
-        return Ok(());
-    }
     if seen - revision > FARTHEST {
         return Err(Failure::new(
             FailureCode::Refused,
@@ -46,17 +43,20 @@ pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure>
     while revision <= seen {
         revision =
             write(&member.client, (seen - revision + 1).min(BATCH), seen).await.map_err(|error| refused(&error))?;
-        let compacted = member.client.kv_client().compact(revision, Some(CompactionOptions::new())).await;
-        // Another node may have compacted up to there.
-        if let Err(etcd_client::Error::GRpcStatus(status)) = &compacted
-            && status.code() == tonic::Code::OutOfRange
-        {
-            continue;
-        }
-        compacted.map_err(|error| refused(&error))?;
+        compact(&member.client, revision).await.map_err(|error| refused(&error))?;
     }
+    // Whoever wrote up to here, this node before it was killed or another one, may not have come to it.
+    compact(&member.client, seen + 1).await.map_err(|error| refused(&error))?;
     member.client.kv_client().delete(KEY, None).await.map_err(|error| refused(&error))?;
     Ok(())
+}
+
+/// Takes away all history before a revision; what another node has taken away already is no error.
+async fn compact(client: &Client, revision: i64) -> Result<(), etcd_client::Error> {
+    match client.kv_client().compact(revision, Some(CompactionOptions::new())).await {
+        Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::OutOfRange => Ok(()),
+        compacted => compacted.map(|_| ()),
+    }
 }
 
 /// Writes so often, or until somebody's write was above `seen`; gives the revision that was reached. Nothing is under way any more then.

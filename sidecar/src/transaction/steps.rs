@@ -405,7 +405,8 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
             let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
             told(work, until_well("etcd", PATIENCE, || member::prove(&work.layout, &expected)).await);
         }
-        if let Some(seen) = work.state(State::seen) {
+        // One that did not answer before need not be written to.
+        if let Some(seen) = work.state(State::seen).filter(|_| before.cluster_id != 0) {
             raise_above(work, seen).await;
         }
     }
@@ -420,7 +421,10 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
             hold::put(&work.layout, component)?;
         }
     }
-    records::discard_data(&work.layout)?;
+    // Nothing was put beside the data of a node that is left out, whose disk may be why.
+    if !work.layout.is_left_out() {
+        records::discard_data(&work.layout)?;
+    }
     work.end(if stopped_api { Ending::WentBack } else { Ending::GivenUp })
 }
 

@@ -50,6 +50,15 @@ fn a_node_is_stopped_and_left_out() {
     let ran = run(scene.plugin(&[&["rollback", "--keep-revisions", "--confirm", CLUSTER], &SHORT[..]].concat()))
         .expect_code(4);
     assert!(ran.stderr.contains("left out (cp2)") && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    // A member that has joined since is not stopped by it, and must not go on as the cluster that is given up.
+    let added = ["member", "add", "new", "--peer-urls=https://192.0.2.1:2380", "-w", "json"];
+    let added = run(etcdctl(&scene.lab, "cp1", &added)).expect_code(0).json();
+    let ran = run(scene.plugin(&[&["rollback", "--confirm", CLUSTER], &SHORT[..]].concat()));
+    assert!(matches!(ran.status.code(), Some(1 | 4)) && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("would go on beside the new cluster"), "{}", ran.stderr);
+    assert_eq!(settled_on(&scene, &others), State::New);
+    let id = format!("{:x}", added["member"]["ID"].as_u64().expect("an ID"));
+    run(etcdctl(&scene.lab, "cp1", &["member", "remove", &id])).expect_code(0);
     run(scene.plugin(&[&["rollback", "--confirm", CLUSTER], &SHORT[..]].concat())).expect_code(0);
     assert_eq!(settled_on(&scene, &others), State::Old);
     assert_eq!(members(&scene, "cp1"), 2);

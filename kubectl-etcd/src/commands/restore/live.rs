@@ -118,14 +118,14 @@ fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
     all.into_iter().map(key).collect()
 }
 
-/// What a node's disk tells; `None` if there is no sidecar to ask, or no data directory to ask about.
+/// What a node's disk tells; `None` if there is no sidecar to ask.
 async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
     let answer = one.outcome.as_ref().ok()?;
-    let request = FactsRequest {
-        data_dir: one.member.data_dir.clone()?,
-        wal_dir: one.member.wal_dir.clone(),
-        manifests_dir: manifests_dir.to_owned(),
+    let Some(data_dir) = one.member.data_dir.clone() else {
+        return Some(Err(Failed::plain("it keeps its data where no folder of the node is mounted")));
     };
+    let request =
+        FactsRequest { data_dir, wal_dir: one.member.wal_dir.clone(), manifests_dir: manifests_dir.to_owned() };
     let ask = async {
         let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
         session.require("facts")?;

@@ -84,6 +84,15 @@ impl Plan {
                 plan.refusals.push(format!("node {} cannot be asked: {}", node.node, failed.one_line()));
             }
         }
+        let again = found.nodes.iter().filter(|node| {
+            node.outcome.is_ok() && earlier.is_some_and(|earlier| !takes_part(&earlier.plan, &node.node))
+        });
+        plan.refusals.extend(again.map(|node| {
+            format!(
+                "node {} was left out of that restore, and runs again: stop it, or remove its member, first",
+                node.node
+            )
+        }));
         let Some(earlier) = earlier else {
             plan.refusals
                 .push("no restore has kept the old data on all nodes: there is nothing to go back to".to_owned());
@@ -244,6 +253,14 @@ mod tests {
         assert_eq!(made.refusals, Vec::<String>::new());
         let transaction = made.transaction.expect("a plan");
         assert_eq!((transaction.nodes.len(), transaction.not_reached), (1, vec!["cp2".to_owned()]));
+        // One that can be asked may have joined again.
+        let [one, _] = &nodes;
+        let joined = [Recalled { node: one.node.clone(), outcome: Ok(one.restores().to_vec()) }, recalled("cp2", &[])];
+        let refusals = plan(&joined, &members()).refusals;
+        assert!(
+            refusals.iter().any(|why| why.contains("cp2 was left out") && why.contains("runs again")),
+            "{refusals:?}"
+        );
         let (members, terms) = (members(), terms());
         let found = Found { server: "", keep_revisions: true, terms: &terms, members: &members, nodes: &nodes };
         let refusals = Plan::make(&found).refusals;
