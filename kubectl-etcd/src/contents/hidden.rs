@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// Whether an annotation is one in which a tool keeps what it applied, values and all: kubectl.kubernetes.io/last-applied-configuration,
-/// objectset.rio.cattle.io/applied, kapp.k14s.io/original and their like.
-fn keeps_copies(annotation: &str) -> bool {
+/// objectset.rio.cattle.io/applied, kapp.k14s.io/original, kopf.zalando.org/last-handled-configuration and their like.
+pub(crate) fn keeps_copies(annotation: &str) -> bool {
     let name = annotation.rsplit_once('/').map_or(annotation, |(_, name)| name);
-    name.contains("applied") || name.contains("original")
+    ["applied", "original", "handled"].iter().any(|part| name.contains(part))
 }
 
 /// Whether an object is a Secret of the core group.

@@ -22,7 +22,7 @@ pub(crate) use changes::unified;
 pub(crate) use entry::{Entry, resource_name};
 #[cfg(test)]
 pub(crate) use entry::{Undecodable, entry_of};
-pub(crate) use hidden::{hide, without_values};
+pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
 pub(crate) use plain::{differing, plain};
 pub(crate) use selector::parse_selector;
@@ -113,7 +113,9 @@ impl Contents {
 
     /// The oldest revision that the file still has whole.
     pub(crate) fn oldest_revision(&self) -> i64 {
-        self.report.compaction.finished.unwrap_or(1).max(1)
+        // What a compaction has begun to take is not whole any more: etcd serves none of it either, finished or not.
+        let compaction = &self.report.compaction;
+        compaction.scheduled.max(compaction.finished).unwrap_or(1).max(1)
     }
 
     /// The keys that are picked, as of the file's revision or of an earlier one.

@@ -33,6 +33,14 @@ pub(super) enum Action {
 pub(super) struct Done {
     pub(super) action: Action,
     pub(super) error: Option<String>,
+    /// Whether nobody knows if it was done all the same: the answer did not come.
+    pub(super) unknown: bool,
+}
+
+impl Done {
+    pub(super) fn well(action: Action) -> Done {
+        Done { action, error: None, unknown: false }
+    }
 }
 
 /// What would become of an object, by the server's dry run.
@@ -53,14 +61,14 @@ pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client) -> 
     let live_uid = item.live.as_ref().and_then(|live| live["metadata"]["uid"].as_str());
     if is_unchanged(item) {
         uids.0.extend(live_uid.map(|uid| (item.place.clone(), uid.to_owned())));
-        return Done { action: Action::Unchanged, error: None };
+        return Done::well(Action::Unchanged);
     }
     let owners = known(&item.anew, |owner| uids.0.get(owner).cloned());
     let orphaned = item.anew.iter().find(|(old, _)| !owners.contains_key(*old));
     if let Some((_, owner)) = orphaned {
         // With an owner that is not there it would be taken away at once.
         let error = format!("its owner {}/{} was not applied", owner.resource, owner.name);
-        return Done { action: Action::Failed, error: Some(error) };
+        return Done { action: Action::Failed, error: Some(error), unknown: false };
     }
     let mut manifest = item.manifest.clone();
     rewrite(&mut manifest, |_| true, &owners);
@@ -73,9 +81,13 @@ pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client) -> 
                 Some(live) if plain(live, false) == plain(&applied, false) => Action::Unchanged,
                 Some(_) => Action::Configured,
             };
-            Done { action, error: None }
+            Done::well(action)
         }
-        Err(error) => Done { action: Action::Failed, error: Some(reason(&error, &manifest)) },
+        Err(error) => {
+            let unknown = !matches!(&error, kube::Error::Api(status) if status.code < 500);
+            let may = if unknown { "; it may have been applied all the same" } else { "" };
+            Done { action: Action::Failed, error: Some(format!("{}{may}", reason(&error, &manifest))), unknown }
+        }
     }
 }
 

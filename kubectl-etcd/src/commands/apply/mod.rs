@@ -136,8 +136,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.dry_run.is_some() {
         let mut report = Report::new(Some("server"), &left_out);
         for item in &items {
-            tell(&args, item, &Done { action: expected(item), error: None }, Some("server"), &context);
-            report.add(item, Done { action: expected(item), error: None });
+            tell(&args, item, &Done::well(expected(item)), Some("server"), &context);
+            report.add(item, Done::well(expected(item)));
         }
         return report.print(args.output, &context);
     }
@@ -233,7 +233,9 @@ async fn gather(
 fn gone_owners(entries: &[Entry], facts: &Facts, catalog: &Catalog) -> Vec<(Place, String)> {
     let objects = entries.iter().filter_map(|entry| Some((&entry.place, &entry.object.as_ref().ok()?.json)));
     let named = objects.flat_map(|(place, object)| owners(place, object, catalog));
-    named.filter(|owner| !facts.is_live(owner)).filter_map(|owner| Some((owner.place?, owner.uid))).collect()
+    let placed = named.filter_map(|owner| Some((owner.place?, owner.uid)));
+    // One of its name that was made since is not the owner, and not to be overwritten.
+    placed.filter(|(place, _)| facts.live(place).is_none()).collect()
 }
 
 /// Whether what the file has is the owner that is meant, and not another object of its name.
@@ -265,12 +267,13 @@ async fn apply(
     context: &Context,
 ) -> Outcome {
     let (mut report, mut uids) = (Report::new(None, left_out), Uids::default());
-    let (mut failures, mut changed) = (Vec::new(), 0_usize);
+    let (mut failures, mut changed, mut unknown) = (Vec::new(), 0_usize, false);
     for item in items {
         // What was sent last may have been done.
         let done = format!("{changed} of {} objects were applied, or one more", items.len());
         context.note_going_on(Some(Failed::new(Exit::Changed, "interrupted").cause(done)));
         let done = carry_out(item, &mut uids, &connection.client).await;
+        unknown |= done.unknown;
         changed += usize::from(matches!(done.action, Action::Created | Action::Configured));
         if let Some(error) = &done.error {
             failures.push(format!("{}: {error}", item.title()));
@@ -283,7 +286,7 @@ async fn apply(
     if failures.is_empty() {
         return Ok(());
     }
-    let exit = if changed > 0 { Exit::Changed } else { Exit::Failed };
+    let exit = if changed > 0 || unknown { Exit::Changed } else { Exit::Failed };
     let message = format!("{} of {} objects were not applied", failures.len(), items.len());
     let failed = Failed::new(exit, message).causes(failures);
     Err(if changed > 0 {

@@ -8,7 +8,7 @@ use etcd_objects::key::Place;
 use serde_json::Value;
 
 use super::facts::{Facts, claim_of, namespace_of, volume_of};
-use super::owners::{link, owners, owners_first, rewrite};
+use super::owners::{Owner, link, owners, owners_first, rewrite};
 use super::refuse::{has_ended, never};
 use super::strip::{Around, strip};
 use crate::api::{Served, Serving};
@@ -91,9 +91,6 @@ pub(super) fn plan(entries: &[Entry], around: &Surroundings<'_>) -> Plan {
     for entry in entries {
         match &entry.object {
             Err(why) => plan.refusals.push(format!("{} cannot be read: {why}", entry.title())),
-            Ok(object) if !object.unknown.is_empty() => {
-                plan.refusals.push(format!("{} has fields that are not known here, and would be lost", entry.title()))
-            }
             Ok(object) => match never(&entry.place, &object.json) {
                 None => drop(sent.insert(&entry.place, object)),
                 Some(why) if around.whole_namespace => plan.left_out.add(entry, why),
@@ -109,12 +106,20 @@ pub(super) fn plan(entries: &[Entry], around: &Surroundings<'_>) -> Plan {
     }
     for entry in entries {
         let Some(object) = sent.get(&entry.place) else { continue };
+        if let Some(why) = odd(&entry.place, object) {
+            plan.refusals.push(format!("{} {why}", entry.title()));
+            continue;
+        }
         match item(&entry.place, object, &sent, around) {
             Ok(item) => plan.items.push(item),
             Err(Refusal::Namespace(namespace)) => {
                 plan.refusals.push(format!("{}: namespace {namespace} is not there", entry.title()));
                 plan.lacking.insert(format!("ns/{namespace}"));
             }
+            Err(Refusal::Leaving) => plan.refusals.push(format!(
+                "{}: it is being deleted, and goes whatever is applied: apply it once it is gone",
+                entry.title()
+            )),
             Err(Refusal::Version(why)) => {
                 plan.refusals.push(format!("{}: {why}", entry.title()));
                 plan.lacking.extend(definition(&entry.place, around));
@@ -138,6 +143,13 @@ fn needless<'a>(
             return Some((entry, "it has ended, and would run again"));
         }
         let named = owners(&entry.place, &object.json, around.catalog);
+        let of_pod =
+            |owner: &Owner| owner.controls && owner.place.as_ref().is_some_and(|place| place.resource == "pods");
+        if ["persistentvolumeclaims", "resourceclaims"].contains(&entry.place.resource.as_str())
+            && named.iter().any(of_pod)
+        {
+            return Some((entry, "it is made anew for each pod"));
+        }
         let controlled = named.iter().any(|owner| owner.controls && owner.place.as_ref().is_some_and(comes));
         (object.kind == "Pod" && object.group().is_empty() && controlled)
             .then_some((entry, "its controller makes it anew"))
@@ -145,9 +157,21 @@ fn needless<'a>(
     entries.iter().filter_map(judge).collect()
 }
 
+/// What keeps an object from being sent, whatever the cluster has.
+fn odd(place: &Place, object: &Object) -> Option<&'static str> {
+    if !object.unknown.is_empty() {
+        return Some("has fields that are not known here, and would be lost");
+    }
+    let metadata = &object.json["metadata"];
+    let own = metadata["name"] == place.name.as_str() && metadata["namespace"].as_str() == place.namespace.as_deref();
+    (!own).then_some("has the value of another object")
+}
+
 enum Refusal {
     Namespace(String),
     Version(String),
+    /// It is there, and being deleted.
+    Leaving,
 }
 
 fn item(
@@ -157,6 +181,9 @@ fn item(
     around: &Surroundings<'_>,
 ) -> Result<Item, Refusal> {
     let facts = around.facts;
+    if facts.live(place).is_some_and(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
+        return Err(Refusal::Leaving);
+    }
     let mut late = None;
     if let Some(namespace) = namespace_of(place)
         && facts.live(&namespace).is_none()

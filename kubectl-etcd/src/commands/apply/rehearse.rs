@@ -103,7 +103,8 @@ fn stays(manifest: &Value, live: Option<&Value>, dry: &Value) -> Vec<String> {
     let Some(live) = live else { return Vec::new() };
     let (live, dry) = (plain(live, false), plain(dry, false));
     let changed = differing(&live, &dry);
-    differing(&plain(manifest, false), &dry).into_iter().filter(|field| !changed.contains(field)).collect()
+    let told = |field: String| if changed.contains(&field) { format!("{field} (in part)") } else { field };
+    differing(&plain(manifest, false), &dry).into_iter().map(told).collect()
 }
 
 /// Whether nothing would change.

@@ -183,20 +183,22 @@ async fn compare_kind(
     let mut seen = BTreeSet::new();
     for (index, listing) in listings.iter().enumerate() {
         let mut pages = Pages::new(kind, scope, listing.served);
-        let mut found = Vec::new();
+        let (mut found, mut seen_here) = (Vec::new(), BTreeSet::new());
         while let Some(items) = pages.next(connection).await? {
             if pages.began_anew {
                 pages.began_anew = false;
                 found.clear();
+                seen_here.clear();
             }
             for item in items {
                 let Some(place) = place_of(kind, &item).filter(|place| scope.means(place)) else { continue };
                 let entry = by_place.get(&place).copied();
                 found.extend(judge(entry, &place, item, listing, index == 0, comparison));
-                seen.insert(place);
+                seen_here.insert(place);
             }
         }
         all.extend(found);
+        seen.extend(seen_here);
     }
     let gone = entries.iter().filter(|entry| !seen.contains(&entry.place));
     all.extend(gone.map(|entry| only(comparison, Change::OnlyInFirst, &entry.place, Some(entry))));

@@ -39,7 +39,7 @@ Examples:
 /// pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
 ///
 /// An object is shown in the version that it is stored in, with the revision that last changed it as its resource version. Values of
-/// Secrets are shown only with -o yaml or json, of Secrets that are named.
+/// Secrets are shown only with -o yaml or json, of Secrets that are named, by themselves or with their whole namespace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
     let missing = missing(&wanted, &entries);
     if args.raw {
-        return raw(&entries, &missing, &contents, &context);
+        return raw(&entries, &wanted, &missing, &contents, &context);
     }
     show::show(&args, &wanted, &entries, &context)?;
     let unread = entries.iter().filter_map(|entry| Some((entry, entry.object.as_ref().err()?)));
@@ -110,6 +110,11 @@ fn wanted(args: &Args, context: &Context, contents: &Contents) -> Outcome<Wanted
     let named = wanted.requests.iter().any(|request| !request.names.is_empty() && request.resource.namespaced);
     if named && args.all_namespaces {
         return Err(Failed::new(Exit::Usage, "an object is in one namespace: with a name, -A cannot be"));
+    }
+    // Whether it is not there, or does not match, could not be told.
+    let any = wanted.requests.iter().any(|request| !request.names.is_empty());
+    if any && !wanted.whole_namespace && args.selector.is_some() {
+        return Err(Failed::new(Exit::Usage, "an object is either named, or found by a selector"));
     }
     Ok(wanted)
 }
@@ -143,13 +148,16 @@ fn choose(contents: &Contents, wanted: &Wanted, keys: LiveKeys, selector: Option
 }
 
 /// Writes the bytes of one value.
-fn raw(entries: &[Entry], missing: &[String], contents: &Contents, context: &Context) -> Outcome {
+fn raw(entries: &[Entry], wanted: &Wanted, missing: &[String], contents: &Contents, context: &Context) -> Outcome {
     let [entry] = entries else {
         return Err(match missing {
             [] => Failed::new(Exit::Usage, format!("--raw is for one object, and {} are meant", entries.len())),
             missing => not_there(missing, contents),
         });
     };
+    if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
+        return Err(Failed::new(Exit::Usage, "the value of a Secret is shown only if it is named: secret/NAME"));
+    }
     context.printer.raw(&entry.stored).map_err(|why| {
         Failed::plain(format!("write the value of {}", entry.title()))
             .cause(why)

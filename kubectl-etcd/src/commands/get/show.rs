@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Args;
 use crate::cli::Context;
-use crate::contents::{Entry, Wanted};
+use crate::contents::{Entry, Wanted, keeps_copies};
 use crate::output::{self, Outcome, Table, age, bytes, print_data};
 
 /// `-o`.
@@ -86,7 +86,7 @@ fn withhold(secret: &mut Value) {
         }
     }
     if let Some(annotations) = secret.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        annotations.retain(|name, _| !keeps_copies(name));
     }
 }
 
