@@ -170,6 +170,9 @@ fn stored_bytes_earlier_revisions_and_figures() {
     assert_eq!(before["metadata"]["uid"], now["metadata"]["uid"]);
     let selected = offline.get("pods -A -l tier=control-plane,component!=etcd -o name").expect_code(0).stdout;
     assert_eq!(selected.lines().count(), 9, "{selected}");
+    assert!(selected.lines().all(|line| line.starts_with("pod/kube-")), "{selected}");
+    let name = offline.get("deploy -n shop -o name").expect_code(0).stdout;
+    assert_eq!(name, "deployment.apps/web\n");
 
     let inspection = offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json();
     let resources = inspection["resources"].as_array().expect("resources");

@@ -6,6 +6,10 @@ use crate::contents::plain;
 
 /// What a claim is told by whoever binds it: kubernetes/component-helpers storage/volume/pv_helpers.go @ v0.36.0.
 const BIND_ANNOTATIONS: [&str; 2] = ["pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"];
+/// Which node the volume was made for; another one may be needed by now: kubernetes/component-helpers storage/volume/pv_helpers.go @ v0.36.0.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// How an object goes that is being deleted: kubernetes/apimachinery pkg/apis/meta/v1/types.go @ v0.36.0.
+const OF_A_DELETION: [&str; 2] = ["foregroundDeletion", "orphan"];
 /// What the server writes into the pods of a job: kubernetes/kubernetes pkg/registry/batch/job/strategy.go.
 const JOB_LABELS: [&str; 4] =
     ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
@@ -25,6 +29,13 @@ pub(super) struct Around<'a> {
 pub(super) fn strip(object: &Value, around: &Around<'_>) -> (Value, Vec<String>) {
     let mut sent = plain(object, false);
     let mut notes = Vec::new();
+    // It was being deleted when the snapshot was taken, and is not any more.
+    if let Some(finalizers) = sent.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
+        finalizers.retain(|one| !OF_A_DELETION.iter().any(|of| one == of));
+        if finalizers.is_empty() {
+            remove(&mut sent, "/metadata", "finalizers");
+        }
+    }
     let group = sent["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
     match (group, sent["kind"].as_str().unwrap_or_default()) {
         // The server knows who finalizes it.
@@ -151,6 +162,7 @@ fn claim(claim: &mut Value, around: &Around<'_>, notes: &mut Vec<String>) {
         }
     };
     remove(claim, "/spec", "volumeName");
+    remove(claim, "/metadata/annotations", SELECTED_NODE);
     notes.push(format!("without spec.volumeName: volume {name} {why}, and the claim gets another one"));
 }
 
@@ -260,6 +272,14 @@ mod tests {
         let bound = json!({"apiVersion": "v1", "kind": "PersistentVolume", "spec": {"claimRef": named}});
         assert_eq!(alone(&bound).0["spec"]["claimRef"], json!({"namespace": "shop", "name": "a"}));
         assert_eq!(strip(&bound, &Around { claim: Some(&live), ..Around::default() }), (bound.clone(), Vec::new()));
+    }
+
+    #[test]
+    fn what_was_being_deleted_is_not_any_more() {
+        let map = |finalizers: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": finalizers, "deletionTimestamp": "x"}});
+        assert_eq!(alone(&map(json!(["foregroundDeletion"]))).0["metadata"], json!({"name": "a"}));
+        let kept = alone(&map(json!(["orphan", "example.com/x"]))).0;
+        assert_eq!(kept["metadata"]["finalizers"], json!(["example.com/x"]));
     }
 
     #[test]

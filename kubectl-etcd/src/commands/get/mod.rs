@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.raw {
         return raw(&entries, &wanted, &missing, &contents, &context);
     }
-    show::show(&args, &wanted, &entries, &context)?;
+    show::show(&args, &wanted, &entries, &contents.catalog, &context)?;
     let unread = entries.iter().filter_map(|entry| Some((entry, entry.object.as_ref().err()?)));
     let unread: Vec<String> = unread.map(|(entry, why)| format!("{}: {why}", entry.title())).collect();
     let shows_objects = matches!(args.output, Format::Yaml | Format::Json);

@@ -1,5 +1,6 @@
 //! Objects as text.
 
+use etcd_objects::catalog::Catalog;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,8 +24,19 @@ pub(super) enum Format {
     Json,
 }
 
+/// `deployment.apps/web`, as kubectl has it.
+fn name(entry: &Entry, catalog: &Catalog) -> String {
+    let group = entry.place.group.as_deref().unwrap_or_default();
+    let kind = match catalog.get(group, &entry.place.resource) {
+        Some(resource) if group.is_empty() => resource.singular.clone(),
+        Some(resource) => format!("{}.{group}", resource.singular),
+        None => entry.resource(),
+    };
+    format!("{kind}/{}", entry.place.name)
+}
+
 /// Prints the objects that can be read.
-pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], context: &Context) -> Outcome {
+pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Catalog, context: &Context) -> Outcome {
     let printer = context.printer;
     let format = match args.output {
         Format::Table | Format::Wide => {
@@ -40,8 +52,7 @@ pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], context: &Co
             return Ok(());
         }
         Format::Name => {
-            let names = entries.iter().map(|entry| format!("{}/{}\n", entry.resource(), entry.place.name));
-            printer.data(&names.collect::<String>());
+            printer.data(&entries.iter().map(|entry| name(entry, catalog) + "\n").collect::<String>());
             return Ok(());
         }
         Format::Yaml => output::Format::Yaml,
