@@ -32,11 +32,11 @@ const STEPS: [&str; 16] = [
     "finish",
 ];
 
-/// Restores with the participant on a node killed at each step in turn. It goes on, or everyone goes back. Every fourth step from
+/// Restores with the participant on a node killed at each step in turn. It goes on, or everyone goes back. Every sixth step from
 /// `first` on, unless `RESTORE_FAULTS=all`: each takes a whole restore.
 fn killed_everywhere(scene: &Scene, node: &str, first: usize) {
     let (first, by) =
-        if std::env::var("RESTORE_FAULTS").is_ok_and(|which| which == "all") { (0, 1) } else { (first, 4) };
+        if std::env::var("RESTORE_FAULTS").is_ok_and(|which| which == "all") { (0, 1) } else { (first, 6) };
     for step in STEPS.iter().skip(first).step_by(by) {
         let ran = during(scene, &[], |_| kill_at(scene, node, step));
         let new = settled(scene) == State::New;
@@ -59,7 +59,7 @@ fn a_participant_is_killed_at_every_step() {
 
 #[test]
 fn the_coordinator_is_killed_at_every_step() {
-    killed_everywhere(&stage(3, Etcd::V3_5), "cp1", 2);
+    killed_everywhere(&stage(3, Etcd::V3_5), "cp1", 3);
 }
 
 #[test]
@@ -67,18 +67,27 @@ fn the_plugin_is_killed() {
     let scene = stage(3, Etcd::V3_5);
     // Before the nodes are on their own they take back what was begun.
     let running = Running::start(restore(&scene, &[]));
-    until("the nodes are prepared", || scene.lab.node_names().iter().all(|node| !journal(&scene, node).is_empty()));
+    until("a node is prepared", || scene.lab.node_names().iter().any(|node| !journal(&scene, node).is_empty()));
     running.signal("KILL");
     drop(running);
+    // A node whose participant ran already has given it up, and says so in its journal.
+    let given_up = |node: &String| journal(&scene, node).contains(&"givenUp".to_owned());
     let nothing = |node: &String| {
         let data = scene.lab.node_root(node).join("var/lib/etcd/.kubectl-etcd");
-        journal_file(&scene, node).is_none() && !data.exists() && participants(&scene, node).is_empty()
+        (journal_file(&scene, node).is_none() || given_up(node))
+            && !data.exists()
+            && participants(&scene, node).is_empty()
     };
     let gone_on = || scene.lab.node_names().iter().any(|node| journal(&scene, node).contains(&"stopApi".to_owned()));
-    until("nothing is left, or it goes on", || scene.lab.node_names().iter().all(nothing) || gone_on());
+    // Participants that were started wait two minutes for the word to begin.
+    until_within("nothing is left, or it goes on", Duration::from_secs(200), || {
+        scene.lab.node_names().iter().all(nothing) || gone_on()
+    });
     if !gone_on() {
         run(scene.plugin(&["cleanup", "--yes"])).expect_code(0);
-        scene.assert_nodes_untouched();
+        if !scene.lab.node_names().iter().any(given_up) {
+            scene.assert_nodes_untouched();
+        }
         assert_eq!(settled(&scene), State::Old);
     }
 
