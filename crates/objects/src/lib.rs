@@ -1,7 +1,7 @@
 //! Kubernetes objects as the API server stores them in etcd.
 //!
 //! Bytes in, JSON values out: [`key`] says what lies under a key, [`value`] in which form, [`encryption`] takes the API server's own
-//! encryption off, [`decode`] gives the object as the API server would answer it, and [`encode`] the bytes again. [`catalog`] knows
+//! encryption off, [`decode()`] gives the object as the API server would answer it, and [`encode()`] the bytes again. [`catalog`] knows
 //! what resource types are called and in which order their objects can be made anew, [`schema`] of what built-in kinds consist.
 //!
 //! What the API server does on reading beyond that is not done here: it converts to the version that is asked for, fills in what its
