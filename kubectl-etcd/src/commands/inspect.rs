@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
 }
 
 /// What is in a file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Inspection {
     api_version: &'static str,
@@ -132,12 +132,7 @@ impl Inspection {
             keys: keys.len() as u64,
             total_size: report.total_size,
             bytes: keys.values().map(|live| live.value_bytes).sum(),
-            resources: Vec::new(),
-            namespaces: Vec::new(),
-            other_keys: Vec::new(),
-            largest: Vec::new(),
-            most_revisions: Vec::new(),
-            encryption: Vec::new(),
+            ..Inspection::default()
         };
         inspection.count(&contents.prefix, keys);
         inspection
@@ -305,8 +300,6 @@ mod tests {
             keys.insert(key.into(), live(bytes, versions));
         }
         let mut inspection = Inspection {
-            api_version: API_VERSION,
-            kind: "Inspection",
             file: "a.db".into(),
             prefix: "/registry".into(),
             revision: 9,
@@ -314,12 +307,7 @@ mod tests {
             keys: 6,
             total_size: 100,
             bytes: 52,
-            resources: Vec::new(),
-            namespaces: Vec::new(),
-            other_keys: Vec::new(),
-            largest: Vec::new(),
-            most_revisions: Vec::new(),
-            encryption: Vec::new(),
+            ..Inspection::default()
         };
         inspection.count(&Prefix::default(), &keys);
         let counted: Vec<_> =
