@@ -10,7 +10,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::connection::ConnectionArgs;
-use crate::output::{Exit, Failed, Outcome, Printer};
+use crate::output::{Exit, Failed, Log, Outcome, Printer};
 use crate::sidecar::Pods;
 
 /// At the end of every `--help`.
@@ -153,8 +153,15 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(usage) => {
-            let _closed_pipe = usage.print();
-            return if usage.use_stderr() { code(Exit::Usage) } else { ExitCode::SUCCESS };
+            let printer = Printer::new(false);
+            return match printer.usage(&usage) {
+                Ok(()) if usage.use_stderr() => code(Exit::Usage),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failed) => {
+                    printer.failure(&failed);
+                    code(failed.exit)
+                }
+            };
         }
     };
     log(cli.v);
@@ -215,7 +222,7 @@ fn log(level: u8) {
         6..=8 => "kubectl_etcd=debug,kube=debug,hyper_util=info",
         _ => "trace",
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).init();
 }
 
 /// Runs a command until it ends or is interrupted, and then deletes what it has made.

@@ -50,8 +50,7 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
     };
     let matching = candidates.iter().filter(|candidate| candidate.starts_with(typed));
     let lines: String = matching.map(|candidate| format!("{prefix}{candidate}\n")).collect();
-    context.printer.data(&format!("{lines}:{directive}\n"));
-    Ok(())
+    context.printer.data(&format!("{lines}:{directive}\n"))
 }
 
 /// The connection flags among the words, as far as they can be understood.

@@ -41,6 +41,5 @@ pub(crate) fn run(args: Args, context: Context) -> Outcome {
         "kubectl-etcd",
         &mut script,
     );
-    context.printer.data(&String::from_utf8_lossy(&script));
-    Ok(())
+    context.printer.data(&String::from_utf8_lossy(&script))
 }

@@ -51,15 +51,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
     let surveyed = survey(&connection, &pods, members, Operation::Status).await;
     let report = Report::of(&surveyed, Timestamp::now());
-    print_data(context.printer, args.output, &report, || report.table(args.output == Format::Wide))?;
+    let told = print_data(context.printer, args.output, &report, || report.table(args.output == Format::Wide));
     for warning in report.warnings() {
         context.printer.warn(warning);
     }
     if report.members.iter().all(|member| member.error.is_some()) {
         let failed = surveyed.iter().filter_map(|one| one.etcd().err()).next();
-        return Err(failed.unwrap_or_else(|| Failed::plain("no member was found")).context("no member could be asked"));
+        return Err(failed
+            .unwrap_or_else(|| Failed::plain("no member was found"))
+            .context("no member could be asked")
+            .also(told));
     }
-    Ok(())
+    told
 }
 
 /// The cluster's state as data.

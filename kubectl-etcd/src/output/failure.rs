@@ -113,6 +113,23 @@ impl Failed {
         self
     }
 
+    /// The same failure, once something was changed: `done` says what.
+    #[must_use]
+    pub(crate) fn after_change(self, done: impl fmt::Display) -> Failed {
+        Failed { exit: Exit::Changed, ..self }.cause(done)
+    }
+
+    /// Adds what failed besides, which counts for less: that the output was lost hides no damage and no refusal.
+    #[must_use]
+    pub(crate) fn also(self, other: Outcome) -> Failed {
+        match other {
+            Ok(()) => self,
+            Err(other) => {
+                Failed { hints: [self.hints.clone(), other.hints.clone()].concat(), ..self }.cause(other.one_line())
+            }
+        }
+    }
+
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failed {
         self.hints.push(hint.into());
@@ -191,6 +208,23 @@ mod tests {
     fn a_difference_is_no_error_and_fails_all_the_same() {
         let different = Failed::new(Exit::Different, "2 objects differ");
         assert_eq!((different.to_string().as_str(), different.exit.code()), ("2 objects differ\n", 1));
+    }
+
+    #[test]
+    fn what_fails_besides_is_told_and_hides_nothing() {
+        let damaged = || Failed::new(Exit::Damaged, "damaged").cause("a page");
+        assert_eq!(damaged().also(Ok(())).causes, ["a page"]);
+        let both = damaged().also(Err(Failed::plain("cannot write to stdout").cause("full").hint("make room")));
+        assert_eq!(
+            (both.exit, both.causes, both.hints),
+            (
+                Exit::Damaged,
+                vec!["a page".to_owned(), "cannot write to stdout: full".to_owned()],
+                vec!["make room".to_owned()],
+            )
+        );
+        let changed = Failed::plain("cannot write to stdout").after_change("3 objects were applied");
+        assert_eq!((changed.exit, changed.causes), (Exit::Changed, vec!["3 objects were applied".to_owned()]));
     }
 
     #[test]

@@ -31,6 +31,9 @@ impl Format {
 }
 
 /// Prints `value` as JSON or YAML, or the text that `human` makes for `table` and `wide`.
+///
+/// # Errors
+/// The value cannot be represented, or stdout cannot be written.
 pub(crate) fn print_data(
     printer: Printer,
     format: Format,
@@ -42,8 +45,7 @@ pub(crate) fn print_data(
         Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
         Format::Table | Format::Wide => Ok(human()),
     };
-    printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?);
-    Ok(())
+    printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?)
 }
 
 /// A size with decimal units, as etcd's own tools print it: `152 kB`, `1.6 GB`.

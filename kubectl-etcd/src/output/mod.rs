@@ -8,6 +8,6 @@ mod table;
 
 pub(crate) use failure::{Exit, Failed, Outcome, ResultExt};
 pub(crate) use format::{Format, age, bytes, print_data, seconds, timestamp};
-pub(crate) use printer::Printer;
+pub(crate) use printer::{Log, Printer};
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;

@@ -1,7 +1,10 @@
 //! The only place that writes to the terminal: data to stdout, everything else to stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+//!
+//! Never with `eprintln!` and its like: they panic when stderr cannot be written.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use super::{Failed, Outcome};
 
 /// Writes for people and for scripts.
 #[derive(Debug, Clone, Copy)]
@@ -16,39 +19,59 @@ impl Printer {
     }
 
     /// Data. A reader that has gone away (a closed pipe) ends the output quietly, as other tools do.
-    pub(crate) fn data(self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ///
+    /// # Errors
+    /// Anything else that keeps stdout from being written: a full disk, a terminal that is gone.
+    pub(crate) fn data(self, text: &str) -> Outcome {
+        Self::stdout(text.as_bytes())
     }
 
     /// Data that is no text.
     ///
     /// # Errors
-    /// stdout is a terminal, on which it would do harm.
-    pub(crate) fn raw(self, bytes: &[u8]) -> Result<(), &'static str> {
-        let mut out = std::io::stdout().lock();
-        if out.is_terminal() && std::str::from_utf8(bytes).is_err() {
-            return Err("it is no text, and stdout is a terminal");
+    /// stdout is a terminal, on which it would do harm, or cannot be written.
+    pub(crate) fn raw(self, bytes: &[u8]) -> Outcome {
+        if std::io::stdout().is_terminal() && std::str::from_utf8(bytes).is_err() {
+            return Err(Failed::plain("the value is no text, and stdout is a terminal"));
         }
-        let _closed_pipe = out.write_all(bytes).and_then(|()| out.flush());
-        Ok(())
+        Self::stdout(bytes)
+    }
+
+    fn stdout(bytes: &[u8]) -> Outcome {
+        let mut out = std::io::stdout().lock();
+        written(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
+    /// Help, the version, and what is wrong with a command line.
+    ///
+    /// # Errors
+    /// Help or the version cannot be written to stdout.
+    pub(crate) fn usage(self, usage: &clap::Error) -> Outcome {
+        let printed = usage.print().and_then(|()| std::io::stdout().flush());
+        if usage.use_stderr() { Ok(()) } else { written(printed) }
+    }
+
+    /// Everything for people. Nobody can be told that stderr is lost (a closed pipe, a terminal that is gone), and the
+    /// command has to end as it would have: pods are still to be deleted.
+    fn stderr(text: &str) -> std::io::Result<()> {
+        std::io::stderr().lock().write_all(text.as_bytes())
     }
 
     /// What is going on, for people.
     pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            self.show(&format!("{}\n", text.as_ref()));
         }
     }
 
     /// Something that went well but not as it should.
     pub(crate) fn warn(self, text: impl AsRef<str>) {
-        eprintln!("Warning: {}", text.as_ref());
+        self.show(&format!("Warning: {}\n", text.as_ref()));
     }
 
     /// A failure, the last thing a command says.
-    pub(crate) fn failure(self, failed: &super::Failed) {
-        eprint!("{failed}");
+    pub(crate) fn failure(self, failed: &Failed) {
+        self.show(&failed.to_string());
     }
 
     /// Asks a question that is answered by typing `y`; anything else, and the end of input, is no.
@@ -56,11 +79,11 @@ impl Printer {
         matches!(self.ask(&format!("{question} (y/N) ")).as_str(), "y" | "Y" | "yes")
     }
 
-    /// Asks a question, and gives what is typed, without white space around it. The end of input is an empty answer.
+    /// Asks a question, and gives what is typed, without white space around it. The end of input is an empty answer, and so
+    /// is a question that cannot be shown.
     pub(crate) fn ask(self, question: &str) -> String {
-        eprint!("{question}");
         let mut answer = String::new();
-        match std::io::stdin().read_line(&mut answer) {
+        match Self::stderr(question).and_then(|()| std::io::stdin().read_line(&mut answer)) {
             Ok(_) => answer.trim().to_owned(),
             Err(_) => String::new(),
         }
@@ -68,7 +91,7 @@ impl Printer {
 
     /// What has to be read before a question is answered. Never quiet.
     pub(crate) fn show(self, text: &str) {
-        eprint!("{text}");
+        let _lost = Self::stderr(text);
     }
 
     pub(crate) fn quiet(self) -> bool {
@@ -78,5 +101,30 @@ impl Printer {
     /// Whether questions can be asked.
     pub(crate) fn interactive() -> bool {
         std::io::stdin().is_terminal()
+    }
+}
+
+/// What became of a write to stdout.
+fn written(result: std::io::Result<()>) -> Outcome {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failed::plain("cannot write to stdout").source(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where log lines go: to stderr, and nowhere when that is lost.
+#[derive(Debug)]
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let _lost = Printer::stderr(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -136,7 +136,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.dry_run.is_some() {
         let mut report = Report::new(Some("server"), &left_out);
         for item in &items {
-            tell(&args, item, &Done::well(expected(item)), Some("server"), &context);
+            tell(&args, item, &Done::well(expected(item)), Some("server"), &context)?;
             report.add(item, Done::well(expected(item)));
         }
         return report.print(args.output, &context);
@@ -267,7 +267,7 @@ async fn apply(
     context: &Context,
 ) -> Outcome {
     let (mut report, mut uids) = (Report::new(None, left_out), Uids::default());
-    let (mut failures, mut changed, mut unknown) = (Vec::new(), 0_usize, false);
+    let (mut failures, mut changed, mut unknown, mut told) = (Vec::new(), 0_usize, false, Ok(()));
     for item in items {
         // What was sent last may have been done.
         let done = format!("{changed} of {} objects were applied, or one more", items.len());
@@ -278,17 +278,18 @@ async fn apply(
         if let Some(error) = &done.error {
             failures.push(format!("{}: {error}", item.title()));
         }
-        tell(args, item, &done, None, context);
+        told = told.and(tell(args, item, &done, None, context));
         report.add(item, done);
     }
     context.note_going_on(None);
-    report.print(args.output, context)?;
+    let told = told.and_then(|()| report.print(args.output, context));
     if failures.is_empty() {
-        return Ok(());
+        let done = format!("{changed} of {} objects were changed; only the report of it is lost", items.len());
+        return told.map_err(|failed| if changed > 0 { failed.after_change(done) } else { failed });
     }
     let exit = if changed > 0 || unknown { Exit::Changed } else { Exit::Failed };
     let message = format!("{} of {} objects were not applied", failures.len(), items.len());
-    let failed = Failed::new(exit, message).causes(failures);
+    let failed = Failed::new(exit, message).causes(failures).also(told);
     Err(if changed > 0 {
         failed.hint("what was applied stays; the same command again applies the rest")
     } else {
@@ -297,8 +298,9 @@ async fn apply(
 }
 
 /// A line an object, as soon as it is known.
-fn tell(args: &Args, item: &Item, done: &Done, dry_run: Option<&str>, context: &Context) {
-    if args.output == Format::Table && done.action != Action::Failed {
-        context.printer.data(&show::line(item, done.action, dry_run));
+fn tell(args: &Args, item: &Item, done: &Done, dry_run: Option<&str>, context: &Context) -> Outcome {
+    match args.output == Format::Table && done.action != Action::Failed {
+        true => context.printer.data(&show::line(item, done.action, dry_run)),
+        false => Ok(()),
     }
 }

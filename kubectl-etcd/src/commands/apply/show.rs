@@ -88,8 +88,7 @@ pub(super) fn notes(items: &[Item], context: &Context) {
 pub(super) fn manifests(items: &[Item], format: Format, context: &Context) -> Outcome {
     if matches!(format, Format::Table | Format::Wide) {
         let lines = items.iter().map(|item| line(item, expected(item), Some("client")));
-        context.printer.data(&lines.collect::<String>());
-        return Ok(());
+        return context.printer.data(&lines.collect::<String>());
     }
     let mut sent: Vec<Value> = items.iter().map(|item| item.manifest.clone()).collect();
     sent.iter_mut().for_each(hide);

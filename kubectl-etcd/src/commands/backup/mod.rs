@@ -168,22 +168,24 @@ async fn backup(args: Args, context: &Context) -> Outcome {
         None => failed,
     })?;
     let took = seconds(Timestamp::now().as_second() - begun.as_second());
-    match (finished, args.output) {
+    let told = match (finished, args.output) {
         (None, _) => {
-            printer.note(format!("{} written to stdout, sha256 {}, in {took}", bytes(length), manifest.sha256()))
+            printer.note(format!("{} written to stdout, sha256 {}, in {took}", bytes(length), manifest.sha256()));
+            Ok(())
         }
         (Some(path), format) => {
             printer.note(format!(
                 "verified, in {took}; next, copy it off this machine, or look again:\n  kubectl etcd verify {}",
                 path.display()
             ));
-            print_data(printer, format, &manifest, || manifest.human(&path))?;
+            print_data(printer, format, &manifest, || manifest.human(&path))
+                .map_err(|failed| failed.after_change(format!("the backup is whole: {}", path.display())))
         }
-    }
+    };
     if let Some(path) = kept {
         printer.note(format!("kept on node {}: {path}", choice.member.node));
     }
-    Ok(())
+    told
 }
 
 /// Receives the snapshot; a transfer that breaks on the road begins anew.

@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         With::Cluster => with_cluster(&args, types, &context).await?,
     };
     match args.output {
-        Format::Yaml => context.printer.data(&report.patches()),
+        Format::Yaml => context.printer.data(&report.patches())?,
         format => print_data(context.printer, format, &report, || report.table())?,
     }
     finish(report)

@@ -46,14 +46,12 @@ pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Ca
                     .as_ref()
                     .map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
                 printer.note(format!("no objects found{place}"));
-            } else {
-                printer.data(&table(entries, wanted, args.output == Format::Wide, Timestamp::now()));
+                return Ok(());
             }
-            return Ok(());
+            return printer.data(&table(entries, wanted, args.output == Format::Wide, Timestamp::now()));
         }
         Format::Name => {
-            printer.data(&entries.iter().map(|entry| name(entry, catalog) + "\n").collect::<String>());
-            return Ok(());
+            return printer.data(&entries.iter().map(|entry| name(entry, catalog) + "\n").collect::<String>());
         }
         Format::Yaml => output::Format::Yaml,
         Format::Json => output::Format::Json,

@@ -80,8 +80,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         hints.iter().fold(failed, Failed::hint)
     };
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
-        print_data(printer, args.output, &plan, || plan.whole_text())?;
-        return Err(refused(&plan));
+        let told = print_data(printer, args.output, &plan, || plan.whole_text());
+        return Err(refused(&plan).also(told));
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.whole_text())?;
@@ -112,10 +112,16 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
 /// Prints the report and what is to be done next, and ends as the transaction did.
 pub(crate) fn tell(ended: transaction::Ended, output: Format, printer: Printer) -> Outcome {
     if let Some(report) = &ended.report {
-        print_data(printer, output, report, || report.text())?;
+        let told = print_data(printer, output, report, || report.text());
         for advice in report.advice() {
             printer.note(advice);
         }
+        return match ended.outcome {
+            Ok(()) => told.map_err(|failed| {
+                failed.after_change("the change is done; only its report is lost").hint("kubectl etcd restore --status")
+            }),
+            Err(failed) => Err(failed.also(told)),
+        };
     }
     ended.outcome
 }

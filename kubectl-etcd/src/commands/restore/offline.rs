@@ -99,8 +99,10 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
         printer.warn(warning);
     }
     let done = Done::of(&args, data_dir, &membership, &restored);
-    print_data(printer, format, &done, || done.table())?;
-    printer.note(format!("{} is ready for etcd; nothing else was changed", done.data_dir.display()));
+    let told = print_data(printer, format, &done, || done.table());
+    let ready = format!("{} is ready for etcd; nothing else was changed", done.data_dir.display());
+    told.map_err(|failed| failed.after_change(&ready))?;
+    printer.note(ready);
     Ok(())
 }
 

@@ -90,9 +90,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         nodes: &nodes,
     });
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
-        print_data(printer, args.output, &plan, || plan.text())?;
+        let told = print_data(printer, args.output, &plan, || plan.text());
         let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));
-        return Err(failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed"));
+        return Err(failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed").also(told));
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.text())?;

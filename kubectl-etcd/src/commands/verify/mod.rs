@@ -61,14 +61,17 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             };
             let beside = live.as_deref();
             let tables = || format!("{}{}", human(&report), beside.map(live::table).unwrap_or_default());
-            print_data(printer, args.output, &Verification::whole(&args.file, &report, beside), tables)?;
-            beside.map_or(Ok(()), |compared| live::judge(compared, &args.file))
+            let told = print_data(printer, args.output, &Verification::whole(&args.file, &report, beside), tables);
+            match beside.map_or(Ok(()), |compared| live::judge(compared, &args.file)) {
+                Ok(()) => told,
+                Err(failed) => Err(failed.also(told)),
+            }
         }
         Err(damage) => {
             // The figures are told all the same, where every page could be read.
             let figures = || damage.report.as_ref().map(human).unwrap_or_default();
-            print_data(printer, args.output, &Verification::damaged(&args.file, &damage), figures)?;
-            Err(damaged(&args.file, &damage))
+            let told = print_data(printer, args.output, &Verification::damaged(&args.file, &damage), figures);
+            Err(damaged(&args.file, &damage).also(told))
         }
     }
 }
