@@ -42,9 +42,6 @@ pub(crate) struct EtcdPod {
     /// How to reach the member from its node.
     #[serde(skip)]
     pub(crate) access: EtcdAccess,
-    /// The user that etcd runs as, where it is not root.
-    #[serde(skip)]
-    pub(crate) run_as_user: Option<i64>,
     /// SELinux type of the etcd pod: a sidecar with the same can read the same files.
     #[serde(skip)]
     pub(crate) selinux_type: Option<String>,
@@ -117,10 +114,6 @@ impl EtcdPod {
                 .and_then(|q| q.parse().ok())
                 .filter(|&q| q > 0)
                 .unwrap_or(DEFAULT_QUOTA),
-            run_as_user: own
-                .and_then(|c| c.run_as_user)
-                .or(security.and_then(|s| s.run_as_user))
-                .filter(|&uid| uid != 0),
             selinux_type: own
                 .and_then(|c| c.se_linux_options.as_ref())
                 .or(security.and_then(|s| s.se_linux_options.as_ref()))

@@ -138,8 +138,9 @@ impl PodPlan<'_> {
         if let Some(folder) = self.writable {
             mount("keep".to_owned(), folder, "Directory", false);
         }
-        // Keys of a rootless control plane belong to another user than the sidecar's.
-        let added: &[&str] = if self.member.run_as_user.is_some() { &["DAC_READ_SEARCH"] } else { &[] };
+        // Certificates, data and manifests may belong to any user, and be for that user only: root without this may not read them. A
+        // folder to write to may be another user's, too; nothing else is mounted writable.
+        let added = if self.writable.is_some() { "DAC_OVERRIDE" } else { "DAC_READ_SEARCH" };
         let mut security = if privileged {
             json!({"runAsUser": 0, "runAsGroup": 0, "privileged": true, "readOnlyRootFilesystem": true})
         } else {
@@ -149,7 +150,7 @@ impl PodPlan<'_> {
                 "privileged": false,
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,
-                "capabilities": {"drop": ["ALL"], "add": added},
+                "capabilities": {"drop": ["ALL"], "add": [added]},
                 "seccompProfile": {"type": "RuntimeDefault"},
             })
         };
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(container["volumeMounts"][0]["readOnly"], true);
         let security = &container["securityContext"];
         assert_eq!(security["capabilities"]["drop"][0], "ALL");
-        assert_eq!(security["capabilities"]["add"].as_array().map(Vec::len), Some(0));
+        assert_eq!(security["capabilities"]["add"], json!(["DAC_READ_SEARCH"]));
         assert_eq!((&security["privileged"], &security["readOnlyRootFilesystem"]), (&false.into(), &true.into()));
         assert_eq!(spec["automountServiceAccountToken"], false);
         assert!(spec["activeDeadlineSeconds"].as_i64().is_some());
@@ -301,6 +302,9 @@ mod tests {
         let writable: Vec<_> =
             mounts.iter().filter(|m| m["readOnly"] != true).map(|m| m["mountPath"].clone()).collect();
         assert_eq!(writable, ["/var/backups"]);
+        // The folder may be another user's.
+        let capabilities = &pod["spec"]["containers"][0]["securityContext"]["capabilities"];
+        assert_eq!(*capabilities, json!({"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}));
     }
 
     #[test]
@@ -316,18 +320,9 @@ mod tests {
         let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
         assert_eq!(paths, ["/etc/kubernetes", "/pki/etcd", "/var/lib/etcd"]);
         assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
-        assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"], "add": []}));
+        assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}));
         let elsewhere = pod_for(Operation::Verify, &member, None);
         assert_eq!(elsewhere["spec"]["volumes"].as_array().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_rootless_control_plane_needs_one_capability() {
-        let rootless = EtcdPod { run_as_user: Some(2001), ..member() };
-        assert_eq!(
-            pod(&rootless, None)["spec"]["containers"][0]["securityContext"]["capabilities"]["add"][0],
-            "DAC_READ_SEARCH"
-        );
     }
 
     fn mounts(pod: &serde_json::Value, read_only: bool) -> Vec<&str> {
