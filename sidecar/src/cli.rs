@@ -92,7 +92,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Version => {
-            println!("etcd-sidecar {}", env!("CARGO_PKG_VERSION"));
+            println!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID);
             Ok(())
         }
     }

@@ -23,7 +23,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Serves the client until it closes its side. An error when it leaves in the middle of something, falls silent, or
 /// breaks the protocol.
 pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
-    let greeting = Connection::establish(tokio::io::stdin(), tokio::io::stdout(), Hello::ours());
+    let greeting =
+        Connection::establish(tokio::io::stdin(), tokio::io::stdout(), Hello::ours().of_build(etcd_build::ID));
     let connection = match timeout(client_timeout, greeting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return Err(unwelcome(error).await),
@@ -36,7 +37,7 @@ pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
     let (out, queue) = mpsc::channel(QUEUE);
     let listener = tokio::spawn(listen(incoming, heard, client_timeout));
     let writer = tokio::spawn(write(outgoing, queue));
-    let mut client = Client { frames, out };
+    let mut client = Client { frames, out, build: client.build };
     let mut enlisted = None;
     let stop = client.serve(&mut enlisted).await;
     if let Some(enlisted) = enlisted {
@@ -126,6 +127,8 @@ impl From<Failure> for Stop {
 pub(crate) struct Client {
     frames: mpsc::Receiver<Frame>,
     out: mpsc::Sender<Frame>,
+    /// Which build it says it is.
+    build: Option<String>,
 }
 
 impl Client {
@@ -240,7 +243,13 @@ impl Client {
                 Ok(Reply::Committing)
             }
             Request::Restores => Ok(Reply::Restores { restores: transaction::all()? }),
-            Request::RemoveAside(request) => Ok(Reply::Restores { restores: transaction::remove(&request.ids)? }),
+            Request::RemoveAside(request) => {
+                if self.build.as_deref() != Some(etcd_build::ID) {
+                    let message = format!("the client is another build than the sidecar, which is {}", etcd_build::ID);
+                    return Err(Failure::new(FailureCode::Refused, message).into());
+                }
+                Ok(Reply::Restores { restores: transaction::remove(&request.ids)? })
+            }
             Request::Order(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())

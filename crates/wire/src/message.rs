@@ -21,15 +21,25 @@ pub struct Hello {
     pub version: String,
     /// See [`CAPABILITIES`].
     pub capabilities: Vec<String>,
+    /// Which sources the program was built from; absent from programs that do not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
 }
 
 impl Hello {
-    /// This build's greeting.
+    /// This version's greeting, of no build.
     pub fn ours() -> Hello {
         Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: CAPABILITIES.iter().map(|&c| c.to_owned()).collect(),
+            build: None,
         }
+    }
+
+    /// The greeting of a build.
+    #[must_use]
+    pub fn of_build(self, build: &str) -> Hello {
+        Hello { build: Some(build.to_owned()), ..self }
     }
 
     /// Whether the speaker has a capability.

@@ -37,6 +37,9 @@ pub struct RestorePlan {
     /// Leave the new state in place when the API servers do not become ready, instead of going back.
     #[serde(default)]
     pub keep_unready: bool,
+    /// The build of the program that made the plan; only sidecars of the same build begin with it. Absent from earlier versions' journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
 }
 
 impl RestorePlan {

@@ -21,7 +21,8 @@ async fn hears(bytes: &[u8]) -> WireError {
 #[tokio::test]
 async fn both_sides_greet_and_neither_waits() {
     let (here, there) = duplex(64);
-    let other = Hello { version: "9.9.9".to_owned(), capabilities: vec!["dance".to_owned()] };
+    let other =
+        Hello { version: "9.9.9".to_owned(), capabilities: vec!["dance".to_owned()], build: Some("b".to_owned()) };
     let (ours, theirs) = tokio::join!(establish(here, Hello::ours()), establish(there, other.clone()));
     let (mut ours, mut theirs) = (ours.unwrap(), theirs.unwrap());
     assert!(ours.peer == other && ours.peer.can("dance") && !ours.peer.can("snapshot"));

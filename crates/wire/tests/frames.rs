@@ -31,7 +31,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         (any::<u32>(), any::<i64>()).prop_map(|(hash, compact_revision)| HashOutcome::Known { hash, compact_revision }),
     ];
     prop_oneof![
-        (text, vec(text, 0..4)).prop_map(|(version, capabilities)| Frame::Hello(Hello { version, capabilities })),
+        (text, vec(text, 0..4), proptest::option::of(text))
+            .prop_map(|(version, capabilities, build)| Frame::Hello(Hello { version, capabilities, build })),
         (access.clone(), vec(text, 0..3))
             .prop_map(|(etcd, certificates)| { Frame::Request(Request::Status(StatusRequest { etcd, certificates })) }),
         (access.clone(), proptest::option::of(text)).prop_map(|(etcd, keep)| {

@@ -21,7 +21,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 
 fn hello() -> Frame {
     let capabilities = ["status", "snapshot", "keep", "zstd"].map(str::to_owned).to_vec();
-    Frame::Hello(Hello { version: "0.1.0".to_owned(), capabilities })
+    Frame::Hello(Hello { version: "0.1.0".to_owned(), capabilities, build: None })
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         kind: "Version",
         client_version: format!("v{}", env!("CARGO_PKG_VERSION")),
         commit: option_env!("KUBECTL_ETCD_COMMIT"),
+        build: etcd_build::ID,
         protocol: Preface::OURS.to_string(),
         sidecar_image: DEFAULT_IMAGE,
         server_version: None,
@@ -70,6 +71,8 @@ struct Versions {
     client_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     commit: Option<&'static str>,
+    /// A restore needs sidecars of the same build.
+    build: &'static str,
     protocol: String,
     sidecar_image: &'static str,
     server_version: Option<String>,
@@ -105,7 +108,8 @@ impl Versions {
     fn text(&self, client: bool) -> String {
         let commit = self.commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
         let mut text = format!("Client Version: {}{commit}\n", self.client_version);
-        let _infallible = write!(text, "Protocol: {}\nSidecar Image: {}\n", self.protocol, self.sidecar_image);
+        let _infallible = write!(text, "Build: {}\nProtocol: {}\n", self.build, self.protocol);
+        let _infallible = writeln!(text, "Sidecar Image: {}", self.sidecar_image);
         if !client {
             let _infallible =
                 writeln!(text, "Server Version: {}", self.server_version.as_deref().unwrap_or("<unknown>"));

@@ -1,6 +1,7 @@
 //! The sidecars: pods of ours on control-plane nodes, made for one operation and gone after it.
 
 pub(crate) mod access;
+pub(crate) mod build;
 mod pods;
 mod removal;
 mod restoring;

@@ -98,7 +98,12 @@ impl Session {
         let ended = ended(status);
         let stdout = Stdout::new(stdout, ended.clone());
         let stderr = keep_tail(stderr);
-        let wire = match tokio::time::timeout(GREETING, Wire::establish(stdout, stdin, Hello::ours())).await {
+        let wire = match tokio::time::timeout(
+            GREETING,
+            Wire::establish(stdout, stdin, Hello::ours().of_build(etcd_build::ID)),
+        )
+        .await
+        {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) => {
                 let status = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();

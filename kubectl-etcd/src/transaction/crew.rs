@@ -8,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use super::Work;
 use super::identity::identities;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
-use crate::sidecar::{Committed, Operation, Session, Stage, Started, converse};
+use crate::sidecar::{Committed, Operation, Session, Stage, Started, build, converse};
 
 /// How far above the highest revision that a member has the new data begins: more than is written until it is in place, which the nodes
 /// check; and no more than can be made good in less than a minute should they go back after clients have seen it.
@@ -36,13 +36,16 @@ impl<'a> Crew<'a> {
     /// Runs a sidecar on every node, and opens the sessions.
     ///
     /// # Errors
-    /// A pod does not start, or a session does not open. None stays open.
+    /// A pod does not start, a session does not open, or a sidecar is of another build (exit 4). None stays open.
     pub(super) async fn gather(work: &'a Work<'a>, plan: &'a RestorePlan) -> Outcome<Crew<'a>> {
         let opened = work.members.iter().map(|member| async move {
             let opened = converse(work.connection, work.pods, member, Operation::Restore, CAPABILITY).await;
             opened.map(|(sidecar, session)| Hand { sidecar, session })
         });
-        Ok(Crew { work, plan, hands: try_join_all(opened).await? })
+        let hands = try_join_all(opened).await?;
+        let nodes = work.members.iter().map(|member| member.node.as_str());
+        build::same(nodes.zip(hands.iter().map(|hand| hand.session.peer())))?;
+        Ok(Crew { work, plan, hands })
     }
 
     /// Prepares the nodes, puts the new data beside the old where there will be a member, and starts the participants. Gives what was staged.

@@ -81,6 +81,7 @@ pub(crate) fn draw_up(
         start_timeout: u32::try_from(terms.start_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         marker: terms.marker.clone(),
         keep_unready: terms.keep_unready,
+        build: Some(etcd_build::ID.to_owned()),
     })
 }
 

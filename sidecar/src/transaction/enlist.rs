@@ -57,6 +57,7 @@ impl Enlisted {
     /// [`FailureCode::Busy`] if another restore is under way or unfinished; anything that speaks against it. Nothing is left then.
     pub(crate) async fn prepare(request: PrepareRequest) -> Result<(Enlisted, Prepared), Failure> {
         let layout = Layout::new(request.plan, &request.node)?;
+        layout.require_own_build()?;
         in_memory(Path::new(MEMORY))?;
         let lock = exclusive(layout.state())?;
         let begun = Instant::now();

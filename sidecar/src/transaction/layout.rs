@@ -71,6 +71,22 @@ impl Layout {
         &self.plan
     }
 
+    /// Refuses a plan of another build: how the steps go is not in the plan.
+    ///
+    /// # Errors
+    /// [`FailureCode::Refused`], with both builds. A plan that names none is another build's.
+    pub(super) fn require_own_build(&self) -> Result<(), Failure> {
+        let theirs = self.plan.build.as_deref();
+        if theirs == Some(etcd_build::ID) {
+            return Ok(());
+        }
+        let theirs = theirs.map_or("no build".to_owned(), |build| format!("build {build}"));
+        let message = format!("the sidecar on node {} is another build than the plan", self.node().node);
+        Err(Failure::new(FailureCode::Refused, message)
+            .cause(format!("the plan names {theirs}, the sidecar is build {}", etcd_build::ID))
+            .hint("use the image that was built from the same sources as the plugin, on every node: --image"))
+    }
+
     /// This node's place in the plan.
     pub(super) fn index(&self) -> usize {
         self.index
@@ -215,6 +231,7 @@ pub(super) mod tests {
             start_timeout: 180,
             marker: None,
             keep_unready: false,
+            build: Some(etcd_build::ID.to_owned()),
         }
     }
 
@@ -242,5 +259,10 @@ pub(super) mod tests {
             assert_eq!(Layout::new(plan, "cp1").unwrap_err().code, FailureCode::BadRequest);
         }
         assert!(Layout::new(plan(root), "cp2").is_err());
+        layout(root).require_own_build().unwrap();
+        for build in [Some("0123456789abcdef".to_owned()), None] {
+            let other = Layout::new(RestorePlan { build, ..plan(root) }, "cp1").unwrap();
+            assert_eq!(other.require_own_build().unwrap_err().code, FailureCode::Refused);
+        }
     }
 }

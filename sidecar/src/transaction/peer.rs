@@ -49,7 +49,7 @@ pub(super) async fn give(
         let name = ServerName::try_from(peer_name(index)).map_err(|error| lost("has no name").source(&error))?;
         let stream = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream).await;
         let (reader, writer) = tokio::io::split(stream.map_err(|error| lost("cannot be trusted").source(&error))?);
-        Connection::establish(reader, writer, Hello::ours())
+        Connection::establish(reader, writer, Hello::ours().of_build(etcd_build::ID))
             .await
             .map_err(|error| lost("does not greet").source(&error))
     };
@@ -105,7 +105,7 @@ async fn converse<O: Obey>(stream: TcpStream, tls: &Tls, work: Arc<O>) -> Result
     let greeted = async {
         let stream = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).await?;
         let (reader, writer) = tokio::io::split(stream);
-        Connection::establish(reader, writer, Hello::ours()).await
+        Connection::establish(reader, writer, Hello::ours().of_build(etcd_build::ID)).await
     };
     let mut connection = tokio::time::timeout(CONNECT, greeted).await.map_err(|_| silent())??;
     while let Some(frame) =

@@ -98,6 +98,8 @@ fn refused(what: String) -> Failure {
 }
 
 async fn preflight(work: &Work) -> Result<(), Failure> {
+    // The image may be another one under the same name since the node was prepared.
+    work.layout.require_own_build()?;
     if !work.layout.is_left_out() {
         runs_as_said(work)?;
     }

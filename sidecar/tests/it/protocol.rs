@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use etcd_wire::message::{EtcdAccess, StatusRequest};
+use etcd_wire::restore::{PrepareRequest, RemoveAsideRequest, RestoreKind, RestoreNode, RestorePlan};
 use etcd_wire::{Ack, Connection, FailureCode, Frame, Hello, Preface, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,7 +25,7 @@ async fn say(bytes: &[u8]) -> (Vec<Frame>, Option<i32>) {
     let mut decoder = etcd_wire::Decoder::new();
     decoder.push(&answer);
     assert_eq!(decoder.preface().unwrap(), Some(Preface::OURS));
-    assert_eq!(decoder.frame().unwrap(), Some(Frame::Hello(Hello::ours())));
+    assert_eq!(decoder.frame().unwrap(), Some(Frame::Hello(Hello::ours().of_build(etcd_build::ID))));
     let mut frames = Vec::new();
     while let Some(frame) = decoder.frame().unwrap() {
         frames.push(frame);
@@ -43,6 +44,44 @@ fn complaint(frames: &[Frame]) -> String {
     let [Frame::Failure(failure)] = frames else { panic!("{frames:?}") };
     assert_eq!(failure.code, FailureCode::BadRequest);
     text(failure)
+}
+
+/// What changes a node is refused to clients of other builds, before anything is looked at or made.
+#[tokio::test]
+async fn other_builds_change_nothing() {
+    let node = RestoreNode {
+        node: "cp1".into(),
+        member: "cp1".into(),
+        data_dir: "/nonexistent/etcd".into(),
+        manifests_dir: "/nonexistent/manifests".into(),
+        ..Default::default()
+    };
+    let plan = RestorePlan {
+        id: "20261121-100000-abcde".into(),
+        kind: RestoreKind::Snapshot { bump: 0, token: "t".into(), skip_hash_check: false },
+        cluster: "c".into(),
+        started_by: "me".into(),
+        coordinator: "cp1".into(),
+        nodes: vec![node],
+        not_reached: Vec::new(),
+        peer_port: 2382,
+        marker: None,
+        start_timeout: 180,
+        keep_unready: false,
+        build: Some("0123456789abcdef".into()),
+    };
+    // The session's own greeting names no build.
+    let mut session = Session::open().await;
+    let prepare = PrepareRequest { plan, node: "cp1".into(), snapshot_bytes: 0 };
+    let remove = RemoveAsideRequest { ids: vec!["20261121-100000-abcde".into()] };
+    for request in [Request::Prepare(Box::new(prepare)), Request::RemoveAside(remove)] {
+        session.send(Frame::Request(request)).await;
+        let Frame::Failure(failure) = session.next().await else { panic!("no failure") };
+        assert_eq!(failure.code, FailureCode::Refused);
+        let said = text(&failure);
+        assert!(said.contains("another build") && said.contains(etcd_build::ID), "{said}");
+    }
+    assert!(session.close().await.success());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::discovery::{self, Overrides};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, bytes, print_data, timestamp};
-use crate::sidecar::{Pods, access};
+use crate::sidecar::{Pods, access, build};
 use crate::transaction::{self, Recalled, Work, silence, words};
 
 /// What was prepared and never begun belongs to nobody after this time: no sidecar of a restore lives longer.
@@ -53,6 +53,12 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let (count, size) = kept.removable();
     if count == 0 || args.dry_run {
         return Ok(());
+    }
+    for (node, one) in kept.nodes.iter().zip(&mut watched) {
+        if node.restores.iter().any(|restore| restore.removable) {
+            build::same([(node.node.as_str(), one.session(&work).await?.peer())])
+                .map_err(|failed| failed.cause("nothing was removed"))?;
+        }
     }
     agree(&args, count, size, printer).await?;
     let mut removed = 0;
