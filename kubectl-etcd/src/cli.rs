@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::connection::ConnectionArgs;
+use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
 use crate::sidecar::Pods;
 
@@ -72,6 +73,24 @@ enum Command {
     Completion(commands::completion::Args),
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete(commands::complete::Args),
+}
+
+impl Command {
+    /// The flags that have no effect with these arguments.
+    fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
+        match self {
+            Command::Verify(args) => args.idle(),
+            Command::Restore(args) => args.idle(),
+            Command::Inspect(args) => args.idle(),
+            Command::Get(args) => args.idle(connection),
+            Command::Diff(args) => args.idle(connection),
+            Command::Apply(args) => args.idle(),
+            Command::Cleanup(args) => args.idle(),
+            Command::Version(args) => args.idle(),
+            Command::Completion(args) => args.idle(),
+            Command::Backup(_) | Command::Rollback(_) | Command::Status(_) | Command::Complete(_) => Vec::new(),
+        }
+    }
 }
 
 /// What every command gets.
@@ -149,8 +168,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         args.insert(2, "--".into());
     }
     let mut command = command(&program);
-    let matches = command.try_get_matches_from_mut(args).and_then(|matches| refuse_idle_flags(&mut command, matches));
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parse(&mut command, args) {
         Ok(cli) => cli,
         Err(usage) => {
             let printer = Printer::new(false);
@@ -192,21 +210,18 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// No flag is taken and then ignored.
-fn refuse_idle_flags(command: &mut clap::Command, matches: ArgMatches) -> Result<ArgMatches, clap::Error> {
-    let idle = match matches.subcommand() {
-        Some(("verify", matches)) => commands::verify::idle_flag(matches)
-            .map(|flag| (ErrorKind::MissingRequiredArgument, format!("{flag} needs --live"))),
-        Some(("cleanup", matches)) => commands::cleanup::idle_flag(matches)
-            .map(|flag| (ErrorKind::MissingRequiredArgument, format!("{flag} needs --aside"))),
-        Some(("restore", matches)) => commands::restore::idle_flag(matches).map(|flag| {
-            (ErrorKind::ArgumentConflict, format!("{flag} is for a running cluster, and --data-dir needs none"))
-        }),
-        _ => None,
-    };
-    match idle {
-        Some((kind, message)) => Err(command.error(kind, message)),
-        None => Ok(matches),
+/// Reads a command line.
+///
+/// # Errors
+/// Usage, of which a flag that has no effect is one.
+pub(crate) fn parse(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let idle = cli.command.idle(&cli.connection);
+    let found = matches.subcommand().and_then(|(name, typed)| idle::find(&idle, typed, command, name));
+    match found {
+        Some(message) => Err(command.error(ErrorKind::ArgumentConflict, message)),
+        None => Ok(cli),
     }
 }
 

@@ -104,7 +104,7 @@ impl ConnectionArgs {
     /// Namespace of objects: that of the context, as in kubectl, unless one is named.
     ///
     /// # Errors
-    /// A kubeconfig that cannot be read. None at all is no error.
+    /// A kubeconfig that cannot be read, or no context of the name that was typed. No kubeconfig at all is no error.
     pub(crate) fn object_namespace(&self) -> Outcome<String> {
         if let Some(namespace) = &self.namespace {
             return Ok(namespace.clone());
@@ -112,6 +112,9 @@ impl ConnectionArgs {
         let kubeconfig = self.load()?;
         let name = self.context.as_ref().or(kubeconfig.current_context.as_ref());
         let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == name);
+        if let (Some(name), None) = (self.context.as_ref().filter(|name| !name.is_empty()), context) {
+            return Err(no_context(name));
+        }
         let namespace = context.and_then(|context| context.context.as_ref()?.namespace.clone());
         Ok(namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()))
     }
@@ -188,10 +191,7 @@ impl ConnectionArgs {
             match self.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty()) {
                 Some(name) => match kubeconfig.contexts.iter().find(|c| &c.name == name) {
                     Some(found) => found.context.clone(),
-                    None => {
-                        return Err(Failed::plain(format!("context \"{name}\" does not exist"))
-                            .hint("kubectl config get-contexts"));
-                    }
+                    None => return Err(no_context(name)),
                 },
                 None => None,
             };
@@ -303,6 +303,10 @@ impl ConnectionArgs {
         }
         Ok(user)
     }
+}
+
+fn no_context(name: &str) -> Failed {
+    Failed::plain(format!("context \"{name}\" does not exist")).hint("kubectl config get-contexts")
 }
 
 /// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits

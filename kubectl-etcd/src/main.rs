@@ -8,6 +8,7 @@ mod commands;
 mod connection;
 mod contents;
 mod discovery;
+mod idle;
 mod output;
 mod proxy;
 mod sidecar;

@@ -3,6 +3,7 @@
 use clap_complete::Shell;
 
 use crate::cli::{self, Context};
+use crate::idle::Idle;
 use crate::output::Outcome;
 
 const EXAMPLES: &str = "\
@@ -25,6 +26,13 @@ pub(crate) struct Args {
     /// Shell
     #[arg(value_parser = ["bash", "zsh", "fish", "powershell"])]
     shell: String,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        vec![Idle::connection("a completion script is the same for every cluster")]
+    }
 }
 
 pub(crate) fn run(args: Args, context: Context) -> Outcome {

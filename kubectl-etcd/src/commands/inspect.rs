@@ -1,17 +1,19 @@
 //! `kubectl etcd inspect`: what is in a file, by resource and by namespace.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use etcd_objects::key::{Internal, Key, Prefix};
-use etcd_snapshot::{Keep, LiveKeys};
+use etcd_snapshot::{EncryptionKey, Keep, LiveKey, LiveKeys};
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::commands::API_VERSION;
-use crate::contents::{Contents, FileArgs, resource_name};
-use crate::output::{Format, Outcome, Table, bytes, print_data};
+use crate::contents::{Contents, Entry, FileArgs, Undecodable, resource_name};
+use crate::idle::{self, Idle};
+use crate::output::{Failed, Format, Outcome, Table, bytes, print_data};
 
 /// Objects that are named because they are the largest, or have the longest history.
 const NAMED: usize = 10;
@@ -24,13 +26,17 @@ Examples:
   # What fills a database: resources by bytes
   kubectl etcd inspect etcd.db -o json | jq '.resources | sort_by(-.bytes)'
 
-  # By which keys values are encrypted
-  kubectl etcd inspect etcd.db -o json | jq .encryption";
+  # One namespace
+  kubectl etcd inspect etcd.db -n shop
+
+  # By which keys values are encrypted, and how many of them a configuration decrypts
+  kubectl etcd inspect etcd.db --encryption-config enc.yaml -o json | jq .encryption";
 
 /// Show what is in a snapshot: objects and bytes by resource and namespace
 ///
 /// Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
-/// the file's history goes, and by which keys of the API server values are encrypted. Reads only the file: no cluster is needed, and
+/// the file's history goes, and by which keys of the API server values are encrypted; with --encryption-config also how many of those
+/// values can be decrypted. With -n only the objects of that namespace count, and itself. Reads only the file: no cluster is needed, and
 /// nothing is changed. Its pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,14 +48,58 @@ pub(crate) struct Args {
     output: Format,
 }
 
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        vec![Idle::connection("inspect reads only the file").but(&[idle::NAMESPACE])]
+    }
+}
+
 /// Looks at the whole file.
 ///
 /// # Errors
-/// The file is damaged (exit 3), or cannot be read.
+/// The file is damaged (exit 3), cannot be read, or does not have the namespace that is named.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let (contents, keys) = Contents::open_with(&args.file, &context, |_| Keep::Key).await?;
-    let inspection = Inspection::of(&contents, &keys);
+    let (contents, mut keys) = Contents::open_with(&args.file, &context, |_| Keep::Key).await?;
+    let namespace = context.connection.named_namespace();
+    if let Some(namespace) = namespace {
+        keys = of_namespace(keys, namespace, &contents)?;
+    }
+    let mut inspection = Inspection::of(&contents, &keys);
+    inspection.namespace = namespace.map(str::to_owned);
+    if args.file.decrypts() {
+        for why in inspection.decrypt(&contents, &keys, &context).await? {
+            context.printer.warn(why);
+        }
+    }
     print_data(context.printer, args.output, &inspection, || inspection.text())
+}
+
+/// The keys of a namespace's objects, and of itself.
+///
+/// # Errors
+/// There are none.
+fn of_namespace(keys: LiveKeys, namespace: &str, contents: &Contents) -> Outcome<LiveKeys> {
+    let mut others = BTreeSet::new();
+    let (mut inside, mut named) = (LiveKeys::new(), false);
+    for (key, live) in keys {
+        let Key::Object(place) = contents.prefix.parse(&key) else { continue };
+        let own = if resource_name(&place) == "namespaces" { Some(place.name) } else { place.namespace };
+        match own {
+            Some(own) if own == namespace => {
+                named = true;
+                inside.insert(key, live);
+            }
+            Some(own) => drop(others.insert(own)),
+            None => {}
+        }
+    }
+    if named {
+        return Ok(inside);
+    }
+    let others: Vec<String> = others.into_iter().collect();
+    let failed = Failed::plain(format!("{} has no namespace {namespace}", contents.name()));
+    Err(failed.cause(format!("its namespaces are {}", others.join(", "))))
 }
 
 /// What is in a file.
@@ -61,6 +111,9 @@ struct Inspection {
     file: String,
     /// What the API server puts before its keys.
     prefix: String,
+    /// The only namespace that counts, if one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
     /// The revision that the file is at, and the oldest that it still has.
     revision: i64,
     oldest_revision: i64,
@@ -117,6 +170,9 @@ struct Encryption {
     version: String,
     key: String,
     objects: u64,
+    /// How many of them the configuration that was given decrypts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decrypted: Option<u64>,
 }
 
 impl Inspection {
@@ -189,14 +245,50 @@ impl Inspection {
             version: by.version.clone(),
             key: by.name.clone(),
             objects,
+            decrypted: None,
         });
         self.encryption = encryption.collect();
     }
 
+    /// Counts the values that can be decrypted. Gives why others cannot.
+    async fn decrypt(&mut self, contents: &Contents, keys: &LiveKeys, context: &Context) -> Outcome<Vec<String>> {
+        let encrypted = keys.iter().filter(|(_, live)| live.encrypted_by.is_some()).map(|(key, _)| key.clone());
+        let encrypted: BTreeSet<Vec<u8>> = encrypted.collect();
+        let keep = move |key: &[u8]| if encrypted.contains(key) { Keep::Value } else { Keep::Nothing };
+        let values = contents.keys(context, Arc::new(keep), None).await?;
+        let entry = |(key, live): (Vec<u8>, LiveKey)| Some((live.encrypted_by.clone()?, contents.entry(key, live)?));
+        Ok(self.count_decrypted(values.into_iter().filter_map(entry)))
+    }
+
+    fn count_decrypted(&mut self, entries: impl Iterator<Item = (Arc<EncryptionKey>, Entry)>) -> Vec<String> {
+        let mut found: BTreeMap<_, (u64, Option<String>)> = BTreeMap::new();
+        for (by, entry) in entries {
+            let one = found.entry((by.provider.clone(), by.version.clone(), by.name.clone())).or_default();
+            match &entry.object {
+                Err(why @ (Undecodable::Encrypted(_) | Undecodable::Decrypt(_))) => {
+                    one.1.get_or_insert_with(|| format!("{}: {why}", entry.title()));
+                }
+                _ => one.0 += 1,
+            }
+        }
+        let mut failures = Vec::new();
+        for one in &mut self.encryption {
+            let by = (one.provider.clone(), one.version.clone(), one.key.clone());
+            let (decrypted, why) = found.remove(&by).unwrap_or_default();
+            one.decrypted = Some(decrypted);
+            if let Some(why) = why {
+                let (left, (provider, version, key)) = (one.objects.saturating_sub(decrypted), by);
+                failures.push(format!("{left} objects encrypted by {provider}:{version}:{key} cannot be read: {why}"));
+            }
+        }
+        failures
+    }
+
     /// For people.
     fn text(&self) -> String {
+        let namespace = self.namespace.as_ref().map(|namespace| format!(", namespace {namespace}")).unwrap_or_default();
         let mut text = format!(
-            "{}: {} keys, {} of values, revisions {} to {}, prefix {}\n\n",
+            "{}{namespace}: {} keys, {} of values, revisions {} to {}, prefix {}\n\n",
             self.file,
             self.keys,
             bytes(self.bytes),
@@ -230,9 +322,14 @@ impl Inspection {
             let _infallible = write!(text, "\n{table}");
         }
         if !self.encryption.is_empty() {
-            let mut table = Table::new(&["ENCRYPTED BY", "KEY", "OBJECTS"]);
+            let decrypted = self.encryption.iter().any(|one| one.decrypted.is_some());
+            let headers = ["ENCRYPTED BY", "KEY", "OBJECTS", "DECRYPTED"];
+            let mut table = Table::new(&headers[..if decrypted { 4 } else { 3 }]);
             for one in &self.encryption {
-                table.row(vec![format!("{} {}", one.provider, one.version), one.key.clone(), one.objects.to_string()]);
+                let mut row =
+                    vec![format!("{} {}", one.provider, one.version), one.key.clone(), one.objects.to_string()];
+                row.extend(one.decrypted.map(|count| count.to_string()));
+                table.row(row);
             }
             let _infallible = write!(text, "\n{table}");
         }
@@ -278,9 +375,8 @@ impl Top {
 
 #[cfg(test)]
 mod tests {
-    use etcd_snapshot::LiveKey;
-
     use super::*;
+    use crate::contents::entry_of;
 
     fn live(value_bytes: u64, versions: u32) -> LiveKey {
         LiveKey { mod_revision: 5, versions, value_bytes, encrypted_by: None, value: None }
@@ -322,6 +418,34 @@ mod tests {
         for part in ["gone (deleted)", "pods/b", "(compact_rev_key: what was compacted last)", "revisions 1 to 9"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_a_configuration_decrypts_is_counted() {
+        let by = |name: &str| EncryptionKey { provider: "aescbc".into(), version: "v1".into(), name: name.into() };
+        let encryption = |name: &str, objects: u64| Encryption {
+            provider: "aescbc".into(),
+            version: "v1".into(),
+            key: name.into(),
+            objects,
+            decrypted: None,
+        };
+        let read = entry_of("/registry/secrets/shop/read", &serde_json::json!({"apiVersion": "v1", "kind": "Secret"}));
+        let shut = entry_of("/registry/secrets/shop/shut", &serde_json::json!({}));
+        let why = Undecodable::Encrypted(etcd_objects::value::EncryptionKey {
+            provider: "kms".into(),
+            version: "v2".into(),
+            name: "vault".into(),
+        });
+        let shut = Entry { object: Err(why), ..shut };
+        let mut inspection =
+            Inspection { encryption: vec![encryption("one", 2), encryption("other", 3)], ..Inspection::default() };
+        let entries = [(Arc::new(by("one")), read), (Arc::new(by("one")), shut)];
+        let failures = inspection.count_decrypted(entries.into_iter());
+        assert_eq!(inspection.encryption.iter().map(|one| one.decrypted).collect::<Vec<_>>(), [Some(1), Some(0)]);
+        let said =
+            "1 objects encrypted by aescbc:v1:one cannot be read: secrets/shut in namespace shop: encrypted by kms";
+        assert!(failures.len() == 1 && failures[0].starts_with(said), "{failures:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::API_VERSION;
 use crate::cli::Context;
 use crate::discovery::{self, Overrides};
+use crate::idle::Idle;
 use crate::output::{Format, Outcome, print_data};
 use crate::sidecar::DEFAULT_IMAGE;
 
@@ -37,6 +38,14 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     overrides: Overrides,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "with --client no cluster is asked";
+        if self.client { vec![Idle::connection(WHY), Idle::group::<Overrides>(WHY)] } else { Vec::new() }
+    }
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {

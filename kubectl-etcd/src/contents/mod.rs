@@ -19,9 +19,9 @@ use etcd_snapshot::{
 };
 
 pub(crate) use changes::unified;
-pub(crate) use entry::{Entry, resource_name};
 #[cfg(test)]
-pub(crate) use entry::{Undecodable, entry_of};
+pub(crate) use entry::entry_of;
+pub(crate) use entry::{Entry, Undecodable, resource_name};
 pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
 pub(crate) use plain::{differing, plain};
@@ -46,6 +46,11 @@ impl FileArgs {
     /// Another file, read in the same way.
     pub(crate) fn beside(&self, file: PathBuf) -> FileArgs {
         FileArgs { file, ..self.clone() }
+    }
+
+    /// Whether there is a configuration to decrypt values with.
+    pub(crate) fn decrypts(&self) -> bool {
+        self.encryption_config.is_some()
     }
 }
 

@@ -136,6 +136,9 @@ fn what_is_not_there_or_not_understood_is_told() {
         ("cm nothing -n shop", 1, "has no configmaps/nothing in namespace shop"),
         ("pods --all", 2, "ns/NAME --all"),
         ("cm/a -A", 2, "-A"),
+        ("cm -A -n shop", 2, "-n/--namespace has no effect"),
+        ("ns/shop --all -n other", 2, "-n/--namespace has no effect"),
+        ("cm --server https://10.0.0.1:6443", 2, "--server has no effect"),
         ("cm --raw -A", 2, "--raw is for one object"),
         ("pods -l a=b=c", 2, "label selector"),
         ("pods --revision 7", 2, "has no revision 7"),
@@ -184,6 +187,18 @@ fn stored_bytes_earlier_revisions_and_figures() {
         all.filter_map(|one| one["objects"].as_u64()).sum::<u64>(),
         inspection["keys"].as_u64().expect("a count")
     );
+    let shop = offline.run(&["inspect", "a.db", "-n", "shop", "-o", "json"]).expect_code(0).json();
+    let namespaces = shop["namespaces"].as_array().expect("namespaces");
+    assert_eq!(
+        (namespaces.len(), &namespaces[0]["namespace"], &shop["namespace"]),
+        (1, &"shop".into(), &"shop".into())
+    );
+    let all = inspection["namespaces"].as_array().expect("namespaces").iter();
+    assert_eq!(all.filter(|one| one["namespace"] == "shop").collect::<Vec<_>>(), [&namespaces[0]]);
+    assert!(shop["otherKeys"].as_array().is_some_and(Vec::is_empty) && shop["keys"] != inspection["keys"], "{shop}");
+    let none = offline.run(&["inspect", "a.db", "-n", "nosuch"]).expect_code(1);
+    assert!(none.stdout.is_empty() && none.stderr.contains("has no namespace nosuch"), "{}", none.stderr);
+    assert!(none.stderr.contains("kube-system, shop"), "{}", none.stderr);
     let people = offline.run(&["inspect", "a.db"]).expect_code(0).stdout;
     assert!(
         people.contains("LARGEST") && people.contains("kube-node-lease") && people.contains("prefix /registry"),

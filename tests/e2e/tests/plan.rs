@@ -121,6 +121,10 @@ resources:
   - identity: {}
 ";
 
+/// The secret of [`CONFIGURATION`], and one of a length that a key has.
+const SHORT_SECRET: &str = "VE9QLVNFQ1JFVA==";
+const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+
 #[test]
 fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
     let mut scene = Scene::new(1, Etcd::V3_5);
@@ -133,6 +137,13 @@ fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
     assert!(errors.contains("member cp1 on node cp1: its API server lacks the key"), "{errors}");
     assert!(errors.contains("encrypted: aescbc:v1:key9"), "{errors}");
     assert_eq!(said["snapshot"]["encryptionKeys"][0]["name"], "key9");
+    // Nor does a configuration that has another.
+    std::fs::write(scene.path("other.yaml"), CONFIGURATION.replace("NAME", "key8").replace(SHORT_SECRET, SECRET))
+        .unwrap();
+    let inspected = scene.ok(&["inspect", "a.db", "--encryption-config", "other.yaml", "-o", "json"]);
+    let one = &inspected.json()["encryption"][0];
+    assert_eq!((&one["key"], &one["objects"], &one["decrypted"]), (&"key9".into(), &1.into(), &0.into()));
+    assert!(inspected.stderr.contains("1 objects encrypted by aescbc:v1:key9 cannot be read"), "{}", inspected.stderr);
 
     // The manifests are elsewhere: a copy with other flags, which no kubelet reads.
     let root = scene.lab.node_root("cp1");

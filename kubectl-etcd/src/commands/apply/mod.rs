@@ -20,6 +20,7 @@ use crate::api::{self, Serving};
 use crate::cli::Context;
 use crate::connection::Connection;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there};
+use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, ResultExt};
 use carry_out::{Action, Done, Uids, carry_out, expected};
 use facts::Facts;
@@ -81,6 +82,14 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        let idle = Idle::flags(&[idle::NAMESPACE], "with --all, ns/NAME is the namespace");
+        if self.all { vec![idle] } else { Vec::new() }
+    }
 }
 
 /// `--dry-run`

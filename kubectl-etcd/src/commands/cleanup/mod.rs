@@ -2,8 +2,6 @@
 
 mod aside;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -13,6 +11,7 @@ use serde::Serialize;
 use super::API_VERSION;
 use crate::cli::Context;
 use crate::discovery::{Manifests, Reach};
+use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
 use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
 
@@ -60,17 +59,16 @@ pub(crate) struct Args {
     sidecar: SidecarArgs,
 }
 
-/// The flag that was typed without `--aside`, and means nothing then. Environment variables may always be set.
-pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
-    if matches.get_flag("aside") {
-        return None;
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "without --aside only pods are looked for, in --pod-namespace";
+        if self.aside {
+            return Vec::new();
+        }
+        let sidecar = Idle::group::<SidecarArgs>(WHY).but(&["pod_namespace"]);
+        vec![Idle::group::<Reach>(WHY), Idle::group::<Manifests>(WHY), sidecar]
     }
-    let flags = Manifests::augment_args(SidecarArgs::augment_args(Reach::augment_args(clap::Command::new(""))));
-    // Pods are looked for in a namespace.
-    let idle = |flag: &&clap::Arg| flag.get_id() != "pod_namespace";
-    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let mut flags = flags.get_arguments().filter(idle);
-    flags.find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {

@@ -16,7 +16,9 @@ use etcd_snapshot::Keep;
 
 use crate::api::Serving;
 use crate::cli::Context;
+use crate::connection::ConnectionArgs;
 use crate::contents::{Contents, FileArgs};
+use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Format, Outcome, print_data};
 use difference::Comparison;
 use scope::{Scope, Where};
@@ -79,6 +81,29 @@ pub(crate) struct Args {
     output: Format,
 }
 
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
+        let mut idle = Vec::new();
+        if self.all_namespaces {
+            idle.push(Idle::flags(&[idle::NAMESPACE], "-A is for all namespaces"));
+        }
+        if !self.live {
+            const WHY: &str = "without --live only files are read";
+            let named = names(self.words.get(1..).unwrap_or_default());
+            let by_context = named && !self.all_namespaces && connection.named_namespace().is_none();
+            let idle_ones = Idle::connection(WHY).but(&[idle::NAMESPACE]);
+            idle.push(if by_context { idle_ones.but(&idle::DEFAULT_NAMESPACE) } else { idle_ones });
+        }
+        idle
+    }
+}
+
+/// Whether words name objects, and not only types.
+fn names(words: &[String]) -> bool {
+    words.len() > 1 || words.iter().any(|word| word.contains('/'))
+}
+
 /// Compares.
 ///
 /// # Errors
@@ -115,7 +140,7 @@ fn finish(report: Report) -> Outcome {
 }
 
 fn scope(args: &Args, words: &[String], context: &Context, catalogs: &[&Catalog]) -> Outcome<Scope> {
-    let own = match words.iter().any(|word| word.contains('/')) || words.len() > 1 {
+    let own = match names(words) {
         true => context.connection.object_namespace()?,
         false => String::new(),
     };

@@ -8,7 +8,9 @@ use etcd_snapshot::LiveKeys;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::cli::Context;
+use crate::connection::ConnectionArgs;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector};
+use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Outcome};
 use show::Format;
 
@@ -69,6 +71,28 @@ pub(crate) struct Args {
     /// Show metadata.managedFields with -o yaml and json
     #[arg(long)]
     show_managed_fields: bool,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
+        let used = [&[idle::NAMESPACE], &idle::DEFAULT_NAMESPACE[..]].concat();
+        let mut idle = vec![Idle::connection("get reads only the file").but(&used)];
+        if self.all {
+            idle.push(Idle::flags(&used, "with --all, ns/NAME is the namespace"));
+        }
+        if self.all_namespaces {
+            idle.push(Idle::flags(&used, "-A is for all namespaces"));
+        }
+        if connection.named_namespace().is_some() {
+            let why = "get takes only the namespace from a kubeconfig, and -n names another";
+            idle.push(Idle::flags(&idle::DEFAULT_NAMESPACE, why));
+        }
+        if !matches!(self.output, Format::Yaml | Format::Json) {
+            idle.push(Idle::flags(&["show_managed_fields"], "only -o yaml and -o json show whole objects"));
+        }
+        idle
+    }
 }
 
 /// Shows what is meant.

@@ -15,13 +15,11 @@ mod room;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args as _};
-
 pub(crate) use apply::{prove, tell};
 
 use crate::cli::Context;
 use crate::discovery::Reach;
+use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
 use crate::sidecar::SidecarArgs;
 
@@ -102,14 +100,16 @@ impl Args {
     fn file(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(""))
     }
-}
 
-/// The flag that was typed with `--data-dir`, and means nothing then. Environment variables may always be set.
-pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
-    matches.get_one::<PathBuf>("data_dir")?;
-    let flags = apply::LiveArgs::augment_args(SidecarArgs::augment_args(Reach::augment_args(clap::Command::new(""))));
-    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-    flags.get_arguments().find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "--data-dir builds a directory from the file, and asks no cluster";
+        if self.offline.data_dir.is_none() {
+            return Vec::new();
+        }
+        let live = Idle::group::<apply::LiveArgs>(WHY);
+        vec![Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)]
+    }
 }
 
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args as _};
 use etcd_snapshot::{HashKvAt, Options, Report, VerifyError, hash_kv};
 use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash};
 use futures::future::join_all;
@@ -13,6 +11,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::connection::Connection;
 use crate::discovery::{self, EtcdPod, Overrides};
+use crate::idle::Idle;
 use crate::output::{Failed, Outcome, ResultExt, Table};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access, converse};
 
@@ -31,14 +30,12 @@ pub(crate) struct LiveArgs {
     sidecar: SidecarArgs,
 }
 
-/// The flag that was typed without `--live`, and means nothing then. Environment variables may always be set.
-pub(crate) fn idle_flag(matches: &ArgMatches) -> Option<String> {
-    if matches.get_flag("live") {
-        return None;
+impl LiveArgs {
+    /// The flags that have no effect.
+    pub(super) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "without --live only the file is read";
+        if self.live { Vec::new() } else { vec![Idle::connection(WHY), Idle::group::<LiveArgs>(WHY)] }
     }
-    let flags = SidecarArgs::augment_args(Overrides::augment_args(clap::Command::new("")));
-    let typed = |flag: &&clap::Arg| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-    flags.get_arguments().find(typed).map(|flag| format!("--{}", flag.get_long().unwrap_or_default()))
 }
 
 /// A member beside the file.

@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicBool;
 use etcd_snapshot::{Damage, DigestCheck, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
 
-pub(crate) use live::idle_flag;
 use live::{Compared, LiveArgs};
 
 use crate::cli::Context;
 use crate::commands::API_VERSION;
+use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, Table, bytes, print_data};
 
 const EXAMPLES: &str = "\
@@ -44,6 +44,13 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     live: LiveArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        self.live.idle()
+    }
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
