@@ -11,7 +11,7 @@ use clap::{Arg, Command, FromArgMatches};
 use crate::cli::{self, Context};
 use crate::connection::ConnectionArgs;
 use crate::discovery;
-use crate::output::Outcome;
+use crate::output::{Outcome, visible};
 
 /// The shell completes file names if there is no candidate.
 const FILES: u8 = 0;
@@ -131,18 +131,23 @@ async fn nodes(context: &Context) -> Vec<String> {
         discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await
     };
     match tokio::time::timeout(LIMIT, found).await {
-        Ok(Ok(members)) => members.into_iter().map(|member| member.node).collect(),
+        // What is no plain name could be taken for several candidates.
+        Ok(Ok(members)) => {
+            members.into_iter().map(|member| member.node).filter(|node| visible::is_plain(node)).collect()
+        }
         _ => Vec::new(),
     }
 }
 
 fn kubeconfig(context: &Context, part: &str) -> Vec<String> {
     let Ok(config) = context.connection.load() else { return Vec::new() };
-    match part {
+    let mut names: Vec<String> = match part {
         "context" => config.contexts.into_iter().map(|named| named.name).collect(),
         "cluster" => config.clusters.into_iter().map(|named| named.name).collect(),
         _ => config.auth_infos.into_iter().map(|named| named.name).collect(),
-    }
+    };
+    names.retain(|name| visible::is_plain(name));
+    names
 }
 
 #[cfg(test)]

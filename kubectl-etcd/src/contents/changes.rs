@@ -4,6 +4,7 @@ use serde_json::Value;
 use similar::TextDiff;
 
 use super::hidden::hide_pair;
+use crate::output::visible;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
@@ -16,7 +17,7 @@ pub(crate) fn unified(before: (&str, Option<&Value>), after: (&str, Option<&Valu
     let mut diff = TextDiff::configure();
     diff.timeout(std::time::Duration::from_secs(2));
     let diff = diff.diff_lines(&old, &new);
-    diff.unified_diff().context_radius(CONTEXT).header(before.0, after.0).to_string()
+    diff.unified_diff().context_radius(CONTEXT).header(&visible::name(before.0), &visible::name(after.0)).to_string()
 }
 
 fn yaml(object: &Value) -> String {
@@ -24,7 +25,7 @@ fn yaml(object: &Value) -> String {
         return String::new();
     }
     // What is JSON can always be written as YAML.
-    serde_saphyr::to_string(object).unwrap_or_else(|_| format!("{object:#}\n"))
+    visible::yaml(object).unwrap_or_else(|_| format!("{object:#}\n"))
 }
 
 #[cfg(test)]

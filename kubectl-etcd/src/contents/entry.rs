@@ -8,6 +8,8 @@ use etcd_objects::value::{EncryptionKey, Format};
 use etcd_objects::{DecodeError, Object, decode};
 use etcd_snapshot::LiveKey;
 
+use crate::output::visible;
+
 /// An object of a file.
 pub(crate) struct Entry {
     pub(crate) place: Place,
@@ -83,7 +85,7 @@ impl Entry {
             Some(namespace) => format!(" in namespace {namespace}"),
             None => String::new(),
         };
-        format!("{}/{}{place}", self.resource(), self.place.name)
+        visible::name(&format!("{}/{}{place}", self.resource(), self.place.name)).into_owned()
     }
 
     /// `deployments.apps`

@@ -4,6 +4,8 @@ use std::fmt;
 
 use etcd_wire::FailureCode;
 
+use super::visible;
+
 /// Exit codes, as the README and every `--help` promise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -172,12 +174,12 @@ impl<T, E: std::error::Error + 'static> ResultExt<T> for Result<T, E> {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = if self.exit == Exit::Different { "" } else { "error: " };
-        writeln!(f, "{error}{}", self.message)?;
+        writeln!(f, "{error}{}", visible::name(&self.message))?;
         for cause in &self.causes {
-            writeln!(f, "  cause: {}", cause.trim_end().replace('\n', "\n         "))?;
+            writeln!(f, "  cause: {}", visible::text(cause.trim_end()).replace('\n', "\n         "))?;
         }
         for hint in &self.hints {
-            writeln!(f, "\nhint: {}", hint.trim_end())?;
+            writeln!(f, "\nhint: {}", visible::text(hint.trim_end()))?;
         }
         Ok(())
     }
@@ -225,6 +227,26 @@ mod tests {
         );
         let changed = Failed::plain("cannot write to stdout").after_change("3 objects were applied");
         assert_eq!((changed.exit, changed.causes), (Exit::Changed, vec!["3 objects were applied".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_server_says_neither_paints_nor_forges_lines() {
+        let message = "no\u{1b}[2J\rpods\u{202e}\nerror: all is well\u{9b}31m".to_owned();
+        let status = kube::core::Status { message: message.clone(), code: 403, ..Default::default() };
+        let failed = Failed::plain("list").source(&kube::Error::Api(Box::new(status)));
+        assert_eq!(
+            failed.to_string(),
+            "error: list\n  cause: no\\x1b[2J\\rpods\\u202e\n         error: all is well\\x9b31m\n"
+        );
+        let node = etcd_wire::Failure {
+            code: FailureCode::Etcd,
+            message: message.clone(),
+            causes: vec![message.clone()],
+            hint: Some(message),
+        };
+        let text = Failed::from(node).to_string();
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n') && !text.contains('\u{202e}'), "{text:?}");
+        assert!(text.starts_with("error: no\\x1b[2J\\rpods\\u202e\\nerror: all"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failed, Outcome, Printer};
+use super::{Failed, Outcome, Printer, visible};
 
 /// `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,8 +41,10 @@ pub(crate) fn print_data(
     human: impl FnOnce() -> String,
 ) -> Outcome {
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| e.to_string()),
-        Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
+        Format::Json => serde_json::to_string_pretty(value)
+            .map(|text| visible::json(text) + "\n")
+            .map_err(|error| error.to_string()),
+        Format::Yaml => visible::yaml(value),
         Format::Table | Format::Wide => Ok(human()),
     };
     printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?)

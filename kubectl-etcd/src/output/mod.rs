@@ -5,6 +5,7 @@ mod format;
 mod printer;
 mod progress;
 mod table;
+pub(crate) mod visible;
 
 pub(crate) use failure::{Exit, Failed, Outcome, ResultExt};
 pub(crate) use format::{Format, age, bytes, print_data, seconds, timestamp};

@@ -2,9 +2,10 @@
 //!
 //! Never with `eprintln!` and its like: they panic when stderr cannot be written.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use super::{Failed, Outcome};
+use super::{Failed, Outcome, visible};
 
 /// Writes for people and for scripts.
 #[derive(Debug, Clone, Copy)]
@@ -23,18 +24,16 @@ impl Printer {
     /// # Errors
     /// Anything else that keeps stdout from being written: a full disk, a terminal that is gone.
     pub(crate) fn data(self, text: &str) -> Outcome {
-        Self::stdout(text.as_bytes())
+        // JSON and YAML come with everything escaped: there is nothing left to be shown in another way.
+        Self::stdout(visible::text(text).as_bytes())
     }
 
-    /// Data that is no text.
+    /// Data as it is; what of it is text, on a terminal, is shown as any text is.
     ///
     /// # Errors
-    /// stdout is a terminal, on which it would do harm, or cannot be written.
+    /// It is no text and stdout is a terminal, on which it would do harm; or stdout cannot be written.
     pub(crate) fn raw(self, bytes: &[u8]) -> Outcome {
-        if std::io::stdout().is_terminal() && std::str::from_utf8(bytes).is_err() {
-            return Err(Failed::plain("the value is no text, and stdout is a terminal"));
-        }
-        Self::stdout(bytes)
+        Self::stdout(&shown(bytes, std::io::stdout().is_terminal())?)
     }
 
     fn stdout(bytes: &[u8]) -> Outcome {
@@ -54,7 +53,7 @@ impl Printer {
     /// Everything for people. Nobody can be told that stderr is lost (a closed pipe, a terminal that is gone), and the
     /// command has to end as it would have: pods are still to be deleted.
     fn stderr(text: &str) -> std::io::Result<()> {
-        std::io::stderr().lock().write_all(text.as_bytes())
+        std::io::stderr().lock().write_all(visible::text(text).as_bytes())
     }
 
     /// What is going on, for people.
@@ -104,6 +103,20 @@ impl Printer {
     }
 }
 
+fn shown(bytes: &[u8], terminal: bool) -> Outcome<Cow<'_, [u8]>> {
+    if !terminal {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| {
+        Failed::plain("the value is no text, and stdout is a terminal").hint("send it elsewhere\n  --raw > FILE")
+    })?;
+    Ok(match visible::text(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
+}
+
 /// What became of a write to stdout.
 fn written(result: std::io::Result<()>) -> Outcome {
     match result {
@@ -126,5 +139,28 @@ impl Write for Log {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_closed_pipe_is_a_good_end() {
+        assert!(written(Ok(())).is_ok());
+        assert!(written(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        for kind in [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::NotConnected] {
+            assert!(written(Err(kind.into())).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn raw_data_is_shown_on_a_terminal_and_passed_on_elsewhere() {
+        for bytes in [&b"\x1b[2J"[..], b"\xff\0"] {
+            assert_eq!(shown(bytes, false).expect("raw").as_ref(), bytes);
+        }
+        assert_eq!(shown(b"{\x1b[2J\n}", true).expect("text").as_ref(), b"{\\x1b[2J\n}");
+        assert!(shown(b"\xff\0", true).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Printer, bytes};
+use super::{Printer, bytes, visible};
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -20,7 +20,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Work of which `total` bytes are known, or 0 when they are not.
     pub(crate) fn new(printer: Printer, what: &str, total: u64) -> Progress {
-        let what = what.to_owned();
+        let what = visible::name(what).into_owned();
         if printer.quiet() {
             return Progress { bar: None, lines: None, what };
         }
@@ -37,7 +37,7 @@ impl Progress {
         let one = |what: &String| {
             let mut plain = Progress::new(printer, what, total);
             match plain.bar.take() {
-                Some(_) => Progress::drawn(screen.add(ProgressBar::new(total)), what.clone(), total),
+                Some(_) => Progress::drawn(screen.add(ProgressBar::new(total)), plain.what.clone(), total),
                 None => plain,
             }
         };
@@ -58,6 +58,7 @@ impl Progress {
 
     /// Tells what is done from now on, of which nobody knows how long it takes.
     pub(crate) fn turn(&self, to: &str) {
+        let to = visible::name(to);
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}: {to}", self.what));
         }

@@ -1,5 +1,9 @@
 //! Tables as kubectl prints them: upper-case headers, three spaces between columns, `<none>` for what is not there.
 
+use unicode_width::UnicodeWidthStr as _;
+
+use super::visible;
+
 /// Rows of cells under headers.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -14,19 +18,24 @@ impl Table {
     /// Adds a row; it must have as many cells as there are headers.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.rows[0].len());
-        self.rows.push(cells.into_iter().map(|c| if c.is_empty() { "<none>".to_owned() } else { c }).collect());
+        let shown = |cell: String| match cell.is_empty() {
+            true => "<none>".to_owned(),
+            false => visible::name(&cell).into_owned(),
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows[0].len();
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}   "));
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', width - cell.width() + 3));
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -44,5 +53,16 @@ mod tests {
         table.row(vec!["a-long-name".into(), "3m".into()]);
         table.row(vec!["b".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME          AGE\na-long-name   3m\nb             <none>\n");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_of_what_it_looks_like() {
+        let mut table = Table::new(&["NAME", "AGE"]);
+        table.row(vec!["a\u{1b}[2K\nb\u{202e}".into(), "3m".into()]);
+        table.row(vec!["\u{4f60}\u{597d}".into(), "4m".into()]);
+        assert_eq!(
+            table.to_string(),
+            "NAME                AGE\na\\x1b[2K\\nb\\u202e   3m\n\u{4f60}\u{597d}                4m\n"
+        );
     }
 }

@@ -13,6 +13,7 @@ use super::refuse::{has_ended, never};
 use super::strip::{Around, strip};
 use crate::api::{Served, Serving};
 use crate::contents::Entry;
+use crate::output::visible;
 
 /// An object that will be sent.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl Item {
     /// `deployment.apps/web`, as kubectl has it.
     pub(super) fn title(&self) -> String {
         let dot = if self.served.group.is_empty() { "" } else { "." };
-        format!("{}{dot}{}/{}", self.served.kind.to_lowercase(), self.served.group, self.place.name)
+        let title = format!("{}{dot}{}/{}", self.served.kind.to_lowercase(), self.served.group, self.place.name);
+        visible::name(&title).into_owned()
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::difference::{Change, Difference};
 use crate::commands::API_VERSION;
-use crate::output::Table;
+use crate::output::{Table, visible};
 
 /// Fields that a line of the table has room for.
 const MOST_FIELDS: usize = 3;
@@ -57,7 +57,7 @@ impl Report {
     /// A unified diff an object.
     pub(super) fn patches(&self) -> String {
         let one = |one: &Difference| match &one.unreadable {
-            Some(why) => format!("# {}/{}: {why}\n", one.resource, one.name),
+            Some(why) => visible::name(&format!("# {}/{}: {why}", one.resource, one.name)).into_owned() + "\n",
             None => one.patch.clone(),
         };
         self.differences.iter().map(one).collect()

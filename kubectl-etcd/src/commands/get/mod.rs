@@ -182,7 +182,5 @@ fn raw(entries: &[Entry], wanted: &Wanted, missing: &[String], contents: &Conten
     if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
         return Err(Failed::new(Exit::Usage, "the value of a Secret is shown only if it is named: secret/NAME"));
     }
-    context.printer.raw(&entry.stored).map_err(|failed| {
-        failed.context(format!("cannot write the value of {}", entry.title())).hint("send it elsewhere\n  --raw > FILE")
-    })
+    context.printer.raw(&entry.stored)
 }

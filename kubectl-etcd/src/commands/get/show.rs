@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::cli::Context;
 use crate::contents::{Entry, Wanted, keeps_copies};
-use crate::output::{self, Outcome, Table, age, bytes, print_data};
+use crate::output::{self, Outcome, Table, age, bytes, print_data, visible};
 
 /// `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,7 +32,7 @@ fn name(entry: &Entry, catalog: &Catalog) -> String {
         Some(resource) => format!("{}.{group}", resource.singular),
         None => entry.resource(),
     };
-    format!("{kind}/{}", entry.place.name)
+    visible::name(&format!("{kind}/{}", entry.place.name)).into_owned()
 }
 
 /// Prints the objects that can be read.
