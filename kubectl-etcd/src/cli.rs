@@ -1,12 +1,15 @@
 //! What can be typed, and what happens around every command: interruption, cleaning up, reporting, the exit code.
 
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use crate::commands;
 use crate::connection::ConnectionArgs;
@@ -111,6 +114,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    fn new(printer: Printer, connection: ConnectionArgs) -> Context {
+        Context {
+            printer,
+            connection,
+            pods: Default::default(),
+            left: Default::default(),
+            goes_on: Default::default(),
+            cancelled: Default::default(),
+            ends_itself: Default::default(),
+        }
+    }
+
     /// Registers the pods of this run: they are deleted when the command ends, however it ends.
     pub(crate) fn keep_track(&self, pods: Pods) -> Pods {
         self.pods.get_or_init(|| pods).clone()
@@ -183,15 +198,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         }
     };
     log(cli.v);
-    let context = Context {
-        printer: Printer::new(cli.quiet),
-        connection: cli.connection,
-        pods: Default::default(),
-        left: Default::default(),
-        goes_on: Default::default(),
-        cancelled: Default::default(),
-        ends_itself: Default::default(),
-    };
+    let context = Context::new(Printer::new(cli.quiet), cli.connection);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -199,7 +206,8 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
             return code(Exit::Failed);
         }
     };
-    let outcome = runtime.block_on(supervise(cli.command, &context));
+    let outcome =
+        runtime.block_on(async { supervise(run(cli.command, context.clone()), interruptions(), &context).await });
     runtime.shutdown_timeout(WIND_DOWN);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -241,29 +249,38 @@ fn log(level: u8) {
 }
 
 /// Runs a command until it ends or is interrupted, and then deletes what it has made.
-async fn supervise(command: Command, context: &Context) -> Outcome {
+async fn supervise(
+    running: impl Future<Output = Outcome>,
+    mut interruptions: impl Stream<Item = ()> + Unpin,
+    context: &Context,
+) -> Outcome {
     let printer = context.printer;
-    let mut interruptions = Interruptions::listen();
-    let mut running = Box::pin(run(command, context.clone()));
-    let mut outcome = tokio::select! {
-        outcome = &mut running => outcome,
-        () = interruptions.next() => {
+    // A fault in this program must not leave pods either.
+    let mut running = Box::pin(AssertUnwindSafe(running).catch_unwind());
+    let ended = tokio::select! {
+        // A command that has ended was not interrupted.
+        biased;
+        ended = &mut running => Some(ended),
+        Some(()) = interruptions.next() => {
             context.cancelled.store(true, Relaxed);
             printer.note("interrupted, cleaning up; interrupt again to stop at once");
-            if context.ends_itself.load(Relaxed) {
-                let ended = tokio::select! {
-                    outcome = &mut running => Some(outcome),
-                    () = interruptions.next() => None,
-                };
-                // It may have been done before it heard of it.
-                if let Some(Ok(())) = ended {
-                    return Ok(());
-                }
+            match context.ends_itself.load(Relaxed) {
+                true => tokio::select! {
+                    biased;
+                    ended = &mut running => Some(ended),
+                    Some(()) = interruptions.next() => None,
+                },
+                false => None,
             }
-            Err(context.interrupted())
         }
     };
     drop(running);
+    let mut outcome = match ended.map(|ended| ended.unwrap_or_else(|_| Err(fault()))) {
+        // It may have been done before it heard of the interruption, or have failed for a reason of its own.
+        Some(Err(failed)) if failed.exit == Exit::Interrupted => Err(context.interrupted()),
+        Some(outcome) => outcome,
+        None => Err(context.interrupted()),
+    };
     let Some(pods) = context.pods.get() else { return outcome };
     let names = pods.names();
     tokio::select! {
@@ -272,21 +289,37 @@ async fn supervise(command: Command, context: &Context) -> Outcome {
                 printer.warn(format!("pod/{pod} is still there: {reason}; it ends by itself within minutes, see\n  kubectl etcd cleanup"));
             }
             if !left.is_empty() {
-                outcome = outcome.map_err(|failed| match failed.exit {
-                    Exit::Failed => Failed { exit: Exit::Changed, ..failed },
-                    _ => failed,
-                });
+                outcome = outcome.map_err(with_pods_left);
             }
         }
-        () = interruptions.next() => {
-            let failed = outcome.err().unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted"));
-            let left = names.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
-            // What goes on in the cluster counts for more than that it was interrupted.
-            let exit = if failed.exit == Exit::Changed { Exit::Changed } else { Exit::Interrupted };
-            outcome = Err(Failed { exit, ..failed }.causes(left).hint("kubectl etcd cleanup"));
-        }
+        Some(()) = interruptions.next() => outcome = Err(interrupted_at_the_end(outcome, &names)),
     }
     outcome
+}
+
+/// What nobody can vouch for. The fault itself was told when it happened.
+fn fault() -> Failed {
+    Failed::new(Exit::Changed, "a fault in this program has stopped the command")
+        .cause("whether anything was changed is not known")
+        .hint("report it, with all that was printed\n  https://github.com/kubectl-etcd/kubectl-etcd/issues")
+}
+
+/// Pods that stay are a change.
+fn with_pods_left(failed: Failed) -> Failed {
+    match failed.exit {
+        Exit::Failed => Failed { exit: Exit::Changed, ..failed },
+        _ => failed,
+    }
+}
+
+/// Of a command that had ended, and was interrupted while its pods were deleted: what it failed of counts for more.
+fn interrupted_at_the_end(outcome: Outcome, pods: &[String]) -> Failed {
+    let failed = match outcome {
+        Ok(()) => Failed::new(Exit::Interrupted, "interrupted"),
+        Err(failed) => with_pods_left(failed),
+    };
+    let left = pods.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
+    failed.causes(left).hint("kubectl etcd cleanup")
 }
 
 async fn run(command: Command, context: Context) -> Outcome {
@@ -309,32 +342,103 @@ async fn run(command: Command, context: Context) -> Outcome {
 
 /// What asks this process to end: Ctrl-C, and on Unix whoever stops processes or closes the terminal.
 ///
-/// It listens from the start to the end of a command, so that no second interruption falls into a gap.
-struct Interruptions {
+/// It listens from the start to the end of a command, so that no second interruption falls into a gap. A platform that lets
+/// nobody listen ends the process itself.
+fn interruptions() -> impl Stream<Item = ()> + Unpin {
     #[cfg(unix)]
-    signals: Vec<tokio::signal::unix::Signal>,
+    let mut signals: Vec<_> = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()
+    };
     #[cfg(windows)]
-    signals: Vec<tokio::signal::windows::CtrlC>,
+    let mut signals: Vec<_> = tokio::signal::windows::ctrl_c().into_iter().collect();
+    futures::stream::poll_fn(move |task| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(task).is_ready());
+        if came { Poll::Ready(Some(())) } else { Poll::Pending }
+    })
 }
 
-impl Interruptions {
-    fn listen() -> Self {
-        #[cfg(unix)]
-        let signals = {
-            use tokio::signal::unix::{SignalKind, signal};
-            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-            kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()
-        };
-        #[cfg(windows)]
-        let signals = tokio::signal::windows::ctrl_c().into_iter().collect();
-        Self { signals }
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn context() -> Context {
+        Context::new(Printer::new(true), ConnectionArgs::default())
     }
 
-    /// Resolves with the next one. A platform that lets nobody listen ends the process itself.
-    async fn next(&mut self) {
-        if self.signals.is_empty() {
-            return std::future::pending().await;
+    /// Interrupted once, at once.
+    fn once() -> impl Stream<Item = ()> + Unpin {
+        stream::iter([()]).chain(stream::pending())
+    }
+
+    fn damaged() -> Outcome {
+        Err(Failed::new(Exit::Damaged, "damaged"))
+    }
+
+    #[tokio::test]
+    async fn an_error_of_a_command_is_told_although_it_was_interrupted() {
+        let itself = || {
+            let context = context();
+            context.ends_itself.store(true, Relaxed);
+            context
+        };
+        // It had ended already.
+        for context in [context(), itself()] {
+            let failed = supervise(async { damaged() }, once(), &context).await.expect_err("damaged");
+            assert_eq!((failed.exit, failed.message.as_str()), (Exit::Damaged, "damaged"));
         }
-        futures::future::select_all(self.signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        // It ends itself when it hears of it: well, with an error of its own, or because of it.
+        for (outcome, told) in [
+            (Ok(()), None),
+            (damaged(), Some(Exit::Damaged)),
+            (Err(Failed::new(Exit::Interrupted, "stopped verifying a.db")), Some(Exit::Interrupted)),
+        ] {
+            let context = itself();
+            let cancelled = std::sync::Arc::clone(&context.cancelled);
+            let mut outcome = Some(outcome);
+            let running = std::future::poll_fn(move |task| {
+                task.waker().wake_by_ref();
+                match cancelled.load(Relaxed) {
+                    true => Poll::Ready(outcome.take().expect("polled once")),
+                    false => Poll::Pending,
+                }
+            });
+            let ended = supervise(running, once(), &context).await;
+            assert_eq!(ended.map_err(|failed| failed.exit).err(), told);
+        }
+        // It would have gone on, or does not end.
+        let second = stream::iter([(), ()]).chain(stream::pending());
+        let ended = supervise(std::future::pending(), second, &itself()).await.expect_err("interrupted");
+        assert_eq!(ended.exit, Exit::Interrupted);
+        let ended = supervise(std::future::pending(), once(), &context()).await.expect_err("interrupted");
+        assert_eq!(ended.exit, Exit::Interrupted);
+    }
+
+    #[test]
+    fn what_a_command_failed_of_counts_for_more_than_an_interruption_at_its_end() {
+        let pods = ["kube-system/a".to_owned()];
+        for (outcome, exit) in [
+            (Ok(()), Exit::Interrupted),
+            (damaged(), Exit::Damaged),
+            (Err(Failed::plain("no route")), Exit::Changed),
+            (Err(Failed::new(Exit::Changed, "half done")), Exit::Changed),
+            (Err(Failed::new(Exit::Interrupted, "interrupted")), Exit::Interrupted),
+        ] {
+            let failed = interrupted_at_the_end(outcome, &pods);
+            assert_eq!(failed.exit, exit, "{failed}");
+            assert!(
+                failed.causes.iter().any(|cause| cause.starts_with("pod kube-system/a may be left behind")),
+                "{failed}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_is_told_as_one() {
+        let failed = supervise(async { panic!("a fault, made by a test") }, stream::pending(), &context()).await;
+        assert_eq!(failed.expect_err("a fault").exit, Exit::Changed);
     }
 }
