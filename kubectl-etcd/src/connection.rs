@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::Uri;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
-use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use kube::{Client, Config};
 use tower::buffer::BufferLayer;
+use tower::filter::AsyncFilterLayer;
 use tower::retry::RetryLayer;
 
+use crate::client_config::{configured, server_url};
+use crate::kubeconfig::{self, Mount};
+use crate::login::{self, Login};
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::proxy;
-
-/// Name of the context, cluster and user that flags are laid over.
-const RESOLVED: &str = "resolved-from-flags";
 
 /// kubectl's connection flags; names and meaning as in kubectl.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -75,6 +78,28 @@ pub(crate) struct ConnectionArgs {
     /// Namespace: of objects as in kubectl, where a command is about objects; of the etcd pods otherwise [default: kube-system]
     #[arg(short, long, global = true, value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// The files, once they have been read: one may be a pipe.
+    #[arg(skip)]
+    loaded: Arc<OnceLock<Kubeconfig>>,
+}
+
+/// Where an API server is looked for when neither a flag nor a kubeconfig names one.
+struct Elsewhere {
+    /// The pod's service account.
+    mount: Option<Mount>,
+    /// `KUBERNETES_MASTER`.
+    master: Option<String>,
+}
+
+/// What the kubeconfig and the flags come to.
+#[derive(Debug)]
+struct Resolved {
+    cluster: Cluster,
+    user: AuthInfo,
+    cluster_name: String,
+    user_name: String,
+    /// URL of the API server.
+    url: Uri,
 }
 
 /// The API server that commands talk to, and what it is called.
@@ -101,7 +126,7 @@ impl ConnectionArgs {
         self.namespace.as_deref()
     }
 
-    /// Namespace of objects: that of the context, as in kubectl, unless one is named.
+    /// Namespace of objects: that of the context, or of the pod in which this program runs, as in kubectl, unless one is named.
     ///
     /// # Errors
     /// A kubeconfig that cannot be read, or no context of the name that was typed. No kubeconfig at all is no error.
@@ -116,7 +141,8 @@ impl ConnectionArgs {
             return Err(no_context(name));
         }
         let namespace = context.and_then(|context| context.context.as_ref()?.namespace.clone());
-        Ok(namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()))
+        let own = || Mount::here().and_then(|mount| mount.namespace());
+        Ok(namespace.or_else(own).unwrap_or_else(|| "default".to_owned()))
     }
 
     /// Reads the kubeconfig, lays the flags over it and makes a client. Talks to no one, but for an
@@ -125,33 +151,23 @@ impl ConnectionArgs {
     /// # Errors
     /// No or a bad kubeconfig, no such context, contradictory flags.
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
-        let (kubeconfig, cluster) = self.resolve(self.load()?)?;
-        let configured = kubeconfig.clusters.iter().find_map(|named| named.cluster.as_ref()?.proxy_url.clone());
-        let login = kubeconfig.auth_infos.iter().find_map(|named| named.auth_info.as_ref()?.exec.clone());
-        let options = KubeConfigOptions { context: Some(RESOLVED.to_owned()), cluster: None, user: None };
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .or_fail(|| "read the connection from the kubeconfig".to_owned())?;
+        let elsewhere = Elsewhere { mount: Mount::here(), master: std::env::var("KUBERNETES_MASTER").ok() };
+        let Resolved { cluster, user, cluster_name, user_name, url } = self.resolve(self.load()?, elsewhere)?;
+        let (mut config, login) = configured(&cluster, user, &user_name, url).await?;
         let agent = format!("kubectl-etcd/{}", env!("CARGO_PKG_VERSION"));
         if let Ok(agent) = http::HeaderValue::from_str(&agent) {
             config.headers.push((http::header::USER_AGENT, agent));
         }
         config.proxy_url =
-            proxy::for_server(&config.cluster_url, configured.as_deref(), |name| std::env::var(name).ok())
-                .or_fail(|| "read the proxy's URL".to_owned())?;
+            proxy::for_server(&config.cluster_url, cluster.proxy_url.as_deref(), |name| std::env::var(name).ok())
+                .map_err(|why| Failed::plain("cannot use the proxy").cause(why))?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let connect = |config: Config| {
-            client(config).map_err(|error| {
-                let failed = Failed::plain(format!("prepare a connection to {server}")).source(&error);
-                let Some(login) = login.as_ref() else { return failed };
-                let program = login.command.as_deref().unwrap_or_default();
-                let failed = failed.cause(format!("the kubeconfig logs in with the program {program}"));
-                login.install_hint.iter().fold(failed, |failed, hint| failed.hint(hint))
-            })
+            client(config, login.clone())
+                .map_err(|error| Failed::plain(format!("cannot prepare a connection to {server}")).source(&error))
         };
         let streams = connect(config.clone())?;
         let client = if self.request_timeout.is_zero() {
-            // A second client would run a login program again.
             streams.clone()
         } else {
             config.read_timeout = Some(self.request_timeout);
@@ -160,33 +176,32 @@ impl ConnectionArgs {
             config.reset_reader_on_write = true;
             connect(config)?
         };
-        Ok(Connection { client, streams, cluster, server })
+        Ok(Connection { client, streams, cluster: cluster_name, server })
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is
-    /// there, or `~/.kube/config` if it is there.
+    /// there, or `~/.kube/config` if it is there. They are read once.
     pub(crate) fn load(&self) -> Outcome<Kubeconfig> {
-        let read = |path: &Path| {
-            Kubeconfig::read_from(path).or_fail(|| format!("read the kubeconfig file {}", path.display()))
-        };
-        if let Some(path) = &self.kubeconfig {
-            return read(path);
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded.clone());
         }
-        let paths: Vec<PathBuf> = match std::env::var_os("KUBECONFIG") {
-            Some(list) if !list.is_empty() => {
-                std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()).collect()
+        let named = self.kubeconfig.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let loaded = match (named, std::env::var_os("KUBECONFIG")) {
+            (Some(path), _) => kubeconfig::read(path)?,
+            (None, Some(list)) if !list.is_empty() => {
+                let paths = std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty());
+                kubeconfig::merged(&paths.collect::<Vec<PathBuf>>())?
             }
-            _ => std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect(),
+            _ => {
+                let home = std::env::home_dir().map(|home| home.join(".kube").join("config"));
+                kubeconfig::merged(&home.into_iter().collect::<Vec<PathBuf>>())?
+            }
         };
-        paths.iter().filter(|path| path.exists()).try_fold(Kubeconfig::default(), |mut merged, path| {
-            // An empty name is none: the next file's counts.
-            merged.current_context = merged.current_context.filter(|name| !name.is_empty());
-            merged.merge(read(path)?).or_fail(|| format!("merge the kubeconfig file {}", path.display()))
-        })
+        Ok(self.loaded.get_or_init(|| loaded).clone())
     }
 
-    /// A kubeconfig with one context, in which every flag has taken effect, and the name of its cluster.
-    fn resolve(&self, kubeconfig: Kubeconfig) -> Outcome<(Kubeconfig, String)> {
+    /// Cluster and user, with every flag in effect.
+    fn resolve(&self, kubeconfig: Kubeconfig, elsewhere: Elsewhere) -> Outcome<Resolved> {
         let context =
             match self.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty()) {
                 Some(name) => match kubeconfig.contexts.iter().find(|c| &c.name == name) {
@@ -207,53 +222,60 @@ impl ConnectionArgs {
         if user.is_none() && self.user.is_some() {
             return Err(Failed::plain(format!("user \"{user_name}\" does not exist")).hint("kubectl config get-users"));
         }
-        let cluster = self.cluster_with_flags(found.unwrap_or_default())?;
-        let user = self.user_with_flags(user.unwrap_or_default())?;
-        let mut resolved = Kubeconfig {
-            clusters: vec![NamedCluster { name: RESOLVED.to_owned(), cluster: Some(cluster), ..Default::default() }],
-            auth_infos: vec![NamedAuthInfo { name: RESOLVED.to_owned(), auth_info: Some(user), ..Default::default() }],
-            ..Kubeconfig::default()
-        };
-        let context = kube::config::Context {
-            cluster: RESOLVED.to_owned(),
-            user: Some(RESOLVED.to_owned()),
-            ..Default::default()
-        };
-        resolved.contexts.push(NamedContext {
-            name: RESOLVED.to_owned(),
-            context: Some(context),
-            ..Default::default()
-        });
-        let name = if cluster_name.is_empty() { "cluster".to_owned() } else { cluster_name };
-        Ok((resolved, name))
+        let (mut cluster, mut user) = (found.unwrap_or_default(), user.unwrap_or_default());
+        let mut cluster_name = if cluster_name.is_empty() { "cluster".to_owned() } else { cluster_name };
+        if self.server.is_none() && cluster.server.is_none() {
+            if let Some(mount) = &elsewhere.mount {
+                (cluster, user) = mount.connection();
+                "in-cluster".clone_into(&mut cluster_name);
+            } else {
+                cluster.server = elsewhere.master.filter(|master| !master.is_empty());
+            }
+        }
+        let cluster = self.cluster_with_flags(cluster)?;
+        let user = self.user_with_flags(user)?;
+        login::check(&user, &user_name)?;
+        let server = cluster.server.as_deref().unwrap_or_default();
+        let url = server_url(server).map_err(|why| {
+            let exit = if self.server.is_some() { Exit::Usage } else { Exit::Failed };
+            Failed::new(exit, format!("cannot use the server {server:?}")).cause(why)
+        })?;
+        Ok(Resolved { cluster, user, cluster_name, user_name, url })
     }
 
     fn cluster_with_flags(&self, mut cluster: Cluster) -> Outcome<Cluster> {
         if let Some(server) = &self.server {
-            let with_scheme = if server.contains("://") { server.clone() } else { format!("https://{server}") };
-            cluster.server = Some(with_scheme);
+            cluster.server = Some(server.clone());
+            // The name is that of the server that is no longer asked.
+            cluster.tls_server_name = None;
         }
         if cluster.server.as_ref().is_none_or(String::is_empty) {
             return Err(Failed::plain("no cluster is configured")
                 .cause("neither --server nor a kubeconfig with a current context says which")
                 .hint("kubectl config get-contexts, or name a file: kubectl etcd --kubeconfig FILE ..."));
         }
-        if let Some(file) = &self.certificate_authority {
-            cluster.certificate_authority = Some(path_text(file)?);
-            cluster.certificate_authority_data = None;
-        }
-        if let Some(insecure) = self.insecure_skip_tls_verify {
-            cluster.insecure_skip_tls_verify = Some(insecure);
-            if insecure && self.certificate_authority.is_none() {
-                cluster.certificate_authority = None;
-                cluster.certificate_authority_data = None;
-            }
-        }
-        if cluster.insecure_skip_tls_verify == Some(true) && self.certificate_authority.is_some() {
+        if self.insecure_skip_tls_verify == Some(true) && self.certificate_authority.is_some() {
             return Err(Failed::new(
                 Exit::Usage,
                 "--certificate-authority and --insecure-skip-tls-verify exclude each other",
             ));
+        }
+        // Either flag takes the place of both fields.
+        if let Some(file) = &self.certificate_authority {
+            cluster.certificate_authority = Some(path_text(file)?);
+            cluster.certificate_authority_data = None;
+            cluster.insecure_skip_tls_verify = None;
+        }
+        if let Some(insecure) = self.insecure_skip_tls_verify {
+            cluster.insecure_skip_tls_verify = Some(insecure);
+            if insecure {
+                cluster.certificate_authority = None;
+                cluster.certificate_authority_data = None;
+            }
+        }
+        if cluster.certificate_authority.is_some() && cluster.certificate_authority_data.is_some() {
+            return Err(Failed::plain("cannot use the cluster of the kubeconfig")
+                .cause("it has both certificate-authority and certificate-authority-data"));
         }
         if let Some(name) = &self.tls_server_name {
             cluster.tls_server_name = Some(name.clone());
@@ -265,6 +287,7 @@ impl ConnectionArgs {
     }
 
     fn user_with_flags(&self, mut user: AuthInfo) -> Outcome<AuthInfo> {
+        self.check_header_values()?;
         if let Some(token) = &self.token {
             // kubectl: a token on the command line takes the place of every other way to log in but a certificate.
             user.token = Some(token.clone().into());
@@ -301,7 +324,23 @@ impl ConnectionArgs {
         if !impersonates && (!self.as_group.is_empty() || self.as_uid.is_some() || !self.as_user_extra.is_empty()) {
             return Err(Failed::new(Exit::Usage, "--as-group, --as-uid and --as-user-extra need --as"));
         }
+        let others = user.impersonate_uid.is_some()
+            || user.impersonate_groups.is_some()
+            || user.impersonate_user_extra.is_some();
+        if !impersonates && others {
+            return Err(Failed::plain("cannot use the user of the kubeconfig")
+                .cause("as-uid, as-groups and as-user-extra need as"));
+        }
         Ok(user)
+    }
+
+    /// Refuses values that no header of HTTP can carry.
+    fn check_header_values(&self) -> Outcome {
+        let one = [("--token", &self.token), ("--as", &self.as_user), ("--as-uid", &self.as_uid)];
+        let one = one.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
+        let groups = self.as_group.iter().map(|group| ("--as-group", group.as_str()));
+        let extras = self.as_user_extra.iter().map(|extra| ("--as-user-extra", extra.as_str()));
+        one.chain(groups).chain(extras).try_for_each(|(flag, value)| login::refuse_control_in_flag(flag, value))
     }
 }
 
@@ -311,12 +350,13 @@ fn no_context(name: &str) -> Failed {
 
 /// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
 /// silently for minutes.
-fn client(mut config: Config) -> Result<Client, kube::Error> {
+fn client(mut config: Config, login: Login) -> Result<Client, kube::Error> {
     config.default_retry = false;
     let again = RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(2), 3, true);
     let again = again.expect("the first delay is shorter than the last");
     let client = ClientBuilder::try_from(config)?;
-    Ok(client.with_layer(&BufferLayer::new(64)).with_layer(&RetryLayer::new(again)).build())
+    let client = client.with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
+    Ok(client.with_layer(&RetryLayer::new(again)).build())
 }
 
 fn path_text(path: &Path) -> Outcome<String> {
@@ -372,11 +412,14 @@ users:
 - {name: anna, user: {token: secret, client-certificate: /a.crt, client-key: /a.key}}
 ";
 
+    fn nowhere() -> Elsewhere {
+        Elsewhere { mount: None, master: None }
+    }
+
     fn resolve(args: ConnectionArgs) -> Outcome<(Cluster, AuthInfo, String)> {
-        let (config, name) = args.resolve(Kubeconfig::from_yaml(KUBECONFIG).expect("the test's own kubeconfig"))?;
-        let cluster = config.clusters[0].cluster.clone().expect("resolve gives a cluster");
-        let user = config.auth_infos[0].auth_info.clone().expect("resolve gives a user");
-        Ok((cluster, user, name))
+        let kubeconfig = Kubeconfig::from_yaml(KUBECONFIG).expect("the test's own kubeconfig");
+        let Resolved { cluster, user, cluster_name, .. } = args.resolve(kubeconfig, nowhere())?;
+        Ok((cluster, user, cluster_name))
     }
 
     #[test]
@@ -429,13 +472,62 @@ users:
 
     #[test]
     fn a_server_alone_is_enough() {
-        let args = ConnectionArgs { server: Some("10.9.9.9:6443".into()), ..Default::default() };
-        let (config, _) = args.resolve(Kubeconfig::default()).unwrap();
-        assert_eq!(config.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://10.9.9.9:6443"));
+        let args = ConnectionArgs { server: Some("https://10.9.9.9:6443".into()), ..Default::default() };
+        let resolved = args.resolve(Kubeconfig::default(), nowhere()).unwrap();
+        assert_eq!(resolved.url, "https://10.9.9.9:6443/");
+        let refused = ConnectionArgs::default().resolve(Kubeconfig::default(), nowhere()).unwrap_err();
+        assert_eq!(refused.message, "no cluster is configured");
+        let master = Elsewhere { mount: None, master: Some("http://10.9.9.9:8080".into()) };
         assert_eq!(
-            ConnectionArgs::default().resolve(Kubeconfig::default()).unwrap_err().message,
-            "no cluster is configured"
+            ConnectionArgs::default().resolve(Kubeconfig::default(), master).unwrap().url,
+            "http://10.9.9.9:8080/"
         );
+    }
+
+    #[test]
+    fn an_authority_by_flag_takes_the_place_of_what_the_file_says() {
+        let kubeconfig = |cluster: &str| {
+            let text = format!("{{clusters: [{{name: x, cluster: {{server: 'https://a', {cluster}}}}}]}}");
+            Kubeconfig::from_yaml(&text).expect("the test's own kubeconfig")
+        };
+        let args = ConnectionArgs {
+            cluster: Some("x".into()),
+            certificate_authority: Some("/ca".into()),
+            ..Default::default()
+        };
+        let file = kubeconfig("insecure-skip-tls-verify: true, certificate-authority-data: QUJD");
+        let cluster = args.resolve(file, nowhere()).unwrap().cluster;
+        assert_eq!(cluster.certificate_authority.as_deref(), Some("/ca"));
+        assert_eq!((cluster.certificate_authority_data, cluster.insecure_skip_tls_verify), (None, None));
+        // Another server has another name.
+        let args = ConnectionArgs { cluster: Some("x".into()), server: Some("https://b".into()), ..Default::default() };
+        let cluster = args.resolve(kubeconfig("tls-server-name: a"), nowhere()).unwrap().cluster;
+        assert_eq!(cluster.tls_server_name, None);
+        let args = ConnectionArgs { cluster: Some("x".into()), ..Default::default() };
+        let both = kubeconfig("certificate-authority: /ca, certificate-authority-data: QUJD");
+        assert!(args.resolve(both, nowhere()).unwrap_err().causes[0].contains("both"));
+    }
+
+    #[test]
+    fn a_control_character_in_a_flag_is_a_usage_error_that_shows_no_value() {
+        let flags = [
+            ("--token", ConnectionArgs { token: Some("s3cret\r".into()), ..Default::default() }),
+            ("--as", ConnectionArgs { as_user: Some("s3cret\n".into()), ..Default::default() }),
+            ("--as-group", ConnectionArgs { as_group: vec!["s3cret\u{7f}".into()], ..Default::default() }),
+            ("--as-uid", ConnectionArgs { as_uid: Some("s3cret\0".into()), ..Default::default() }),
+            ("--as-user-extra", ConnectionArgs { as_user_extra: vec!["a=s3cret\n".into()], ..Default::default() }),
+        ];
+        for (flag, args) in flags {
+            let refused = resolve(args).unwrap_err();
+            assert_eq!((refused.exit, refused.message), (Exit::Usage, format!("cannot use the value of {flag}")));
+            assert_eq!(
+                refused.causes,
+                ["character 7 of it is a control character"].map(|text| match flag {
+                    "--as-user-extra" => text.replace('7', "9"),
+                    _ => text.to_owned(),
+                })
+            );
+        }
     }
 
     #[test]

@@ -4,11 +4,14 @@
 
 mod api;
 mod cli;
+mod client_config;
 mod commands;
 mod connection;
 mod contents;
 mod discovery;
 mod idle;
+mod kubeconfig;
+mod login;
 mod output;
 mod proxy;
 mod sidecar;

@@ -9,17 +9,18 @@ use http::Uri;
 /// The proxy for `server`. `configured` is the cluster's own; `variable` reads the environment.
 ///
 /// # Errors
-/// The proxy's URL is none.
+/// The proxy's URL is none, or its scheme is not known; the text does not show the URL, which may have a password in it.
 pub(crate) fn for_server(
     server: &Uri,
     configured: Option<&str>,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Uri>, http::uri::InvalidUri> {
+) -> Result<Option<Uri>, String> {
     let set = |names: [&str; 2]| names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
     if let Some(url) = configured.filter(|url| !url.is_empty()) {
-        return url.parse().map(Some);
+        return usable(url).map(Some).map_err(|why| format!("proxy-url of the cluster {why}"));
     }
     let secure = server.scheme_str() != Some("http");
+    // Go reads these alone: ALL_PROXY is curl's.
     let names = if secure { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
     let Some(url) = set(names) else { return Ok(None) };
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
@@ -28,7 +29,24 @@ pub(crate) fn for_server(
         return Ok(None);
     }
     let url = if url.contains("://") { url } else { format!("http://{url}") };
-    url.parse().map(Some)
+    usable(&url).map(Some).map_err(|why| format!("{} {why}", names[0]))
+}
+
+/// The URL in the form that the connector takes. A SOCKS proxy always gets the server's name and finds its address itself, which is what
+/// `socks5h` asks for.
+fn usable(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("is not a URL: {error}"))?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err("is not a URL with a scheme and a host".to_owned());
+    };
+    match scheme {
+        "http" | "https" => Ok(uri),
+        "socks5" | "socks5h" => {
+            let port = if uri.port().is_some() { "" } else { ":1080" };
+            format!("socks5://{authority}{port}").parse().map_err(|error| format!("is not a URL: {error}"))
+        }
+        other => Err(format!("has the scheme {other}: it must be http, https, socks5 or socks5h")),
+    }
 }
 
 /// Whether the server is reached without a proxy: this machine always is.
@@ -104,6 +122,23 @@ mod tests {
     fn the_clusters_proxy_has_no_exemption() {
         let variables = [("NO_PROXY", "*"), ("HTTPS_PROXY", "http://env:1")];
         assert_eq!(proxy("https://api:6443", Some("http://own:3"), &variables).as_deref(), Some("http://own:3/"));
+    }
+
+    #[test]
+    fn socks_proxies_have_two_names_and_a_port() {
+        for (url, used) in [
+            ("socks5://10.0.0.1:9", "socks5://10.0.0.1:9/"),
+            ("socks5h://10.0.0.1:9", "socks5://10.0.0.1:9/"),
+            ("socks5h://user:word@proxy", "socks5://user:word@proxy:1080/"),
+        ] {
+            assert_eq!(proxy("https://api", Some(url), &[]).as_deref(), Some(used));
+            assert_eq!(proxy("https://api", None, &[("HTTPS_PROXY", url)]).as_deref(), Some(used));
+        }
+        assert_eq!(proxy("https://api", None, &[("ALL_PROXY", "socks5://10.0.0.1:9")]), None, "Go does not read it");
+        for wrong in ["ftp://proxy:1", "socks4://proxy:1", "proxy:1", "socks5://u:secret@[::1"] {
+            let refused = for_server(&Uri::from_static("https://api"), Some(wrong), |_| None).expect_err(wrong);
+            assert!(refused.starts_with("proxy-url ") && !refused.contains("secret"), "{refused}");
+        }
     }
 
     #[test]
