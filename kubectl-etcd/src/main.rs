@@ -15,6 +15,7 @@ mod login;
 mod output;
 mod proxy;
 mod sidecar;
+mod snapshot_file;
 mod transaction;
 
 use std::process::ExitCode;

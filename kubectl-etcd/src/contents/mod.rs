@@ -8,7 +8,7 @@ mod plain;
 mod selector;
 mod wanted;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use etcd_objects::catalog::Catalog;
@@ -29,8 +29,9 @@ pub(crate) use selector::parse_selector;
 pub(crate) use wanted::{Request, Wanted};
 
 use crate::cli::Context;
-use crate::commands::verify::{Recorded, damaged, explain, open};
+use crate::commands::verify::{Recorded, damaged, explain};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
+use crate::snapshot_file::SnapshotFile;
 
 /// Which file, and how to read it.
 #[derive(Debug, Clone, clap::Args)]
@@ -56,7 +57,7 @@ impl FileArgs {
 
 /// A file that has been looked at: whose it is, and which types of objects it knows.
 pub(crate) struct Contents {
-    path: PathBuf,
+    file: SnapshotFile,
     pub(crate) report: Report,
     pub(crate) prefix: Prefix,
     /// The built-in types, and those that the file's own definitions make.
@@ -93,6 +94,7 @@ impl Contents {
                 Keyring::parse(&text).or_fail(|| format!("read {}", path.display()))?
             }
         };
+        let file = SnapshotFile::open(&args.file, context).await?;
         let is_definition = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains(DEFINITIONS));
         let is_namespace = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains("/namespaces/"));
         let keep = move |key: &[u8]| match also(key) {
@@ -100,9 +102,9 @@ impl Contents {
             Keep::Nothing if is_namespace(key) => Keep::Key,
             other => other,
         };
-        let (report, keys) = read(&args.file, context, Arc::new(keep), None).await?;
+        let (report, keys) = read(&file, context, Arc::new(keep), None).await?;
         let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
-        let mut contents = Contents { path: args.file.clone(), report, prefix, catalog: Catalog::builtin(), keyring };
+        let mut contents = Contents { file, report, prefix, catalog: Catalog::builtin(), keyring };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));
         for entry in contents.entries(definitions.map(|(key, live)| (key.clone(), live.clone())).collect()) {
             let added = match &entry.object {
@@ -131,11 +133,11 @@ impl Contents {
         if let Some(at) = at {
             let (oldest, newest) = (self.oldest_revision(), self.report.current_revision);
             if at < oldest || at > newest {
-                return Err(Failed::new(Exit::Usage, format!("{} has no revision {at}", self.path.display()))
+                return Err(Failed::new(Exit::Usage, format!("{} has no revision {at}", self.name()))
                     .cause(format!("it has those from {oldest} to {newest}; older ones were compacted away")));
             }
         }
-        Ok(read(&self.path, context, keep, at).await?.1)
+        Ok(read(&self.file, context, keep, at).await?.1)
     }
 
     /// What all keys and their values hash to, to be compared with another file.
@@ -144,7 +146,7 @@ impl Contents {
     /// As [`Contents::open`].
     pub(crate) async fn fingerprints(&self, context: &Context) -> Outcome<Fingerprints> {
         let prefix = self.prefix.as_str().as_bytes().to_vec();
-        let read = walk(&self.path, context, move |source, options, progress| {
+        let read = walk(&self.file, context, move |source, options, progress| {
             Fingerprints::read(source, options, &prefix, progress)
         });
         Ok(read.await?.1)
@@ -162,7 +164,7 @@ impl Contents {
 
     /// The file's name, for people.
     pub(crate) fn name(&self) -> String {
-        self.path.display().to_string()
+        self.file.path().display().to_string()
     }
 }
 
@@ -170,12 +172,12 @@ impl Contents {
 pub(crate) type KeepFn = dyn Fn(&[u8]) -> Keep + Send + Sync;
 
 async fn read(
-    path: &Path,
+    file: &SnapshotFile,
     context: &Context,
     keep: Arc<impl Fn(&[u8]) -> Keep + Send + Sync + ?Sized + 'static>,
     at: Option<i64>,
 ) -> Outcome<(Report, LiveKeys)> {
-    walk(path, context, move |source, options, progress| {
+    walk(file, context, move |source, options, progress| {
         let keep = |key: &[u8]| keep(key);
         live_keys(source, options, &Pick { at, ..Pick::new(&keep) }, progress)
     })
@@ -184,24 +186,23 @@ async fn read(
 
 /// Goes through a file on a thread of its own, with a bar that shows how far it is.
 async fn walk<T: Send + 'static>(
-    path: &Path,
+    file: &SnapshotFile,
     context: &Context,
     take: impl FnOnce(&FileSource, &Options<'_>, &(dyn Fn(etcd_snapshot::Progress) + Sync)) -> Result<T, VerifyError>
     + Send
     + 'static,
 ) -> Outcome<T> {
-    let (owned, printer, cancelled) = (path.to_owned(), context.printer, context.cancelled.clone());
-    let etcd_version = Recorded::beside(path).etcd_version;
+    let (to_read, printer, cancelled) = (file.clone(), context.printer, context.cancelled.clone());
+    let etcd_version = Recorded::of(file).etcd_version;
     let walk = move || -> Result<T, VerifyError> {
-        let source: FileSource = open(&owned).map_err(VerifyError::Io)?;
         let bar = Progress::new(printer, "read", 0);
         let (digest, etcd_version) = (DigestCheck::Skip, etcd_version.as_deref());
         let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
-        take(&source, &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
+        take(to_read.source(), &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
     };
     let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;
     read.map_err(|error| match error {
-        VerifyError::Damaged(damage) => damaged(path, &damage),
-        error => explain(error, path),
+        VerifyError::Damaged(damage) => damaged(file.path(), &damage),
+        error => explain(error, file.path()),
     })
 }

@@ -1,8 +1,5 @@
 //! The way of a snapshot file to a node.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,18 +12,21 @@ use tokio::sync::mpsc;
 use super::session::{CHUNKS_AHEAD, SILENCE, Session, next};
 use super::voice::Voice;
 use crate::output::{Failed, Outcome};
+use crate::snapshot_file::SnapshotFile;
 
 /// How long a node may take to verify the file and to build the new directory from it.
 const BUILD: Duration = Duration::from_secs(1800);
+/// Why a file is not sent to its end.
+const CHANGED: &str = "it has changed since it was verified";
 /// How long the other direction may take to end once one has.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
 /// A file that was verified, and is sent as it was then.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
-    pub(crate) path: PathBuf,
+    pub(crate) file: SnapshotFile,
     pub(crate) bytes: u64,
-    /// SHA-256 of the whole file in hex, where it was computed.
+    /// SHA-256 of all of it in hex, where it was computed.
     pub(crate) sha256: Option<String>,
     /// Its revision, if by how much that is raised is left to us.
     pub(crate) raised_from: Option<i64>,
@@ -104,7 +104,7 @@ impl Session {
             Ok(Ok(other)) => Err(self.unexpected(other).into_failed()),
             Ok(Err(error)) | Err(Unsent::Wire(error)) => Err(self.broken(error, DOING).into_failed()),
             Err(Unsent::File(why)) => {
-                let path = upload.map(|upload| upload.path.display().to_string()).unwrap_or_default();
+                let path = upload.map(|upload| upload.file.path().display().to_string()).unwrap_or_default();
                 Err(Failed::plain(format!("send {path} to the node")).cause(why))
             }
         }
@@ -157,15 +157,18 @@ async fn send(
 /// Cuts the file into frames, each with the bytes of the file up to its end. The last one is the end frame, which only a file gets
 /// that is still what was verified.
 fn read(upload: &Upload, compression: Compression, frames: &mpsc::Sender<(Frame, u64)>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("it cannot be read: {error}");
-    let mut file = File::open(&upload.path).map_err(failed)?.take(upload.bytes + 1);
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => CHANGED.to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    };
     let (mut outgoing, mut digest) = (Outgoing::new(compression), Digest::new());
     loop {
-        let mut piece = Vec::with_capacity(CHUNK);
-        (&mut file).take(CHUNK as u64).read_to_end(&mut piece).map_err(failed)?;
-        if piece.is_empty() {
+        let mut piece = vec![0; CHUNK];
+        let read = upload.file.read_at(outgoing.offset(), &mut piece).map_err(failed)?;
+        if read == 0 {
             break;
         }
+        piece.truncate(read);
         digest.update(&piece);
         let chunk = outgoing.chunk(Bytes::from(piece));
         if outgoing.offset() > upload.bytes {
@@ -179,7 +182,7 @@ fn read(upload: &Upload, compression: Compression, frames: &mpsc::Sender<(Frame,
     let (length, sha256) = (outgoing.offset(), Sha256(digest.finish()));
     let changed = upload.sha256.as_ref().is_some_and(|verified| *verified != sha256.to_string());
     if length != upload.bytes || changed {
-        return Err("it has changed since it was verified".to_owned());
+        return Err(CHANGED.to_owned());
     }
     let _unwanted = frames.blocking_send((Frame::End(End { length, sha256 }), length));
     Ok(())
@@ -192,6 +195,7 @@ mod tests {
     use etcd_wire::Incoming;
 
     use super::*;
+    use crate::snapshot_file::opened;
 
     fn frames(upload: Upload, compression: Compression) -> (Result<(), String>, Vec<Frame>) {
         let (sender, mut receiver) = mpsc::channel(100);
@@ -217,7 +221,7 @@ mod tests {
         let mut digest = Digest::new();
         digest.update(&bytes);
         let upload = Upload {
-            path: file.path().to_owned(),
+            file: opened(file.path()),
             bytes: bytes.len() as u64,
             sha256: Some(Sha256(digest.finish()).to_string()),
             raised_from: None,
@@ -240,7 +244,7 @@ mod tests {
     #[test]
     fn a_file_that_changed_gets_no_end() {
         let file = file(b"abc");
-        let upload = |bytes, sha256| Upload { path: file.path().to_owned(), bytes, sha256, raised_from: None };
+        let upload = |bytes, sha256| Upload { file: opened(file.path()), bytes, sha256, raised_from: None };
         for (upload, why) in
             [(upload(3, Some("00".repeat(32))), "changed"), (upload(4, None), "changed"), (upload(2, None), "grown")]
         {

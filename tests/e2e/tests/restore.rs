@@ -168,7 +168,7 @@ fn what_cannot_be_restored_leaves_nothing() {
     std::fs::write(offline.path("a.db"), "no snapshot").unwrap();
     offline.refused(&[], 3, &["error: a.db is damaged or no etcd snapshot"]);
     std::fs::remove_file(offline.path("a.db")).unwrap();
-    offline.refused(&[], 1, &["error: read a.db"]);
+    offline.refused(&[], 1, &["error: cannot read a.db"]);
 }
 
 #[test]

@@ -119,29 +119,46 @@ fn files_of_every_version_and_kind_are_whole() {
 #[test]
 fn what_is_no_snapshot_is_called_so() {
     let offline = Offline::new();
-    let snapshot = unpacked("snapshots/3.5.1.db.zst");
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gz, &snapshot).unwrap();
-    let zip = [b"PK\x03\x04".as_slice(), &snapshot[..40_000]].concat();
     for (what, bytes) in [
         ("empty", Vec::new()),
         ("one byte", vec![0]),
-        ("text", b"apiVersion: v1\nkind: List\n".repeat(1000)),
         ("a program", std::fs::read("/bin/true").unwrap()),
-        ("a zip", zip),
-        ("a gzip", gz.finish().unwrap()),
         ("zeros", vec![0; 100_000]),
-        ("the packed snapshot", std::fs::read(workspace().join("tests/data/snapshots/3.5.1.db.zst")).unwrap()),
     ] {
         offline.damaged(&bytes, what);
+    }
+    let snapshot = unpacked("snapshots/3.5.1.db.zst");
+    for (bytes, said) in [
+        (b"apiVersion: v1\nkind: List\n".repeat(1000), "error: a.db is text in YAML or JSON"),
+        ([b"PK\x03\x04".as_slice(), &snapshot[..40_000]].concat(), "error: a.db is a zip archive"),
+        ([b"\xFD7zXZ\0".as_slice(), &snapshot[..40_000]].concat(), "error: a.db is compressed with xz"),
+    ] {
+        offline.of(&bytes).expect_code(2).expect_error(&[said, "hint: "]);
+    }
+}
+
+#[test]
+fn what_gzip_and_zstd_have_compressed_is_read_as_it_is() {
+    let offline = Offline::new();
+    let snapshot = unpacked("snapshots/3.5.1.db.zst");
+    let plain = offline.of(&snapshot).expect_code(0).json();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &snapshot).unwrap();
+    let zst = std::fs::read(workspace().join("tests/data/snapshots/3.5.1.db.zst")).unwrap();
+    for (compression, bytes) in [("gzip", gz.finish().unwrap()), ("zstd", zst)] {
+        let mut packed = offline.of(&bytes).expect_code(0).json();
+        assert_eq!(packed.as_object_mut().unwrap().remove("compression"), Some(compression.into()));
+        assert_eq!(packed, plain);
+        let cut = offline.of(&bytes[..bytes.len() - 9]).expect_code(3);
+        cut.expect_error(&["error: a.db is compressed with ", "the file was cut"]);
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_no_damage() {
     let offline = Offline::new();
-    offline.verify("missing.db").expect_code(1).expect_error(&["error: read missing.db", "cause: "]);
-    offline.verify(".").expect_code(1).expect_error(&["error: read .", "not a regular file"]);
+    offline.verify("missing.db").expect_code(1).expect_error(&["error: cannot read missing.db", "cause: "]);
+    offline.verify(".").expect_code(2).expect_error(&["error: . is a folder, not a regular file"]);
     assert!(e2e::names(offline.folder.path()).is_empty());
 }
 

@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::discovery::{self, Overrides};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, bytes, print_data, seconds};
 use crate::sidecar::{Operation, Pods, Received, Session, SidecarArgs, Sink, Started, TransferError, access, survey};
+use crate::snapshot_file::SnapshotFile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -244,9 +245,10 @@ async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, nod
 /// Walks the pages of the file that was written; its bytes were hashed as they came.
 async fn check_pages(context: &Context, writing: &Writing, sha256: [u8; 32]) -> Outcome<Report> {
     let path = writing.path().to_owned();
-    let (shown, printer, cancelled) = (path.clone(), context.printer, Arc::clone(&context.cancelled));
+    let file = SnapshotFile::open(&path, context).await?;
+    let (shown, printer, cancelled) = (path, context.printer, Arc::clone(&context.cancelled));
     let checked =
-        tokio::task::spawn_blocking(move || verify::check(&path, Some(sha256), &cancelled, printer, "verify")).await;
+        tokio::task::spawn_blocking(move || verify::check(&file, Some(sha256), &cancelled, printer, "verify")).await;
     let checked = checked.or_fail(|| "verify the snapshot".to_owned())?;
     let report = checked.map_err(|error| verify::explain(error, &shown))?;
     report.map_err(|damage| {

@@ -17,14 +17,16 @@ use super::changes::Keys;
 use super::plan::{Cluster, Found, Plan, Seen};
 use super::{Args, Bump, without_digest};
 use crate::cli::Context;
-use crate::commands::verify::{Recorded, damaged, explain, open};
+use crate::commands::verify::{Recorded, damaged, explain};
 use crate::connection::Connection;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Failed, Outcome, Progress, ResultExt};
 use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};
+use crate::snapshot_file::SnapshotFile;
 
 /// A file that was verified, and what it holds.
 pub(super) struct Snapshot {
+    file: SnapshotFile,
     report: Report,
     keys: LiveKeys,
     recorded: Recorded,
@@ -51,7 +53,7 @@ pub(super) async fn plan(
     connection: &Connection,
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
-    let Snapshot { report, keys, recorded } = snapshot;
+    let Snapshot { file, report, keys, recorded } = snapshot;
     let members = members(args, context, connection).await?;
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
@@ -94,12 +96,8 @@ pub(super) async fn plan(
     plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &parts);
     let taking_part: Vec<EtcdPod> = parts.iter().map(|part| part.pod.clone()).collect();
     let raised_from = (args.bump_revision == Bump::Auto).then_some(report.current_revision);
-    let upload = Upload {
-        raised_from,
-        path: args.file().to_owned(),
-        bytes: report.file_size,
-        sha256: report.file_sha256.clone(),
-    };
+    let upload =
+        Upload { raised_from, file: file.clone(), bytes: report.file_size, sha256: report.file_sha256.clone() };
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
@@ -149,19 +147,19 @@ pub(super) async fn members(args: &Args, context: &Context, connection: &Connect
 /// # Errors
 /// The file is damaged, or nothing proves its bytes (exit 3), or it cannot be read.
 pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
-    let recorded = Recorded::beside(args.file());
+    let file = SnapshotFile::open(args.file(), context).await?;
+    let recorded = Recorded::of(&file);
     let etcd_version = recorded.etcd_version.clone();
-    let (path, shown) = (args.file().to_owned(), args.file());
+    let (to_read, shown) = (file.clone(), args.file());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled.clone());
     let read = tokio::task::spawn_blocking(move || {
-        let source = open(&path).map_err(VerifyError::Io)?;
         let bar = Progress::new(printer, "verify", 0);
         let etcd_version = etcd_version.as_deref();
         let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
         let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
-        live_keys(&source, &options, &Pick::new(&keep), &progress)
+        live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
     });
     let (report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => damaged(shown, &damage),
@@ -173,7 +171,7 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
     for warning in &report.warnings {
         context.printer.warn(warning.to_string());
     }
-    Ok(Snapshot { report, keys, recorded })
+    Ok(Snapshot { file, report, keys, recorded })
 }
 
 /// The keys of the member that has the newest revision; `None` if there is no member to ask.

@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::API_VERSION;
-use crate::commands::verify::{damaged, explain, open};
+use crate::commands::verify::{damaged, explain};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
+use crate::snapshot_file::SnapshotFile;
 
 /// What `auto` adds where no live member can be asked how far the revision has come: more than a cluster writes in years.
 const UNSEEN: u64 = 1_000_000_000;
@@ -88,8 +89,9 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
         })?;
     let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
     context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
+    let snapshot = SnapshotFile::open(args.file(), &context).await?;
     let (done, args, data_dir, membership) = tokio::task::spawn_blocking(move || {
-        let done = build(&args, &data_dir, &membership, &context);
+        let done = build(&snapshot, &args, &data_dir, &membership, &context);
         (done, args, data_dir, membership)
     })
     .await
@@ -119,8 +121,13 @@ impl OfflineArgs {
     }
 }
 
-fn build(args: &Args, data_dir: &Path, membership: &Membership, context: &Context) -> Result<Restored, RestoreError> {
-    let source = open(args.file()).map_err(VerifyError::Io)?;
+fn build(
+    snapshot: &SnapshotFile,
+    args: &Args,
+    data_dir: &Path,
+    membership: &Membership,
+    context: &Context,
+) -> Result<Restored, RestoreError> {
     let destination = Destination { data_dir: data_dir.to_owned(), wal_dir: args.offline.wal_dir.clone() };
     let options = RestoreOptions {
         bump: args.bump_revision.amount(),
@@ -131,7 +138,7 @@ fn build(args: &Args, data_dir: &Path, membership: &Membership, context: &Contex
     };
     let bar = Progress::new(context.printer, "restore", 0);
     let progress = |at: RestoreProgress| bar.update(at.done, at.total);
-    restore(&source, membership, &destination, &options, &progress)
+    restore(snapshot.source(), membership, &destination, &options, &progress)
 }
 
 /// What is worth knowing: of the snapshot, of the new cluster, and of what was left out.

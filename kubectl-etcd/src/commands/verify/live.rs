@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use etcd_snapshot::{HashKvAt, Options, Report, VerifyError, hash_kv};
+use etcd_snapshot::{HashKvAt, Options, Report, hash_kv};
 use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash};
 use futures::future::join_all;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::discovery::{self, EtcdPod, Overrides};
 use crate::idle::Idle;
 use crate::output::{Failed, Outcome, ResultExt, Table};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access, converse};
+use crate::snapshot_file::SnapshotFile;
 
 /// What only a comparison with a cluster needs.
 #[derive(Debug, clap::Args)]
@@ -85,7 +86,7 @@ impl Verdict {
 pub(super) async fn compare(
     args: &LiveArgs,
     context: &Context,
-    path: &Path,
+    file: &SnapshotFile,
     report: &Report,
 ) -> Outcome<Vec<Compared>> {
     let connection = context.connection.connect().await?;
@@ -114,7 +115,7 @@ pub(super) async fn compare(
                     Ok((hash, compact_revision)) => {
                         let expected = match ours.get(&compact_revision) {
                             Some(&known) => known,
-                            None => rehash(context, path, revision, compact_revision).await?,
+                            None => rehash(context, file, revision, compact_revision).await?,
                         };
                         ours.insert(compact_revision, expected);
                         Verdict::of(hash, expected, compact_revision, report.live_keys)
@@ -159,13 +160,12 @@ fn theirs(answer: &MemberHash, report: &Report) -> Result<(u32, i64), String> {
 }
 
 /// The file's hash as of another compaction.
-async fn rehash(context: &Context, path: &Path, revision: i64, compact_revision: i64) -> Outcome<u32> {
-    let (path, cancelled) = (path.to_owned(), context.cancelled.clone());
-    let name = path.display().to_string();
+async fn rehash(context: &Context, file: &SnapshotFile, revision: i64, compact_revision: i64) -> Outcome<u32> {
+    let (file, cancelled) = (file.clone(), context.cancelled.clone());
+    let name = file.path().display().to_string();
     let at = HashKvAt { revision, compact_revision: Some(compact_revision) };
     let hashed = tokio::task::spawn_blocking(move || {
-        let source = super::open(&path).map_err(VerifyError::Io)?;
-        hash_kv(&source, &Options { cancel: Some(&cancelled), ..Options::default() }, at, &|_| {})
+        hash_kv(file.source(), &Options { cancel: Some(&cancelled), ..Options::default() }, at, &|_| {})
     })
     .await
     .or_fail(|| format!("hash the keys of {name}"))?;

@@ -5,7 +5,7 @@ mod live;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use etcd_snapshot::{Damage, DigestCheck, DigestState, FileSource, Finding, Options, Report, VerifyError, verify};
+use etcd_snapshot::{Damage, DigestCheck, DigestState, Finding, Options, Report, VerifyError, verify};
 use serde::Serialize;
 
 use live::{Compared, LiveArgs};
@@ -14,6 +14,7 @@ use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, Table, bytes, print_data};
+use crate::snapshot_file::{Compression, SnapshotFile};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,8 +55,9 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let (path, printer, cancelled) = (args.file.clone(), context.printer, context.cancelled.clone());
-    let checked = tokio::task::spawn_blocking(move || check(&path, None, &cancelled, printer, "verify")).await;
+    let file = SnapshotFile::open(&args.file, &context).await?;
+    let (to_check, printer, cancelled) = (file.clone(), context.printer, context.cancelled.clone());
+    let checked = tokio::task::spawn_blocking(move || check(&to_check, None, &cancelled, printer, "verify")).await;
     let checked = checked.or_fail(|| "verify the file".to_owned())?;
     match checked.map_err(|error| explain(error, &args.file))? {
         Ok(report) => {
@@ -63,12 +65,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
                 printer.warn(warning.to_string());
             }
             let live = match args.live.live {
-                true => Some(live::compare(&args.live, &context, &args.file, &report).await?),
+                true => Some(live::compare(&args.live, &context, &file, &report).await?),
                 false => None,
             };
             let beside = live.as_deref();
             let tables = || format!("{}{}", human(&report), beside.map(live::table).unwrap_or_default());
-            let told = print_data(printer, args.output, &Verification::whole(&args.file, &report, beside), tables);
+            let told = print_data(printer, args.output, &Verification::whole(&file, &report, beside), tables);
             match beside.map_or(Ok(()), |compared| live::judge(compared, &args.file)) {
                 Ok(()) => told,
                 Err(failed) => Err(failed.also(told)),
@@ -77,26 +79,25 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         Err(damage) => {
             // The figures are told all the same, where every page could be read.
             let figures = || damage.report.as_ref().map(human).unwrap_or_default();
-            let told = print_data(printer, args.output, &Verification::damaged(&args.file, &damage), figures);
+            let told = print_data(printer, args.output, &Verification::damaged(&file, &damage), figures);
             Err(damaged(&args.file, &damage).also(told))
         }
     }
 }
 
-/// Verifies the file at `path`; with `known`, the SHA-256 of its data is not computed again.
+/// Verifies a file; with `known`, the SHA-256 of its data is not computed again.
 ///
 /// The outer error is about reading the file or about a file that is no snapshot at all, the inner about damage.
 pub(crate) fn check(
-    path: &Path,
+    file: &SnapshotFile,
     known: Option<[u8; 32]>,
     cancelled: &AtomicBool,
     printer: Printer,
     what: &str,
 ) -> Result<Result<Report, Box<Damage>>, VerifyError> {
-    let source = open(path)?;
     let bar = Progress::new(printer, what, 0);
     let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
-    let recorded = Recorded::beside(path);
+    let recorded = Recorded::of(file);
     let options = Options {
         digest,
         etcd_version: recorded.etcd_version.as_deref(),
@@ -107,7 +108,7 @@ pub(crate) fn check(
         let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
         bar.update(done, at.total);
     };
-    match verify(&source, &options, &progress) {
+    match verify(file.source(), &options, &progress) {
         Ok(report) => Ok(Ok(report)),
         Err(VerifyError::Damaged(damage)) => Ok(Err(damage)),
         Err(error) => Err(error),
@@ -125,8 +126,14 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
+    /// Reads `FILE.json`; of a compressed file also the one that the snapshot had before it was compressed.
+    pub(crate) fn of(file: &SnapshotFile) -> Recorded {
+        let recorded = file.names().into_iter().map(|name| Recorded::beside(&name));
+        recorded.reduce(|one, other| if one.taken_at.is_some() { one } else { other }).unwrap_or_default()
+    }
+
     /// Reads `FILE.json`.
-    pub(crate) fn beside(path: &Path) -> Recorded {
+    fn beside(path: &Path) -> Recorded {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".json");
         let manifest = std::fs::read(beside).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -134,15 +141,6 @@ impl Recorded {
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
         Recorded { etcd_version: text(&manifest["source"]["etcdVersion"]), taken_at: text(&manifest["takenAt"]) }
     }
-}
-
-/// The file at `path`, to be read by the engine. Only a regular file can be.
-pub(crate) fn open(path: &Path) -> std::io::Result<FileSource> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not a regular file"));
-    }
-    FileSource::new(file)
 }
 
 /// A file that could not be read, or is no snapshot.
@@ -174,6 +172,9 @@ struct Verification<'a> {
     api_version: &'static str,
     kind: &'static str,
     file: String,
+    /// With what the file is compressed: all that follows is about the snapshot in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compression: Option<Compression>,
     ok: bool,
     #[serde(flatten)]
     report: Option<&'a Report>,
@@ -187,22 +188,23 @@ struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    fn whole(path: &Path, report: &'a Report, live: Option<&'a [Compared]>) -> Self {
-        Verification { report: Some(report), ok: true, live, ..Verification::of(path) }
+    fn whole(file: &SnapshotFile, report: &'a Report, live: Option<&'a [Compared]>) -> Self {
+        Verification { report: Some(report), ok: true, live, ..Verification::of(file) }
     }
 
-    fn damaged(path: &Path, damage: &'a Damage) -> Self {
+    fn damaged(file: &SnapshotFile, damage: &'a Damage) -> Self {
         let (findings, findings_omitted) = (damage.findings.as_slice(), damage.omitted);
-        Verification { report: damage.report.as_ref(), findings, findings_omitted, ..Verification::of(path) }
+        Verification { report: damage.report.as_ref(), findings, findings_omitted, ..Verification::of(file) }
     }
 
-    fn of(path: &Path) -> Self {
-        let file = path.display().to_string();
+    fn of(of: &SnapshotFile) -> Self {
+        let file = of.path().display().to_string();
         let (report, findings, findings_omitted, live) = Default::default();
         Verification {
             api_version: API_VERSION,
             kind: "Verification",
             file,
+            compression: of.compression(),
             ok: false,
             report,
             findings,

@@ -1,0 +1,169 @@
+//! A snapshot file that is named on the command line: opened once, whatever reads it. The only place that opens one.
+//!
+//! What gzip or zstd have compressed is unpacked to a file without a name, which only this user can read and which ends with the
+//! program, however that ends.
+
+mod recognise;
+mod unpack;
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use etcd_snapshot::{FileSource, Source};
+
+use crate::cli::Context;
+use crate::output::{Exit, Failed, Outcome, Printer, Progress, ResultExt};
+pub(crate) use recognise::Compression;
+use recognise::{BEGINNING, Kind, Other, recognise};
+use unpack::Unpacking;
+
+/// An open snapshot file. Its clones are the same open file.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotFile {
+    path: PathBuf,
+    source: Arc<FileSource>,
+    compression: Option<Compression>,
+}
+
+impl SnapshotFile {
+    /// Opens a file, and unpacks it if it is compressed, on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`SnapshotFile::open_here`].
+    pub(crate) async fn open(path: &Path, context: &Context) -> Outcome<SnapshotFile> {
+        let (path, printer, cancelled) = (path.to_owned(), context.printer, Arc::clone(&context.cancelled));
+        let shown = path.display().to_string();
+        let open = tokio::task::spawn_blocking(move || SnapshotFile::open_here(&path, printer, &cancelled));
+        open.await.or_fail(|| format!("cannot read {shown}"))?
+    }
+
+    /// Opens a file, and unpacks it if it is compressed, on this thread.
+    ///
+    /// # Errors
+    /// It cannot be read; it is recognised as something that is no snapshot file (exit 2); it is compressed and damaged (exit 3).
+    pub(crate) fn open_here(path: &Path, printer: Printer, cancelled: &AtomicBool) -> Outcome<SnapshotFile> {
+        let cannot = || Failed::plain(format!("cannot read {}", path.display()));
+        // Before it is opened: that a pipe is opened may wait for its writer without end.
+        regular(path, &std::fs::metadata(path).map_err(|error| cannot().source(&error))?)?;
+        let file = File::open(path).map_err(|error| cannot().source(&error))?;
+        regular(path, &file.metadata().map_err(|error| cannot().source(&error))?)?;
+        let (file, compression) = match recognise(&beginning(&file).map_err(|error| cannot().source(&error))?) {
+            Kind::Snapshot => (file, None),
+            Kind::Other(other) => return Err(wrong(path, None, other)),
+            Kind::Compressed(compression) => {
+                let progress = Progress::new(printer, "unpack", 0);
+                let folders = [folder_of(path), std::env::temp_dir()];
+                let unpacking =
+                    Unpacking { path, file: &file, compression, folders: &folders, cancelled, progress: &progress };
+                (unpacking.run()?, Some(compression))
+            }
+        };
+        let source = FileSource::new(file).map_err(|error| cannot().source(&error))?;
+        Ok(SnapshotFile { path: path.to_owned(), source: Arc::new(source), compression })
+    }
+
+    /// The path as it was typed.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the engine reads: the snapshot, unpacked.
+    pub(crate) fn source(&self) -> &FileSource {
+        &self.source
+    }
+
+    /// With what the file is compressed.
+    pub(crate) fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
+    /// Paths that name the snapshot: as it was typed, and without the ending of its compression. What was written beside a backup bears one
+    /// of them.
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        let ending = self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let compressed = self.compression.is_some_and(|compression| compression.endings().contains(&ending));
+        let unpacked = compressed.then(|| self.path.with_extension(""));
+        std::iter::once(self.path.clone()).chain(unpacked).collect()
+    }
+
+    /// Reads up to a whole buffer from a place of the snapshot; nothing at its end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is shorter than it was.
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.source.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let buffer = buffer.get_mut(..length).unwrap_or_default();
+        self.source.read_at(offset, buffer).map(|()| length)
+    }
+}
+
+/// A folder, a pipe or a device is no snapshot file.
+fn regular(path: &Path, metadata: &std::fs::Metadata) -> Outcome {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let name = path.display();
+    if !metadata.is_dir() {
+        let failed = Failed::new(Exit::Usage, format!("{name} is not a regular file"));
+        return Err(failed.hint("a snapshot is not read from its beginning to its end: write it to a file first"));
+    }
+    let failed = Failed::new(Exit::Usage, format!("{name} is a folder, not a regular file"));
+    let database =
+        ["member/snap/db", "snap/db", "db"].map(|below| path.join(below)).into_iter().find(|db| db.is_file());
+    Err(match database {
+        Some(database) => failed
+            .cause("it is the data directory of an etcd member, or a part of one")
+            .hint(format!("stop etcd, and name a copy of its database\n  cp {} etcd.db", database.display())),
+        None => failed.hint("name a snapshot file"),
+    })
+}
+
+/// What a file is that is no snapshot, and the command that takes one out of it.
+fn wrong(path: &Path, outer: Option<Compression>, Other { is, command }: Other) -> Failed {
+    let name = path.display().to_string();
+    let outside = outer.map_or_else(String::new, |outer| format!(", compressed with {}", outer.name()));
+    let failed = Failed::new(Exit::Usage, format!("{name} is {is}{outside}"));
+    // Beside every backup there is a `.json` that is easily taken for it.
+    let backup = path.extension().filter(|ending| *ending == "json").map(|_| path.with_extension(""));
+    match (command, backup.filter(|backup| backup.is_file())) {
+        // tar unpacks what is compressed by itself; no other program of these does.
+        (Some(command), _) if outer.is_none() || is.contains("tar") => {
+            failed.hint(format!("unpack it, and name the snapshot that comes out\n  {}", command.replace("{}", &name)))
+        }
+        (Some(_), _) => {
+            let how = outer.map_or("", Compression::name);
+            failed.hint(format!("unpack it, and name what comes out\n  {how} -dc {name} > UNPACKED"))
+        }
+        (None, Some(backup)) => failed.hint(format!("the backup itself is\n  {}", backup.display())),
+        (None, None) => failed.hint("name a snapshot file"),
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    // The file's own, wherever a link to it lies.
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real.parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// The first bytes of a file.
+fn beginning(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut beginning = Vec::with_capacity(BEGINNING);
+    file.rewind()?;
+    file.take(BEGINNING as u64).read_to_end(&mut beginning)?;
+    file.rewind()?;
+    Ok(beginning)
+}
+
+/// A file that is opened without a command, for tests.
+#[cfg(test)]
+pub(crate) fn opened(path: &Path) -> SnapshotFile {
+    SnapshotFile::open_here(path, Printer::new(true), &AtomicBool::new(false))
+        .unwrap_or_else(|failed| panic!("{failed}"))
+}
+
+#[cfg(test)]
+mod tests;
