@@ -21,12 +21,21 @@ use crate::sidecar::Pods;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed, nothing was changed
-  2    usage
+  1    failed, nothing was changed (of diff: there are differences)
+  2    usage (of diff: failed, too)
   3    the snapshot is damaged or cannot be restored
   4    refused by a preflight, or not confirmed; nothing was changed
   5    failed after changing something; the message says how to go on
   130  interrupted, cleaned up";
+
+/// At the end of `diff --help`.
+const EXIT_CODES_OF_DIFF: &str = "\
+Exit codes, as of diff and kubectl diff:
+  0    no differences
+  1    there are differences
+  2    failed, or usage
+  3    a snapshot is damaged
+  130  interrupted";
 
 /// At the end of the program's own.
 const ENVIRONMENT: &str = "\
@@ -160,7 +169,8 @@ impl Context {
 pub(crate) fn command(program: &str) -> clap::Command {
     let of_command = |sub: clap::Command| {
         let own = sub.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
-        sub.after_help(format!("{own}{EXIT_CODES}"))
+        let codes = if sub.get_name() == "diff" { EXIT_CODES_OF_DIFF } else { EXIT_CODES };
+        sub.after_help(format!("{own}{codes}"))
     };
     let command = Cli::command().mut_subcommands(of_command).after_help(format!("{EXIT_CODES}\n\n{ENVIRONMENT}"));
     if program.starts_with("kubectl-") {
@@ -198,6 +208,10 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         }
     };
     log(cli.v);
+    let code: fn(Exit) -> ExitCode = match cli.command {
+        Command::Diff(_) => |exit| ExitCode::from(exit.code_of_diff()),
+        _ => code,
+    };
     let context = Context::new(Printer::new(cli.quiet), cli.connection);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -8,6 +8,7 @@ pub(crate) mod completion;
 pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod inspect;
+mod origin;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod status;

@@ -1,7 +1,7 @@
 //! Which objects are meant, in kubectl's grammar: `TYPE`, `TYPE,TYPE`, `TYPE NAME...`, `TYPE/NAME...`, `all`.
 
 use etcd_objects::catalog::{Catalog, ResourceType};
-use etcd_objects::key::Prefix;
+use etcd_objects::key::{Place, Prefix};
 use etcd_snapshot::Keep;
 
 /// Objects of one type.
@@ -10,6 +10,19 @@ pub(crate) struct Request {
     pub(crate) resource: ResourceType,
     /// Empty for all of them.
     pub(crate) names: Vec<String>,
+}
+
+impl Request {
+    /// Whether an object is of the type.
+    pub(crate) fn is_of(&self, place: &Place) -> bool {
+        self.is_type(place.group.as_deref(), &place.resource)
+    }
+
+    /// Whether it is this type; a key that does not say its group may be of it.
+    pub(crate) fn is_type(&self, group: Option<&str>, resource: &str) -> bool {
+        let of = |group: &str| self.resource.group == group || self.resource.other_groups.iter().any(|o| o == group);
+        self.resource.plural == resource && group.is_none_or(of)
+    }
 }
 
 /// What is meant.

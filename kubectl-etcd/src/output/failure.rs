@@ -29,7 +29,6 @@ impl Exit {
     /// The exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
-            // As diff and kubectl diff have it.
             Exit::Failed | Exit::Different => 1,
             Exit::Usage => 2,
             Exit::Damaged => 3,
@@ -37,6 +36,13 @@ impl Exit {
             Exit::Changed => 5,
             Exit::Interrupted => 130,
         }
+    }
+}
+
+impl Exit {
+    /// The exit code of `diff`: 1 says that there are differences, and nothing else does, as with diff and kubectl diff.
+    pub(crate) fn code_of_diff(self) -> u8 {
+        if self == Exit::Failed { Exit::Usage.code() } else { self.code() }
     }
 }
 
@@ -209,7 +215,10 @@ mod tests {
     #[test]
     fn a_difference_is_no_error_and_fails_all_the_same() {
         let different = Failed::new(Exit::Different, "2 objects differ");
-        assert_eq!((different.to_string().as_str(), different.exit.code()), ("2 objects differ\n", 1));
+        assert_eq!((different.to_string().as_str(), different.exit.code_of_diff()), ("2 objects differ\n", 1));
+        for error in [Exit::Failed, Exit::Usage, Exit::Damaged, Exit::Refused, Exit::Changed, Exit::Interrupted] {
+            assert!(error.code_of_diff() > 1, "{error:?}");
+        }
     }
 
     #[test]

@@ -134,6 +134,10 @@ fn what_is_not_there_or_not_understood_is_told() {
         ("podz", 2, "podz"),
         ("cm/a b", 2, "TYPE/NAME"),
         ("cm nothing -n shop", 1, "has no configmaps/nothing in namespace shop"),
+        ("cm web-config", 1, "configmaps/web-config is in namespace shop"),
+        ("cm/web-config -o yaml", 1, "name the namespace\n  -n shop"),
+        ("cm kube-root-ca.crt nothing -n shop --raw", 1, "has no configmaps/nothing in namespace shop"),
+        ("cm --context nosuch", 1, "context \"nosuch\" does not exist"),
         ("pods --all", 2, "ns/NAME --all"),
         ("cm/a -A", 2, "-A"),
         ("cm -A -n shop", 2, "-n/--namespace has no effect"),
@@ -159,6 +163,38 @@ fn what_is_not_there_or_not_understood_is_told() {
         assert!(ran.stdout.is_empty() && ran.stderr.contains("a.db is damaged"), "{}{}", ran.stdout, ran.stderr);
     }
     assert_eq!(names(offline.folder.path()), ["a.db"]);
+}
+
+#[test]
+fn nothing_beside_nothing_is_no_equality() {
+    let offline = Offline::new();
+    std::fs::copy(offline.folder.path().join("a.db"), offline.folder.path().join("b.db")).expect("a copy");
+    let neither = "is neither in a.db nor in b.db";
+    for (what, code, said) in [
+        ("deploy/web -n shop", 0, ""),
+        (
+            "deploy/web",
+            2,
+            "deployments.apps/web in namespace default is neither in a.db nor in b.db; in a.db it is in shop",
+        ),
+        ("deploy/web", 2, "name the namespace\n  -n shop"),
+        ("deploy/nope -n shop", 2, "nor is it in another namespace"),
+        ("deploy/web deploy/nope -n shop", 2, neither),
+        ("no/cp9", 2, "nodes/cp9 is neither in a.db nor in b.db"),
+        ("-n nosuch", 2, "namespace nosuch is neither in a.db nor in b.db"),
+        ("-n shop", 0, ""),
+        ("deploy -n default", 0, "there are no deployments.apps in namespace default, neither in a.db nor in b.db"),
+        ("deploy -n shop", 0, ""),
+    ] {
+        let words: Vec<&str> = what.split_whitespace().collect();
+        let ran = offline.run(&[&["diff", "a.db", "b.db"], &words[..]].concat()).expect_code(code);
+        assert!(ran.stderr.contains(said) && ran.stdout.is_empty(), "{what}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.stderr.contains("error: "), code > 0, "{what}: {}", ran.stderr);
+    }
+    // Every error is above 1, which is a difference.
+    offline.run(&["diff", "a.db", "gone.db"]).expect_code(2).expect_error(&["there is no file gone.db"]);
+    offline.run(&["diff", "gone.db", "a.db"]).expect_code(2).expect_error(&["gone.db"]);
+    offline.run(&["diff", "a.db", "--live"]).expect_code(2).expect_error(&["error: "]);
 }
 
 #[test]

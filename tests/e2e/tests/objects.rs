@@ -141,6 +141,18 @@ fn what_differs_is_shown_and_nothing_else() {
     silent(&scene, &["diff", "a.db", "--live", "cm/stays", "-n", "shop"], 0);
     silent(&scene, &["diff", "a.db", "--live", "cm", "-n", "default"], 0);
 
+    // What is on neither side, where it is looked for.
+    for (what, text) in [
+        (&["cm/goes"][..], "configmaps/goes in namespace default is neither in a.db nor live; in a.db it is in shop\n"),
+        (&["cm/comes"], "configmaps/comes in namespace default is neither in a.db nor live; live it is in shop\n"),
+        (&["cm/comes"], "name the namespace\n  -n shop"),
+        (&["cm/nope"], "is neither in a.db nor live, nor is it in another namespace"),
+        (&["-n", "nosuch"], "namespace nosuch is neither in a.db nor live"),
+    ] {
+        let said = silent(&scene, &[&["diff", "a.db", "--live"], what].concat(), 2);
+        assert!(said.stderr.contains(text) && said.stdout.is_empty(), "{what:?}: {}", said.stderr);
+    }
+
     // For people, and as a patch.
     let table = silent(&scene, &["diff", "a.db", "--live"], 1).stdout;
     for line in [
@@ -186,9 +198,9 @@ fn what_cannot_be_compared_is_told() {
         (&["diff", "a.db", "cm"], 2, "\"cm\" is no file"),
         (&["diff", "a.db", "a.db", "podz"], 2, "did you mean"),
         (&["diff", "a.db", "--live", "cm/a", "-A"], 2, "-A cannot be"),
-        (&["diff", "a.db", "gone.db"], 1, "there is no file gone.db"),
-        (&["diff", "a.db", "cm/a"], 1, "kubectl etcd diff FILE --live"),
-        (&["diff", "a.db", "--live", "csidrivers"], 1, "the cluster does not serve csidrivers.storage.k8s.io"),
+        (&["diff", "a.db", "gone.db"], 2, "there is no file gone.db"),
+        (&["diff", "a.db", "cm/a"], 2, "kubectl etcd diff FILE --live"),
+        (&["diff", "a.db", "--live", "csidrivers"], 2, "the cluster does not serve csidrivers.storage.k8s.io"),
     ] {
         run(scene.plugin(args)).expect_code(code).expect_error(&["error: ", text]);
     }
@@ -454,7 +466,9 @@ fn a_namespace_of_another_cluster_can_be_taken_over() {
         assert!(ran.stderr.contains(text), "{text:?} is not in:\n{}", ran.stderr);
     }
     let diff = [&["diff", "a.db", "--live", "-n", "shop"], &named[..]].concat();
-    let left = silent(&scene, &[&diff[..], &["-o", "json"]].concat(), 1).json();
+    let left = silent(&scene, &[&diff[..], &["-o", "json"]].concat(), 1);
+    assert!(left.stderr.contains("Warning: a.db is of another cluster than the running cluster"), "{}", left.stderr);
+    let left = left.json();
     let expected = [
         "differs persistentvolumeclaims/data metadata.annotations,spec.volumeName",
         "differs replicasets.apps/web-d7475b874 metadata.ownerReferences",

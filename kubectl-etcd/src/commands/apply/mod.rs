@@ -207,7 +207,7 @@ async fn read(wanted: &Wanted, contents: &Contents, context: &Context) -> Outcom
     };
     let entries: Vec<Entry> = contents.entries(keys).into_iter().filter(meant).collect();
     let missing = missing(wanted, &entries);
-    if missing.is_empty() { Ok(entries) } else { Err(not_there(&missing, contents)) }
+    if missing.is_empty() { Ok(entries) } else { Err(not_there(&missing, wanted, contents, None, context).await) }
 }
 
 /// Finds out what has to be known, and reads the owners that are wanted as well.

@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::difference::{Change, Comparison, Difference};
 use super::files::only;
 use super::scope::Scope;
-use crate::api::{Served, Serving, list};
+use crate::api::{Served, Serving, get, list};
 use crate::cli::Context;
 use crate::connection::Connection;
-use crate::contents::{Contents, Entry, resource_name};
+use crate::contents::{Contents, Entry, Request, resource_name};
 use crate::output::{Failed, Outcome};
 
 /// Objects that are asked for at once.
@@ -31,6 +31,17 @@ pub(super) struct Found {
     pub(super) failures: Vec<String>,
     /// Types that are served and are not in etcd.
     pub(super) not_stored: Vec<String>,
+    /// Types that were compared.
+    compared: BTreeSet<Kind>,
+    /// Where the cluster has objects that are compared, if not everything is.
+    pub(super) places: BTreeSet<Place>,
+}
+
+impl Found {
+    /// Whether objects of a type were compared.
+    pub(super) fn has_compared(&self, request: &Request) -> bool {
+        self.compared.iter().any(|(group, resource)| request.is_type(group.as_deref(), resource))
+    }
 }
 
 /// What differs between a file and the cluster.
@@ -77,7 +88,11 @@ pub(super) async fn compare(
             continue;
         }
         match compare_kind(&kind, &entries, &listings, connection, scope, comparison).await {
-            Ok(differences) => found.differences.extend(differences),
+            Ok((differences, places)) => {
+                found.differences.extend(differences);
+                found.places.extend(places.into_iter().filter(|_| scope.is_narrow()));
+                found.compared.insert(kind);
+            }
             Err(failed) => found.failures.push(failed.one_line()),
         }
     }
@@ -170,6 +185,36 @@ fn listings<'a>(
     (listings, unserved)
 }
 
+/// Where objects that are named and were not found are in other namespaces of the cluster, if they are; or why that cannot be looked for.
+pub(super) async fn elsewhere(
+    lacking: &[(&Request, &str)],
+    serving: &Serving,
+    connection: &Connection,
+) -> Result<BTreeSet<Place>, String> {
+    let mut places = BTreeSet::new();
+    for (request, name) in lacking {
+        let Some(served) = serving.preferred(&request.resource.group, &request.resource.plural) else { continue };
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let kind = (Some(request.resource.group.clone()), request.resource.plural.clone());
+        match list(&connection.client, served, None, &params).await {
+            Ok(page) => places.extend(page.items.iter().filter_map(|item| place_of(&kind, item))),
+            Err(error) => return Err(why(&error)),
+        }
+    }
+    Ok(places)
+}
+
+/// Whether the cluster has a namespace; or why that is not known.
+pub(super) async fn has_namespace(name: &str, connection: &Connection) -> Result<bool, String> {
+    let namespaces = Served::new("v1", "namespaces", "Namespace", false);
+    let found = get(&connection.client, &namespaces, None, name).await;
+    found.map(|found| found.is_some()).map_err(|error| why(&error))
+}
+
+fn why(error: &kube::Error) -> String {
+    Failed::plain("").source(error).causes.join(": ")
+}
+
 async fn compare_kind(
     kind: &Kind,
     entries: &[Entry],
@@ -177,7 +222,7 @@ async fn compare_kind(
     connection: &Connection,
     scope: &Scope,
     comparison: &Comparison<'_>,
-) -> Outcome<Vec<Difference>> {
+) -> Outcome<(Vec<Difference>, BTreeSet<Place>)> {
     let by_place: BTreeMap<&Place, &Entry> = entries.iter().map(|entry| (&entry.place, entry)).collect();
     let mut all = Vec::new();
     let mut seen = BTreeSet::new();
@@ -202,7 +247,7 @@ async fn compare_kind(
     }
     let gone = entries.iter().filter(|entry| !seen.contains(&entry.place));
     all.extend(gone.map(|entry| only(comparison, Change::OnlyInFirst, &entry.place, Some(entry))));
-    Ok(all)
+    Ok((all, seen))
 }
 
 /// What a live object is beside that of the file. An object is judged once: in the list of the version it is stored in, or else in the

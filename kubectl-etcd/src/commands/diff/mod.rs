@@ -3,25 +3,29 @@
 mod difference;
 mod files;
 mod live;
+mod presence;
 mod scope;
 mod show;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use etcd_objects::catalog::Catalog;
-use etcd_objects::key::Key;
-use etcd_snapshot::Keep;
+use etcd_objects::key::{Key, Place};
+use etcd_snapshot::{Keep, LiveKeys};
 
+use super::origin::{self, Origin};
 use crate::api::Serving;
 use crate::cli::Context;
-use crate::connection::ConnectionArgs;
+use crate::connection::{Connection, ConnectionArgs};
 use crate::contents::{Contents, FileArgs};
 use crate::idle::{self, Idle};
-use crate::output::{Exit, Failed, Format, Outcome, print_data};
+use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use difference::Comparison;
-use scope::{Scope, Where};
+use presence::{Absent, Side, absent, lacking};
+use scope::{Scope, Where, place_of_namespace};
 use show::Report;
 use words::With;
 
@@ -45,8 +49,7 @@ Examples:
   # Config maps and secrets of two files, as data
   kubectl etcd diff monday.db tuesday.db cm,secrets -o json
 
-Exit code 0 says that there are no differences, 1 that there are some, as with diff and kubectl diff. A failure has the exit code 1, too,
-and says \"error:\" on stderr.";
+An object or a namespace that is named and on neither side is an error.";
 
 /// Compare a snapshot with another one, or with the running cluster
 ///
@@ -58,7 +61,7 @@ and says \"error:\" on stderr.";
 /// when their types are named.
 ///
 /// Without -n all namespaces are compared; with it that namespace alone, and nothing outside of namespaces unless its type is named. Values
-/// of Secrets are never shown, only that they differ.
+/// of Secrets are never shown, only that they differ. A warning says that the two sides are of different clusters, by the UID of kube-system.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -128,15 +131,19 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     finish(report)
 }
 
-fn finish(report: Report) -> Outcome {
-    if !report.failures.is_empty() {
-        let message = match report.differences.is_empty() {
-            true => "not everything could be compared".to_owned(),
-            false => format!("not everything could be compared; of what was: {}", report.summary()),
-        };
-        return Err(Failed::plain(message).causes(report.failures));
-    }
-    if report.differences.is_empty() { Ok(()) } else { Err(Failed::new(Exit::Different, report.summary())) }
+fn finish(mut report: Report) -> Outcome {
+    let failures = std::mem::take(&mut report.failures);
+    let failed = match (failures.as_slice(), report.differences.is_empty()) {
+        ([], true) => return Ok(()),
+        ([], false) => return Err(Failed::new(Exit::Different, report.summary())),
+        ([one], true) => Failed::plain(one),
+        (_, true) => Failed::plain("not everything could be compared").causes(failures),
+        (_, false) => {
+            let message = format!("not everything could be compared; of what was: {}", report.summary());
+            Failed::plain(message).causes(failures)
+        }
+    };
+    Err(report.hint.into_iter().fold(failed, Failed::hint))
 }
 
 fn scope(args: &Args, words: &[String], context: &Context, catalogs: &[&Catalog]) -> Outcome<Scope> {
@@ -163,18 +170,70 @@ async fn between_files(
     context: &Context,
 ) -> Outcome<Report> {
     let other = args.file.beside(second);
-    let (contents, other) = tokio::try_join!(Contents::open(&args.file, context), Contents::open(&other, context))?;
-    let scope = Arc::new(scope(args, words, context, &[&contents.catalog, &other.catalog])?);
+    let open = |file| Contents::open_with(file, context, origin::keep);
+    let ((contents, keys), (other, other_keys)) = tokio::try_join!(open(&args.file), open(&other))?;
     let names = (contents.name(), other.name());
+    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_file(&other, &other_keys));
+    warn_of_another_cluster(&origin, &names, context.printer);
+    let scope = Arc::new(scope(args, words, context, &[&contents.catalog, &other.catalog])?);
     let comparison = comparison(args, &names, &contents.catalog);
     let differences = files::compare(&contents, &other, &scope, &comparison, context).await?;
-    Ok(Report::new(names, differences, scope.left_out(), Vec::new()))
+    let mut report = Report::new(names.clone(), differences, scope.left_out(), Vec::new());
+    if scope.is_narrow() {
+        let sought = |contents| sought(contents, &scope, context);
+        let (here, there) = tokio::try_join!(sought(&contents), sought(&other))?;
+        let sides = [Side::new(&names.0, here), Side::new(&names.1, there)];
+        tell_absent(absent(&scope, [&sides[0], &sides[1]], |_| true), &mut report, context.printer);
+    }
+    Ok(report)
+}
+
+/// The places in a file that tell whether what is named is there.
+async fn sought(contents: &Contents, scope: &Arc<Scope>, context: &Context) -> Outcome<BTreeSet<Place>> {
+    let (scope, prefix) = (Arc::clone(scope), contents.prefix.clone());
+    let keep = move |key: &[u8]| match prefix.parse(key) {
+        Key::Object(place) if scope.seeks(&place) => Keep::Key,
+        _ => Keep::Nothing,
+    };
+    let keys = contents.keys(context, Arc::new(keep), None).await?;
+    Ok(places(contents, &keys))
+}
+
+fn places(contents: &Contents, keys: &LiveKeys) -> BTreeSet<Place> {
+    let place = |key: &Vec<u8>| match contents.prefix.parse(key) {
+        Key::Object(place) => Some(place),
+        _ => None,
+    };
+    keys.keys().filter_map(place).collect()
+}
+
+fn tell_absent(absent: Absent, report: &mut Report, printer: Printer) {
+    absent.types.iter().for_each(|nothing| printer.note(nothing));
+    report.failures.extend(absent.named);
+    if !absent.elsewhere.is_empty() {
+        let namespaces = absent.elsewhere.iter().map(|namespace| format!("\n  -n {namespace}"));
+        report.hint = Some(format!("name the namespace{}", namespaces.collect::<String>()));
+    }
+}
+
+fn warn_of_another_cluster(origin: &Origin, (first, second): &(String, String), printer: Printer) {
+    let second = if second == LIVE { "the running cluster" } else { second };
+    match origin {
+        Origin::Same => {}
+        Origin::Other => printer.warn(format!("{first} is of another cluster than {second}")),
+        Origin::Unknown(why) => {
+            printer.warn(format!("whether {first} is of the same cluster as {second} is not known: {}", why.join("; ")))
+        }
+    }
 }
 
 async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outcome<Report> {
     let connection = context.connection.connect().await?;
-    let mut contents = Contents::open(&args.file, context).await?;
+    let (mut contents, keys) = Contents::open_with(&args.file, context, origin::keep).await?;
+    let names = (contents.name(), LIVE.to_owned());
     let serving = Serving::discover(&connection).await?;
+    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await?);
+    warn_of_another_cluster(&origin, &names, context.printer);
     let mut catalog = contents.catalog.clone();
     for served in serving.stored().0 {
         if catalog.get(&served.group, &served.plural).is_none() {
@@ -191,14 +250,59 @@ async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outco
         _ => Keep::Nothing,
     };
     let keys = contents.keys(context, Arc::new(keep), None).await?;
-    let names = (contents.name(), LIVE.to_owned());
+    let here = if scope.is_narrow() { places(&contents, &keys) } else { BTreeSet::new() };
     let comparison = comparison(args, &names, &catalog);
-    let found = live::compare(&contents, keys, &serving, &connection, &scope, &comparison, context).await?;
+    let mut found = live::compare(&contents, keys, &serving, &connection, &scope, &comparison, context).await?;
     if !found.not_stored.is_empty() {
         context.printer.note(format!("left out, as they are not in etcd: {}", found.not_stored.join(", ")));
     }
-    let left_out = scope.left_out().into_iter().chain(found.not_stored).collect();
-    Ok(Report::new(names, found.differences, left_out, found.failures))
+    let left_out = scope.left_out().into_iter().chain(std::mem::take(&mut found.not_stored)).collect();
+    let (differences, failures) = (std::mem::take(&mut found.differences), std::mem::take(&mut found.failures));
+    let mut report = Report::new(names, differences, left_out, failures);
+    if scope.is_narrow() {
+        let absent = absent_live(&contents, here, &found, &serving, &connection, &scope, context).await?;
+        tell_absent(absent, &mut report, context.printer);
+    }
+    Ok(report)
+}
+
+/// What is on neither side, after a second look wherever it may be instead.
+async fn absent_live(
+    contents: &Contents,
+    here: BTreeSet<Place>,
+    found: &live::Found,
+    serving: &Serving,
+    connection: &Connection,
+    scope: &Arc<Scope>,
+    context: &Context,
+) -> Outcome<Absent> {
+    let mut lacking = lacking(scope, [&here, &found.places]);
+    lacking.retain(|(request, _)| found.has_compared(request));
+    let inside = |place: &Place| place.namespace.is_some();
+    // A namespace in which nothing is may be there all the same.
+    let empty = scope.whole_namespace().filter(|_| !here.iter().chain(&found.places).any(inside));
+    let mut sides = [Side::new(&contents.name(), here), Side::new(LIVE, found.places.clone())];
+    if !lacking.is_empty() || empty.is_some() {
+        sides[0].places = sought(contents, scope, context).await?;
+    }
+    if !lacking.is_empty() {
+        match live::elsewhere(&lacking, serving, connection).await {
+            Ok(places) => sides[1].places.extend(places),
+            Err(why) => sides[1].unknown = Some(why),
+        }
+    }
+    let Some(namespace) = empty else {
+        return Ok(absent(scope, [&sides[0], &sides[1]], |one| found.has_compared(one)));
+    };
+    match live::has_namespace(namespace, connection).await {
+        Ok(false) => {}
+        Ok(true) => drop(sides[1].places.insert(place_of_namespace(namespace))),
+        Err(why) => {
+            context.printer.warn(format!("whether namespace {namespace} is live is not known: {why}"));
+            sides[1].places.insert(place_of_namespace(namespace));
+        }
+    }
+    Ok(absent(scope, [&sides[0], &sides[1]], |one| found.has_compared(one)))
 }
 
 fn comparison<'a>(args: &Args, (first, second): &(String, String), catalog: &'a Catalog) -> Comparison<'a> {

@@ -63,7 +63,7 @@ impl Scope {
             (Some(meant), Some(namespace)) if meant != namespace => return false,
             _ => {}
         }
-        let mut requests = self.requests.iter().filter(|request| is_of(request, group, &place.resource));
+        let mut requests = self.requests.iter().filter(|request| request.is_of(place));
         self.requests.is_empty()
             || requests.any(|request| request.names.is_empty() || request.names.contains(&place.name))
     }
@@ -72,7 +72,7 @@ impl Scope {
     pub(super) fn means_type(&self, group: Option<&str>, resource: &str) -> bool {
         match self.requests.as_slice() {
             [] => !RESTLESS.contains(&(group.unwrap_or_default(), resource)),
-            requests => requests.iter().any(|request| is_of(request, group, resource)),
+            requests => requests.iter().any(|request| request.is_type(group, resource)),
         }
     }
 
@@ -86,9 +86,34 @@ impl Scope {
         self.namespace.as_deref()
     }
 
+    /// The namespace in which objects are looked for, unless all that is named is outside of namespaces.
+    pub(super) fn whole_namespace(&self) -> Option<&str> {
+        let inside = self.requests.is_empty() || self.requests.iter().any(|request| request.resource.namespaced);
+        // An object that is named tells by itself that it is not there.
+        let named = self.requests.iter().any(|request| !request.names.is_empty());
+        self.namespace().filter(|_| inside && !named)
+    }
+
+    /// The objects that are named.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&Request, &str)> {
+        self.requests.iter().flat_map(|request| request.names.iter().map(move |name| (request, name.as_str())))
+    }
+
+    /// Whether something was named that may be on neither side.
+    pub(super) fn is_narrow(&self) -> bool {
+        !self.requests.is_empty() || self.namespace.is_some()
+    }
+
+    /// Whether an object tells if what is named is there: it is compared, has the name of one that is, or is the namespace.
+    pub(super) fn seeks(&self, place: &Place) -> bool {
+        self.means(place)
+            || self.whole_namespace().is_some_and(|namespace| *place == place_of_namespace(namespace))
+            || self.named().any(|(request, name)| place.name == name && request.is_of(place))
+    }
+
     /// The one object that is meant of a type.
     pub(super) fn only_name(&self, group: Option<&str>, resource: &str) -> Option<&str> {
-        match self.requests.iter().find(|request| is_of(request, group, resource))?.names.as_slice() {
+        match self.requests.iter().find(|request| request.is_type(group, resource))?.names.as_slice() {
             [name] => Some(name),
             _ => None,
         }
@@ -108,9 +133,10 @@ impl Scope {
     }
 }
 
-fn is_of(request: &Request, group: Option<&str>, resource: &str) -> bool {
-    let of = |group: &str| request.resource.group == group || request.resource.other_groups.iter().any(|o| o == group);
-    request.resource.plural == resource && group.is_none_or(of)
+/// The place of a namespace itself.
+pub(super) fn place_of_namespace(name: &str) -> Place {
+    let (resource, name) = ("namespaces".to_owned(), name.to_owned());
+    Place { group: Some(String::new()), resource, namespace: None, name }
 }
 
 #[cfg(test)]

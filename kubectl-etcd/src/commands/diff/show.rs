@@ -23,6 +23,9 @@ pub(super) struct Report {
     /// Why others were not.
     pub(super) failures: Vec<String>,
     pub(super) differences: Vec<Difference>,
+    /// What may be done about the failures.
+    #[serde(skip)]
+    pub(super) hint: Option<String>,
 }
 
 impl Report {
@@ -33,7 +36,8 @@ impl Report {
         failures: Vec<String>,
     ) -> Report {
         differences.sort_by(|a, b| a.order().cmp(&b.order()));
-        Report { api_version: API_VERSION, kind: "Differences", first, second, left_out, failures, differences }
+        let (api_version, kind, hint) = (API_VERSION, "Differences", None);
+        Report { api_version, kind, first, second, left_out, failures, differences, hint }
     }
 
     pub(super) fn table(&self) -> String {

@@ -105,15 +105,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision).await?;
     let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
     let missing = missing(&wanted, &entries);
+    if args.raw && missing.is_empty() {
+        return raw(&entries, &wanted, &context);
+    }
     if args.raw {
-        return raw(&entries, &wanted, &missing, &contents, &context);
+        return Err(not_there(&missing, &wanted, &contents, args.revision, &context).await);
     }
     show::show(&args, &wanted, &entries, &contents.catalog, &context)?;
     let unread = entries.iter().filter_map(|entry| Some((entry, entry.object.as_ref().err()?)));
     let unread: Vec<String> = unread.map(|(entry, why)| format!("{}: {why}", entry.title())).collect();
     let shows_objects = matches!(args.output, Format::Yaml | Format::Json);
     if !missing.is_empty() {
-        return Err(not_there(&missing, &contents));
+        return Err(not_there(&missing, &wanted, &contents, args.revision, &context).await);
     }
     if !unread.is_empty() && (shows_objects || args.selector.is_some()) {
         return Err(Failed::plain(format!("{} of {} objects cannot be read", unread.len(), entries.len()))
@@ -172,12 +175,9 @@ fn choose(contents: &Contents, wanted: &Wanted, keys: LiveKeys, selector: Option
 }
 
 /// Writes the bytes of one value.
-fn raw(entries: &[Entry], wanted: &Wanted, missing: &[String], contents: &Contents, context: &Context) -> Outcome {
+fn raw(entries: &[Entry], wanted: &Wanted, context: &Context) -> Outcome {
     let [entry] = entries else {
-        return Err(match missing {
-            [] => Failed::new(Exit::Usage, format!("--raw is for one object, and {} are meant", entries.len())),
-            missing => not_there(missing, contents),
-        });
+        return Err(Failed::new(Exit::Usage, format!("--raw is for one object, and {} are meant", entries.len())));
     };
     if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
         return Err(Failed::new(Exit::Usage, "the value of a Secret is shown only if it is named: secret/NAME"));
