@@ -2,6 +2,7 @@
 
 mod choose;
 mod manifest;
+mod names;
 mod target;
 
 use std::path::PathBuf;

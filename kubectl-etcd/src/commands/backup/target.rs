@@ -1,6 +1,6 @@
 //! Where a backup is written: under another name until it is whole, and then renamed.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +8,7 @@ use fs_err::{File, OpenOptions};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::names::{Names, Step, beside, steps};
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 
 /// The place of a backup, as a plan: nothing is touched.
@@ -60,8 +61,7 @@ impl Target {
         let Target::File { path, force: false } = self else { return Ok(()) };
         for existing in [path, &beside(path, ".json")] {
             if existing.symlink_metadata().is_ok() {
-                return Err(Failed::new(Exit::Refused, format!("{} exists", existing.display()))
-                    .hint("take another name, or overwrite it with --force"));
+                return Err(exists(existing));
             }
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Target {
                 if *force {
                     // Not opened and emptied: it would keep its mode, which others may read.
                     match std::fs::remove_file(&part) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        Err(error) if error.kind() != ErrorKind::NotFound => {
                             return Err(Failed::plain(format!("remove {}", part.display())).source(&error));
                         }
                         _ => {}
@@ -93,7 +93,7 @@ impl Target {
                     options.mode(0o600);
                 }
                 let file = options.open(&part).map_err(|error| {
-                    let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+                    let exists = error.kind() == ErrorKind::AlreadyExists;
                     let failed = Failed::plain(format!("write {}", path.display())).source(&error);
                     if exists {
                         failed.hint(format!(
@@ -189,7 +189,19 @@ impl Writing {
     }
 
     /// Writes `FILE.json` and gives both files their names. Returns the snapshot's, if it has one.
+    ///
+    /// # Errors
+    /// Nothing was changed; or, with exit 5, the snapshot has its name and nothing is recorded beside it.
     pub(super) fn publish(self, manifest: &impl Serialize, printer: Printer) -> Outcome<Option<PathBuf>> {
+        self.publish_by(manifest, printer, &Names::carry_out)
+    }
+
+    fn publish_by(
+        self,
+        manifest: &impl Serialize,
+        printer: Printer,
+        carry_out: &dyn Fn(&Names, Step) -> std::io::Result<()>,
+    ) -> Outcome<Option<PathBuf>> {
         let part = &mut *self.lock();
         let part = match part {
             Inner::Stdout => {
@@ -199,7 +211,8 @@ impl Writing {
             Inner::Part(part) => part,
         };
         let Target::File { path, force } = &part.target else { return Ok(None) };
-        let companion = beside(path, ".json");
+        let names = Names::of(path);
+        let companion = &names.companion;
         let text = serde_json::to_string_pretty(manifest).or_fail(|| format!("write {}", companion.display()))? + "\n";
         let beside_part = Target::File { path: companion.clone(), force: *force }.begin()?;
         beside_part.write(text.as_bytes()).or_fail(|| format!("write {}", companion.display()))?;
@@ -207,15 +220,28 @@ impl Writing {
         let Inner::Part(json) = &mut *json else { return Ok(None) };
         json.file.sync_all().or_fail(|| format!("make {} durable", companion.display()))?;
         part.target.refuse_to_overwrite()?;
-        fs_err::rename(&part.part, path).or_fail(|| "give the snapshot its name".to_owned())?;
-        part.published = true;
-        if let Err(error) = fs_err::rename(&json.part, &companion) {
-            let message = format!("give {} its name", companion.display());
-            let whole =
-                format!("{} is there, and whole: only what it is a snapshot of is not recorded", path.display());
-            return Err(Failed::new(Exit::Changed, message).source(&error).cause(whole));
+        let had_companion = companion.symlink_metadata().is_ok();
+        for &step in steps(*force) {
+            match (step, carry_out(&names, step)) {
+                (Step::Name | Step::Replace, Ok(())) => part.published = true,
+                (Step::Companion, Ok(())) => json.published = true,
+                (Step::SetAside | Step::Forget, Ok(())) => {}
+                (Step::Forget, Err(error)) => {
+                    printer.warn(format!("{} stays: {error}", names.old_companion.display()));
+                }
+                (Step::SetAside | Step::Name | Step::Replace, Err(error)) => {
+                    return Err(nothing_done(&names, step, had_companion, &error));
+                }
+                (Step::Companion, Err(error)) => {
+                    let taken = error.kind() == ErrorKind::AlreadyExists;
+                    // Somebody else's companion must not be beside it.
+                    let taken_back =
+                        taken && !force && part.file.metadata().is_ok_and(|own| names.take_back(&own).is_ok());
+                    part.published = !taken_back;
+                    return Err(if taken_back { exists(companion) } else { without_companion(&names, &error) });
+                }
+            }
         }
-        json.published = true;
         // Some file systems cannot do this; the files are whole and have their names all the same.
         if let Err(error) = sync_folder(path) {
             printer.warn(format!("the new names may be lost if this machine fails now: {error}"));
@@ -224,22 +250,49 @@ impl Writing {
     }
 }
 
+/// The file did not get its name; what was there is there.
+fn nothing_done(names: &Names, step: Step, had_companion: bool, error: &std::io::Error) -> Failed {
+    if step == Step::Name && error.kind() == ErrorKind::AlreadyExists {
+        return exists(&names.file);
+    }
+    let failed = Failed::plain(format!("cannot give {} its name", names.file.display())).source(error);
+    // What another run, which was cut off, has set aside may be of another file.
+    let put_back = if step == Step::Replace && had_companion { names.put_back() } else { Ok(()) };
+    match put_back {
+        Ok(()) => failed,
+        Err(error) => failed.after_change(format!(
+            "{} is at {}, and cannot be put back: {error}",
+            names.companion.display(),
+            names.old_companion.display()
+        )),
+    }
+}
+
+/// The file has its name, and nothing is beside it.
+fn without_companion(names: &Names, error: &std::io::Error) -> Failed {
+    let _described_what_is_gone = names.carry_out(Step::Forget);
+    let file = names.file.display();
+    Failed::plain(format!("cannot give {} its name", names.companion.display()))
+        .source(error)
+        .after_change(format!("{file} is there, and whole: only what it is a snapshot of is not recorded"))
+}
+
+fn exists(path: &Path) -> Failed {
+    Failed::new(Exit::Refused, format!("{} exists", path.display()))
+        .hint("take another name, or overwrite it with --force")
+}
+
+/// Makes the names in a file's folder durable.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
 /// Elsewhere a folder cannot be opened; its entries are durable when the file system says so.
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder(_path: &Path) -> std::io::Result<()> {
     Ok(())
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// `etcd-<cluster>-<UTC time>.db`; characters that file systems or shells dislike become dashes.
@@ -328,6 +381,82 @@ mod tests {
         let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
         std::fs::write(file(folder.path()), "theirs").unwrap();
         assert!(writing.publish(&(), Printer::new(true)).is_err());
+        assert_eq!(entries(folder.path()), ["a.db"]);
+        assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"theirs");
+    }
+
+    /// Publishes, and has one step fail.
+    fn failing(folder: &Path, force: bool, at: Step, kind: ErrorKind) -> Failed {
+        let writing = plan(&file(folder), force).unwrap().begin().unwrap();
+        writing.write(b"new").unwrap();
+        let carry_out = |names: &Names, step: Step| if step == at { Err(kind.into()) } else { names.carry_out(step) };
+        writing.publish_by(&"new", Printer::new(true), &carry_out).unwrap_err()
+    }
+
+    fn old_pair() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.db", "a.db.json"] {
+            std::fs::write(folder.path().join(name), "old").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_fails_leaves_what_was_there() {
+        for step in [Step::SetAside, Step::Replace] {
+            let folder = old_pair();
+            assert_eq!(failing(folder.path(), true, step, ErrorKind::PermissionDenied).exit, Exit::Failed);
+            assert_eq!(entries(folder.path()), ["a.db", "a.db.json"], "{step:?}");
+            for name in ["a.db", "a.db.json"] {
+                assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), b"old", "{step:?}");
+            }
+        }
+        // A run that was cut off once the file had its name has left the old companion.
+        let folder = old_pair();
+        std::fs::rename(folder.path().join("a.db.json"), folder.path().join("a.db.json.old.part")).unwrap();
+        assert_eq!(failing(folder.path(), true, Step::Replace, ErrorKind::PermissionDenied).exit, Exit::Failed);
+        assert_eq!(entries(folder.path()), ["a.db", "a.db.json.old.part"]);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(failing(folder.path(), false, Step::Name, ErrorKind::PermissionDenied).exit, Exit::Failed);
+        assert_eq!(failing(folder.path(), false, Step::Name, ErrorKind::AlreadyExists).exit, Exit::Refused);
+        assert!(entries(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn without_its_companion_a_file_is_whole_or_gone_and_beside_no_other_one() {
+        for force in [false, true] {
+            let folder = if force { old_pair() } else { tempfile::tempdir().unwrap() };
+            let failed = failing(folder.path(), force, Step::Companion, ErrorKind::PermissionDenied);
+            assert!(failed.exit == Exit::Changed && failed.to_string().contains("and whole"), "{failed}");
+            assert_eq!(entries(folder.path()), ["a.db"]);
+            assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"new");
+        }
+        // Somebody else's companion appears behind the file.
+        let folder = tempfile::tempdir().unwrap();
+        let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
+        let carry_out = |names: &Names, step: Step| {
+            if step == Step::Companion {
+                std::fs::write(&names.companion, "theirs").unwrap();
+            }
+            names.carry_out(step)
+        };
+        let failed = writing.publish_by(&"new", Printer::new(true), &carry_out).unwrap_err();
+        assert_eq!(failed.exit, Exit::Refused);
+        assert_eq!(entries(folder.path()), ["a.db.json"]);
+        assert_eq!(std::fs::read(folder.path().join("a.db.json")).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_file_that_appears_at_the_last_moment_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let writing = plan(&file(folder.path()), false).unwrap().begin().unwrap();
+        let carry_out = |names: &Names, step: Step| {
+            if step == Step::Name {
+                std::fs::write(&names.file, "theirs").unwrap();
+            }
+            names.carry_out(step)
+        };
+        assert_eq!(writing.publish_by(&"new", Printer::new(true), &carry_out).unwrap_err().exit, Exit::Refused);
         assert_eq!(entries(folder.path()), ["a.db"]);
         assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"theirs");
     }
