@@ -1,64 +1,29 @@
-//! Reads certificates from PEM files. The only place of the sidecar that knows `rustls-pemfile`, which is no longer kept.
+//! Certificates in files, and what to tell about them.
 
-use etcd_wire::message::Certificate;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use etcd_tls::Certificate;
 
-/// What is used of one certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// Distinguished name of its owner.
-    pub(crate) subject: String,
-    /// Distinguished name of the authority that signed it.
-    pub(crate) issuer: String,
-    /// Start of validity, seconds since 1970.
-    pub(crate) not_before: i64,
-    /// End of validity, seconds since 1970.
-    pub(crate) not_after: i64,
-}
-
-/// All certificates in a PEM file's contents, unread; at least one.
-pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = rustls_pemfile::certs(&mut &*pem).collect();
-    let all = all.map_err(|error| format!("not PEM: {error}"))?;
-    if all.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(all) }
-}
-
-/// The first key in a PEM file's contents.
-pub(crate) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    let key = rustls_pemfile::private_key(&mut &*pem).map_err(|error| format!("not PEM: {error}"))?;
-    key.ok_or_else(|| "there is no key in it".to_owned())
-}
-
-/// All certificates in a PEM file's contents.
-pub(crate) fn parse(pem: &[u8]) -> Result<Vec<Facts>, String> {
-    let mut all = Vec::new();
-    for der in rustls_pemfile::certs(&mut &*pem) {
-        let der = der.map_err(|error| format!("not PEM: {error}"))?;
-        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| format!("not a certificate: {error}"))?;
-        all.push(Facts {
-            subject: parsed.subject().to_string(),
-            issuer: parsed.issuer().to_string(),
-            not_before: parsed.validity().not_before.timestamp(),
-            not_after: parsed.validity().not_after.timestamp(),
-        });
+/// All certificates in a PEM file's contents; at least one.
+pub(crate) fn parse(pem: &[u8]) -> Result<Vec<Certificate>, String> {
+    let all: Result<Vec<_>, _> = etcd_tls::certificates(pem).iter().map(|der| Certificate::parse(der)).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("there is no certificate in it".to_owned()),
+        all => all,
     }
-    if all.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(all) }
 }
 
 /// What to tell about the certificate file at `path`. Only the first certificate counts: the others in a bundle are
 /// the authorities above it.
-pub(crate) fn describe(path: &str) -> Certificate {
+pub(crate) fn describe(path: &str) -> etcd_wire::message::Certificate {
     let facts = std::fs::read(path).map_err(|error| error.to_string()).and_then(|pem| parse(&pem));
     let path = path.to_owned();
     match facts {
-        Ok(facts) => Certificate {
+        Ok(facts) => etcd_wire::message::Certificate {
             path,
             subject: Some(facts[0].subject.clone()),
             not_after: Some(facts[0].not_after),
             error: None,
         },
-        Err(error) => Certificate { path, error: Some(error), ..Certificate::default() },
+        Err(error) => etcd_wire::message::Certificate { path, error: Some(error), ..Default::default() },
     }
 }
 

@@ -115,6 +115,12 @@ impl Certificate {
         Ok(certificate)
     }
 
+    /// Whether it may issue others, as Go's `CheckSignatureFrom` decides. One of version 1 cannot tell.
+    #[must_use]
+    pub fn may_issue(&self) -> bool {
+        self.basic.map_or(!self.has_extensions, |basic| basic.ca) && self.signs_certificates.unwrap_or(true)
+    }
+
     fn extend(&mut self, extension: &X509Extension<'_>) -> Result<(), String> {
         let mut understood = true;
         match extension.parsed_extension() {

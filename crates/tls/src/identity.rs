@@ -1,9 +1,10 @@
-//! A client's certificate and key.
+//! A certificate and its key.
 
 use std::sync::Arc;
 
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
 use crate::certificate::Certificate;
@@ -17,7 +18,7 @@ pub enum IdentityError {
     #[error("there is no certificate in the certificate's file")]
     NoCertificate,
     /// The first certificate cannot be read.
-    #[error("the client certificate is {0}")]
+    #[error("the certificate is {0}")]
     Certificate(String),
     /// No block that ends in `PRIVATE KEY`.
     #[error("there is no private key in the key's file")]
@@ -35,7 +36,7 @@ pub enum IdentityError {
     Mismatch,
 }
 
-/// A client's certificate, what is presented with it, and its key.
+/// A certificate, what is presented with it, and its key.
 #[derive(Debug, Clone)]
 pub struct Identity(Arc<CertifiedKey>);
 
@@ -55,9 +56,15 @@ impl Identity {
         Ok(Identity(Arc::new(CertifiedKey::new(chain, key))))
     }
 
-    /// Presents this certificate to every server that asks.
+    /// Presents this certificate to every server that asks for one.
     #[must_use]
-    pub fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
+    pub fn client(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(Arc::clone(&self.0)))
+    }
+
+    /// Presents this certificate to every client.
+    #[must_use]
+    pub fn server(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(SingleCertAndKey::from(Arc::clone(&self.0)))
     }
 }

@@ -39,4 +39,4 @@ pub use certificate::Certificate;
 pub use identity::{Identity, IdentityError, certificates};
 pub use provider::provider;
 pub use refusal::Refusal;
-pub use verifier::{Verifier, client_config};
+pub use verifier::{Verifier, client_config, verify_tls12_signature, verify_tls13_signature};

@@ -96,7 +96,7 @@ impl Rules<'_> {
 
     /// Go's `CheckSignatureFrom`.
     fn issued(&self, issuer: &Certificate, child: &Certificate) -> Result<(), Refusal> {
-        if !may_issue(issuer) {
+        if !issuer.may_issue() {
             return Err(Refusal::NoAuthority { subject: issuer.subject.clone() });
         }
         if let Some(bits) = issuer.rsa_bits.filter(|&bits| bits < 2048) {
@@ -145,12 +145,6 @@ impl Rules<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a certificate may issue others. One of version 1 cannot tell.
-pub(crate) fn may_issue(certificate: &Certificate) -> bool {
-    certificate.basic.map_or(!certificate.has_extensions, |basic| basic.ca)
-        && certificate.signs_certificates.unwrap_or(true)
 }
 
 /// Whether `between` certificates may stand between this one and a server's.

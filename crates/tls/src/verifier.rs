@@ -45,13 +45,12 @@ impl Verifier {
             .iter()
             .filter_map(|anchor| Some((&anchor.certificate, anchor.webpki.as_ref()?)))
             .filter(|(certificate, _)| {
-                rules::may_issue(certificate)
+                certificate.may_issue()
                     && certificate.serves != Some(false)
                     && rules.sound(certificate, Place::Anchor, &[]).is_ok()
             })
             .collect();
-        let others: Vec<_> =
-            others.iter().filter(|other| rules::may_issue(other)).map(|other| other.der.clone()).collect();
+        let others: Vec<_> = others.iter().filter(|other| other.may_issue()).map(|other| other.der.clone()).collect();
         let anchors: Vec<TrustAnchor<'_>> = issuers.iter().map(|(_, anchor)| (*anchor).clone()).collect();
         // Nor its path length.
         let path_allowed = |path: &VerifiedPath<'_>| {
@@ -105,12 +104,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = Certificate::parse(cert).map_err(Refusal::Unreadable)?.key;
-        let mapped = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
-        let (_, algorithms) = mapped.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        signature::verify(*algorithms, &key, message, dss.signature())
-            .map(|()| HandshakeSignatureValid::assertion())
-            .map_err(|_| CertificateError::BadSignature.into())
+        verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -119,14 +113,43 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // By the key alone: webpki does not read every certificate that Go does.
-        let key = Certificate::parse(cert).map_err(Refusal::Unreadable)?.key;
-        verify_tls13_signature_with_raw_key(message, &key.info, dss, &self.algorithms)
+        verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// The signature of a handshake in TLS 1.2, by the key of a certificate that need not be one that webpki reads.
+///
+/// # Errors
+/// The key did not make the signature.
+pub fn verify_tls12_signature(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = Certificate::parse(cert).map_err(Refusal::Unreadable)?.key;
+    let mapping = provider().signature_verification_algorithms.mapping;
+    let mapped = mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+    let (_, algorithms) = mapped.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    signature::verify(*algorithms, &key, message, dss.signature())
+        .map(|()| HandshakeSignatureValid::assertion())
+        .map_err(|_| CertificateError::BadSignature.into())
+}
+
+/// The signature of a handshake in TLS 1.3, by the key of a certificate that need not be one that webpki reads.
+///
+/// # Errors
+/// The key did not make the signature.
+pub fn verify_tls13_signature(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = Certificate::parse(cert).map_err(Refusal::Unreadable)?.key;
+    verify_tls13_signature_with_raw_key(message, &key.info, dss, &provider().signature_verification_algorithms)
 }
 
 /// TLS as a client of a server that `anchors` vouch for, with a certificate of one's own if there is one.
@@ -139,7 +162,7 @@ pub fn client_config(anchors: Anchors, identity: Option<&Identity>) -> Result<Cl
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier::new(anchors)));
     Ok(match identity {
-        Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
+        Some(identity) => builder.with_client_cert_resolver(identity.client()),
         None => builder.with_no_client_auth(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use etcd_tls::Refusal;
 use etcd_wire::{Failure, FailureCode};
 use rustls::CertificateError;
 use tonic::{Code, Status};
@@ -24,27 +25,40 @@ pub(super) fn unreachable(url: &str, credentials: Option<&Credentials>, error: &
     if let Some(refused) = own_certificate(url, credentials, error) {
         return refused;
     }
-    let ca = credentials.map_or("", |credentials| credentials.ca.as_str());
-    match tls(error) {
-        Some(rustls::Error::InvalidCertificate(reason)) => match reason {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                failure(format!("the server certificate of {url} has expired")).hint(RENEW)
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                failure(format!("the server certificate of {url} is for other names"))
-                    .hint("use an endpoint that is among the certificate's names and addresses")
-            }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                failure(format!("the server certificate of {url} is not signed by the authority {ca}"))
-                    .hint("name the authority that signed it: etcd's --trusted-ca-file, or that of its --cert-file")
-            }
-            _ => failure(format!("the server certificate of {url} is not valid")),
-        },
+    let tls = tls(error);
+    if let Some(refusal) = tls.and_then(Refusal::of) {
+        return refused(url, credentials, refusal);
+    }
+    match tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => {
+            failure(format!("the server at {url} does not have the key of its certificate"))
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => failure(format!("the server certificate of {url} is not valid")),
         Some(_) => failure(format!("no TLS with {url}")),
         None if io(error) == Some(std::io::ErrorKind::ConnectionRefused) => {
             failure(format!("nothing listens at {url}")).hint("look whether etcd runs on the node, and at its log")
         }
         None => failure(format!("cannot connect to {url}")),
+    }
+}
+
+/// The server's certificate is not accepted.
+fn refused(url: &str, credentials: Option<&Credentials>, refusal: &Refusal) -> Failure {
+    let failure = |message: String| Failure::new(FailureCode::Unreachable, message).cause(refusal.to_string());
+    match refusal {
+        Refusal::Expired { .. } => failure(format!("a certificate of {url} has expired")).hint(RENEW),
+        Refusal::NotYetValid { .. } => failure(format!("a certificate of {url} is not valid yet"))
+            .hint("compare the node's clock with that of the machine that issued the certificate"),
+        Refusal::OtherNames { .. } => failure(format!("the server certificate of {url} is for other names"))
+            .hint("use an endpoint that is among the certificate's names and addresses"),
+        Refusal::NoNames { .. } => failure(format!("the server certificate of {url} is for no name"))
+            .hint("issue it again with the address of the endpoint as a subject alternative name"),
+        Refusal::UnknownIssuer { .. } | Refusal::WrongSignature { .. } | Refusal::NoAuthority { .. } => {
+            let ca = credentials.map_or("", |credentials| credentials.ca.as_str());
+            failure(format!("the server certificate of {url} is not signed by the authority {ca}"))
+                .hint("name the authority that signed it: etcd's --trusted-ca-file, or that of its --cert-file")
+        }
+        _ => failure(format!("the server certificate of {url} is not valid")),
     }
 }
 

@@ -1,14 +1,16 @@
 //! The files that prove who we are and tell whom to trust.
 
-use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use etcd_tls::{Anchors, Certificate, Identity, IdentityError};
 use etcd_wire::message::{EtcdAccess, KeyPair};
 use etcd_wire::{Failure, FailureCode};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use rustls::pki_types::ServerName;
 
-use crate::certificate::{self, Facts};
+use super::channel::{H2, Tls};
+use crate::certificate;
 
 /// Authority and client certificate, read and found to be what they should be.
 pub(crate) struct Credentials {
@@ -16,10 +18,9 @@ pub(crate) struct Credentials {
     pub(crate) ca: String,
     /// Client certificate and key; absent when the request named none.
     pub(crate) pair: Option<KeyPair>,
-    own: Option<Facts>,
-    authorities: Vec<Facts>,
-    ca_pem: Vec<u8>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    own: Option<Certificate>,
+    anchors: Anchors,
+    identity: Option<Identity>,
 }
 
 impl Credentials {
@@ -27,37 +28,33 @@ impl Credentials {
         let ca = access.ca.clone().ok_or_else(|| {
             Failure::new(FailureCode::BadRequest, "an https:// endpoint needs the file of its authority")
         })?;
-        let ca_pem = read(&ca)?;
-        let authorities = parse(&ca, &ca_pem)?;
+        let anchors =
+            Anchors::from_pem(&read(&ca)?).map_err(|error| unusable(&ca, "certificate").cause(error.to_string()))?;
         let pair =
             access.credentials.iter().find(|pair| Path::new(&pair.cert).exists() && Path::new(&pair.key).exists());
         let Some(pair) = pair else {
             return match missing(access) {
                 Some(failure) => Err(failure),
-                None => Ok(Credentials { ca, pair: None, own: None, authorities, ca_pem, identity: None }),
+                None => Ok(Credentials { ca, pair: None, own: None, anchors, identity: None }),
             };
         };
-        let (cert, key) = (read(&pair.cert)?, read(&pair.key)?);
-        let own = parse(&pair.cert, &cert)?.swap_remove(0);
-        let identity = Some((cert, key));
-        Ok(Credentials { ca, pair: Some(pair.clone()), own: Some(own), authorities, ca_pem, identity })
+        let cert = read(&pair.cert)?;
+        let identity = Identity::from_pem(&cert, &read(&pair.key)?).map_err(|error| useless(pair, &error))?;
+        let own = certificate::parse(&cert).ok().map(|mut all| all.swap_remove(0));
+        Ok(Credentials { ca, pair: Some(pair.clone()), own, anchors, identity: Some(identity) })
     }
 
-    pub(crate) fn tls(&self, host: &str) -> ClientTlsConfig {
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca_pem)).domain_name(host);
-        match &self.identity {
-            Some((cert, key)) => tls.identity(Identity::from_pem(cert, key)),
-            None => tls,
-        }
-    }
-
-    /// The failure of a TLS configuration made of these.
-    pub(crate) fn unusable(&self, error: &dyn Error) -> Failure {
-        let message = match &self.pair {
-            Some(pair) => format!("the certificate {} cannot be used with the key {}", pair.cert, pair.key),
-            None => format!("the authority {} cannot be used", self.ca),
+    /// TLS with the member at `host`.
+    pub(crate) fn tls(&self, host: &str) -> Result<Tls, Failure> {
+        let wrong = |error: &dyn std::error::Error| {
+            Failure::new(FailureCode::BadRequest, format!("{host:?} is no name of a server")).source(error)
         };
-        Failure::new(FailureCode::Credentials, message).source(error)
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;
+        let mut config = etcd_tls::client_config(self.anchors.clone(), self.identity.as_ref()).map_err(|error| {
+            Failure::new(FailureCode::Credentials, "the certificates cannot be used").source(&error)
+        })?;
+        config.alpn_protocols.push(H2.to_vec());
+        Ok(Tls { config: Arc::new(config), name })
     }
 
     /// What is wrong with the client certificate, as far as it can be told without the server.
@@ -71,7 +68,9 @@ impl Credentials {
             let date = certificate::date(own.not_before);
             return Some(format!("the certificate {} is not valid before {date}", pair.cert));
         }
-        if self.authorities.iter().all(|authority| authority.subject != own.issuer) {
+        // Where the server's own certificate is named in place of its authority, there is nothing to compare with.
+        let mut authorities = self.anchors.certificates().filter(|anchor| anchor.may_issue()).peekable();
+        if authorities.peek().is_some() && authorities.all(|authority| authority.subject != own.issuer) {
             return Some(format!(
                 "the certificate {} was issued by {}, which is not in {}",
                 pair.cert, own.issuer, self.ca
@@ -87,10 +86,21 @@ fn read(path: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn parse(path: &str, pem: &[u8]) -> Result<Vec<Facts>, Failure> {
-    certificate::parse(pem).map_err(|reason| {
-        Failure::new(FailureCode::Credentials, format!("{path} on the node holds no usable certificate")).cause(reason)
-    })
+fn unusable(path: &str, what: &str) -> Failure {
+    Failure::new(FailureCode::Credentials, format!("{path} on the node holds no usable {what}"))
+}
+
+/// Names the file at fault.
+fn useless(pair: &KeyPair, error: &IdentityError) -> Failure {
+    let failure = match error {
+        IdentityError::NoCertificate | IdentityError::Certificate(_) => unusable(&pair.cert, "certificate"),
+        IdentityError::NoKey | IdentityError::Key | IdentityError::Encrypted => unusable(&pair.key, "private key"),
+        IdentityError::Mismatch => {
+            let message = format!("the certificate {} cannot be used with the key {}", pair.cert, pair.key);
+            Failure::new(FailureCode::Credentials, message)
+        }
+    };
+    failure.cause(error.to_string())
 }
 
 /// Why no pair of those asked for is there. `None` when none was asked for.

@@ -1,5 +1,6 @@
 //! The member on this node: reaching it, and saying well why it cannot be reached.
 
+mod channel;
 mod classify;
 mod credentials;
 
@@ -10,18 +11,12 @@ use etcd_wire::message::EtcdAccess;
 use etcd_wire::{Failure, FailureCode};
 use http::Uri;
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
 
 pub(crate) use classify::refusal;
 use credentials::Credentials;
 
 /// How long the member may take to let us in, and to answer one call.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Flow control of HTTP/2: what may be on its way without being asked for. Snapshots come in messages of 32 KiB, and
-/// the default of 64 KiB makes every other one wait.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
 
 /// A member that has answered.
 pub(crate) struct Member {
@@ -58,20 +53,13 @@ async fn reach(access: &EtcdAccess, url: &str) -> Result<Member, Failure> {
     let wrong = |what: &str| Failure::new(FailureCode::BadRequest, format!("the endpoint {url:?} {what}"));
     let uri: Uri = url.parse().map_err(|error| wrong("is not a URL").source(&error))?;
     let host = uri.host().ok_or_else(|| wrong("has no host"))?.trim_matches(['[', ']']).to_owned();
-    let mut channel = Endpoint::from(uri.clone())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .tcp_nodelay(true);
     let credentials = match uri.scheme_str() {
         Some("http") => None,
         Some("https") => Some(Credentials::read(access)?),
         _ => return Err(wrong("begins with neither https:// nor http://")),
     };
-    if let Some(credentials) = &credentials {
-        channel = channel.tls_config(credentials.tls(&host)).map_err(|error| credentials.unusable(&error))?;
-    }
-    // The handshake is ours to limit: tonic's own limit covers only TCP.
-    let channel = match timeout(PATIENCE, channel.connect()).await {
+    let tls = credentials.as_ref().map(|credentials| credentials.tls(&host)).transpose()?;
+    let channel = match timeout(PATIENCE, channel::connect(&uri, tls)).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return Err(classify::unreachable(url, credentials.as_ref(), &error)),
         Err(_) => return Err(classify::silent(url)),

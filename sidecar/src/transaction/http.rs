@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_tls::Identity;
 use etcd_wire::message::KeyPair;
 use etcd_wire::{Failure, FailureCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -13,15 +14,12 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-
-use super::tls;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,36 +110,41 @@ impl ServerTls {
                 Failure::new(FailureCode::Credentials, format!("cannot read {}", path.display())).source(&error)
             })
         };
+        let wrong = |error: &dyn std::error::Error| {
+            Failure::new(FailureCode::Credentials, "the certificates cannot be used").source(error)
+        };
         let pinned = match &self.certificate {
-            Some(path) => Some(tls::certificates(&read(path)?)?.swap_remove(0)),
+            Some(path) => Some(first(path, &read(path)?)?),
             None => None,
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let wrong = |error: rustls::Error| {
-            Failure::new(FailureCode::Credentials, "the certificates cannot be used").source(&error)
-        };
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let config = ClientConfig::builder_with_provider(etcd_tls::provider())
             .with_safe_default_protocol_versions()
-            .map_err(wrong)?
+            .map_err(|error| wrong(&error))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned { certificate: pinned, provider }));
-        match &self.client {
+            .with_custom_certificate_verifier(Arc::new(Pinned(pinned)));
+        Ok(match &self.client {
             Some(pair) => {
-                let certificates = tls::certificates(&read(pair.cert.as_ref())?)?;
-                config.with_client_auth_cert(certificates, tls::key(&read(pair.key.as_ref())?)?).map_err(wrong)
+                let (cert, key) = (read(pair.cert.as_ref())?, read(pair.key.as_ref())?);
+                let identity = Identity::from_pem(&cert, &key).map_err(|error| wrong(&error))?;
+                config.with_client_cert_resolver(identity.client())
             }
-            None => Ok(config.with_no_client_auth()),
-        }
+            None => config.with_no_client_auth(),
+        })
     }
+}
+
+/// The server's own certificate: the first in its file.
+fn first(path: &Path, pem: &[u8]) -> Result<CertificateDer<'static>, Failure> {
+    etcd_tls::certificates(pem)
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::new(FailureCode::Credentials, format!("there is no certificate in {}", path.display())))
 }
 
 /// Takes the one certificate that lies in the server's own file. No authority is asked: it is the same node, by the loopback, and the
 /// names in the certificate need not have the loopback's. A server that makes its own certificate is taken as it is.
 #[derive(Debug)]
-struct Pinned {
-    certificate: Option<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
+struct Pinned(Option<CertificateDer<'static>>);
 
 impl ServerCertVerifier for Pinned {
     fn verify_server_cert(
@@ -152,7 +155,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.certificate {
+        match &self.0 {
             Some(pinned) if pinned != end_entity => {
                 Err(rustls::CertificateError::ApplicationVerificationFailure.into())
             }
@@ -166,7 +169,7 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        etcd_tls::verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -175,10 +178,10 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        etcd_tls::verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        etcd_tls::provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use etcd_wire::restore::Identity;
 use etcd_wire::{Failure, FailureCode};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -23,42 +22,27 @@ impl Tls {
             Failure::new(FailureCode::BadRequest, "the certificates of the restore cannot be used").source(error)
         };
         let mut roots = RootCertStore::empty();
-        for authority in certificates(identity.ca.as_bytes())? {
+        for authority in etcd_tls::certificates(identity.ca.as_bytes()) {
             roots.add(authority).map_err(|error| wrong(&error))?;
         }
         let roots = Arc::new(roots);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = etcd_tls::provider();
         let versions = [&rustls::version::TLS13];
-        let pair = || Ok::<_, Failure>((certificates(identity.cert.as_bytes())?, key(identity.key.as_bytes())?));
+        let own = etcd_tls::Identity::from_pem(identity.cert.as_bytes(), identity.key.as_bytes())
+            .map_err(|error| wrong(&error))?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
             .build()
             .map_err(|error| wrong(&error))?;
-        let (chain, secret) = pair()?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(|error| wrong(&error))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, secret)
-            .map_err(|error| wrong(&error))?;
-        let (chain, secret) = pair()?;
+            .with_cert_resolver(own.server());
         let client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| wrong(&error))?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, secret)
-            .map_err(|error| wrong(&error))?;
+            .with_client_cert_resolver(own.client());
         Ok(Tls { server: Arc::new(server), client: Arc::new(client) })
     }
-}
-
-/// The certificates in a PEM file's contents; at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    crate::certificate::chain(pem)
-        .map_err(|error| Failure::new(FailureCode::Credentials, "a certificate cannot be read").cause(error))
-}
-
-/// The key in a PEM file's contents.
-pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Failure> {
-    crate::certificate::key(pem)
-        .map_err(|error| Failure::new(FailureCode::Credentials, "a key cannot be read").cause(error))
 }

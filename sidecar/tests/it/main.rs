@@ -9,4 +9,5 @@ mod restore;
 mod session;
 mod snapshot;
 mod status;
+mod tls;
 mod wait;

@@ -40,6 +40,17 @@ impl Member {
         Member::joining(server, flags, folder, pki, |peer| vec![format!("--initial-cluster=m0={peer}")])
     }
 
+    /// One that serves with a certificate of another making, and takes clients of its usual authority or of `clients`.
+    pub(crate) fn serving(server: &Path, certificate: &str, key: &str, clients: &str) -> Member {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::new(&folder.path().join("pki"));
+        std::fs::write(pki.path("server.crt"), certificate).unwrap();
+        std::fs::write(pki.path("server.key"), key).unwrap();
+        let authorities = std::fs::read_to_string(pki.path("ca.crt")).unwrap() + clients;
+        std::fs::write(pki.path("ca.crt"), authorities).unwrap();
+        Member::joining(server, &[], folder, pki, |peer| vec![format!("--initial-cluster=m0={peer}")])
+    }
+
     /// `cluster` gives the flags that depend on the member's own peer URL.
     pub(crate) fn joining(
         server: &Path,

@@ -141,7 +141,8 @@ async fn an_expired_server_certificate_is_unreachable() {
     let member = Member::joining(&servers()[0], &[], folder, pki, alone);
     let (code, text) = fails(member.access()).await;
     assert_eq!(code, FailureCode::Unreachable, "{text}");
-    assert!(text.starts_with(&format!("the server certificate of {} has expired", member.url)), "{text}");
+    assert!(text.starts_with(&format!("a certificate of {} has expired\n", member.url)), "{text}");
+    assert!(text.contains("the certificate of CN=server expired on 2020-01-01T00:00:00Z"), "{text}");
 }
 
 #[tokio::test]
@@ -160,6 +161,7 @@ async fn missing_files_are_named() {
     let mixed = KeyPair { cert: there.cert.clone(), key: member.pki.path("server.key") };
     let (code, text) = fails(EtcdAccess { credentials: vec![mixed], ..member.access() }).await;
     assert_eq!(code, FailureCode::Credentials, "{text}");
+    assert!(text.contains("does not belong to the certificate"), "{text}");
 
     // The next pair is used where the first is not there.
     answers(EtcdAccess { credentials: vec![no_key, there], ..member.access() }).await;
