@@ -71,6 +71,9 @@ pub enum RestoreKind {
         token: String,
         /// Accept a file whose bytes nothing proves.
         skip_hash_check: bool,
+        /// Whether the new data may begin below [`least_revision`]: watches that clients have then receive no events any more.
+        #[serde(default)]
+        allow_lower_revisions: bool,
     },
     /// What an earlier restore has set aside comes back.
     Aside {
@@ -82,6 +85,24 @@ pub enum RestoreKind {
         /// Token of the new cluster, if the data is built anew.
         token: String,
     },
+}
+
+impl RestoreKind {
+    /// Whether revisions may go below those that clients have seen.
+    pub fn may_lower_revisions(&self) -> bool {
+        match self {
+            RestoreKind::Snapshot { allow_lower_revisions, .. } => *allow_lower_revisions,
+            RestoreKind::Aside { raise, .. } => !raise,
+        }
+    }
+}
+
+/// The least revision that new data may begin with when clients have seen `highest`. They watch from the revision after that on, and etcd
+/// tells them to read everything anew only if that is below the compacted revision, with which the new data begins.
+///
+/// Read from etcd server/storage/mvcc/watcher_group.go, chooseAll @ v3.6.14; the same since v3.4.
+pub fn least_revision(highest: i64) -> i64 {
+    highest.saturating_add(2)
 }
 
 /// One node of a restore. Paths are the node's own.

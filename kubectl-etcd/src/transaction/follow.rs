@@ -95,6 +95,7 @@ impl<'a> Watched<'a> {
         let mut patience = PATIENCE;
         let mut news = Instant::now();
         let mut last: Option<NodeRestore> = None;
+        let mut cut = true;
         loop {
             let talked = self.session.is_some();
             match self.restores(work).await {
@@ -113,7 +114,10 @@ impl<'a> Watched<'a> {
                     let of_others =
                         restore.waits_for_others && restore.plan.serving().count() < restore.plan.nodes.len();
                     last = Some(restore);
-                    if ended && !(of_others && news.elapsed() < OTHERS) {
+                    // The end is written down just before the step that leads to it is proved, which tells how long that took.
+                    if ended && cut && !last.as_ref().is_some_and(has_proved) {
+                        cut = false;
+                    } else if ended && !(of_others && news.elapsed() < OTHERS) {
                         return NodeEnd { node, restore: last, trouble: None };
                     }
                     if news.elapsed() > patience {
@@ -151,6 +155,11 @@ impl<'a> Watched<'a> {
         self.told = restore.events.len();
         !new.is_empty()
     }
+}
+
+/// Whether the last step that was begun is proved.
+fn has_proved(restore: &NodeRestore) -> bool {
+    restore.events.iter().rev().find(|event| event.step.is_some()).is_none_or(|event| event.done)
 }
 
 /// Watches nodes of a restore to its end.

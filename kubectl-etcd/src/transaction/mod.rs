@@ -33,6 +33,7 @@ pub(crate) use order::{Part, Terms, draw_up, new_id};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 use verdict::{NodeEnd, Verdict};
+pub(crate) use words::LOWER;
 
 use crate::cli::Context;
 use crate::connection::Connection;

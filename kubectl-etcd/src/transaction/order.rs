@@ -141,7 +141,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn kind() -> RestoreKind {
-        RestoreKind::Snapshot { bump: 7, token: "t".into(), skip_hash_check: false }
+        RestoreKind::Snapshot { bump: 7, token: "t".into(), skip_hash_check: false, allow_lower_revisions: false }
     }
 
     #[test]

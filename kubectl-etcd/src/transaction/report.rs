@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, RestorePlan, Step};
+use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
-use super::verdict::{NodeEnd, Verdict, reasons};
+use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
 use super::words;
 use crate::commands::API_VERSION;
 use crate::output::{Table, bytes};
@@ -25,6 +25,8 @@ pub(crate) struct Report {
     /// The restore whose old data came back, for a way back.
     went_back_to_before: Option<String>,
     pub(crate) result: Verdict,
+    /// Whether revisions may have gone below those that clients have seen, as was asked for.
+    may_be_lower: bool,
     /// The cluster that serves the new state, in hex as etcdctl prints it, and the revision that it began with. `None` if none does.
     cluster_id: Option<String>,
     revision: Option<i64>,
@@ -116,6 +118,7 @@ impl Report {
                 RestoreKind::Snapshot { .. } => None,
             },
             result,
+            may_be_lower: plan.kind.may_lower_revisions(),
             cluster_id: new.then(|| known.staged.as_ref().map(|staged| format!("{:x}", staged.cluster_id))).flatten(),
             revision: staged.map(|staged| staged.revision).filter(|_| new).min(),
             api_away_milliseconds: nodes.iter().filter_map(|node| node.api_away_milliseconds).max(),
@@ -194,6 +197,9 @@ impl Report {
                     .to_owned(),
             );
         }
+        if self.may_be_lower {
+            advice.push(format!("{}\n  systemctl restart kubelet     (on every node of the cluster)", words::LOWER));
+        }
         match &self.went_back_to_before {
             None => advice.extend(self.left_out.iter().map(LeftOut::advice)),
             Some(_) => advice.extend(self.left_out.iter().map(|one| format!("node {} stays left out", one.node))),
@@ -240,18 +246,6 @@ impl Node {
     }
 }
 
-/// How long the API was away on a node, by that node's own clock: clocks of different nodes are not compared.
-fn away(restore: &NodeRestore) -> Option<i64> {
-    let begun = restore.events.iter().find(|event| event.step == Some(Step::StopApi) && !event.done)?.at;
-    let back = |event: &&Event| event.done && matches!(event.step, Some(Step::StartApi | Step::UndoStart));
-    let back = restore.events.iter().rfind(back)?.at;
-    (back >= begun).then_some(back - begun)
-}
-
-fn seconds(milliseconds: i64) -> String {
-    format!("{:.1}s", milliseconds as f64 / 1000.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::verdict::tests::node;
@@ -271,6 +265,9 @@ mod tests {
         let advice = report.advice().join("\n");
         assert!(advice.contains("kubectl etcd rollback") && advice.contains("kubectl delete node old"), "{advice}");
         assert!(advice.contains("came back: 10.0.0.9"), "{advice}");
+        assert!(!advice.contains("watches"), "{advice}");
+        report.may_be_lower = true;
+        assert!(report.advice().join("\n").contains("existing watches stop receiving events; restart kubelets"));
         let json = serde_json::to_value(&report).expect("data");
         assert_eq!((&json["kind"], &json["result"]), (&"RestoreReport".into(), &"restored".into()));
         assert_eq!(json["nodes"][1]["asideBytes"], 4096);

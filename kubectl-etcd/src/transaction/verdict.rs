@@ -1,6 +1,6 @@
 //! How a restore ended as a whole, out of what each node says: a pure function.
 
-use etcd_wire::restore::{Ending, NodeRestore};
+use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, Step};
 use serde::Serialize;
 
 use super::words;
@@ -50,21 +50,58 @@ impl Verdict {
     /// What the command ends with.
     ///
     /// # Errors
-    /// Exit 1 if the old state is everywhere, with the reasons of the nodes; exit 5 if it is not known or not so.
+    /// Exit 1 if nothing was stopped on any node, with the reasons of the nodes; exit 5 if something was.
     pub(crate) fn outcome(self, id: &str, ends: &[NodeEnd]) -> Outcome {
+        let what = named(ends);
         match self {
             Verdict::Restored => Ok(()),
-            Verdict::WentBack => Err(Failed::plain("the restore failed, and everything is as it was").causes(reasons(ends))),
-            Verdict::GivenUp => Err(Failed::plain("the restore was given up before anything was stopped")
+            Verdict::WentBack => Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes are back at the old state"))
+                .causes(reasons(ends))
+                .cause(outage(ends))
+                .hint("see how the members are\n  kubectl etcd status")),
+            Verdict::GivenUp => Err(Failed::plain(format!("the {what} was given up before anything was stopped"))
                 .causes(reasons(ends))
                 .cause("nothing was changed")),
-            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("restore {id} has not come to one end on all nodes"))
+            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("{what} {id} has not come to one end on all nodes"))
                 .causes(ends.iter().map(standing))
                 .causes(reasons(ends))
                 .hint("the nodes go on by themselves; look again, and follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
                 .hint("what to do by hand if a node does not come back is in docs/RESTORE.md")),
         }
     }
+}
+
+/// A restore, or a rollback.
+fn named(ends: &[NodeEnd]) -> &'static str {
+    match ends.iter().find_map(|end| Some(&end.restore.as_ref()?.plan.kind)) {
+        Some(RestoreKind::Aside { .. }) => "rollback",
+        Some(RestoreKind::Snapshot { .. }) | None => "restore",
+    }
+}
+
+/// How long the API was away on a node, in milliseconds by that node's own clock: from when its API server began to be stopped until it
+/// was found to serve again. Clocks of different nodes are not compared.
+pub(super) fn away(restore: &NodeRestore) -> Option<i64> {
+    let begun = restore.events.iter().find(|event| event.step == Some(Step::StopApi) && !event.done)?.at;
+    let back = |event: &&Event| event.done && matches!(event.step, Some(Step::StartApi | Step::UndoStart));
+    let back = restore.events.iter().rfind(back)?.at;
+    (back >= begun).then_some(back - begun)
+}
+
+/// How long the API was away where that was longest.
+fn outage(ends: &[NodeEnd]) -> String {
+    let times = ends.iter().filter_map(|end| Some((away(end.restore.as_ref()?)?, end.node.as_str())));
+    match times.max() {
+        Some((time, node)) => {
+            format!("the API was away for {}, by the clock of node {node}, where that was longest", seconds(time))
+        }
+        None => "etcd or the API server was stopped; no node tells for how long".to_owned(),
+    }
+}
+
+/// Milliseconds, for people.
+pub(super) fn seconds(milliseconds: i64) -> String {
+    format!("{:.1}s", milliseconds as f64 / 1000.0)
 }
 
 /// How a node is, in one line.
@@ -103,8 +140,6 @@ pub(crate) fn reasons(ends: &[NodeEnd]) -> Vec<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use etcd_wire::restore::{Event, Step};
-
     use super::super::order::tests::{kind, pod, terms};
     use super::super::order::{Part, draw_up};
     use super::*;
@@ -146,11 +181,11 @@ pub(crate) mod tests {
         let both = |a, b| vec![node("cp1", a), node("cp2", b)];
         for (ends, verdict, exit) in [
             (both(Some(Restored), Some(Restored)), Verdict::Restored, None),
-            (both(Some(WentBack), Some(WentBack)), Verdict::WentBack, Some(Exit::Failed)),
-            (both(Some(WentBack), Some(GivenUp)), Verdict::WentBack, Some(Exit::Failed)),
+            (both(Some(WentBack), Some(WentBack)), Verdict::WentBack, Some(Exit::Changed)),
+            (both(Some(WentBack), Some(GivenUp)), Verdict::WentBack, Some(Exit::Changed)),
             (both(Some(GivenUp), Some(GivenUp)), Verdict::GivenUp, Some(Exit::Failed)),
             (vec![node("cp1", Some(GivenUp)), silent("cp2", None)], Verdict::GivenUp, Some(Exit::Failed)),
-            (vec![node("cp1", Some(WentBack)), silent("cp2", None)], Verdict::WentBack, Some(Exit::Failed)),
+            (vec![node("cp1", Some(WentBack)), silent("cp2", None)], Verdict::WentBack, Some(Exit::Changed)),
             (both(Some(Restored), Some(WentBack)), Verdict::Unknown, Some(Exit::Changed)),
             (both(Some(Restored), None), Verdict::Unknown, Some(Exit::Changed)),
             (vec![node("cp1", Some(Restored)), silent("cp2", None)], Verdict::Unknown, Some(Exit::Changed)),
@@ -163,10 +198,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn how_long_the_api_was_away_is_told_where_it_is_known() {
+        let mut ends = [node("cp1", Some(Ending::WentBack)), node("cp2", Some(Ending::WentBack))];
+        let of = |end: &mut NodeEnd, milliseconds: i64| {
+            let restore = end.restore.as_mut().expect("a journal");
+            restore.events[3] = Event { at: 5000 + milliseconds, step: Some(Step::UndoStart), done: true, note: None };
+            restore.plan.kind = RestoreKind::Aside { of: "x".into(), raise: true, token: String::new() };
+        };
+        of(&mut ends[0], 31_400);
+        of(&mut ends[1], 2000);
+        let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
+        assert!(failed.message.starts_with("the rollback failed"), "{failed}");
+        assert!(failed.causes.iter().any(|cause| cause.contains("31.4s, by the clock of node cp1")), "{failed}");
+        for end in &mut ends {
+            end.restore.as_mut().expect("a journal").events.truncate(3);
+        }
+        let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
+        assert!(failed.causes.iter().any(|cause| cause.contains("no node tells for how long")), "{failed}");
+    }
+
+    #[test]
     fn why_it_went_back_is_told_once() {
         let ends = [node("cp1", Some(Ending::WentBack)), node("cp2", Some(Ending::WentBack))];
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
-        assert_eq!(failed.causes, ["node cp1: node cp2 was lost"]);
+        let away = "the API was away for 12.0s, by the clock of node cp2, where that was longest";
+        assert_eq!(failed.causes, ["node cp1: node cp2 was lost", away]);
         let ends = [node("cp1", None), silent("cp2", Some("no route"))];
         let failed = Verdict::Unknown.outcome("id", &ends).expect_err("unknown");
         assert_eq!(failed.causes[..2], ["node cp1: the API server serves", "node cp2: cannot be asked: no route"]);

@@ -2,6 +2,9 @@
 
 use etcd_wire::restore::{Ending, Step};
 
+/// What follows when revisions go below those that clients have seen.
+pub(crate) const LOWER: &str = "revisions go below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers";
+
 /// A step that is going on, after the name of a node.
 pub(crate) fn doing(step: Step) -> &'static str {
     match step {

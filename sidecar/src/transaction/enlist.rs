@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use etcd_wire::facts::staging_bytes;
 use etcd_wire::message::{Member, StatusRequest};
-use etcd_wire::restore::{ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged};
+use etcd_wire::restore::{
+    ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
+};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
 use rustix::fs::FlockOperation;
@@ -110,7 +112,7 @@ impl Enlisted {
             return Err(Failure::new(FailureCode::BadRequest, message).into());
         }
         let staged = match &self.layout.plan().kind {
-            RestoreKind::Snapshot { bump, token, skip_hash_check } => {
+            RestoreKind::Snapshot { bump, token, skip_hash_check, .. } => {
                 let how = stage::How {
                     bump: request.bump.max(*bump),
                     token: token.clone(),
@@ -121,14 +123,11 @@ impl Enlisted {
             RestoreKind::Aside { of, raise: false, .. } => stage::aside(&self.layout, of)?,
             RestoreKind::Aside { of, token, .. } => {
                 let raise_to = request.raise_to;
-                if raise_to <= self.ground.before.revision {
-                    let seen = self.ground.before.revision;
-                    let message = format!("revision {raise_to} is not above {seen}, which clients have seen");
-                    return Err(Failure::new(FailureCode::BadRequest, message).into());
-                }
+                not_lower(&self.layout.plan().kind, self.ground.before.revision, raise_to)?;
                 stage::raised(&self.layout, of, token.clone(), raise_to, client).await?
             }
         };
+        not_lower(&self.layout.plan().kind, self.ground.before.revision, staged.revision)?;
         self.journal.append(Entry::Staged { staged: staged.clone() })?;
         self.staged = true;
         Ok(staged)
@@ -201,6 +200,18 @@ async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     }
     let message = format!("members would go on beside the new cluster, as nobody stops them: {}", stay.join(", "));
     Err(Failure::new(FailureCode::Refused, message).hint("remove them from the etcd cluster first"))
+}
+
+/// Clients that watch must be told to read everything anew, unless the order says that they need not.
+fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failure> {
+    let least = least_revision(highest);
+    if begins >= least || kind.may_lower_revisions() {
+        return Ok(());
+    }
+    let message = format!("the new data begins with revision {begins}, and this member has served revision {highest}");
+    Err(Failure::new(FailureCode::Refused, message)
+        .cause(format!("clients that watch are told to read everything anew only from revision {least} on"))
+        .hint("leave the revision to --bump-revision auto, or name a higher bump"))
 }
 
 /// Certificates are only ever kept where a power cut ends them.
@@ -310,4 +321,31 @@ fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
         )));
     }
     Ok(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_go_down_only_if_the_order_says_so() {
+        let snapshot = |allow_lower_revisions| RestoreKind::Snapshot {
+            bump: 0,
+            token: String::new(),
+            skip_hash_check: false,
+            allow_lower_revisions,
+        };
+        let aside = |raise| RestoreKind::Aside { of: "a".into(), raise, token: String::new() };
+        // A client that has seen 10 watches from 11 on, and 11 must be below what is compacted.
+        for (begins, taken) in [(9, false), (10, false), (11, false), (12, true)] {
+            for kind in [snapshot(false), aside(true)] {
+                assert_eq!(not_lower(&kind, 10, begins).is_ok(), taken, "{begins}");
+            }
+            for kind in [snapshot(true), aside(false)] {
+                assert!(not_lower(&kind, 10, begins).is_ok(), "{begins}");
+            }
+        }
+        let failure = not_lower(&snapshot(false), i64::MAX, i64::MAX - 1).unwrap_err();
+        assert_eq!(failure.code, FailureCode::Refused);
+    }
 }

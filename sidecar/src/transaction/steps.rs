@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{Decision, Ending, RestoreKind, RestorePlan, Step};
+use etcd_wire::restore::{Decision, Ending, RestoreKind, RestorePlan, Step, least_revision};
 use etcd_wire::{Failure, FailureCode};
 use fs_err as fs;
 
@@ -383,12 +383,12 @@ async fn note_served(work: &Work) -> Result<(), Failure> {
 
 /// More may have been written since the new data was made than its revision was raised by: clients would take new for old.
 async fn outgrown(work: &Work) -> Result<(), Failure> {
-    let (before, staged) = work.state(|state| (state.ground.before.revision, state.staged.clone()));
-    let Some(staged) = staged.filter(|staged| staged.revision > before) else { return Ok(()) };
+    let staged = work.state(|state| state.staged.clone());
+    let Some(staged) = staged.filter(|_| !work.layout.plan().kind.may_lower_revisions()) else { return Ok(()) };
     // One that is stopped already was looked at.
     let Ok(member) = etcd::connect(&work.layout.node().etcd).await else { return Ok(()) };
     let now = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
-    if now < staged.revision {
+    if staged.revision >= least_revision(now) {
         return Ok(());
     }
     Err(refused(format!("the cluster is at revision {now}, and the new data begins with {}", staged.revision))

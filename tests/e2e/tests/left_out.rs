@@ -64,7 +64,7 @@ fn a_restore_that_fails_brings_back_what_it_left_out() {
     let scene = stage(3, Etcd::V3_5);
     let flags = ["--to-nodes", "cp1,cp3", "--start-timeout", "15s"];
     let ran = during(&scene, &flags, |_| spoil_api_server(&scene, "cp3"));
-    assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+    assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     assert!(journal(&scene, "cp2").contains(&"wentBack".to_owned()));
     assert_eq!(settled(&scene), State::Old);
 }

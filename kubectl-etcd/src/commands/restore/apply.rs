@@ -13,7 +13,7 @@ use crate::sidecar::{Operation, Pods};
 use crate::transaction::{self, Conduct, Terms, Work, confirm, consent};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_FORTH: [&str; 9] = [
+const ONLY_FORTH: [&str; 10] = [
     "file",
     "dry_run",
     "confirm",
@@ -22,6 +22,7 @@ const ONLY_FORTH: [&str; 9] = [
     "to_nodes",
     "no_rollback",
     "bump_revision",
+    "allow_lower_revisions",
     "skip_hash_check",
 ];
 
@@ -35,6 +36,9 @@ pub(super) struct LiveArgs {
     /// stopped, which they stay; one that cannot be reached is left out as it is
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub(super) to_nodes: Vec<String>,
+    /// Let revisions go below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers
+    #[arg(long, requires = "bump_revision")]
+    pub(super) allow_lower_revisions: bool,
     /// Leave the new state in place should the API servers not become ready on it
     #[arg(long)]
     no_rollback: bool,

@@ -25,7 +25,9 @@ impl Plan {
     /// Adds what the nodes are told to do, or why they cannot.
     pub(super) fn bind(&mut self, terms: &Terms, skip_hash_check: bool, parts: &[Part<'_>]) {
         let id = new_id(Timestamp::now());
-        let kind = RestoreKind::Snapshot { bump: self.revision.bump, token: format!("restore-{id}"), skip_hash_check };
+        let (bump, allow_lower_revisions) = (self.revision.bump, self.revision.may_be_lower);
+        let kind =
+            RestoreKind::Snapshot { bump, token: format!("restore-{id}"), skip_hash_check, allow_lower_revisions };
         match draw_up(id, kind, terms, parts, self.not_reached.clone()) {
             Ok(transaction) => self.transaction = Some(transaction),
             // Some of it may have been said.

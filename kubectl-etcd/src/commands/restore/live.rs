@@ -84,6 +84,7 @@ pub(super) async fn plan(
             .collect(),
         live: live.as_ref(),
         bump: args.bump_revision,
+        allow_lower_revisions: args.live.allow_lower_revisions,
         to_nodes: &args.live.to_nodes,
     };
     let mut plan = Plan::make(&found);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use etcd_snapshot::Report;
 use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
-use etcd_wire::restore::RestorePlan;
+use etcd_wire::restore::{RestorePlan, least_revision};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, seconds};
-use crate::transaction::MARGIN;
+use crate::transaction::{LOWER, MARGIN};
 
 /// What stops, as the static pods of a control plane are called.
 const STOPS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -49,6 +49,8 @@ pub(super) struct Found<'a> {
     /// The cluster's keys; `None` if no member could list them, which is then among the refusals.
     pub(super) live: Option<&'a Keys>,
     pub(super) bump: Bump,
+    /// Whether revisions may go below those that clients have seen.
+    pub(super) allow_lower_revisions: bool,
     /// The nodes that get the snapshot; empty if all do.
     pub(super) to_nodes: &'a [String],
 }
@@ -122,6 +124,10 @@ pub(super) struct Revision {
     highest: Option<i64>,
     pub(super) bump: u64,
     restored: i64,
+    /// The least bump above which no client takes what is new for what it has seen; `None` if no member tells its revision.
+    least_bump: Option<u64>,
+    /// Whether the bump may be less, because that was asked for.
+    pub(super) may_be_lower: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,21 +161,14 @@ impl Plan {
     /// Decides what is to be done.
     pub(super) fn make(found: &Found<'_>) -> Plan {
         let report = found.report;
-        let highest = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision)).max();
-        let snapshot = report.current_revision;
-        let bump = match found.bump {
-            Bump::By(amount) => amount,
-            Bump::Auto => {
-                highest.and_then(|highest| u64::try_from(highest - snapshot).ok()).unwrap_or(0) + MARGIN.unsigned_abs()
-            }
-        };
-        let restored = i64::try_from(bump).ok().and_then(|bump| snapshot.checked_add(bump));
+        let revision = Revision::of(found);
         let file_uid = found.kube_system.and_then(uid);
         let same = file_uid.is_some() && file_uid == found.cluster.kube_system_uid;
         let mut refusals = found.objections(file_uid.as_deref());
-        if restored.is_none() {
-            refusals.push(format!("revision {snapshot} cannot be raised by {bump}: revisions end at {}", i64::MAX));
-        }
+        let revision = revision.unwrap_or_else(|(revision, why)| {
+            refusals.push(why);
+            revision
+        });
         Plan {
             api_version: API_VERSION,
             kind: "RestorePlan",
@@ -185,7 +184,7 @@ impl Plan {
                 storage_version: report.version.clone(),
                 encryption_keys: found.encryption_keys.clone(),
             },
-            revision: Revision { snapshot, highest, bump, restored: restored.unwrap_or(snapshot) },
+            revision,
             members: found.members.iter().map(|one| Member::of(one, found.fate(one), report.total_size)).collect(),
             not_reached: fate::not_reached(found.to_nodes, &found.members),
             outage: Outage { stops: STOPS, seconds: OUTAGE },
@@ -240,6 +239,9 @@ impl Plan {
                 ),
             },
         );
+        if revision.is_lower() {
+            line("Watches", LOWER.to_owned());
+        }
         let encrypts = |member: &&Member| describe(&member.encryption) != describe(&Encryption::Off);
         if !snapshot.encryption_keys.is_empty() || self.members.iter().any(|member| encrypts(&member)) {
             let file = Encryption::Keys { keys: snapshot.encryption_keys.clone() };
@@ -284,6 +286,48 @@ impl Plan {
         let _infallible = write!(text, "\n{members}");
         text.extend(self.changes.iter().map(Changes::text));
         text
+    }
+}
+
+impl Revision {
+    /// To which revision the cluster is raised.
+    ///
+    /// # Errors
+    /// Why it cannot, or must not, be that one.
+    fn of(found: &Found<'_>) -> Result<Revision, (Revision, String)> {
+        let highest = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision)).max();
+        let snapshot = found.report.current_revision;
+        let above = |revision: i64| u64::try_from(revision.saturating_sub(snapshot)).unwrap_or(0);
+        let bump = match found.bump {
+            Bump::By(amount) => amount,
+            Bump::Auto => highest.map_or(0, above).saturating_add(MARGIN.unsigned_abs()),
+        };
+        let restored = i64::try_from(bump).ok().and_then(|bump| snapshot.checked_add(bump));
+        let least_bump = highest.map(|highest| above(least_revision(highest)));
+        let may_be_lower = found.allow_lower_revisions;
+        let revision =
+            Revision { snapshot, highest, bump, restored: restored.unwrap_or(snapshot), least_bump, may_be_lower };
+        if restored.is_none() {
+            let why = format!("revision {snapshot} cannot be raised by {bump}: revisions end at {}", i64::MAX);
+            return Err((revision, why));
+        }
+        match (highest, least_bump) {
+            (Some(highest), Some(least)) if revision.is_lower() && !may_be_lower => {
+                let why = format!(
+                    "revisions would go below those that clients have seen: the file is at revision {snapshot}, --bump-revision raises it by \
+                     {bump} to {}, and a member has served revision {highest}; the least bump that is safe is {least}, and what is written \
+                     until etcd stops comes on top: leave it to --bump-revision auto, or let them go down with --allow-lower-revisions",
+                    revision.restored
+                );
+                Err((revision, why))
+            }
+            _ => Ok(revision),
+        }
+    }
+
+    /// Whether clients that have seen the cluster as it is may take new revisions for those that they know.
+    fn is_lower(&self) -> bool {
+        self.least_bump.is_some_and(|least| self.bump < least)
     }
 }
 
@@ -365,6 +409,7 @@ mod tests {
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
             live: Some(&keys),
             bump: Bump::Auto,
+            allow_lower_revisions: false,
             to_nodes: &[],
         };
         change(&mut found);
@@ -396,9 +441,38 @@ mod tests {
         // A member that is behind the file does not lower it.
         let behind = plan(|_| {}, MemberStatus { revision: 1, ..status() }).revision;
         assert_eq!(behind.restored, snapshot + MARGIN);
-        assert_eq!(plan(|found| found.bump = Bump::By(0), status()).revision.restored, snapshot);
+        // One that is behind the file is no reason to raise it at all.
+        let behind = plan(|found| found.bump = Bump::By(0), MemberStatus { revision: 1, ..status() });
+        assert_eq!((behind.revision.restored, behind.refusals.len()), (snapshot, 0));
         let beyond = plan(|found| found.bump = Bump::By(i64::MAX as u64), status());
         assert!(beyond.refusals[0].contains("cannot be raised"), "{:?}", beyond.refusals);
+    }
+
+    #[test]
+    fn revisions_go_down_only_if_that_is_asked_for() {
+        let snapshot = report().current_revision;
+        // A client that has seen 5000 watches from 5001 on, which must be below what is compacted.
+        let least = u64::try_from(5002 - snapshot).expect("above the file's");
+        for (bump, lower) in [(0, true), (7, true), (least - 1, true), (least, false)] {
+            let refused = plan(|found| found.bump = Bump::By(bump), status());
+            assert_eq!(refused.refusals.len(), usize::from(lower), "{bump}: {:?}", refused.refusals);
+            let numbers = [
+                format!("the file is at revision {snapshot}"),
+                format!("raises it by {bump} to"),
+                "has served revision 5000".to_owned(),
+                format!("the least bump that is safe is {least}"),
+                "--allow-lower-revisions".to_owned(),
+            ];
+            assert!(refused.refusals.iter().all(|why| numbers.iter().all(|part| why.contains(part))), "{refused:?}");
+            let allowed = plan(|found| (found.bump, found.allow_lower_revisions) = (Bump::By(bump), true), status());
+            assert!(allowed.refusals.is_empty() && allowed.revision.may_be_lower, "{:?}", allowed.refusals);
+            assert_eq!(allowed.text().contains("existing watches stop receiving events"), lower, "{}", allowed.text());
+        }
+        // Nothing is allowed that cannot be.
+        let beyond = plan(|found| (found.bump, found.allow_lower_revisions) = (Bump::By(u64::MAX), true), status());
+        assert!(beyond.refusals.len() == 1 && beyond.refusals[0].contains("cannot be raised"), "{beyond:?}");
+        let silent = plan(|found| found.members[0].status = Err("no route".into()), status());
+        assert_eq!((silent.revision.least_bump, silent.revision.bump), (None, MARGIN.unsigned_abs()));
     }
 
     #[test]

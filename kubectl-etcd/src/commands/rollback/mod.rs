@@ -36,8 +36,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     conduct: Conduct,
-    /// Put the directories back as they are, without raising the revision: kubelets, controllers and whatever else watches the API
-    /// then have to be started anew
+    /// Put the directories back as they are, without raising the revision. It lets revisions go below those that clients have seen:
+    /// existing watches stop receiving events; restart kubelets and controllers
     #[arg(long)]
     keep_revisions: bool,
     /// Output format

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, timestamp};
-use crate::transaction::{Part, Recalled, Terms, by_time, draw_up, new_id, unfinished};
+use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, unfinished};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -149,10 +149,7 @@ impl Plan {
         );
         let kind = self.transaction.as_ref().map(|transaction| &transaction.kind);
         if let Some(RestoreKind::Aside { raise: false, .. }) = kind {
-            text.push_str(
-                "Revisions go down: whatever watches the API hears nothing any more until it is started anew. On every node:\n  \
-                 systemctl restart kubelet\n",
-            );
+            let _infallible = writeln!(text, "Watches:   {LOWER}. On every node:\n  systemctl restart kubelet");
         }
         if let Some(transaction) = &self.transaction {
             if !transaction.not_reached.is_empty() {
