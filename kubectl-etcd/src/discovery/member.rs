@@ -34,6 +34,9 @@ pub(crate) struct EtcdPod {
     /// The kubelet's folder of static pod manifests on the node, for an operation that looks at them.
     #[serde(skip)]
     pub(crate) manifests_dir: Option<String>,
+    /// The API server's encryption configuration on the node, for an operation that looks at it.
+    #[serde(skip)]
+    pub(crate) encryption_config: Option<String>,
     /// Certificate files on the node.
     pub(crate) certificates: CertificatePaths,
     /// `--quota-backend-bytes`, or etcd's default.
@@ -109,6 +112,7 @@ impl EtcdPod {
                 *wal != format!("{}/member/wal", data.trim_end_matches('/'))
             }),
             manifests_dir: None,
+            encryption_config: None,
             quota: flags
                 .get("quota-backend-bytes")
                 .and_then(|q| q.parse().ok())
@@ -166,24 +170,11 @@ impl EtcdPod {
         folders
     }
 
-    /// The folders of the node that tell about a restore: beside those of the certificates the data, and what the manifests and the
-    /// files that they name are in. In this order a folder comes before one that is in it.
-    pub(crate) fn folders_of_a_plan(&self) -> Vec<String> {
-        // A manifest names files beside its folder, as kubeadm has them. The root of the node is never mounted.
-        let beside = |folder: &String| match folder.trim_end_matches('/').rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => parent.to_owned(),
-            _ => folder.clone(),
-        };
-        let manifests = self.manifests_dir.as_ref().map(beside);
-        let mut folders = self.folders();
-        folders.extend([&self.data_dir, &self.wal_dir, &manifests].into_iter().flatten().cloned());
-        for folder in &mut folders {
-            folder.truncate(folder.trim_end_matches('/').len());
-        }
-        folders.retain(|folder| !folder.is_empty());
-        folders.sort();
-        folders.dedup();
-        folders
+    /// The files that it takes to talk to the member, of those that are surely there: the last credentials are those that a flag names.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let pair = self.access.credentials.last();
+        let pair = pair.into_iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        self.access.ca.iter().chain(pair).cloned().collect()
     }
 
     /// The tag of the image, which is how a pod names the etcd version that it was made for.
@@ -200,7 +191,7 @@ fn etcd_container(spec: &PodSpec) -> Option<&Container> {
 }
 
 /// Follows a path in the container to the path on the node: by the longest volume mount that holds it, to a host path.
-fn host_path(spec: &PodSpec, container: &Container, path: &str) -> Option<String> {
+pub(super) fn host_path(spec: &PodSpec, container: &Container, path: &str) -> Option<String> {
     let mounts = container.volume_mounts.iter().flatten();
     let (mount, rest) = mounts
         .filter_map(|mount| Some((mount, strip_folder(path, &mount.mount_path)?)))
@@ -266,6 +257,8 @@ mod tests {
         assert_eq!(member.access.ca.as_deref(), Some("/etc/kubernetes/pki/etcd/ca.crt"));
         assert_eq!(member.access.credentials[0].cert, "/etc/kubernetes/pki/etcd/healthcheck-client.crt");
         assert_eq!(member.folders(), ["/etc/kubernetes/pki/etcd"]);
+        let files = ["ca.crt", "server.crt", "server.key"].map(|name| format!("/etc/kubernetes/pki/etcd/{name}"));
+        assert_eq!(member.files(), files);
         assert_eq!(member.peer_urls, ["https://10.89.0.12:2380"]);
         assert_eq!(member.image_version(), Some("3.6.14-0"));
         assert_eq!(member.quota, 2 << 30);
@@ -283,29 +276,6 @@ mod tests {
         assert_eq!(member.data_dir.as_deref(), Some("/mnt/fast/etcd"));
         assert_eq!(member.certificates.server_key.as_deref(), Some("/srv/pki/server.key"));
         assert_eq!(member.folders(), ["/srv/pki"]);
-    }
-
-    #[test]
-    fn a_plan_sees_the_data_and_what_is_beside_the_manifests_each_once() {
-        let mut member = EtcdPod::read(&kubeadm_pod(), &Overrides::default()).unwrap();
-        for (manifests, wal, folders) in [
-            (
-                Some("/etc/kubernetes/manifests/"),
-                None,
-                vec!["/etc/kubernetes", "/etc/kubernetes/pki/etcd", "/var/lib/etcd"],
-            ),
-            (
-                Some("/etc/kubernetes/pki/etcd/m"),
-                Some("/mnt/wal/"),
-                vec!["/etc/kubernetes/pki/etcd", "/mnt/wal", "/var/lib/etcd"],
-            ),
-            (Some("/manifests"), None, vec!["/etc/kubernetes/pki/etcd", "/manifests", "/var/lib/etcd"]),
-            (Some("/"), None, vec!["/etc/kubernetes/pki/etcd", "/var/lib/etcd"]),
-            (None, Some("/var/lib/etcd"), vec!["/etc/kubernetes/pki/etcd", "/var/lib/etcd"]),
-        ] {
-            (member.manifests_dir, member.wal_dir) = (manifests.map(str::to_owned), wal.map(str::to_owned));
-            assert_eq!(member.folders_of_a_plan(), folders, "{manifests:?}");
-        }
     }
 
     #[test]

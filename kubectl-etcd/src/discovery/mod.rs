@@ -2,11 +2,13 @@
 //! was started, and which folders of its node it uses.
 
 mod command_line;
+mod encryption;
 mod member;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
+pub(crate) use encryption::add_encryption_configs;
 pub(crate) use member::EtcdPod;
 
 use crate::connection::Connection;

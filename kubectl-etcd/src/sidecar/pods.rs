@@ -96,8 +96,8 @@ impl Pods {
         told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
         self.printer.note(format!("pod/{name} created on node {}", member.node));
         if let Err(failed) = self.running(&name, &member.node).await {
-            // Whoever recalls tries again, with another.
-            if operation == Operation::Recall {
+            // Whoever reads journals tries again, with another.
+            if matches!(operation, Operation::Recall | Operation::Follow) {
                 self.delete_early(&name).await;
             }
             return Err(failed);

@@ -59,8 +59,12 @@ pub(crate) enum Operation {
     Plan,
     /// Take part in a restore: change the data directory and the static pods.
     Restore,
-    /// Read and tidy away what restores have left on the node.
+    /// Read what restores have left on the node.
     Recall,
+    /// Follow a restore to its end.
+    Follow,
+    /// Take away what restores have left on the node.
+    Remove,
 }
 
 impl Operation {
@@ -72,20 +76,27 @@ impl Operation {
             Operation::Plan => "plan",
             Operation::Restore => "restore",
             Operation::Recall => "recall",
+            Operation::Follow => "follow",
+            Operation::Remove => "remove",
         }
     }
 
     /// Seconds after which the kubelet ends the pod, whatever happens.
     fn deadline(self) -> i64 {
         match self {
-            Operation::Status | Operation::Verify | Operation::Plan | Operation::Recall => 600,
+            Operation::Status
+            | Operation::Verify
+            | Operation::Plan
+            | Operation::Recall
+            | Operation::Follow
+            | Operation::Remove => 600,
             Operation::Backup | Operation::Restore => 6 * 3600,
         }
     }
 
     /// Whether it changes the node itself.
     fn is_privileged(self) -> bool {
-        matches!(self, Operation::Restore | Operation::Recall)
+        matches!(self, Operation::Restore | Operation::Follow | Operation::Remove)
     }
 }
 
@@ -111,33 +122,48 @@ impl PodPlan<'_> {
         format!("{POD_NAMES}{:08x}-{}", etcd_wire::crc32c(self.member.node.as_bytes()), self.suffix)
     }
 
+    /// What the pod sees of its node, a folder before what is in it.
+    fn mounts(&self) -> Vec<Mount> {
+        let member = self.member;
+        let mut mounts = match self.operation {
+            Operation::Status | Operation::Backup | Operation::Verify => {
+                member.folders().into_iter().map(|folder| Mount::read(folder, "Directory")).collect()
+            }
+            Operation::Plan => {
+                let folders = [&member.manifests_dir, &member.data_dir, &member.wal_dir].into_iter().flatten();
+                let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
+                let files = member.files().into_iter().chain(member.encryption_config.clone());
+                topmost(folders.chain(files.map(|file| Mount::read(file, "File"))).collect())
+            }
+            Operation::Recall => {
+                let folders = [&member.data_dir, &member.wal_dir].into_iter().flatten();
+                let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
+                topmost(
+                    folders.chain(STATE.map(|folder| Mount::read(folder.to_owned(), "DirectoryOrCreate"))).collect(),
+                )
+            }
+            Operation::Restore | Operation::Follow | Operation::Remove => {
+                let certificates = member.folders().into_iter().map(|folder| Mount::read(folder, "Directory"));
+                topmost(certificates.chain(worked_in(member)).collect())
+            }
+        };
+        if let Some(folder) = self.writable {
+            mounts.retain(|mount| mount.path != folder);
+            mounts.push(Mount::work(folder.to_owned(), "Directory"));
+        }
+        mounts
+    }
+
     /// The pod.
     pub(crate) fn pod(&self) -> Pod {
         let mut volumes = Vec::new();
         let mut mounts = Vec::new();
-        let mut mount = |name: String, path: &str, kind: &str, read_only: bool| {
+        for (index, Mount { path, kind, read_only }) in self.mounts().into_iter().enumerate() {
+            let name = format!("node-{index}");
             volumes.push(json!({"name": name, "hostPath": {"path": path, "type": kind}}));
             mounts.push(json!({"name": name, "mountPath": path, "readOnly": read_only}));
-        };
+        }
         let privileged = self.operation.is_privileged();
-        let worked_in = if privileged { worked_in(self.member) } else { Vec::new() };
-        let folders = match self.operation {
-            Operation::Plan => self.member.folders_of_a_plan(),
-            _ => self.member.folders(),
-        };
-        for (index, folder) in folders.iter().enumerate() {
-            let shown = worked_in.iter().any(|(above, _)| is_below(folder, above))
-                || privileged && folders.iter().any(|above| above != folder && is_below(folder, above));
-            if Some(folder.as_str()) != self.writable && !shown {
-                mount(format!("node-{index}"), folder, "Directory", true);
-            }
-        }
-        for (index, (folder, kind)) in worked_in.iter().enumerate() {
-            mount(format!("work-{index}"), folder, kind, false);
-        }
-        if let Some(folder) = self.writable {
-            mount("keep".to_owned(), folder, "Directory", false);
-        }
         // Certificates, data and manifests may belong to any user, and be for that user only: root without this may not read them. A
         // folder to write to may be another user's, too; nothing else is mounted writable.
         let added = if self.writable.is_some() { "DAC_OVERRIDE" } else { "DAC_READ_SEARCH" };
@@ -212,24 +238,53 @@ impl PodPlan<'_> {
 /// Where a restore keeps its journals on a node, and its certificates in the node's memory.
 const STATE: [&str; 2] = ["/var/lib/kubectl-etcd", "/run/kubectl-etcd"];
 
-/// The folders of the node that a restore writes to, with what a kubelet is told of them. None lies below another: a mount shows all
-/// that is mounted below it.
-fn worked_in(member: &EtcdPod) -> Vec<(String, &'static str)> {
+/// What a pod sees of its node, under the same path.
+#[derive(Debug, Clone)]
+struct Mount {
+    path: String,
+    /// What a kubelet looks for, and makes if it may: a type of `hostPath`.
+    kind: &'static str,
+    read_only: bool,
+}
+
+impl Mount {
+    fn read(path: String, kind: &'static str) -> Mount {
+        Mount { path: path.trim_end_matches('/').to_owned(), kind, read_only: true }
+    }
+
+    fn work(path: String, kind: &'static str) -> Mount {
+        Mount { read_only: false, ..Mount::read(path, kind) }
+    }
+}
+
+/// Without what another one shows: a mount shows all that is mounted below it. The root of the node is never mounted.
+fn topmost(all: Vec<Mount>) -> Vec<Mount> {
+    let shown = |index: usize| {
+        let mount = &all[index];
+        let shows = |(other, above): (usize, &Mount)| {
+            let shows = match (mount.read_only, above.read_only) {
+                (false, true) => false,
+                (true, false) => true,
+                _ => mount.path != above.path || other < index,
+            };
+            other != index && is_below(&mount.path, &above.path) && shows
+        };
+        all.iter().enumerate().filter(|(_, mount)| !mount.path.is_empty()).any(shows)
+    };
+    (0..all.len())
+        .filter(|&index| !all[index].path.is_empty() && !shown(index))
+        .map(|index| all[index].clone())
+        .collect()
+}
+
+/// The folders of the node that a restore writes to.
+fn worked_in(member: &EtcdPod) -> Vec<Mount> {
     // Manifests are moved out of their folder, and never into another file system.
     let beside = member.manifests_dir.as_deref().and_then(|folder| folder.trim_end_matches('/').rsplit_once('/'));
-    let beside = beside.map(|(above, _)| above.to_owned()).filter(|above| !above.is_empty());
+    let beside = beside.map(|(above, _)| above.to_owned());
     let there = [member.data_dir.clone(), member.wal_dir.clone(), beside].into_iter().flatten();
-    let all: Vec<(String, &str)> = there
-        .map(|folder| (folder, "Directory"))
-        .chain(STATE.map(|folder| (folder.to_owned(), "DirectoryOrCreate")))
-        .collect();
-    let held = |index: usize| {
-        let below = |(other, (above, _)): (usize, &(String, &str))| {
-            other != index && is_below(&all[index].0, above) && (*above != all[index].0 || other < index)
-        };
-        all.iter().enumerate().any(below)
-    };
-    (0..all.len()).filter(|&index| !held(index)).map(|index| all[index].clone()).collect()
+    let there = there.map(|folder| Mount::work(folder, "Directory"));
+    there.chain(STATE.map(|folder| Mount::work(folder.to_owned(), "DirectoryOrCreate"))).collect()
 }
 
 /// Whether a folder is another, or lies in it.
@@ -307,22 +362,92 @@ mod tests {
         assert_eq!(*capabilities, json!({"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}));
     }
 
-    #[test]
-    fn a_plan_sees_the_data_and_the_manifests_and_changes_neither() {
-        let member = EtcdPod {
+    /// A member as kubeadm makes it. The folder of its certificates has the key of etcd's own authority.
+    fn kubeadm() -> EtcdPod {
+        let pki = |name: &str| format!("/etc/kubernetes/pki/etcd/{name}");
+        let pair = |name: &str| KeyPair { cert: pki(&format!("{name}.crt")), key: pki(&format!("{name}.key")) };
+        EtcdPod {
+            node: "cp1".into(),
             data_dir: Some("/var/lib/etcd".into()),
             manifests_dir: Some("/etc/kubernetes/manifests".into()),
-            ..member()
+            encryption_config: Some("/etc/kubernetes/enc/enc.yaml".into()),
+            access: EtcdAccess {
+                endpoints: vec!["https://127.0.0.1:2379".into()],
+                ca: Some(pki("ca.crt")),
+                credentials: vec![pair("healthcheck-client"), pair("server")],
+            },
+            ..Default::default()
+        }
+    }
+
+    /// For every operation: what is mounted read-only and writable, and whether the pod is privileged.
+    #[test]
+    fn every_operation_sees_what_it_needs() {
+        let certificates = ["/etc/kubernetes/pki/etcd"];
+        let states = ["/var/lib/kubectl-etcd", "/run/kubectl-etcd"];
+        let work = ["/var/lib/etcd", "/etc/kubernetes", states[0], states[1]];
+        let recall = ["/var/lib/etcd", states[0], states[1]];
+        let plan = [
+            "/etc/kubernetes/manifests",
+            "/var/lib/etcd",
+            "/etc/kubernetes/pki/etcd/ca.crt",
+            "/etc/kubernetes/pki/etcd/server.crt",
+            "/etc/kubernetes/pki/etcd/server.key",
+            "/etc/kubernetes/enc/enc.yaml",
+        ];
+        for (operation, read, written, privileged) in [
+            (Operation::Status, &certificates[..], &[][..], false),
+            (Operation::Backup, &certificates, &[], false),
+            (Operation::Verify, &certificates, &[], false),
+            (Operation::Plan, &plan, &[], false),
+            (Operation::Recall, &recall, &[], false),
+            (Operation::Restore, &[], &work, true),
+            (Operation::Follow, &[], &work, true),
+            (Operation::Remove, &[], &work, true),
+        ] {
+            let pod = pod_for(operation, &kubeadm(), None);
+            assert_eq!((mounts(&pod, true), mounts(&pod, false)), (read.to_vec(), written.to_vec()), "{operation:?}");
+            let volumes = pod["spec"]["volumes"].as_array().unwrap().iter();
+            let paths: Vec<_> = volumes.map(|volume| volume["hostPath"]["path"].as_str().unwrap()).collect();
+            assert_eq!(paths.len(), read.len() + written.len(), "{operation:?}");
+            let security = &pod["spec"]["containers"][0]["securityContext"];
+            assert_eq!(security["privileged"], privileged, "{operation:?}");
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{operation:?}");
+            assert_eq!(pod["spec"]["hostPID"], serde_json::Value::Null, "{operation:?}");
+            if !privileged {
+                assert_eq!(security["allowPrivilegeEscalation"], false, "{operation:?}");
+                let capabilities = json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]});
+                assert_eq!(security["capabilities"], capabilities, "{operation:?}");
+            }
+        }
+        for operation in [Operation::Plan, Operation::Recall] {
+            let pod = pod_for(operation, &kubeadm(), None);
+            let sees = |file: &str| mounts(&pod, true).iter().any(|path| is_below(file, path));
+            for key in ["/etc/kubernetes/pki/ca.key", "/etc/kubernetes/pki/etcd/ca.key", "/etc/kubernetes/admin.conf"] {
+                assert!(!sees(key), "{operation:?} sees {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_mounts_files_that_are_there_and_each_once() {
+        let types = |pod: &serde_json::Value| -> Vec<String> {
+            let volumes = pod["spec"]["volumes"].as_array().unwrap().iter();
+            volumes.map(|volume| volume["hostPath"]["type"].as_str().unwrap().to_owned()).collect()
         };
-        let pod = pod_for(Operation::Plan, &member, None);
-        let container = &pod["spec"]["containers"][0];
-        let mounts = container["volumeMounts"].as_array().unwrap();
-        let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
-        assert_eq!(paths, ["/etc/kubernetes", "/pki/etcd", "/var/lib/etcd"]);
-        assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
-        assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}));
-        let elsewhere = pod_for(Operation::Verify, &member, None);
-        assert_eq!(elsewhere["spec"]["volumes"].as_array().unwrap().len(), 1);
+        let pod = pod_for(Operation::Plan, &kubeadm(), None);
+        assert_eq!(types(&pod), ["Directory", "Directory", "File", "File", "File", "File"]);
+        // What is in a folder that is mounted, or is named twice, is not mounted again; the root never is.
+        let mut within = EtcdPod { wal_dir: Some("/var/lib/etcd/wal/".into()), encryption_config: None, ..kubeadm() };
+        within.access.ca = Some("/var/lib/etcd/ca.crt".into());
+        within.access.credentials = vec![KeyPair { cert: "/c.pem".into(), key: "/c.pem".into() }];
+        let pod = pod_for(Operation::Plan, &within, None);
+        assert_eq!(mounts(&pod, true), ["/etc/kubernetes/manifests", "/var/lib/etcd", "/c.pem"]);
+        let open = EtcdPod { data_dir: Some("/".into()), access: EtcdAccess::default(), ..within };
+        assert_eq!(
+            mounts(&pod_for(Operation::Plan, &open, None), true),
+            ["/etc/kubernetes/manifests", "/var/lib/etcd/wal"]
+        );
     }
 
     fn mounts(pod: &serde_json::Value, read_only: bool) -> Vec<&str> {
@@ -337,7 +462,7 @@ mod tests {
             manifests_dir: Some("/etc/kubernetes/manifests".into()),
             ..member()
         };
-        for (operation, deadline) in [(Operation::Restore, 21600), (Operation::Recall, 600)] {
+        for (operation, deadline) in [(Operation::Restore, 21600), (Operation::Follow, 600), (Operation::Remove, 600)] {
             let pod = pod_for(operation, &member, None);
             let spec = &pod["spec"];
             assert_eq!(
@@ -381,6 +506,12 @@ mod tests {
             ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd", "/run/kubectl-etcd"]
         );
         assert_eq!(mounts(&pod, true), ["/etc/kubernetesx"]);
+        // A folder to write to is not hidden by one above it that is only read.
+        let mut above = kubeadm.clone();
+        above.access.ca = Some("/var/lib/ca.crt".into());
+        let pod = pod_for(Operation::Restore, &above, None);
+        assert_eq!(mounts(&pod, true), ["/etc/kubernetesx", "/var/lib"]);
+        assert_eq!(mounts(&pod, false)[0], "/var/lib/etcd");
         let disk = EtcdPod { wal_dir: Some("/wal".into()), data_dir: Some("/var/lib".into()), ..kubeadm };
         assert_eq!(
             mounts(&pod_for(Operation::Restore, &disk, None), false),

@@ -29,6 +29,8 @@ const OPEN: Duration = Duration::from_secs(60);
 /// A node that is watched: with a session, or with none any more.
 pub(crate) struct Watched<'a> {
     pub(crate) member: &'a EtcdPod,
+    /// For what its node gets a sidecar.
+    operation: Operation,
     sidecar: Option<Started>,
     session: Option<Session>,
     /// Entries of its journal that were told.
@@ -36,9 +38,9 @@ pub(crate) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    pub(crate) fn new(member: &'a EtcdPod, talk: Option<(Started, Session)>) -> Watched<'a> {
+    pub(crate) fn new(member: &'a EtcdPod, operation: Operation, talk: Option<(Started, Session)>) -> Watched<'a> {
         let (sidecar, session) = talk.unzip();
-        Watched { member, sidecar, session, told: 0 }
+        Watched { member, operation, sidecar, session, told: 0 }
     }
 
     /// The pod that was asked last.
@@ -64,7 +66,7 @@ impl<'a> Watched<'a> {
             let (sidecar, session) = match opened {
                 Some(opened) => opened,
                 None => {
-                    let opening = converse(work.connection, work.pods, self.member, Operation::Recall, CAPABILITY);
+                    let opening = converse(work.connection, work.pods, self.member, self.operation, CAPABILITY);
                     let late = || Failed::plain(format!("the sidecar on node {} does not answer", self.member.node));
                     tokio::time::timeout(OPEN + work.pod_running_timeout, opening).await.map_err(|_| late())??
                 }

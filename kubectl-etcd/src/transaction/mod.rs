@@ -24,10 +24,11 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 pub(crate) use conduct::Conduct;
-pub(crate) use confirm::{confirm, consent};
+pub(crate) use confirm::{confirm, consent, quoted};
 use crew::Crew;
 pub(crate) use crew::MARGIN;
-use follow::{Watched, follow};
+pub(crate) use follow::Watched;
+use follow::follow;
 use identity::identities;
 pub(crate) use order::{Part, Terms, draw_up, new_id};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
@@ -39,7 +40,7 @@ use crate::cli::Context;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::{Exit, Failed, Outcome, Printer};
-use crate::sidecar::{Committed, MANAGED_BY, Pods, SidecarArgs, Upload, remove};
+use crate::sidecar::{Committed, MANAGED_BY, Operation, Pods, SidecarArgs, Upload, remove};
 
 /// What a transaction works with.
 pub(crate) struct Work<'a> {
@@ -78,9 +79,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// All members, to be asked for their journals.
-    pub(crate) fn watch(&self) -> Vec<Watched<'a>> {
-        self.members.iter().map(|member| Watched::new(member, None)).collect()
+    /// All members, each to be asked through a sidecar that is there for this operation.
+    pub(crate) fn watch(&self, operation: Operation) -> Vec<Watched<'a>> {
+        self.members.iter().map(|member| Watched::new(member, operation, None)).collect()
     }
 }
 
@@ -134,7 +135,7 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     context.ends_itself.store(false, Relaxed);
     let talks = crew.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
-        work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, talk)).collect();
+        work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, Operation::Follow, talk)).collect();
     Ok(conclude(work, &mut watched, plan, word).await)
 }
 

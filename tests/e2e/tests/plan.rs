@@ -1,7 +1,9 @@
 //! `kubectl etcd restore --dry-run=client`: what a restore of the running cluster would change.
 
+use std::path::Path;
+
 use e2e::trouble::etcdctl;
-use e2e::{Scene, run, unpacked};
+use e2e::{Scene, run, unpacked, until};
 use lab::Etcd;
 use serde_json::Value;
 
@@ -110,7 +112,7 @@ fn the_file_of_another_cluster_is_refused() {
     scene.assert_nodes_untouched();
 }
 
-/// A configuration as the API server reads it: in a folder that the plan's pod sees, or in one that it does not.
+/// A configuration as the API server reads it.
 const CONFIGURATION: &str = "\
 kind: EncryptionConfiguration
 apiVersion: apiserver.config.k8s.io/v1
@@ -145,37 +147,45 @@ fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
     assert_eq!((&one["key"], &one["objects"], &one["decrypted"]), (&"key9".into(), &1.into(), &0.into()));
     assert!(inspected.stderr.contains("1 objects encrypted by aescbc:v1:key9 cannot be read"), "{}", inspected.stderr);
 
-    // The manifests are elsewhere: a copy with other flags, which no kubelet reads.
+    // The API server runs with a configuration: the plan's pod sees that file, and no other beside it.
     let root = scene.lab.node_root("cp1");
-    let copy = root.join("etc/kubernetes/copy");
-    std::fs::create_dir(&copy).unwrap();
-    for name in e2e::names(&root.join("etc/kubernetes/manifests")) {
-        std::fs::copy(root.join("etc/kubernetes/manifests").join(&name), copy.join(&name)).unwrap();
-    }
-    let api_server = std::fs::read_to_string(copy.join("kube-apiserver.yaml")).unwrap();
-    let with = |path: &str| {
+    let manifests = root.join("etc/kubernetes/manifests");
+    let api_server = std::fs::read_to_string(manifests.join("kube-apiserver.yaml")).unwrap();
+    let with = |folder: &Path, path: &str| {
         let changed = api_server
             .replace("- kube-apiserver\n", &format!("- kube-apiserver\n    - --encryption-provider-config={path}\n"));
         assert_ne!(changed, api_server);
-        std::fs::write(copy.join("kube-apiserver.yaml"), changed).unwrap();
+        std::fs::write(folder.join("kube-apiserver.yaml"), changed).unwrap();
     };
-    let there = [&PLAN[..], &["--manifests-dir", "/etc/kubernetes/copy"]].concat();
-    let mut configured = |path: &str, name: &str, code: i32| {
-        with(path);
-        let folder = root.join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
-        std::fs::write(&folder, CONFIGURATION.replace("NAME", name)).unwrap();
+    let inside = "/etc/kubernetes/pki/enc.yaml";
+    with(&manifests, inside);
+    let shown = |scene: &Scene| {
+        let pod = run(scene.kubectl(&["get", "pod", "kube-apiserver-cp1", "-n", "kube-system", "-o", "json"]));
+        pod.status.success() && pod.stdout.contains(inside)
+    };
+    until("the API server runs with the flag", || shown(&scene));
+    let mut configured = |path: &str, name: &str, flags: &[&str], code: i32| {
+        let file = root.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, CONFIGURATION.replace("NAME", name)).unwrap();
         scene.accept_nodes();
-        let ran = run(scene.plugin(&there)).expect_code(code);
+        let ran = run(scene.plugin(&[&PLAN[..], flags].concat())).expect_code(code);
         scene.assert_nodes_untouched();
         assert!(!ran.stdout.contains("VE9Q") && !ran.stderr.contains("VE9Q"), "a secret left the node");
         ran
     };
-    let inside = "/etc/kubernetes/pki/enc.yaml";
-    let has = configured(inside, "key9", 0).json();
+    let has = configured(inside, "key9", &[], 0).json();
     assert_eq!(has["members"][0]["encryption"]["keys"][0]["name"], "key9");
-    configured(inside, "key1", 4).expect_error(&["lacks the key", "aescbc:v1:key9"]);
-    let outside = configured("/usr/share/ca-certificates/enc.yaml", "key9", 0);
+    configured(inside, "key1", &[], 4).expect_error(&["lacks the key", "aescbc:v1:key9"]);
+    // A copy of the manifests that no kubelet reads, whose API server has another one.
+    let copy = root.join("etc/kubernetes/copy");
+    std::fs::create_dir(&copy).unwrap();
+    for name in e2e::names(&manifests) {
+        std::fs::copy(manifests.join(&name), copy.join(&name)).unwrap();
+    }
+    let elsewhere = "/usr/share/ca-certificates/enc.yaml";
+    with(&copy, elsewhere);
+    let outside = configured(elsewhere, "key9", &["--manifests-dir", "/etc/kubernetes/copy"], 0);
     let outside = outside.expect_error(&["it is not known whether the API server on node cp1 has the key"]);
     assert_eq!(outside.json()["members"][0]["encryption"]["state"], "unread");
 
@@ -184,7 +194,7 @@ fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
     let texts = ["there is no manifest of etcd in /etc/kubernetes/pki", "--manifests-dir PATH"];
     run(scene.plugin(&pki)).expect_code(4).expect_error(&texts);
     let nowhere = [&PLAN[..], &["--manifests-dir", "/nowhere/at/all"]].concat();
-    run(scene.plugin(&nowhere)).expect_code(4).expect_error(&["/nowhere/at is not a directory", "--manifests-dir"]);
+    run(scene.plugin(&nowhere)).expect_code(4).expect_error(&["/nowhere/at/all is not a directory", "--manifests-dir"]);
     let relative = [&PLAN[..], &["--manifests-dir", "manifests"]].concat();
     run(scene.plugin(&relative)).expect_code(2).expect_error(&["it must be absolute"]);
 }

@@ -1,8 +1,11 @@
 //! `kubectl etcd restore FILE` and `kubectl etcd rollback`, where all goes well; and what is refused before anything is touched.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use e2e::restores::{CLUSTER, State, age, journal, restore, settled, stage, version};
 use e2e::trouble::processes;
-use e2e::{names, run, until};
+use e2e::{Running, Scene, names, run, until};
 use lab::Etcd;
 
 #[test]
@@ -109,9 +112,38 @@ fn a_log_of_its_own_directory_goes_with_the_data() {
     assert_eq!(settled(&scene), State::Old);
 }
 
+/// Asserts that the pods of a run that only looks are not privileged, mount nothing writable, and do not see the key of an authority.
+#[track_caller]
+fn only_looks(scene: &Scene, args: &[&str]) {
+    let mut running = Running::start(scene.plugin(args));
+    let mut seen = BTreeMap::new();
+    while running.runs() {
+        let selector = "app.kubernetes.io/managed-by=kubectl-etcd";
+        let listed = run(scene.kubectl(&["get", "pods", "-A", "-l", selector, "-o", "json"])).expect_code(0).json();
+        for pod in listed["items"].as_array().expect("a list") {
+            seen.insert(pod["metadata"]["name"].to_string(), pod["spec"]["containers"][0].clone());
+        }
+    }
+    let (status, said) = running.end();
+    assert!(status.success() && !seen.is_empty(), "{said}");
+    for container in seen.values() {
+        assert_eq!(container["securityContext"]["privileged"], false, "{container}");
+        for mount in container["volumeMounts"].as_array().expect("mounts") {
+            assert_eq!(mount["readOnly"], true, "{container}");
+            let path = Path::new(mount["mountPath"].as_str().expect("a path"));
+            for key in ["/etc/kubernetes/pki/ca.key", "/etc/kubernetes/pki/etcd/ca.key"] {
+                assert!(!Path::new(key).starts_with(path), "{container} sees {key}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
     let scene = stage(1, Etcd::V3_5);
+    only_looks(&scene, &["restore", "a.db", "--dry-run=client"]);
+    let lower = run(restore(&scene, &["--bump-revision", "0"])).expect_code(4);
+    lower.expect_error(&["a member has served revision", "the least bump that is safe is", "nothing was changed"]);
     for dry_run in ["--dry-run=client", "--dry-run=server"] {
         let plan = run(scene.plugin(&["restore", "a.db", dry_run, "-o", "json"])).expect_code(0);
         assert_eq!(plan.json()["kind"], "RestorePlan");
@@ -131,6 +163,8 @@ fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
 
     run(restore(&scene, &[])).expect_code(0);
     let done = journal(&scene, "cp1");
+    only_looks(&scene, &["restore", "--status"]);
+    only_looks(&scene, &["rollback", "--dry-run=client"]);
     for dry_run in ["--dry-run=client", "--dry-run=server"] {
         let plan = run(scene.plugin(&["rollback", dry_run, "-o", "json"])).expect_code(0).json();
         assert_eq!((&plan["kind"], plan["transaction"].is_object()), (&"RollbackPlan".into(), true), "{plan}");

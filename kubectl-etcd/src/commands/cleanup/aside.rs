@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use etcd_wire::restore::{Ending, NodeRestore};
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::discovery::{self, Overrides};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, bytes, print_data, timestamp};
-use crate::sidecar::{Pods, access, build};
-use crate::transaction::{self, Recalled, Work, silence, words};
+use crate::sidecar::{Operation, Pods, access, build};
+use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, words};
 
 /// What was prepared and never begun belongs to nobody after this time: no sidecar of a restore lives longer.
 const ABANDONED: Duration = Duration::from_secs(6 * 3600);
@@ -20,7 +21,8 @@ const ABANDONED: Duration = Duration::from_secs(6 * 3600);
 /// Lists what is kept, asks, and removes it.
 ///
 /// # Errors
-/// No node can be asked, nobody agreed (exit 4), or something could not be removed (exit 5 if other data was).
+/// No node can be asked, nobody agreed (exit 4), or something could not be removed on a node (exit 5 if other data was). The others are
+/// tidied all the same.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let connection = context.connection.connect().await?;
@@ -31,19 +33,18 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    let mut watched = work.watch();
+    let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     if let Some(failed) = silence(&nodes) {
         return Err(failed.cause("nothing was removed"));
     }
+    // Those that read journals cannot remove anything.
+    transaction::forget(&work, watched).await;
     let now = Timestamp::now();
-    let kept = Kept::of(&nodes, now);
+    let mut kept = Kept::of(&nodes, now);
     let empty = kept.nodes.iter().all(|node| node.restores.is_empty());
     if empty {
         printer.note("no restore has left anything on the nodes that answer");
-    }
-    if !empty || args.output != Format::Table {
-        print_data(printer, args.output, &kept, || kept.table(now))?;
     }
     for node in &nodes {
         if let Err(failed) = &node.outcome {
@@ -51,43 +52,135 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         }
     }
     let (count, size) = kept.removable();
-    if count == 0 || args.dry_run {
+    let only_shown = count == 0 || args.dry_run;
+    // Data is what was done; until then what is kept is for whoever has to agree to it.
+    if only_shown || args.output == Format::Table {
+        if !empty || args.output != Format::Table {
+            print_data(printer, args.output, &kept, || kept.table(now))?;
+        }
+    } else if !args.yes {
+        printer.show(&kept.table(now));
+    }
+    if only_shown {
         return Ok(());
     }
-    for (node, one) in kept.nodes.iter().zip(&mut watched) {
-        if node.restores.iter().any(|restore| restore.removable) {
-            build::same([(node.node.as_str(), one.session(&work).await?.peer())])
-                .map_err(|failed| failed.cause("nothing was removed"))?;
-        }
-    }
     agree(&args, count, size, printer).await?;
-    let mut removed = 0;
-    for (node, one) in kept.nodes.iter().zip(&mut watched) {
-        let ids: Vec<String> =
-            node.restores.iter().filter(|restore| restore.removable).map(|restore| restore.id.clone()).collect();
-        if ids.is_empty() {
-            continue;
-        }
-        let asked = async { one.session(&work).await?.remove_aside(ids).await };
-        let gone = asked.await.map_err(|failed| {
-            let failed = failed.context(format!("remove old data from node {}", node.node));
-            match removed {
-                0 => failed,
-                _ => Failed { exit: Exit::Changed, ..failed }
-                    .cause(format!("the old data of {removed} restore(s) was removed before")),
-            }
-        })?;
-        for restore in &gone {
-            printer.note(format!(
-                "node {}: what restore {} had kept is removed ({})",
-                node.node,
-                restore.plan.id,
-                bytes(restore.aside_bytes)
-            ));
-        }
-        removed += gone.len();
+    let mut removals = unasked(&nodes);
+    let mut watched = work.watch(Operation::Remove);
+    let having = kept.nodes.iter().zip(&mut watched).filter(|(node, _)| node.ids().next().is_some());
+    removals.extend(join_all(having.map(|(node, one)| remove(node, one, &work))).await);
+    kept.tell(&removals);
+    let told = match args.output {
+        Format::Table => Ok(()),
+        _ => print_data(printer, args.output, &kept, String::new),
+    };
+    match (outcome(&removals), told) {
+        (Err(failed), told) => Err(failed.also(told)),
+        (Ok(()), told) => told.map_err(|failed| failed.after_change("the old data was removed")),
     }
-    Ok(())
+}
+
+/// What became of the old data on a node.
+#[derive(Debug)]
+struct Removal {
+    node: String,
+    /// Restores whose old data is gone.
+    removed: Vec<String>,
+    trouble: Option<Trouble>,
+}
+
+/// Why old data is still there.
+#[derive(Debug)]
+struct Trouble {
+    failed: Failed,
+    /// Whether the node had begun to remove something, so that part of it may be gone.
+    begun: bool,
+}
+
+/// The nodes that could not be asked what they keep. One that the last restore has left out keeps nothing of it.
+fn unasked(nodes: &[Recalled]) -> Vec<Removal> {
+    let last = by_time(nodes).into_iter().next().map(|restore| restore.plan.left_out()).unwrap_or_default();
+    let failed = nodes.iter().filter(|node| !last.contains(&node.node.as_str()));
+    let failed = failed.filter_map(|node| Some((&node.node, node.outcome.as_ref().err()?)));
+    let removal = |(node, failed): (&String, &Failed)| Removal {
+        node: node.clone(),
+        removed: Vec::new(),
+        trouble: Some(Trouble { failed: failed.copy(), begun: false }),
+    };
+    failed.map(removal).collect()
+}
+
+/// Removes what a node keeps, the oldest first, until something fails.
+async fn remove(node: &Node, one: &mut Watched<'_>, work: &Work<'_>) -> Removal {
+    let mut removal = Removal { node: node.node.clone(), removed: Vec::new(), trouble: None };
+    for id in node.ids() {
+        let opened = one.session(work).await;
+        let session = match opened.and_then(|session| {
+            build::same([(node.node.as_str(), session.peer())])?;
+            Ok(session)
+        }) {
+            Ok(session) => session,
+            Err(failed) => {
+                removal.trouble = Some(Trouble { failed, begun: false });
+                break;
+            }
+        };
+        match session.remove_aside(vec![id.to_owned()]).await {
+            Ok(gone) => {
+                removal.removed.push(id.to_owned());
+                let size = bytes(gone.iter().map(|restore| restore.aside_bytes).sum());
+                work.printer.note(format!("node {}: what restore {id} had kept is removed ({size})", node.node));
+            }
+            Err(failed) => {
+                // A node refuses before it removes anything.
+                let begun = failed.exit != Exit::Refused;
+                removal.trouble =
+                    Some(Trouble { failed: failed.context(format!("remove what restore {id} has kept")), begun });
+                break;
+            }
+        }
+    }
+    removal
+}
+
+/// How the command ends.
+///
+/// # Errors
+/// Exit 5 if something was removed, or may have been, and something was not; else the failure, with nothing changed.
+fn outcome(removals: &[Removal]) -> Outcome {
+    let failed = || removals.iter().filter_map(|removal| Some((&removal.node, removal.trouble.as_ref()?)));
+    if failed().next().is_none() {
+        return Ok(());
+    }
+    let changed = removals.iter().any(|one| !one.removed.is_empty() || one.trouble.as_ref().is_some_and(|it| it.begun));
+    let refused = failed().all(|(_, trouble)| trouble.failed.exit == Exit::Refused);
+    let exit = match (changed, refused) {
+        (true, _) => Exit::Changed,
+        (false, true) => Exit::Refused,
+        (false, false) => Exit::Failed,
+    };
+    let nodes: Vec<&str> = failed().map(|(node, _)| node.as_str()).collect();
+    let mut all = Failed::new(exit, format!("cannot remove all old data: some is left on {}", nodes.join(", ")));
+    for (node, trouble) in failed() {
+        let part = if trouble.begun { "; part of it may be gone" } else { "" };
+        all = all.cause(format!("node {node}: {}{part}", trouble.failed.one_line()));
+        for hint in &trouble.failed.hints {
+            if !all.hints.contains(hint) {
+                all = all.hint(hint);
+            }
+        }
+    }
+    let gone: Vec<String> = removals
+        .iter()
+        .filter(|one| !one.removed.is_empty())
+        .map(|one| format!("node {} ({})", one.node, one.removed.join(", ")))
+        .collect();
+    if !gone.is_empty() {
+        all = all.cause(format!("removed from {}", gone.join(", ")));
+    } else if !changed {
+        all = all.cause("nothing was removed");
+    }
+    Err(all.hint("once the cause is mended, run it again; what is left stays listed\n  kubectl etcd cleanup --aside"))
 }
 
 async fn agree(args: &Args, count: usize, size: u64, printer: Printer) -> Outcome {
@@ -117,8 +210,15 @@ struct Kept {
 struct Node {
     node: String,
     restores: Vec<One>,
-    /// Why it could not be asked.
+    /// Why it could not be asked, or something could not be removed.
     error: Option<String>,
+}
+
+impl Node {
+    /// Restores whose old data can go, the oldest first.
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        self.restores.iter().filter(|restore| restore.removable).map(|restore| restore.id.as_str())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +231,8 @@ struct One {
     aside_bytes: u64,
     /// Whether it can go: one that has not ended stays.
     removable: bool,
+    /// Whether it was removed by this run.
+    removed: bool,
     #[serde(skip)]
     begun: Option<Timestamp>,
 }
@@ -149,6 +251,19 @@ impl Kept {
     fn removable(&self) -> (usize, u64) {
         let all = self.nodes.iter().flat_map(|node| &node.restores).filter(|restore| restore.removable);
         all.fold((0, 0), |(count, size), restore| (count + 1, size + restore.aside_bytes))
+    }
+
+    /// Adds what became of it.
+    fn tell(&mut self, removals: &[Removal]) {
+        for node in &mut self.nodes {
+            for removal in removals.iter().filter(|removal| removal.node == node.node) {
+                for restore in &mut node.restores {
+                    restore.removed |= removal.removed.contains(&restore.id);
+                }
+                let error = removal.trouble.as_ref().map(|trouble| trouble.failed.one_line());
+                node.error = node.error.take().or(error);
+            }
+        }
     }
 
     fn table(&self, now: Timestamp) -> String {
@@ -185,6 +300,7 @@ impl One {
             aside: restore.aside.clone(),
             aside_bytes: restore.aside_bytes,
             removable: restore.ended.is_some() && !restore.waits_for_others || !restore.armed && old,
+            removed: false,
             begun,
         }
     }
@@ -213,5 +329,69 @@ mod tests {
             assert!(table.lines().nth(line).is_some_and(|line| line.contains(part)), "{table}");
         }
         assert!(table.contains("7h"), "{table}");
+    }
+
+    #[test]
+    fn what_fails_on_one_node_is_told_and_the_others_go_on() {
+        let trouble = |exit, begun| Some(Trouble { failed: Failed::new(exit, "no room"), begun });
+        let removal = |node: &str, removed: &[&str], trouble| Removal {
+            node: node.into(),
+            removed: removed.iter().map(|id| (*id).to_owned()).collect(),
+            trouble,
+        };
+        assert!(outcome(&[removal("cp1", &["a"], None), removal("cp2", &[], None)]).is_ok());
+        for (removals, exit, texts) in [
+            (
+                vec![removal("cp1", &["a", "b"], None), removal("cp2", &["a"], trouble(Exit::Failed, true))],
+                Exit::Changed,
+                vec!["node cp2: no room; part of it may be gone", "removed from node cp1 (a, b), node cp2 (a)"],
+            ),
+            (
+                vec![removal("cp1", &["a"], None), removal("cp2", &[], trouble(Exit::Failed, false))],
+                Exit::Changed,
+                vec!["node cp2: no room", "removed from node cp1 (a)"],
+            ),
+            (
+                vec![removal("cp1", &[], trouble(Exit::Failed, true))],
+                Exit::Changed,
+                vec!["node cp1: no room; part of it may be gone"],
+            ),
+            (
+                vec![
+                    removal("cp1", &[], trouble(Exit::Failed, false)),
+                    removal("cp2", &[], trouble(Exit::Refused, false)),
+                ],
+                Exit::Failed,
+                vec!["node cp1: no room", "node cp2: no room", "nothing was removed"],
+            ),
+            (
+                vec![removal("cp1", &[], trouble(Exit::Refused, false))],
+                Exit::Refused,
+                vec!["node cp1: no room", "nothing was removed"],
+            ),
+        ] {
+            let failed = outcome(&removals).expect_err("some is left");
+            assert_eq!((failed.exit, &failed.causes), (exit, &texts.iter().map(|text| (*text).to_owned()).collect()));
+        }
+        // The data says so too.
+        let nodes = [recalled("cp1", &[("a", Some(Ending::Restored)), ("b", Some(Ending::Restored))])];
+        let mut kept = Kept::of(&nodes, Timestamp::UNIX_EPOCH);
+        kept.tell(&[removal("cp1", &["a"], trouble(Exit::Failed, true))]);
+        let json = serde_json::to_value(&kept).expect("JSON");
+        let node = &json["nodes"][0];
+        assert_eq!((&node["restores"][0]["removed"], &node["restores"][1]["removed"]), (&true.into(), &false.into()));
+        assert_eq!(node["error"], "no room");
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_asked_has_not_been_tidied_unless_it_was_left_out() {
+        let lost = |name: &str| Recalled { node: name.into(), outcome: Err(Failed::plain("gone")) };
+        let mut nodes = [recalled("cp1", &[("a", Some(Ending::Restored))]), lost("cp2"), lost("cp3")];
+        assert_eq!(unasked(&nodes).len(), 2);
+        for restore in nodes[0].outcome.as_mut().expect("journals") {
+            restore.plan.not_reached = vec!["cp3".into()];
+        }
+        let left: Vec<_> = unasked(&nodes).into_iter().map(|removal| removal.node).collect();
+        assert_eq!(left, ["cp2"]);
     }
 }

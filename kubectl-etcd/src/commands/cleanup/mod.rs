@@ -104,17 +104,26 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             return Err(Failed::new(Exit::Refused, "nothing was deleted"));
         }
     }
-    for (deleted, pod) in report.pods.iter().enumerate() {
-        if let Err(reason) = remove(&pods, &pod.name).await {
-            let failed = Failed::plain(format!("delete pod {}", pod.name)).cause(reason);
-            return Err(match deleted {
-                0 => failed,
-                _ => Failed { exit: Exit::Changed, ..failed }.cause(format!("{deleted} pod(s) were deleted before")),
-            });
+    let mut left = Vec::new();
+    for pod in &report.pods {
+        match remove(&pods, &pod.name).await {
+            Ok(_) => printer.note(format!("pod/{} deleted", pod.name)),
+            Err(reason) => left.push(format!("pod/{}: {reason}", pod.name)),
         }
-        printer.note(format!("pod/{} deleted", pod.name));
     }
-    Ok(())
+    undeleted(report.pods.len(), left)
+}
+
+/// How the command ends; `left` says why a pod is still there.
+fn undeleted(pods: usize, left: Vec<String>) -> Outcome {
+    let deleted = pods - left.len();
+    match (left.is_empty(), deleted) {
+        (true, _) => Ok(()),
+        (false, 0) => Err(Failed::plain("cannot delete the pods").causes(left).cause("nothing was deleted")),
+        (false, _) => Err(Failed::new(Exit::Changed, format!("cannot delete {} of {pods} pods", left.len()))
+            .causes(left)
+            .cause(format!("{deleted} pod(s) were deleted"))),
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -168,5 +177,19 @@ impl Report {
             table.row(cells.into_iter().cloned().collect());
         }
         table.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_stays_does_not_keep_the_others() {
+        assert!(undeleted(2, Vec::new()).is_ok());
+        let some = undeleted(2, vec!["pod/a: forbidden".into()]).expect_err("one is left");
+        assert_eq!((some.exit, some.causes.len()), (Exit::Changed, 2));
+        let none = undeleted(1, vec!["pod/a: forbidden".into()]).expect_err("all are left");
+        assert_eq!(none.exit, Exit::Failed);
     }
 }

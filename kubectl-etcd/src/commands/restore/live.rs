@@ -54,7 +54,8 @@ pub(super) async fn plan(
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
     let Snapshot { file, report, keys, recorded } = snapshot;
-    let members = members(args, context, connection).await?;
+    let mut members = members(args, context, connection).await?;
+    discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
     let surveyed = survey(connection, &pods, members, Operation::Plan).await;

@@ -9,7 +9,7 @@ use super::apply::tell;
 use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::output::{Outcome, Table, age, bytes, print_data, timestamp};
-use crate::sidecar::{Pods, access};
+use crate::sidecar::{Operation, Pods, access};
 use crate::transaction::{self, Recalled, Work, by_time, silence, unfinished, words};
 
 /// Tells how the last restore is on every node, and with `--resume` follows one that is unfinished to its end.
@@ -23,7 +23,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    let mut watched = work.watch();
+    let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     for node in &nodes {
         if let Err(failed) = &node.outcome {
@@ -40,6 +40,9 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         };
         printer.note(format!("following restore {} of {}", plan.id, plan.started_by));
         let plan = plan.clone();
+        // Those that read journals cannot bring certificates.
+        transaction::forget(&work, watched).await;
+        let mut watched = work.watch(Operation::Follow);
         return tell(transaction::resume(&work, &mut watched, &plan).await, args.output, printer);
     }
     status(&args, &context, &nodes)

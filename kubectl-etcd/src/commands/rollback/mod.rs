@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::commands::restore::{prove, tell};
 use crate::discovery::{self, Manifests, Overrides, Reach};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
-use crate::sidecar::{Pods, SidecarArgs, access};
+use crate::sidecar::{Operation, Pods, SidecarArgs, access};
 use crate::transaction::{self, Conduct, Work, confirm, consent, silence};
 use plan::{Found, Plan};
 
@@ -19,12 +19,15 @@ Examples:
   kubectl etcd rollback
 
   # The same from a script
-  kubectl etcd rollback --confirm prod-eu";
+  kubectl etcd rollback --confirm prod-eu
+
+  # Back to before an earlier restore; --dry-run=client lists them
+  kubectl etcd rollback --id 20261121-100000-abcde";
 
 /// Put back the data that the last restore has set aside
 ///
-/// Finds the last restore whose old data is kept on all control-plane nodes, shows what would be done, and asks for the cluster's
-/// name. It is then done as a restore is: API server and etcd are stopped on all nodes, the data is exchanged, and all is started
+/// Finds the last restore, shows what would be done to undo it, and asks for the cluster's name. Its old data must be kept on all nodes
+/// that it restored: where it is missing on one, nothing is done, and --id chooses another restore. It is then done as a restore is: API server and etcd are stopped on all nodes, the data is exchanged, and all is started
 /// again, in a minute or less; the nodes go back by themselves if anything fails. The data of now is kept in its turn: another
 /// rollback puts that back.
 ///
@@ -36,6 +39,9 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     conduct: Conduct,
+    /// Restore to undo, in place of the last one; --dry-run=client lists them
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Put the directories back as they are, without raising the revision. It lets revisions go below those that clients have seen:
     /// existing watches stop receiving events; restart kubelets and controllers
     #[arg(long)]
@@ -72,7 +78,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    let mut watched = work.watch();
+    let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     if let Some(failed) = silence(&nodes) {
         return Err(failed.cause("nothing was changed"));
@@ -88,11 +94,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         terms: &terms,
         members: &members,
         nodes: &nodes,
+        id: args.id.as_deref(),
     });
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
         let told = print_data(printer, args.output, &plan, || plan.text());
         let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));
-        return Err(failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed").also(told));
+        let failed = failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed").also(told);
+        return Err(match plan.another() {
+            Some(id) => failed.hint(format!(
+                "the old data of another restore is on all nodes; to undo that one\n  kubectl etcd rollback --id {id}"
+            )),
+            None => failed,
+        });
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.text())?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, timestamp};
-use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, unfinished};
+use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, unfinished, words};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Found<'a> {
     pub(super) terms: &'a Terms,
     pub(super) members: &'a [EtcdPod],
     pub(super) nodes: &'a [Recalled],
+    /// The restore whose old data is to come back; the last one if `None`.
+    pub(super) id: Option<&'a str>,
 }
 
 /// What would be done, and what speaks against it.
@@ -32,6 +34,8 @@ pub(super) struct Plan {
     server: String,
     /// The restore whose old data would come back.
     restore: Option<Earlier>,
+    /// All whose old data was in place before on a node, the last one first.
+    restores: Vec<Choice>,
     nodes: Vec<Node>,
     pub(super) transaction: Option<RestorePlan>,
     /// Why it would not be done.
@@ -44,6 +48,50 @@ struct Earlier {
     id: String,
     begun_at: Option<String>,
     started_by: String,
+}
+
+/// A restore that could be undone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Choice {
+    id: String,
+    begun_at: Option<String>,
+    started_by: String,
+    /// What is missing of its old data, a sentence a node; empty if it can come back.
+    missing: Vec<String>,
+}
+
+impl Choice {
+    fn of(restore: &NodeRestore, nodes: &[Recalled]) -> Choice {
+        Choice {
+            id: restore.plan.id.clone(),
+            begun_at: moment(restore),
+            started_by: restore.plan.started_by.clone(),
+            missing: missing(&restore.plan, nodes),
+        }
+    }
+}
+
+/// What is missing of the old data of a restore on the nodes that can be asked.
+fn missing(plan: &RestorePlan, nodes: &[Recalled]) -> Vec<String> {
+    let of = |node: &Recalled| {
+        let what = match node.find(&plan.id) {
+            None => "knows nothing of it any more".to_owned(),
+            Some(NodeRestore { ended: Some(Ending::Restored), aside: Some(_), .. }) => return None,
+            Some(NodeRestore { ended: Some(Ending::Restored), .. }) => "has not kept the old data".to_owned(),
+            Some(NodeRestore { ended: Some(ending), .. }) => {
+                format!("has not got the new data: {}", words::ended(*ending))
+            }
+            Some(NodeRestore { ended: None, .. }) => "has not ended it".to_owned(),
+        };
+        Some(format!("node {} {what}", node.node))
+    };
+    let serves = |node: &&Recalled| plan.serving().any(|one| one.node == node.node);
+    nodes.iter().filter(|node| node.outcome.is_ok()).filter(serves).filter_map(of).collect()
+}
+
+fn moment(restore: &NodeRestore) -> Option<String> {
+    Timestamp::from_millisecond(restore.begun_at).ok().map(timestamp)
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +112,7 @@ impl Plan {
             cluster: found.terms.cluster.clone(),
             server: found.server.to_owned(),
             restore: None,
+            restores: Vec::new(),
             nodes: Vec::new(),
             transaction: None,
             refusals: Vec::new(),
@@ -71,12 +120,17 @@ impl Plan {
         if let Some(unfinished) = unfinished(found.nodes) {
             plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --resume", unfinished.id));
         }
-        let restored = |restore: &NodeRestore| restore.ended == Some(Ending::Restored) && restore.aside.is_some();
-        let everywhere = |plan: &RestorePlan| {
-            let mut nodes = found.nodes.iter().filter(|node| takes_part(plan, &node.node));
-            nodes.all(|node| node.outcome.is_err() || node.find(&plan.id).is_some_and(restored))
+        // What has put new data in place on a node has set its old data aside.
+        let in_place = |id: &str| {
+            found.nodes.iter().filter_map(|node| node.find(id)).any(|restore| restore.ended == Some(Ending::Restored))
         };
-        let earlier = by_time(found.nodes).into_iter().find(|restore| everywhere(&restore.plan));
+        let all: Vec<&NodeRestore> =
+            by_time(found.nodes).into_iter().filter(|restore| in_place(&restore.plan.id)).collect();
+        plan.restores = all.iter().map(|restore| Choice::of(restore, found.nodes)).collect();
+        let earlier = match found.id {
+            Some(id) => all.into_iter().find(|restore| restore.plan.id == id),
+            None => all.into_iter().next(),
+        };
         for node in found.nodes {
             if let Err(failed) = &node.outcome
                 && earlier.is_none_or(|earlier| takes_part(&earlier.plan, &node.node))
@@ -94,13 +148,23 @@ impl Plan {
             )
         }));
         let Some(earlier) = earlier else {
-            plan.refusals
-                .push("no restore has kept the old data on all nodes: there is nothing to go back to".to_owned());
+            plan.refusals.push(match found.id {
+                Some(id) => {
+                    format!("no restore {id} has kept the old data on a node: --dry-run=client lists those that have")
+                }
+                None => "no restore has kept the old data on a node: there is nothing to go back to".to_owned(),
+            });
             return plan;
         };
+        let id = &earlier.plan.id;
+        plan.refusals.extend(
+            missing(&earlier.plan, found.nodes)
+                .into_iter()
+                .map(|what| format!("of restore {id} old data is missing: {what}")),
+        );
         plan.restore = Some(Earlier {
             id: earlier.plan.id.clone(),
-            begun_at: Timestamp::from_millisecond(earlier.begun_at).ok().map(timestamp),
+            begun_at: moment(earlier),
             started_by: earlier.plan.started_by.clone(),
         });
         plan.nodes = found.nodes.iter().filter_map(|node| Node::of(node, &earlier.plan)).collect();
@@ -127,9 +191,28 @@ impl Plan {
         plan
     }
 
+    /// The last restore that can be undone, where it is another than the one that would be.
+    pub(super) fn another(&self) -> Option<&str> {
+        let chosen = self.restore.as_ref().map(|restore| restore.id.as_str());
+        let whole = self.restores.iter().filter(|choice| choice.missing.is_empty()).map(|choice| choice.id.as_str());
+        let mut whole = whole.filter(|id| Some(*id) != chosen && !self.refusals.is_empty());
+        whole.next()
+    }
+
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = format!("Cluster:   {} ({})\n", self.cluster, self.server);
+        // The only one that there is stands below.
+        if self.restores.len() > 1 || self.restore.is_none() && !self.restores.is_empty() {
+            let mut table = Table::new(&["RESTORE", "BEGUN", "STARTED-BY", "OLD DATA"]);
+            for choice in &self.restores {
+                let kept =
+                    if choice.missing.is_empty() { "on all nodes".to_owned() } else { choice.missing.join("; ") };
+                let begun = choice.begun_at.clone().unwrap_or_default();
+                table.row(vec![choice.id.clone(), begun, choice.started_by.clone(), kept]);
+            }
+            let _infallible = write!(text, "Kept (--id chooses):\n\n{table}\n");
+        }
         let Some(restore) = &self.restore else { return text };
         let begun = restore.begun_at.as_deref().unwrap_or("an unknown time");
         let mut table = Table::new(&["NODE", "MEMBER", "OLD DATA", "SIZE"]);
@@ -213,7 +296,11 @@ mod tests {
     const DONE: Option<Ending> = Some(Ending::Restored);
 
     fn plan(nodes: &[Recalled], members: &[EtcdPod]) -> Plan {
-        Plan::make(&Found { server: "https://x", keep_revisions: false, terms: &terms(), members, nodes })
+        plan_of(None, nodes, members)
+    }
+
+    fn plan_of(id: Option<&str>, nodes: &[Recalled], members: &[EtcdPod]) -> Plan {
+        Plan::make(&Found { server: "https://x", keep_revisions: false, terms: &terms(), members, nodes, id })
     }
 
     fn members() -> [EtcdPod; 2] {
@@ -233,9 +320,44 @@ mod tests {
         for part in ["before restore b", "4.1 kB", "cp1 coordinates"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        // Old data on one node only is none.
-        let only = plan(&[recalled("cp1", &past), recalled("cp2", &past[..1])], &members());
-        assert_eq!(only.restore.map(|restore| restore.id), Some("a".to_owned()));
+        assert_eq!(made.another(), None);
+    }
+
+    /// As after a removal of old data that failed on one node.
+    #[test]
+    fn an_older_restore_is_undone_only_if_it_is_chosen() {
+        let past = [("a", DONE), ("b", DONE)];
+        let mut lost = recalled("cp2", &past);
+        lost.outcome.as_mut().expect("journals")[1].aside = None;
+        for (second, text) in [
+            (recalled("cp2", &past[..1]), "of restore b old data is missing: node cp2 knows nothing of it any more"),
+            (lost, "of restore b old data is missing: node cp2 has not kept the old data"),
+            (
+                recalled("cp2", &[("a", DONE), ("b", Some(Ending::WentBack))]),
+                "node cp2 has not got the new data: went back",
+            ),
+        ] {
+            let nodes = [recalled("cp1", &past), second];
+            let made = plan(&nodes, &members());
+            assert_eq!(made.refusals.len(), 1, "{:?}", made.refusals);
+            assert!(made.refusals[0].contains(text), "{:?}", made.refusals);
+            assert_eq!((made.restore.as_ref().map(|one| one.id.as_str()), made.another()), (Some("b"), Some("a")));
+            let text = made.text();
+            let row = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap_or_default();
+            assert!(row("a ").ends_with("on all nodes") && row("b ").contains("node cp2"), "{text}");
+            let json = serde_json::to_value(&made).expect("JSON");
+            assert_eq!(
+                (&json["restores"][0]["id"], &json["restores"][1]["missing"]),
+                (&"b".into(), &serde_json::json!([]))
+            );
+            let chosen = plan_of(Some("a"), &nodes, &members());
+            assert_eq!(chosen.refusals, Vec::<String>::new());
+            let kind = &chosen.transaction.expect("a plan").kind;
+            assert!(matches!(kind, RestoreKind::Aside { of, .. } if of == "a"), "{kind:?}");
+            let unknown = plan_of(Some("x"), &nodes, &members());
+            assert!(unknown.refusals[0].contains("no restore x") && unknown.transaction.is_none(), "{unknown:?}");
+            assert!(unknown.text().contains("on all nodes"));
+        }
     }
 
     #[test]
@@ -259,7 +381,8 @@ mod tests {
             "{refusals:?}"
         );
         let (members, terms) = (members(), terms());
-        let found = Found { server: "", keep_revisions: true, terms: &terms, members: &members, nodes: &nodes };
+        let (server, keep_revisions, id) = ("", true, None);
+        let found = Found { server, keep_revisions, terms: &terms, members: &members, nodes: &nodes, id };
         let refusals = Plan::make(&found).refusals;
         assert!(refusals.len() == 1 && refusals[0].contains("left out (cp2)"), "{refusals:?}");
     }

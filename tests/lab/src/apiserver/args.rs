@@ -71,6 +71,8 @@ pub struct Meaningless {
     #[arg(long)]
     pub enable_bootstrap_token_auth: Option<bool>,
     #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
+    #[arg(long)]
     pub kubelet_preferred_address_types: Option<String>,
     #[arg(long)]
     pub proxy_client_cert_file: Option<PathBuf>,
