@@ -88,8 +88,10 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     let ran = run(scene.kubectl_etcd(&["restore", "a.db", "--data-dir", "new", "-o", "json"])).expect_code(0);
     let done = ran.json();
     assert_eq!(scene.files(), ["a.db", "a.db.json", "new"]);
-    assert_eq!((done["name"].as_str(), done["memberId"].as_str()), (Some("default"), Some("8e9e05c52164694d")));
-    assert_eq!(done["clusterId"], "cdf818194e3a8c32");
+    // As etcd's manifest has it.
+    let (name, url) = ("cp1", format!("https://{}:2380", scene.lab.node_ip("cp1")));
+    assert_eq!((&done["name"], &done["peerUrls"]), (&name.into(), &serde_json::json!([url])));
+    assert!(ran.stderr.contains(&format!("member {name} has peer URL {url}, by ")), "{}", ran.stderr);
     assert_eq!((&done["hashKv"], &done["keys"]), (&verified["hashKv"]["hash"], &verified["liveKeys"]));
     let revision = verified["revision"].as_i64().unwrap();
     assert_eq!(done["revision"], revision + 1_000_000_000);
@@ -119,6 +121,29 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     let again = run(scene.plugin(&["restore", "a.db", "--data-dir", "new"])).expect_code(4);
     again.expect_error(&["error: new is not empty", "hint: name a directory that does not exist yet"]);
     scene.assert_nodes_untouched();
+}
+
+#[test]
+fn members_are_those_that_the_file_records_unless_others_are_named() {
+    let offline = Offline::with("etcd/etcd-3.5.30.db.zst");
+    let built = |args: &[&str]| {
+        let done = offline.restore(&[args, &["-o", "json"]].concat()).expect_code(0).json();
+        std::fs::remove_dir_all(offline.path("new")).unwrap();
+        ["name", "peerUrls", "membersFrom", "memberId"].map(|field| done[field].clone())
+    };
+    let [name, urls, from, _] = built(&[]);
+    assert_eq!((name, urls), ("default".into(), serde_json::json!(["http://127.0.0.1:23791"])));
+    assert_eq!(from, "the list of members in a.db");
+    // What etcdutl makes by itself.
+    let [_, urls, from, id] = built(&["--initial-cluster", "default=http://localhost:2380"]);
+    assert_eq!((urls, id), (serde_json::json!(["http://localhost:2380"]), "8e9e05c52164694d".into()));
+    assert_eq!(from, "--initial-cluster");
+
+    let several = Offline::with("etcd/etcd-3.6.14-learner.db.zst");
+    several.refused(&[], 2, &["which of 2 members", "a has peer URL http://127.0.0.1:24001", "--name a", "--name b"]);
+    several.refused(&["--name", "x"], 2, &["records no member x", "--initial-cluster x=URL"]);
+    let done = several.restore(&["--name", "b", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&done["name"], &done["peerUrls"]), (&"b".into(), &serde_json::json!(["http://127.0.0.1:24011"])));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bind;
 mod changes;
 mod fate;
 mod live;
+mod members;
 mod objections;
 mod offline;
 mod past;
@@ -44,7 +45,10 @@ Examples:
   # The directory of a cluster of one, as for the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
-  # The directory of one of three members; run it once for each, with the same file, token and bump
+  # The directory of one of several members that the file records; run it once for each
+  kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1
+
+  # The same for other members than the recorded ones, with the same file, token and bump for each
   kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
     --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
     --initial-cluster-token restored-20261121
@@ -62,7 +66,8 @@ Examples:
 /// vanish, come back or change, to what the revision would be raised, and whether every node has the room, the static pods and the
 /// encryption keys that it takes; with --dry-run=server the API server is asked too whether it would let the sidecars in.
 ///
-/// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. The file is verified while it
+/// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. Names and peer URLs of the members are
+/// those that FILE.json or the file itself records, where --initial-cluster gives no others. The file is verified while it
 /// is read; the new database is compact, is read back and compared with the snapshot before the directory gets its name, and
 /// boots on etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where
 /// its manifest says, and start it.

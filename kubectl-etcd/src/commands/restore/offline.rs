@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use etcd_snapshot::restore::{
-    Destination, Membership, NewCluster, RestoreError, RestoreOptions, RestoreProgress, Restored, restore,
+    Destination, Membership, RestoreError, RestoreOptions, RestoreProgress, Restored, restore,
 };
-use etcd_snapshot::{DigestCheck, VerifyError, Warning};
+use etcd_snapshot::{DigestCheck, Options, VerifyError, Warning, verify};
 use serde::Serialize;
 
+use super::members::{Known, Recorded, choose, is_open};
 use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::API_VERSION;
@@ -20,7 +21,7 @@ use crate::snapshot_file::SnapshotFile;
 const UNSEEN: u64 = 1_000_000_000;
 
 /// What only a directory needs.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Build a directory, offline")]
 pub(super) struct OfflineArgs {
     /// Directory to build; must not exist, or be empty
@@ -29,18 +30,18 @@ pub(super) struct OfflineArgs {
     /// Directory for the write-ahead log, if it is not to be in the data directory; must not exist, or be empty
     #[arg(long, value_name = "DIR", requires = "data_dir")]
     wal_dir: Option<PathBuf>,
-    /// Name of this member
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "data_dir")]
-    name: String,
-    /// All members of the new cluster, NAME=URL,NAME=URL [default: NAME=http://localhost:2380]
+    /// Name of this member [default: that of the only member that is recorded, or default]
+    #[arg(long, value_name = "NAME", requires = "data_dir")]
+    pub(super) name: Option<String>,
+    /// All members of the new cluster, NAME=URL,NAME=URL [default: those that are recorded, or NAME=http://localhost:2380]
     #[arg(long, value_name = "MEMBERS", requires = "data_dir")]
-    initial_cluster: Option<String>,
+    pub(super) initial_cluster: Option<String>,
     /// Token of the new cluster
     #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster", requires = "data_dir")]
-    initial_cluster_token: String,
+    pub(super) initial_cluster_token: String,
     /// Peer URLs of this member [default: those that --initial-cluster gives it]
     #[arg(long, value_name = "URLS", requires = "data_dir")]
-    initial_advertise_peer_urls: Option<String>,
+    pub(super) initial_advertise_peer_urls: Option<String>,
     /// Version of the etcd that will use the directory; a snapshot of a newer one is refused
     #[arg(long, value_name = "VERSION", requires = "data_dir")]
     etcd_version: Option<Version>,
@@ -83,24 +84,28 @@ impl FromStr for Version {
 /// # Errors
 /// The members are not in order, the file is damaged or newer than it may be, or the directory cannot be made. Nothing is left.
 pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
-    let membership =
-        args.offline.cluster().validate().map_err(|error| {
-            Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error)
-        })?;
     let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
     context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
     let snapshot = SnapshotFile::open(args.file(), &context).await?;
-    let (done, args, data_dir, membership) = tokio::task::spawn_blocking(move || {
-        let done = build(&snapshot, &args, &data_dir, &membership, &context);
-        (done, args, data_dir, membership)
-    })
-    .await
-    .or_fail(|| format!("restore {}", file.display()))?;
-    let restored = done.map_err(|error| refused(error, &args, &data_dir))?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let chosen = choose(&args.offline, &recorded(&snapshot, &args, &context)?, args.file(), &data_dir)?;
+        let membership = chosen.cluster.validate().map_err(|error| {
+            Failed::new(Exit::Usage, "the members of the new cluster are not in order")
+                .source(&error)
+                .cause(format!("they are those of {}", chosen.from))
+        })?;
+        let restored =
+            build(&snapshot, &args, &data_dir, &membership, &context).map_err(|error| refused(error, &args, &data_dir))?;
+        Ok::<_, Failed>((restored, args, data_dir, membership, chosen.from))
+    });
+    let (restored, args, data_dir, membership, from) =
+        worked.await.or_fail(|| format!("restore {}", file.display()))??;
     for warning in told(&restored) {
         printer.warn(warning);
     }
-    let done = Done::of(&args, data_dir, &membership, &restored);
+    let local = membership.local();
+    printer.note(format!("member {} has peer URL {}, by {from}", local.name, local.peer_urls.join(",")));
+    let done = Done::of(&args, data_dir, &membership, from, &restored);
     let told = print_data(printer, format, &done, || done.table());
     let ready = format!("{} is ready for etcd; nothing else was changed", done.data_dir.display());
     told.map_err(|failed| failed.after_change(&ready))?;
@@ -108,17 +113,24 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
     Ok(())
 }
 
-impl OfflineArgs {
-    fn cluster(&self) -> NewCluster {
-        let initial_cluster = self.initial_cluster.clone();
-        let initial_cluster = initial_cluster.unwrap_or_else(|| format!("{}=http://localhost:2380", self.name));
-        NewCluster {
-            name: self.name.clone(),
-            initial_advertise_peer_urls: self.initial_advertise_peer_urls.clone(),
-            initial_cluster,
-            initial_cluster_token: self.initial_cluster_token.clone(),
-        }
+/// The members that the file records, if the command line leaves them open.
+///
+/// # Errors
+/// The file is damaged, or cannot be read.
+fn recorded(snapshot: &SnapshotFile, args: &Args, context: &Context) -> Outcome<Recorded> {
+    if !is_open(&args.offline) {
+        return Ok(Recorded::default());
     }
+    let file = args.file();
+    let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
+    let options = Options { digest, cancel: Some(&context.cancelled), ..Options::default() };
+    let bar = Progress::new(context.printer, "read", 0);
+    let report = verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| match error {
+        VerifyError::Damaged(damage) => damaged(file, &damage),
+        error => explain(error, file),
+    })?;
+    let known = report.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
+    Ok(Recorded { members: known.collect(), place: format!("the list of members in {}", file.display()) })
 }
 
 fn build(
@@ -194,6 +206,9 @@ struct Done {
     data_dir: PathBuf,
     wal_dir: Option<PathBuf>,
     name: String,
+    peer_urls: Vec<String>,
+    /// Where names and peer URLs are from, for people.
+    members_from: String,
     member_id: String,
     cluster_id: String,
     /// Revision of the snapshot, and what it was raised to.
@@ -206,7 +221,7 @@ struct Done {
 }
 
 impl Done {
-    fn of(args: &Args, data_dir: PathBuf, membership: &Membership, restored: &Restored) -> Done {
+    fn of(args: &Args, data_dir: PathBuf, membership: &Membership, from: String, restored: &Restored) -> Done {
         Done {
             api_version: API_VERSION,
             kind: "Restored",
@@ -214,6 +229,8 @@ impl Done {
             data_dir,
             wal_dir: args.offline.wal_dir.clone(),
             name: membership.local().name.clone(),
+            peer_urls: membership.local().peer_urls.clone(),
+            members_from: from,
             member_id: format!("{:x}", restored.member_id),
             cluster_id: format!("{:x}", restored.cluster_id),
             snapshot_revision: restored.report.hash_kv.revision,
