@@ -30,7 +30,7 @@ pub(crate) use crew::MARGIN;
 pub(crate) use follow::Watched;
 use follow::follow;
 use identity::identities;
-pub(crate) use order::{Part, Terms, draw_up, new_id};
+pub(crate) use order::{Part, PeerUrls, Terms, draw_up, new_id, peer_urls};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 use verdict::{NodeEnd, Verdict};

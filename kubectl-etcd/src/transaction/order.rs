@@ -64,6 +64,15 @@ pub(crate) fn draw_up(
         }
     }
     nodes.sort_by(|a: &RestoreNode, b| a.node.cmp(&b.node));
+    let alone = nodes.iter().filter(|node| !node.left_out).count() == 1;
+    for node in nodes.iter().filter(|node| !node.left_out && !alone) {
+        if let Some(url) = node.peer_urls.iter().find(|url| is_local(url)) {
+            let (member, node) = (&node.member, &node.node);
+            against.push(format!(
+                "member {member} on node {node} has peer URL {url}, which the other members cannot reach"
+            ));
+        }
+    }
     for pair in nodes.windows(2).filter(|pair| pair[0].node == pair[1].node) {
         against.push(format!("node {} has two members", pair[0].node));
     }
@@ -87,15 +96,15 @@ pub(crate) fn draw_up(
 
 fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
     let Part { pod, status, left_out } = *part;
-    // What the members have agreed on counts; a manifest may be older.
-    let agreed = status.and_then(|status| status.members.iter().find(|member| member.name == pod.name));
-    let agreed = agreed.map(|member| &member.peer_urls).filter(|urls| !urls.is_empty());
-    let peer_urls = agreed.unwrap_or(&pod.peer_urls).clone();
+    let peer_urls = match peer_urls(pod, status) {
+        PeerUrls::Agreed(urls) | PeerUrls::Manifest(urls) | PeerUrls::Mended { urls, .. } => urls.to_vec(),
+    };
     let first = peer_urls.first().ok_or("has no peer URL")?;
     Ok(RestoreNode {
         node: pod.node.clone(),
         member: pod.name.clone(),
-        address: host(first).ok_or("has a peer URL without an address")?,
+        // A sidecar's image has no file that knows the name.
+        address: host(first).map(loopback).ok_or("has a peer URL without an address")?,
         peer_urls,
         data_dir: pod.data_dir.clone().ok_or("keeps its data where no folder of the node is mounted")?,
         wal_dir: pod.wal_dir.clone(),
@@ -103,6 +112,39 @@ fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
         etcd: pod.access.clone(),
         left_out,
     })
+}
+
+/// Peer URLs of a member in the restored cluster, and where they are from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PeerUrls<'a> {
+    /// What the members have agreed on counts; a manifest may be older.
+    Agreed(&'a [String]),
+    /// Those of the manifest (`--initial-advertise-peer-urls`): nothing else is known.
+    Manifest(&'a [String]),
+    /// Those of the manifest, because those that the members have agreed on lead nowhere from another machine. A directory that was built
+    /// with etcdutl's defaults has such.
+    Mended { urls: &'a [String], instead_of: &'a [String] },
+}
+
+/// Decides on the peer URLs of a member.
+pub(crate) fn peer_urls<'a>(pod: &'a EtcdPod, status: Option<&'a MemberStatus>) -> PeerUrls<'a> {
+    let agreed = status.and_then(|status| status.members.iter().find(|member| member.name == pod.name));
+    let lead = |urls: &[String]| !urls.is_empty() && !urls.iter().any(|url| is_local(url));
+    match agreed.map(|member| member.peer_urls.as_slice()).filter(|urls| !urls.is_empty()) {
+        Some(agreed) if lead(agreed) || !lead(&pod.peer_urls) => PeerUrls::Agreed(agreed),
+        Some(agreed) => PeerUrls::Mended { urls: &pod.peer_urls, instead_of: agreed },
+        None => PeerUrls::Manifest(&pod.peer_urls),
+    }
+}
+
+fn loopback(host: String) -> String {
+    if host == "localhost" { "127.0.0.1".to_owned() } else { host }
+}
+
+/// Whether other machines cannot reach a URL.
+fn is_local(url: &str) -> bool {
+    let ip = |host: &str| host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    host(url).is_some_and(|host| host == "localhost" || ip(&host))
 }
 
 /// The host of a URL; an IPv6 address without its brackets.
@@ -155,6 +197,35 @@ pub(crate) mod tests {
         assert_eq!(plan.coordinator, "cp1");
         assert_eq!(plan.nodes[0].address, "cp1.example");
         assert_eq!((plan.nodes[1].address.as_str(), &plan.nodes[1].peer_urls), ("fd00::2", &urls));
+    }
+
+    /// As after a directory was built with the defaults of etcdutl, and etcd was started on it.
+    #[test]
+    fn a_peer_url_that_leads_nowhere_gives_way_to_that_of_the_manifest() {
+        let (one, two) = (pod("cp1"), pod("cp2"));
+        let status = |url: &str| {
+            let member = Member { name: "cp1".into(), peer_urls: vec![url.to_owned()], ..Default::default() };
+            MemberStatus { members: vec![member], ..Default::default() }
+        };
+        for local in ["http://localhost:2380", "http://127.0.0.1:2380", "https://[::1]:2380", "http://0.0.0.0:2380"] {
+            let status = status(local);
+            let part = Part { status: Some(&status), ..Part::of(&one) };
+            let plan = draw_up("id".into(), kind(), &terms(), &[part], Vec::new()).expect("in order");
+            assert_eq!((&plan.nodes[0].peer_urls, plan.nodes[0].address.as_str()), (&one.peer_urls, "cp1.example"));
+            let instead_of = &status.members[0].peer_urls[..];
+            assert_eq!(peer_urls(&one, Some(&status)), PeerUrls::Mended { urls: &one.peer_urls, instead_of });
+            // Where the manifest knows no better, a member by itself needs none.
+            let alone = EtcdPod { peer_urls: vec!["http://localhost:2380".into()], ..one.clone() };
+            let part = Part { status: Some(&status), ..Part::of(&alone) };
+            let plan = draw_up("id".into(), kind(), &terms(), &[part], Vec::new()).expect("in order");
+            assert_eq!(plan.nodes[0].peer_urls, [local]);
+            let parts = [part, Part::of(&two)];
+            let against = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect_err("nobody reaches it");
+            assert!(against.len() == 1 && against[0].contains("the other members cannot reach"), "{against:?}");
+        }
+        let good = status("https://10.0.0.1:2380");
+        assert_eq!(peer_urls(&one, Some(&good)), PeerUrls::Agreed(&["https://10.0.0.1:2380".to_owned()]));
+        assert_eq!(peer_urls(&one, None), PeerUrls::Manifest(&one.peer_urls));
     }
 
     #[test]

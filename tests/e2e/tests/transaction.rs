@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use e2e::restores::{CLUSTER, State, age, journal, restore, settled, stage, version};
-use e2e::trouble::processes;
+use e2e::trouble::{etcdctl, processes};
 use e2e::{Running, Scene, names, run, until};
 use lab::Etcd;
 
@@ -161,7 +161,16 @@ fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
     scene.assert_nodes_untouched();
     assert_eq!(settled(&scene), State::Old);
 
-    run(restore(&scene, &[])).expect_code(0);
+    // As on a directory that was built with etcdutl's defaults.
+    let members = || {
+        run(etcdctl(&scene.lab, "cp1", &["member", "list", "-w", "json"])).expect_code(0).json()["members"][0].clone()
+    };
+    let id = format!("{:x}", members()["ID"].as_u64().expect("an id"));
+    let local = "--peer-urls=http://localhost:2380";
+    run(etcdctl(&scene.lab, "cp1", &["member", "update", &id, local])).expect_code(0);
+    run(restore(&scene, &[])).expect_code(0).expect_error(&["has peer URL http://localhost:2380"]);
+    let own = format!("https://{}:2380", scene.lab.node_ip("cp1"));
+    assert_eq!(members()["peerURLs"], serde_json::json!([own]));
     let done = journal(&scene, "cp1");
     only_looks(&scene, &["restore", "--status"]);
     only_looks(&scene, &["rollback", "--dry-run=client"]);

@@ -8,6 +8,7 @@ use super::fate::{self, Fate};
 use super::plan::{Found, Seen};
 use super::room::Room;
 use crate::output::Failed;
+use crate::transaction::{PeerUrls, peer_urls};
 
 impl Seen<'_> {
     fn name(&self) -> String {
@@ -58,7 +59,16 @@ impl Found<'_> {
             Verdict::Readable | Verdict::Lacks(_) => None,
         };
         let restored = self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored);
-        let mut doubts: Vec<String> = restored.filter_map(unknown).collect();
+        let mut doubts: Vec<String> = restored.clone().filter_map(unknown).collect();
+        doubts.extend(restored.filter_map(|seen| match peer_urls(seen.pod, seen.status.as_ref().ok().copied()) {
+            PeerUrls::Mended { urls, instead_of } => Some(format!(
+                "member {} has peer URL {}, which no other member could reach; the restored one gets {}, by its manifest",
+                seen.pod.name,
+                instead_of.join(","),
+                urls.join(",")
+            )),
+            PeerUrls::Agreed(_) | PeerUrls::Manifest(_) => None,
+        }));
         for name in fate::not_reached(self.to_nodes, &self.members) {
             let why =
                 self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());
