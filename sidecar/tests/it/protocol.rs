@@ -58,7 +58,12 @@ async fn other_builds_change_nothing() {
     };
     let plan = RestorePlan {
         id: "20261121-100000-abcde".into(),
-        kind: RestoreKind::Snapshot { bump: 0, token: "t".into(), skip_hash_check: false },
+        kind: RestoreKind::Snapshot {
+            bump: 0,
+            token: "t".into(),
+            skip_hash_check: false,
+            allow_lower_revisions: false,
+        },
         cluster: "c".into(),
         started_by: "me".into(),
         coordinator: "cp1".into(),
