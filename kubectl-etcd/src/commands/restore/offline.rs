@@ -94,8 +94,8 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
                 .source(&error)
                 .cause(format!("they are those of {}", chosen.from))
         })?;
-        let restored =
-            build(&snapshot, &args, &data_dir, &membership, &context).map_err(|error| refused(error, &args, &data_dir))?;
+        let restored = build(&snapshot, &args, &data_dir, &membership, &context)
+            .map_err(|error| refused(error, &args, &data_dir))?;
         Ok::<_, Failed>((restored, args, data_dir, membership, chosen.from))
     });
     let (restored, args, data_dir, membership, from) =
@@ -125,10 +125,11 @@ fn recorded(snapshot: &SnapshotFile, args: &Args, context: &Context) -> Outcome<
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let options = Options { digest, cancel: Some(&context.cancelled), ..Options::default() };
     let bar = Progress::new(context.printer, "read", 0);
-    let report = verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| match error {
-        VerifyError::Damaged(damage) => damaged(file, &damage),
-        error => explain(error, file),
-    })?;
+    let report =
+        verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| match error {
+            VerifyError::Damaged(damage) => damaged(file, &damage),
+            error => explain(error, file),
+        })?;
     let known = report.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
     Ok(Recorded { members: known.collect(), place: format!("the list of members in {}", file.display()) })
 }
