@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::record::minor;
+use crate::warning::is_inconsistent_release;
 use crate::{HashKv, Warning};
 
 /// The figures of a snapshot. The first five have the names and values of `etcdutl snapshot status -w json` of the etcd
@@ -81,6 +82,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds the [`Warning`] that the release of the member needs which the file was taken from, given as "3.5.1": the file tells only
+    /// the minor version.
+    pub fn taken_from(&mut self, etcd_version: &str) {
+        if is_inconsistent_release(etcd_version) {
+            self.warnings.push(Warning::Etcd35Inconsistency { version: etcd_version.to_owned() });
+        }
+    }
+
     /// Major and minor version of etcd that knows everything in the file: the highest of those that it names and of the one
     /// that wrote it.
     pub fn etcd(&self) -> Option<(u32, u32)> {

@@ -16,7 +16,6 @@ use crate::report::Compaction;
 use crate::rows::{Leases, Rows, Summary};
 use crate::sink::{Sink, Store};
 use crate::tree::Walk;
-use crate::warning::is_inconsistent_release;
 use crate::{
     Alarm, Damage, DigestState, Finding, FindingKind, HashKv, HashKvAt, MetaState, Report, Source, VerifyError, Warning,
 };
@@ -28,9 +27,6 @@ pub struct Options<'a> {
     pub digest: DigestCheck,
     /// How many findings to keep; the others are counted.
     pub max_findings: usize,
-    /// The version of the member that the file was taken from, if the caller knows it, as "3.5.1": the file tells only the
-    /// minor version, and some releases need a [`Warning`].
-    pub etcd_version: Option<&'a str>,
     /// Set it to make [`verify`] return [`VerifyError::Cancelled`] soon.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -49,7 +45,7 @@ pub enum DigestCheck {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { digest: DigestCheck::Compute, max_findings: 100, etcd_version: None, cancel: None }
+        Self { digest: DigestCheck::Compute, max_findings: 100, cancel: None }
     }
 }
 
@@ -176,7 +172,7 @@ pub(crate) fn run(
         file_sha256: digests.file.map(|digest| hex(&digest)),
         file_size: length,
     };
-    report.warnings = warnings(&report, options.etcd_version);
+    report.warnings = warnings(&report);
     report.warnings.extend(single_children);
     report.warnings.extend(settings.downgrade.map(|target| Warning::Downgrade { target }));
     report.warnings.extend((rows.orphans > 0).then_some(Warning::LeaseMissing { keys: rows.orphans }));
@@ -274,7 +270,7 @@ fn current_revision(last_row: i64, compaction: Compaction) -> i64 {
 }
 
 /// What the figures alone make worth knowing.
-fn warnings(report: &Report, etcd_version: Option<&str>) -> Vec<Warning> {
+fn warnings(report: &Report) -> Vec<Warning> {
     let mut warnings = Vec::new();
     match report.digest {
         DigestState::Absent => warnings.push(Warning::NoDigest),
@@ -286,9 +282,6 @@ fn warnings(report: &Report, etcd_version: Option<&str>) -> Vec<Warning> {
         learners.map(|member| if member.name.is_empty() { &*member.id } else { &*member.name }).collect();
     if !learners.is_empty() {
         warnings.push(Warning::Learner { members: learners.join(", ") });
-    }
-    if let Some(version) = etcd_version.filter(|version| is_inconsistent_release(version)) {
-        warnings.push(Warning::Etcd35Inconsistency { version: version.to_owned() });
     }
     if report.auth.enabled {
         warnings.push(Warning::AuthEnabled { users: report.auth.users });

@@ -134,8 +134,10 @@ fn what_is_worth_knowing() {
     for name in ["c3423", "copied-3.5.30", "u351", "u3530", "u36", "u37", "ub"] {
         assert_eq!(kinds(&about(&format!("restored/{name}.db.zst"))), ["noDigest"], "{name}");
     }
-    let version = Options { etcd_version: Some("3.5.1"), ..Options::default() };
-    let report = verify(&unpack("snapshots/3.5.1.db.zst"), &version, &|_| {}).expect("a sound snapshot");
+    let mut report = check(&unpack("snapshots/3.5.1.db.zst")).expect("a sound snapshot");
+    report.taken_from("3.5.3");
+    assert_eq!(report.warnings, []);
+    report.taken_from("3.5.1");
     assert_eq!(report.warnings, [Warning::Etcd35Inconsistency { version: "3.5.1".to_owned() }]);
 }
 

@@ -29,7 +29,7 @@ pub(crate) use selector::parse_selector;
 pub(crate) use wanted::{Request, Wanted};
 
 use crate::cli::Context;
-use crate::commands::verify::{Recorded, damaged, explain};
+use crate::commands::verify::{damaged, explain};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
 use crate::snapshot_file::SnapshotFile;
 
@@ -193,11 +193,9 @@ async fn walk<T: Send + 'static>(
     + 'static,
 ) -> Outcome<T> {
     let (to_read, printer, cancelled) = (file.clone(), context.printer, context.cancelled.clone());
-    let etcd_version = Recorded::of(file).etcd_version;
     let walk = move || -> Result<T, VerifyError> {
         let bar = Progress::new(printer, "read", 0);
-        let (digest, etcd_version) = (DigestCheck::Skip, etcd_version.as_deref());
-        let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
+        let options = Options { digest: DigestCheck::Skip, cancel: Some(&cancelled), ..Options::default() };
         take(to_read.source(), &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
     };
     let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;

@@ -77,6 +77,36 @@ fn recorded_snapshots_have_the_figures_of_the_tool_of_their_version() {
     }
 }
 
+#[test]
+fn a_record_beside_a_file_is_believed_only_if_it_is_of_that_file() {
+    let offline = Offline::new();
+    let write = |name: &str, content: &[u8]| std::fs::write(offline.folder.path().join(name), content).unwrap();
+    let bytes = unpacked("snapshots/3.5.1.db.zst");
+    write("a.db", &bytes);
+    let sha256 = offline.verify("a.db").expect_code(0).json()["fileSha256"].clone();
+    let record = |size: usize, sha256: &Value| {
+        serde_json::json!({"source": {"etcdVersion": "3.5.1"}, "snapshot": {"size": size, "sha256": sha256}})
+            .to_string()
+    };
+    let of_release = |ran: &Ran| ran.stderr.contains("etcd 3.5.1 can lose part of a member's data");
+    write("a.db.json", record(bytes.len(), &sha256).as_bytes());
+    let ran = offline.verify("a.db").expect_code(0);
+    assert!(of_release(&ran) && !ran.stderr.contains("a.db.json"), "{}", ran.stderr);
+    // What is left of another backup, whatever it says.
+    let other = Value::from("0".repeat(64));
+    for (record, why) in [
+        (record(bytes.len(), &other), "is of another file: it records another SHA-256; nothing of it is used"),
+        (record(1, &sha256), "is of another file: it records 1 bytes, and"),
+        ("{}".to_owned(), "does not say of which file it is; nothing of it is used"),
+        ("no JSON".to_owned(), "is no JSON"),
+    ] {
+        write("a.db.json", record.as_bytes());
+        let ran = offline.verify("a.db").expect_code(0).expect_error(&[&format!("Warning: a.db.json {why}")]);
+        assert!(!of_release(&ran), "{}", ran.stderr);
+        assert_eq!(ran.json()["warnings"], serde_json::json!([]));
+    }
+}
+
 /// What both tools here say of a file; each counts keys as those of its version do.
 fn tools_agree(offline: &Offline, ours: &Value, name: &str, writer: &str) {
     let path = offline.folder.path().join("a.db");

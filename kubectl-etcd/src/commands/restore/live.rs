@@ -150,26 +150,25 @@ pub(super) async fn members(args: &Args, context: &Context, connection: &Connect
 /// The file is damaged, or nothing proves its bytes (exit 3), or it cannot be read.
 pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
     let file = SnapshotFile::open(args.file(), context).await?;
-    let recorded = Recorded::of(&file);
-    let etcd_version = recorded.etcd_version.clone();
     let (to_read, shown) = (file.clone(), args.file());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled.clone());
     let read = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);
-        let etcd_version = etcd_version.as_deref();
-        let options = Options { digest, etcd_version, cancel: Some(&cancelled), ..Options::default() };
+        let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
         let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
         live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
     });
-    let (report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
+    let (mut report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => damaged(shown, &damage),
         error => explain(error, shown),
     })?;
     if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
         return Err(without_digest(shown));
     }
+    let recorded = Recorded::of(&file, &report, context.printer);
+    recorded.etcd_version.iter().for_each(|version| report.taken_from(version));
     for warning in &report.warnings {
         context.printer.warn(warning.to_string());
     }

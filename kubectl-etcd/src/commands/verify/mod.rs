@@ -1,6 +1,7 @@
 //! `kubectl etcd verify`: is this file whole, and what is in it? Offline; with `--live`, is it what the cluster holds?
 
 mod live;
+mod recorded;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -9,6 +10,7 @@ use etcd_snapshot::{Damage, DigestCheck, DigestState, Finding, Options, Report, 
 use serde::Serialize;
 
 use live::{Compared, LiveArgs};
+pub(crate) use recorded::Recorded;
 
 use crate::cli::Context;
 use crate::commands::API_VERSION;
@@ -97,49 +99,23 @@ pub(crate) fn check(
 ) -> Result<Result<Report, Box<Damage>>, VerifyError> {
     let bar = Progress::new(printer, what, 0);
     let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
-    let recorded = Recorded::of(file);
-    let options = Options {
-        digest,
-        etcd_version: recorded.etcd_version.as_deref(),
-        cancel: Some(cancelled),
-        ..Options::default()
-    };
+    let options = Options { digest, cancel: Some(cancelled), ..Options::default() };
     let progress = |at: etcd_snapshot::Progress| {
         let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
         bar.update(done, at.total);
     };
-    match verify(file.source(), &options, &progress) {
-        Ok(report) => Ok(Ok(report)),
+    let verified = verify(file.source(), &options, &progress);
+    drop(bar);
+    match verified {
+        Ok(mut report) => {
+            // Nothing is recorded yet of a file that is being made.
+            if known.is_none() {
+                Recorded::of(file, &report, printer).etcd_version.iter().for_each(|version| report.taken_from(version));
+            }
+            Ok(Ok(report))
+        }
         Err(VerifyError::Damaged(damage)) => Ok(Err(damage)),
         Err(error) => Err(error),
-    }
-}
-
-/// What was written beside a backup of the place from which it was taken: the snapshot itself does not tell. It is only ever shown
-/// or leads to a warning, so a file that says nothing is passed over.
-#[derive(Debug, Default)]
-pub(crate) struct Recorded {
-    /// Version of the member.
-    pub(crate) etcd_version: Option<String>,
-    /// When the backup began.
-    pub(crate) taken_at: Option<String>,
-}
-
-impl Recorded {
-    /// Reads `FILE.json`; of a compressed file also the one that the snapshot had before it was compressed.
-    pub(crate) fn of(file: &SnapshotFile) -> Recorded {
-        let recorded = file.names().into_iter().map(|name| Recorded::beside(&name));
-        recorded.reduce(|one, other| if one.taken_at.is_some() { one } else { other }).unwrap_or_default()
-    }
-
-    /// Reads `FILE.json`.
-    fn beside(path: &Path) -> Recorded {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".json");
-        let manifest = std::fs::read(beside).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let manifest: serde_json::Value = manifest.unwrap_or_default();
-        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        Recorded { etcd_version: text(&manifest["source"]["etcdVersion"]), taken_at: text(&manifest["takenAt"]) }
     }
 }
 

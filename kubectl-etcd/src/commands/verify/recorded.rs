@@ -1,0 +1,111 @@
+//! `FILE.json`, what was recorded beside a backup of the place from which it was taken: the snapshot itself does not tell. It is believed only
+//! of the file whose size and SHA-256 it records.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use etcd_snapshot::Report;
+use serde_json::Value;
+
+use crate::output::Printer;
+use crate::snapshot_file::SnapshotFile;
+
+/// A record is far smaller; what is larger is none.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What is known of a backup beside what is in it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Recorded {
+    /// Version of the member.
+    pub(crate) etcd_version: Option<String>,
+    /// When the backup began.
+    pub(crate) taken_at: Option<String>,
+}
+
+impl Recorded {
+    /// Reads `FILE.json`; of a compressed file also the one that the snapshot had before it was compressed. `report` is of the whole check of
+    /// the file, which has hashed it. A record that is of another file is told, and nothing of it is used.
+    pub(crate) fn of(file: &SnapshotFile, report: &Report, printer: Printer) -> Recorded {
+        let mut told = Vec::new();
+        for name in file.names() {
+            match beside(&name, report) {
+                None => {}
+                Some(Ok(recorded)) => return recorded,
+                Some(Err(why)) => told.push(format!("{}.json {why}; nothing of it is used", name.display())),
+            }
+        }
+        told.into_iter().for_each(|why| printer.warn(why));
+        Recorded::default()
+    }
+}
+
+/// What is recorded beside a file, or why that is not believed. `None`: there is nothing.
+fn beside(path: &Path, report: &Report) -> Option<Result<Recorded, String>> {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".json");
+    match read(Path::new(&path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(Err(format!("cannot be read: {error}"))),
+        Ok(record) => Some(believe(&record, report.file_size, report.file_sha256.as_deref())),
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    match metadata.is_file() && metadata.len() <= MOST_BYTES {
+        true => std::fs::read(path),
+        false => Err(std::io::Error::new(ErrorKind::InvalidInput, "this is no record of a backup")),
+    }
+}
+
+/// What a record says, if it is of the file of this size and SHA-256.
+fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, String> {
+    let record: Value = serde_json::from_slice(record).map_err(|error| format!("is no JSON: {error}"))?;
+    let snapshot = &record["snapshot"];
+    let (Some(recorded_size), Some(recorded_sha256)) = (snapshot["size"].as_u64(), snapshot["sha256"].as_str()) else {
+        return Err("does not say of which file it is".to_owned());
+    };
+    if recorded_size != size {
+        return Err(format!("is of another file: it records {recorded_size} bytes, and this file has {size}"));
+    }
+    let Some(sha256) = sha256 else {
+        return Err("may be of another file: this one was not hashed".to_owned());
+    };
+    if !recorded_sha256.eq_ignore_ascii_case(sha256) {
+        return Err("is of another file: it records another SHA-256".to_owned());
+    }
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Ok(Recorded { etcd_version: text(&record["source"]["etcdVersion"]), taken_at: text(&record["takenAt"]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_believed_only_of_its_own_file() {
+        let record = json!({
+            "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "snapshot": {"size": 64, "sha256": "AB12"},
+        });
+        let of = |size, sha256| believe(record.to_string().as_bytes(), size, sha256);
+        let recorded = of(64, Some("ab12")).expect("its own");
+        assert_eq!((recorded.etcd_version.as_deref(), recorded.taken_at.is_some()), (Some("3.5.1"), true));
+        for (size, sha256, why) in [
+            (64, Some("ab13"), "another SHA-256"),
+            (65, Some("ab12"), "64 bytes, and this file has 65"),
+            (65, None, "64 bytes, and this file has 65"),
+            (64, None, "was not hashed"),
+        ] {
+            let told = of(size, sha256).expect_err(why);
+            assert!(told.contains(why), "{told}");
+        }
+        for (record, why) in
+            [("{", "no JSON"), ("{}", "of which file"), (r#"{"snapshot": {"size": 64}}"#, "of which file")]
+        {
+            let told = believe(record.as_bytes(), 64, Some("ab12")).expect_err(why);
+            assert!(told.contains(why), "{told}");
+        }
+    }
+}
