@@ -8,6 +8,8 @@ use etcd_wire::{Failure, FailureCode};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::node::Place;
+
 /// A copy that has no name yet. However the process ends, the kernel takes it away with the last descriptor.
 #[derive(Debug)]
 pub(crate) struct Unnamed {
@@ -23,16 +25,18 @@ impl Unnamed {
     /// unnamed files.
     pub(crate) fn create(target: &str) -> Result<Unnamed, Failure> {
         let target = PathBuf::from(target);
-        let (Some(parent), Some(_)) = (target.parent().filter(|_| target.is_absolute()), target.file_name()) else {
+        let (Some(parent), Some(name)) = (target.parent().filter(|_| target.is_absolute()), target.file_name()) else {
             let message = format!("{} is not an absolute path of a file", target.display());
             return Err(Failure::new(FailureCode::BadRequest, message));
         };
         let refuse = |what: String| Failure::new(FailureCode::Storage, format!("{what} on the node"));
-        let folder = File::open(parent)
+        let place = Place::new(parent);
+        let folder = place
+            .open()
             .map_err(|error| refuse(format!("cannot open the folder {}", parent.display())).source(&error))?;
-        match target.symlink_metadata() {
-            Ok(_) => return Err(already(&target)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        match place.join(name).exists() {
+            Ok(true) => return Err(already(&target)),
+            Ok(false) => {}
             Err(error) => return Err(refuse(format!("cannot look for {}", target.display())).source(&error)),
         }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;

@@ -6,13 +6,16 @@ use std::path::Path;
 use etcd_wire::facts::Disk;
 use etcd_wire::{Failure, FailureCode};
 
+use super::dir::Place;
+
 /// What is free, and what the member's database takes.
 ///
 /// # Errors
 /// [`FailureCode::Storage`]: a folder cannot be seen, or the data directory has no database, so that it is not a member's.
 pub(super) fn of(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Disk, Failure> {
-    let database = data_dir.join("member/snap/db");
-    let meta = database.metadata().map_err(|error| cannot("find the database", &database, &error))?;
+    let database = Place::new(data_dir).join("member/snap/db");
+    let found = database.open_file().and_then(|file| file.metadata());
+    let meta = found.map_err(|error| cannot("find the database", &database.path(), &error))?;
     let free_bytes = free(data_dir).map_err(|error| cannot("find the free space of", data_dir, &error))?;
     let wal_free_bytes = match wal_dir {
         Some(dir) => Some(free(dir).map_err(|error| cannot("find the free space of", dir, &error))?),
@@ -23,7 +26,7 @@ pub(super) fn of(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Disk, Failur
 
 /// What a process without privileges can still write, as the sidecar is one.
 fn free(dir: &Path) -> io::Result<u64> {
-    let space = rustix::fs::statvfs(dir)?;
+    let space = rustix::fs::fstatvfs(Place::new(dir).open()?)?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 

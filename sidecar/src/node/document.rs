@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::dir;
+
 /// The kubelet reads no larger manifests (kubernetes pkg/kubelet/config/file.go @ v1.36.0, `maxConfigLength`).
 const MAX_FILE: u64 = 10 << 20;
 
@@ -13,12 +15,9 @@ const MAX_FILE: u64 = 10 << 20;
 /// # Errors
 /// It is not there, cannot be read, or is too large.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, std::io::Error> {
-    // Looked at before it is opened: what is no file might never end, or never begin.
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
+    let Some(file) = dir::open_configured(path)? else { return Ok(None) };
     let mut contents = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut contents)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut contents)?;
     if contents.len() as u64 > MAX_FILE {
         return Err(std::io::ErrorKind::FileTooLarge.into());
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_wire::{Failure, FailureCode};
 
+use super::dir::Place;
 use super::document;
 use super::manifest::{COMPONENTS, Manifest};
 
@@ -92,15 +93,14 @@ fn list(dir: &Path) -> Result<Vec<String>, Failure> {
         Failure::new(FailureCode::Storage, message).source(&error).hint(WHERE)
     };
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(cannot)? {
+    for name in Place::new(dir).names().map_err(cannot)? {
         // A name that is no text is nothing that could be told or moved by name.
-        if let Ok(name) = entry.map_err(cannot)?.file_name().into_string()
+        if let Ok(name) = name.into_string()
             && !name.starts_with('.')
         {
             names.push(name);
         }
     }
-    names.sort();
     Ok(names)
 }
 

@@ -1,5 +1,6 @@
 //! What a control-plane node has on its disk: its static pods, its room, the names of its keys.
 
+pub(crate) mod dir;
 mod disk;
 mod document;
 mod encryption;
@@ -7,6 +8,7 @@ mod facts;
 mod manifest;
 mod manifests;
 
+pub(crate) use dir::Place;
 pub(crate) use facts::run as facts;
 pub(crate) use manifest::Manifest;
 pub(crate) use manifests::Manifests;

@@ -3,22 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use etcd_wire::restore::{ArmRequest, Identity, Order, RearmRequest};
 use etcd_wire::{Failure, FailureCode};
-use fs_err as fs;
 use serde_json::{Value, json};
 
-use super::exchange::rename;
-use super::ground::Ground;
-use super::journal::{storage, sync_folder};
+use super::ground::{ETCD, Ground};
+use super::journal::storage;
 use super::layout::{Layout, MANIFEST, MEMORY, STATE};
 use super::state::State;
 use super::tls::Tls;
-use super::{peer, records};
+use super::{owner, peer, records};
+use crate::node::Place;
+use crate::node::dir::OURS;
 
 /// Label of the participant's pod: the restore that it takes part in.
 const LABEL: &str = "kubectl-etcd/restore";
@@ -29,40 +28,43 @@ const POLL: Duration = Duration::from_millis(100);
 /// Puts the node's certificate where only memory is, and the participant's manifest among the static pods.
 pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> Result<(), Failure> {
     let target = layout.manifests().join(MANIFEST);
-    if target.exists() {
+    let there = target.exists().map_err(|error| storage("look for a participant's manifest", &error))?;
+    if there {
         let message = format!("{} is already there", target.display());
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
     keep(layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))?;
     let manifest = serde_json::to_vec_pretty(&pod(layout, ground, &request.image)).expect("strings and numbers");
+    let like = ground.component(ETCD).map(|etcd| layout.manifests().join(&etcd.file))?;
     let written = || -> std::io::Result<()> {
         // It gets its name among the manifests when it is whole: the kubelet reads what it finds.
-        let draft = layout.held().with_extension("draft");
-        let _left_over = fs::remove_file(&draft);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(&manifest)?;
-        file.sync_all()?;
-        let moved = rename(&draft, &target);
-        if moved.is_err() {
-            fs::remove_file(&draft)?;
+        let draft = Place::new(layout.beside()).join(format!("{OURS}-{}.draft", layout.plan().id));
+        draft.remove_file()?;
+        let mut file = draft.create()?;
+        let placed = file.write_all(&manifest).and_then(|()| {
+            // Whatever confines the kubelet lets it read the manifests that are there.
+            owner::give_label(&like.open_file()?, &file)?;
+            file.sync_all()?;
+            draft.rename(&target)
+        });
+        if placed.is_err() {
+            draft.remove_file()?;
         }
-        moved
+        placed
     };
     written().map_err(|error| storage("write the participant's manifest", &error))
 }
 
 fn keep(layout: &Layout, identity: &Identity) -> std::io::Result<()> {
-    let path = layout.identity();
-    let folder = path.parent().unwrap_or(Path::new(MEMORY));
-    if !folder.exists() {
-        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+    let place = layout.identity();
+    if let Some(memory) = place.folder().filter(|memory| !memory.exists().unwrap_or(true)) {
+        memory.create_folder()?;
     }
     // Whole or not at all: the participant may look at any moment.
-    let draft = path.with_extension("draft");
-    let _left_over = fs::remove_file(&draft);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(&serde_json::to_vec(identity)?)?;
-    fs::rename(draft, path)
+    let draft = place.sibling(format!("{}.draft", layout.plan().id));
+    draft.remove_file()?;
+    draft.create()?.write_all(&serde_json::to_vec(identity)?)?;
+    draft.replace(&place)
 }
 
 /// Waits until the participant answers.
@@ -87,21 +89,18 @@ pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
 
 /// Takes away what arming has placed. The kubelet then ends the participant. Another restore's is left alone.
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
-    let gone = |path: &Path| match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(storage("take away what is not needed any more", &error)),
-    };
+    let gone =
+        |place: &Place| place.remove_file().map_err(|error| storage("take away what is not needed any more", &error));
     gone(&layout.identity())?;
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
-        sync_folder(layout.manifests()).map_err(|error| storage("take away the participant's manifest", &error))?;
+        layout.manifests().sync().map_err(|error| storage("take away the participant's manifest", &error))?;
     }
     Ok(())
 }
 
 /// Whether this restore's participant has its manifest among the static pods.
 pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
-    match fs::read(layout.manifests().join(MANIFEST)) {
+    match layout.manifests().join(MANIFEST).read() {
         Ok(bytes) => {
             let manifest: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             Ok(manifest["metadata"]["labels"][LABEL] == layout.plan().id)
@@ -114,7 +113,7 @@ pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
 /// Gives the node of an unfinished restore new certificates, which its participant takes within seconds.
 pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
     let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
-    let known = records::known(Path::new(STATE))?
+    let known = records::known(&Place::new(STATE))?
         .into_iter()
         .find(meant)
         .filter(|(layout, _)| is_placed(layout).unwrap_or(false));
@@ -129,8 +128,7 @@ pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
 fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
     let node = layout.node();
-    let parent = layout.manifests().parent().unwrap_or(Path::new("/")).to_owned();
-    let own = [PathBuf::from(&node.data_dir), parent, PathBuf::from(STATE), PathBuf::from(MEMORY)];
+    let own = [PathBuf::from(&node.data_dir), layout.beside().to_owned(), PathBuf::from(STATE), PathBuf::from(MEMORY)];
     let mut folders: Vec<PathBuf> = own.into_iter().chain(node.wal_dir.as_ref().map(PathBuf::from)).collect();
     let etcd = node.etcd.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(&node.etcd.ca);
     let files = etcd.filter_map(|file| Path::new(file).parent().map(Path::to_owned));

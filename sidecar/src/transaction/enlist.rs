@@ -2,8 +2,7 @@
 //! takes everything back.
 
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use etcd_wire::facts::staging_bytes;
@@ -12,7 +11,6 @@ use etcd_wire::restore::{
     ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
 };
 use etcd_wire::{Failure, FailureCode};
-use fs_err as fs;
 use rustix::fs::FlockOperation;
 
 use super::ground::Ground;
@@ -21,6 +19,7 @@ use super::layout::{Layout, MEMORY};
 use super::process::{self, Lock};
 use super::tls::Tls;
 use super::{arm, coordinator, peer, records, stage};
+use crate::node::Place;
 use crate::serve::{Client, Stop};
 use crate::status;
 
@@ -60,7 +59,7 @@ impl Enlisted {
     pub(crate) async fn prepare(request: PrepareRequest) -> Result<(Enlisted, Prepared), Failure> {
         let layout = Layout::new(request.plan, &request.node)?;
         layout.require_own_build()?;
-        in_memory(Path::new(MEMORY))?;
+        in_memory(&Place::new(MEMORY))?;
         let lock = exclusive(layout.state())?;
         let begun = Instant::now();
         while let Err(failure) = clear(&layout) {
@@ -85,7 +84,7 @@ impl Enlisted {
         }
         let free_bytes = match layout.is_left_out() {
             // Its disk may be why it is left out.
-            true => free(Path::new(&layout.node().data_dir)).unwrap_or(0),
+            true => free(&layout.data_dir()).unwrap_or(0),
             false => look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?,
         };
         let mut journal = Journal::create(&layout.journal())?;
@@ -215,15 +214,15 @@ fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failur
 }
 
 /// Certificates are only ever kept where a power cut ends them.
-fn in_memory(folder: &Path) -> Result<(), Failure> {
+fn in_memory(folder: &Place) -> Result<(), Failure> {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     let looked = || -> std::io::Result<i64> {
-        if !folder.exists() {
-            std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        if !folder.exists()? {
+            folder.create_folder()?;
         }
         #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the type differs by architecture")]
-        Ok(rustix::fs::statfs(folder)?.f_type as i64)
+        Ok(rustix::fs::fstatfs(folder.open()?)?.f_type as i64)
     };
     match looked().map_err(|error| storage(&format!("look at {}", folder.display()), &error))? {
         TMPFS | RAMFS => Ok(()),
@@ -237,12 +236,12 @@ fn in_memory(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Keeps out whoever else prepares this node.
-pub(super) fn exclusive(state: &Path) -> Result<File, Failure> {
+pub(super) fn exclusive(state: &Place) -> Result<File, Failure> {
     let opened = || -> std::io::Result<File> {
-        if !state.exists() {
-            std::fs::DirBuilder::new().mode(0o700).create(state)?;
+        if !state.exists()? {
+            state.create_folder()?;
         }
-        File::open(state)
+        state.open()
     };
     let folder = opened().map_err(|error| storage("open the folder of journals", &error))?;
     match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
@@ -278,7 +277,7 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
 fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
     match &layout.plan().kind {
         RestoreKind::Aside { of, raise: true, .. } => {
-            let database = fs::metadata(layout.set_aside(of));
+            let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
             Ok(database.map_err(|error| storage("find the data that was set aside", &error))?.len())
         }
         RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Ok(snapshot_bytes),
@@ -286,30 +285,31 @@ fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> 
 }
 
 /// Bytes that are free where a folder is.
-fn free(folder: &Path) -> Result<u64, Failure> {
-    let space = rustix::fs::statvfs(folder).map_err(|error| storage("find the free space", &error))?;
+fn free(folder: &Place) -> Result<u64, Failure> {
+    let open = folder.open().map_err(|error| storage("find the free space", &error))?;
+    let space = rustix::fs::fstatvfs(open).map_err(|error| storage("find the free space", &error))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 /// Looks at the member's directory; says how many bytes are free there.
 fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
-    let node = layout.node();
     let refused = |what: String| Failure::new(FailureCode::Refused, what);
-    let data_dir = Path::new(&node.data_dir);
+    let data_dir = layout.data_dir();
     let member = data_dir.join("member");
     let looked = |error: std::io::Error| storage("look at the member's directory", &error);
-    if fs::metadata(&member).map_err(looked)?.dev() != fs::metadata(data_dir).map_err(looked)?.dev() {
+    let device = |place: &Place| place.open()?.metadata().map(|metadata| metadata.dev());
+    if device(&member).map_err(looked)? != device(&data_dir).map_err(looked)? {
         return Err(refused(format!("{} is a mount point of its own, which cannot be renamed", member.display())));
     }
-    if !matches!(process::lock(data_dir).map_err(looked)?, Lock::Held) {
+    if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
     }
     for folder in layout.folders() {
-        if folder.exists() {
+        if folder.exists().map_err(looked)? {
             return Err(busy(format!("{} is already there", folder.display())));
         }
     }
-    let free = free(data_dir)?;
+    let free = free(&data_dir)?;
     // As the plan told it.
     let needed = staging_bytes(snapshot_bytes);
     if free < needed {

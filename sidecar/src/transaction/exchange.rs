@@ -2,13 +2,13 @@
 //! before. What is to be done is read from what is there, never from memory.
 
 use std::io;
-use std::path::Path;
 
 use etcd_wire::{Failure, FailureCode};
-use fs_err as fs;
 
-use super::journal::{storage, sync_folder};
-use super::layout::{Exchange, OURS};
+use super::journal::storage;
+use super::layout::Exchange;
+use crate::node::Place;
+use crate::node::dir::OURS;
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +22,15 @@ pub(super) enum Way {
 /// Exchanges the folder `member` of a data directory.
 pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
     let (live, new, old) = (exchange.live.join("member"), exchange.new.join("member"), exchange.old.join("member"));
-    let look = |path: &Path| path.try_exists().map_err(|error| storage("look at the data", &error));
+    let look = |place: &Place| place.is_folder().map_err(|error| storage("look at the data", &error));
     let there = (look(&live)?, look(&new)?, look(&old)?);
     let what = || format!("exchange {}", live.display());
     let done = match (way, there) {
-        (Way::Forth, (true, true, false)) => rename(&live, &old).and_then(|()| rename(&new, &live)),
-        (Way::Forth, (false, true, true)) => rename(&new, &live),
+        (Way::Forth, (true, true, false)) => live.rename(&old).and_then(|()| new.rename(&live)),
+        (Way::Forth, (false, true, true)) => new.rename(&live),
         (Way::Forth, (true, false, true)) | (Way::Back, (true, true | false, false)) => Ok(()),
-        (Way::Back, (false, true, true)) => rename(&old, &live),
-        (Way::Back, (true, false, true)) => rename(&live, &new).and_then(|()| rename(&old, &live)),
+        (Way::Back, (false, true, true)) => old.rename(&live),
+        (Way::Back, (true, false, true)) => live.rename(&new).and_then(|()| old.rename(&live)),
         (_, (live_there, new_there, old_there)) => {
             let message = format!(
                 "cannot {}: of the folder in place, the new and the old one there are {live_there}, {new_there}, {old_there}",
@@ -43,8 +43,8 @@ pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
 }
 
 /// Whether the new data is, or may be, in place.
-pub(super) fn is_exchanged(exchange: &Exchange) -> bool {
-    exchange.old.join("member").exists()
+pub(super) fn is_exchanged(exchange: &Exchange) -> Result<bool, Failure> {
+    exchange.old.join("member").is_folder().map_err(|error| storage("look at the data", &error))
 }
 
 /// The name of the folder of old WAL files while not all of them are in it.
@@ -53,26 +53,26 @@ const PARTIAL: &str = "old.partial";
 /// Exchanges the files of a WAL directory of its own. The folder itself may be a mount point, so its files move one by one; the old
 /// ones lie in a folder that bears its name only when all are there.
 pub(super) fn wal(exchange: &Exchange, way: Way) -> Result<(), Failure> {
-    let partial = exchange.old.with_file_name(PARTIAL);
+    let partial = exchange.old.sibling(PARTIAL);
     let moved = || -> io::Result<()> {
         match way {
             Way::Forth => {
-                if !exchange.old.exists() {
-                    fs::create_dir_all(&partial)?;
+                if !exchange.old.is_folder()? {
+                    partial.create_folders()?;
                     move_all(&exchange.live, &partial)?;
-                    rename(&partial, &exchange.old)?;
+                    partial.rename(&exchange.old)?;
                 }
                 move_all(&exchange.new, &exchange.live)
             }
             Way::Back => {
-                if exchange.old.exists() {
-                    fs::create_dir_all(&exchange.new)?;
+                if exchange.old.is_folder()? {
+                    exchange.new.create_folders()?;
                     move_all(&exchange.live, &exchange.new)?;
-                    rename(&exchange.old, &partial)?;
+                    exchange.old.rename(&partial)?;
                 }
-                if partial.exists() {
+                if partial.is_folder()? {
                     move_all(&partial, &exchange.live)?;
-                    fs::remove_dir(&partial)?;
+                    partial.remove_folder()?;
                 }
                 Ok(())
             }
@@ -82,50 +82,24 @@ pub(super) fn wal(exchange: &Exchange, way: Way) -> Result<(), Failure> {
 }
 
 /// Whether new WAL files are, or may be, in place.
-pub(super) fn wal_is_exchanged(exchange: &Exchange) -> bool {
-    exchange.old.exists() || exchange.old.with_file_name(PARTIAL).exists()
+pub(super) fn wal_is_exchanged(exchange: &Exchange) -> Result<bool, Failure> {
+    let look = |place: &Place| place.is_folder().map_err(|error| storage("look at the data", &error));
+    Ok(look(&exchange.old)? || look(&exchange.old.sibling(PARTIAL))?)
 }
 
 /// Moves everything but our own folder.
-fn move_all(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_name() != OURS {
-            rename(&entry.path(), &to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Renames what must not replace anything, and returns once the disk has it.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let (from_folder, to_folder) = (folder_of(from)?, folder_of(to)?);
-    if !to_folder.try_exists()? {
-        fs::create_dir_all(to_folder)?;
-        fs::set_permissions(to_folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        sync_folder(folder_of(to_folder)?)?;
-    }
-    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE).map_err(
-        |error| {
-            io::Error::new(
-                io::Error::from(error).kind(),
-                format!("rename {} to {}: {error}", from.display(), to.display()),
-            )
-        },
-    )?;
-    sync_folder(to_folder)?;
-    sync_folder(from_folder)
-}
-
-fn folder_of(path: &Path) -> io::Result<&Path> {
-    path.parent()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} has no folder", path.display())))
+fn move_all(from: &Place, to: &Place) -> io::Result<()> {
+    from.names()?.iter().filter(|name| *name != OURS).try_for_each(|name| from.join(name).rename(&to.join(name)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use fs_err as fs;
+
+    use super::*;
 
     /// All files below a folder with their contents.
     fn tree(root: &Path) -> BTreeMap<String, String> {
@@ -134,6 +108,9 @@ mod tests {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
+                if path.is_symlink() {
+                    continue;
+                }
                 if path.is_dir() {
                     folders.push(path);
                 } else {
@@ -145,14 +122,18 @@ mod tests {
         all
     }
 
-    fn write(path: &Path, text: &str) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+    fn write(place: &Place, text: &str) {
+        place.folder().unwrap().create_folders().unwrap();
+        fs::write(place.path(), text).unwrap();
+    }
+
+    fn text(place: &Place) -> String {
+        String::from_utf8(place.read().unwrap()).unwrap()
     }
 
     fn at(root: &Path) -> Exchange {
-        let ours = root.join(OURS).join("id");
-        Exchange { live: root.to_owned(), new: ours.join("new"), old: ours.join("old") }
+        let ours = Place::new(root).join(OURS).join("id");
+        Exchange { live: Place::new(root), new: ours.join("new"), old: ours.join("old") }
     }
 
     #[test]
@@ -164,22 +145,22 @@ mod tests {
         let before = tree(folder.path());
         let forth = |expected: &str| {
             member(&exchange, Way::Forth).unwrap();
-            assert_eq!(fs::read_to_string(exchange.live.join("member/db")).unwrap(), expected);
+            assert_eq!(text(&exchange.live.join("member/db")), expected);
         };
         member(&exchange, Way::Back).unwrap();
-        assert!(!is_exchanged(&exchange));
+        assert!(!is_exchanged(&exchange).unwrap());
         forth("new");
         forth("new");
-        assert!(is_exchanged(&exchange));
+        assert!(is_exchanged(&exchange).unwrap());
         member(&exchange, Way::Back).unwrap();
         member(&exchange, Way::Back).unwrap();
         assert_eq!(tree(folder.path()), before);
         // Between the two renames.
-        rename(&exchange.live.join("member"), &exchange.old.join("member")).unwrap();
-        assert!(is_exchanged(&exchange));
+        exchange.live.join("member").rename(&exchange.old.join("member")).unwrap();
+        assert!(is_exchanged(&exchange).unwrap());
         member(&exchange, Way::Back).unwrap();
         assert_eq!(tree(folder.path()), before);
-        rename(&exchange.live.join("member"), &exchange.old.join("member")).unwrap();
+        exchange.live.join("member").rename(&exchange.old.join("member")).unwrap();
         forth("new");
         // What cannot be is not touched.
         write(&exchange.new.join("member/db"), "third");
@@ -198,7 +179,7 @@ mod tests {
             }
             write(&exchange.new.join("0-0.wal"), "new");
             let before = tree(folder.path());
-            let partial = exchange.old.with_file_name(PARTIAL);
+            let partial = exchange.old.sibling(PARTIAL);
             // As many renames as were done when it was cut.
             let renames = [
                 (exchange.live.join("0-0.wal"), partial.join("0-0.wal")),
@@ -206,14 +187,14 @@ mod tests {
                 (partial.clone(), exchange.old.clone()),
                 (exchange.new.join("0-0.wal"), exchange.live.join("0-0.wal")),
             ];
-            let cut = || renames.iter().take(steps).for_each(|(from, to)| rename(from, to).unwrap());
+            let cut = || renames.iter().take(steps).for_each(|(from, to)| from.rename(to).unwrap());
             cut();
             wal(&exchange, Way::Back).unwrap();
             assert_eq!(tree(folder.path()), before, "{steps}");
             cut();
             wal(&exchange, Way::Forth).unwrap();
-            assert_eq!(fs::read_to_string(exchange.live.join("0-0.wal")).unwrap(), "new");
-            assert!(!exchange.live.join("1-1.wal").exists() && exchange.old.join("1-1.wal").exists());
+            assert_eq!(text(&exchange.live.join("0-0.wal")), "new");
+            assert!(!exchange.live.join("1-1.wal").exists().unwrap() && exchange.old.join("1-1.wal").exists().unwrap());
             wal(&exchange, Way::Forth).unwrap();
             wal(&exchange, Way::Back).unwrap();
             assert_eq!(tree(folder.path()), before, "{steps}");
@@ -221,12 +202,61 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-        write(&a, "a");
-        write(&b, "b");
-        assert!(rename(&a, &b).is_err());
-        assert_eq!(tree(folder.path()).len(), 2);
+    fn links_are_neither_followed_nor_exchanged() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        write(&Place::new(elsewhere.path()).join("member/db"), "theirs");
+        let victim = tree(elsewhere.path());
+        for planted in ["member", OURS, "id", "new", "old", "member of new", "member of old"] {
+            let folder = tempfile::tempdir().unwrap();
+            let exchange = at(folder.path());
+            write(&exchange.live.join("member/db"), "old");
+            write(&exchange.new.join("member/db"), "new");
+            let (ours, member) = (folder.path().join(OURS), elsewhere.path().join("member"));
+            let (there, target) = match planted {
+                "member" => (folder.path().join("member"), member.as_path()),
+                OURS => (ours, elsewhere.path()),
+                "id" => (ours.join("id"), elsewhere.path()),
+                "new" => (ours.join("id/new"), elsewhere.path()),
+                "old" => (ours.join("id/old"), elsewhere.path()),
+                "member of new" => (ours.join("id/new/member"), member.as_path()),
+                _ => {
+                    exchange.old.create_folders().unwrap();
+                    (ours.join("id/old/member"), member.as_path())
+                }
+            };
+            if there.exists() {
+                fs::rename(&there, folder.path().join("away")).unwrap();
+            }
+            std::os::unix::fs::symlink(target, &there).unwrap();
+            let before = tree(folder.path());
+            for way in [Way::Forth, Way::Back] {
+                let failure = super::member(&exchange, way).unwrap_err();
+                let said = format!("{failure} {:?}", failure.causes);
+                assert!(said.contains("symbolic link"), "{planted}: {said}");
+            }
+            assert_eq!(tree(folder.path()), before, "{planted}");
+            assert_eq!(tree(elsewhere.path()), victim, "{planted}");
+        }
+    }
+
+    #[test]
+    fn links_in_a_wal_directory_are_not_followed() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        write(&Place::new(elsewhere.path()).join("0-0.wal"), "theirs");
+        let victim = tree(elsewhere.path());
+        for planted in ["new", "old", PARTIAL] {
+            let folder = tempfile::tempdir().unwrap();
+            let exchange = at(folder.path());
+            write(&exchange.live.join("0-0.wal"), "old");
+            exchange.new.folder().unwrap().create_folders().unwrap();
+            let there = exchange.old.sibling(planted).path();
+            std::os::unix::fs::symlink(elsewhere.path(), there).unwrap();
+            // The old files may have moved before new ones are looked for; nothing else has, and all of them come back.
+            assert!(wal(&exchange, Way::Forth).is_err(), "{planted}");
+            assert_eq!(tree(elsewhere.path()), victim, "{planted}");
+            fs::remove_file(exchange.old.sibling(planted).path()).unwrap();
+            wal(&exchange, Way::Back).unwrap();
+            assert_eq!(text(&exchange.live.join("0-0.wal")), "old");
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Ground {
     /// # Errors
     /// The manifests are not as the plan says, or etcd does not answer.
     pub(super) async fn survey(layout: &Layout) -> Result<Ground, Failure> {
-        let manifests = Manifests::read(layout.manifests())?;
+        let manifests = Manifests::read(Path::new(&layout.node().manifests_dir))?;
         let node = layout.node();
         let within = Path::new(&node.data_dir).join("member");
         let folder = |flag: &str| {

@@ -1,13 +1,11 @@
 //! Static pods are stopped by taking their manifests out of the kubelet's folder, and started by putting them back.
 
-use std::path::Path;
-
 use etcd_wire::{Failure, FailureCode};
 
-use super::exchange::rename;
 use super::ground::Component;
 use super::journal::storage;
 use super::layout::Layout;
+use crate::node::Place;
 
 /// Takes a component's manifest out. True if it was still there.
 pub(super) fn take(layout: &Layout, component: &Component) -> Result<bool, Failure> {
@@ -20,21 +18,21 @@ pub(super) fn put(layout: &Layout, component: &Component) -> Result<bool, Failur
     let (here, held) = (layout.manifests().join(&component.file), layout.held().join(&component.file));
     let moved = move_once(&held, &here, component)?;
     // It goes with the last manifest; until then it is not empty.
-    let _not_empty = fs_err::remove_dir(layout.held());
+    let _not_empty = layout.held().remove_folder();
     Ok(moved)
 }
 
 /// Whether a component's manifest is held.
 pub(super) fn is_held(layout: &Layout, component: &Component) -> bool {
-    layout.held().join(&component.file).exists()
+    layout.held().join(&component.file).exists().unwrap_or(false)
 }
 
-fn move_once(from: &Path, to: &Path, component: &Component) -> Result<bool, Failure> {
-    let look = |path: &Path| path.try_exists().map_err(|error| storage("look for a manifest", &error));
+fn move_once(from: &Place, to: &Place, component: &Component) -> Result<bool, Failure> {
+    let look = |place: &Place| place.exists().map_err(|error| storage("look for a manifest", &error));
     match (look(from)?, look(to)?) {
         (true, false) => {
             let what = format!("move the manifest of {}", component.name);
-            rename(from, to).map_err(|error| storage(&what, &error))?;
+            from.rename(to).map_err(|error| storage(&what, &error))?;
             Ok(true)
         }
         (false, true) => Ok(false),
@@ -43,8 +41,8 @@ fn move_once(from: &Path, to: &Path, component: &Component) -> Result<bool, Fail
             let message = format!(
                 "the manifest of {} {what} {} and {}",
                 component.name,
-                from.parent().unwrap_or(from).display(),
-                to.parent().unwrap_or(to).display()
+                from.folder().unwrap_or_else(|| from.clone()).display(),
+                to.folder().unwrap_or_else(|| to.clone()).display()
             );
             Err(Failure::new(FailureCode::Storage, message)
                 .hint("somebody else has changed it: put one where it belongs"))
@@ -62,18 +60,18 @@ mod tests {
     fn a_manifest_is_in_one_place() {
         let folder = tempfile::tempdir().unwrap();
         let layout = layout(folder.path());
-        fs::create_dir_all(layout.manifests()).unwrap();
+        fs::create_dir_all(layout.manifests().path()).unwrap();
         let etcd = Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new() };
         assert!(take(&layout, &etcd).is_err());
-        fs::write(layout.manifests().join("etcd.yaml"), "pod").unwrap();
+        fs::write(layout.manifests().join("etcd.yaml").path(), "pod").unwrap();
         assert!(!is_held(&layout, &etcd) && !put(&layout, &etcd).unwrap());
         assert!(take(&layout, &etcd).unwrap() && is_held(&layout, &etcd) && !take(&layout, &etcd).unwrap());
-        assert!(!layout.manifests().join("etcd.yaml").exists());
-        assert!(put(&layout, &etcd).unwrap() && !layout.held().exists());
+        assert!(!layout.manifests().join("etcd.yaml").exists().unwrap());
+        assert!(put(&layout, &etcd).unwrap() && !layout.held().exists().unwrap());
         assert!(take(&layout, &etcd).unwrap());
-        fs::write(layout.manifests().join("etcd.yaml"), "another").unwrap();
+        fs::write(layout.manifests().join("etcd.yaml").path(), "another").unwrap();
         assert!(put(&layout, &etcd).is_err() && take(&layout, &etcd).is_err());
-        assert_eq!(fs::read(layout.manifests().join("etcd.yaml")).unwrap(), b"another");
-        assert_eq!(fs::read(layout.held().join("etcd.yaml")).unwrap(), b"pod");
+        assert_eq!(layout.manifests().join("etcd.yaml").read().unwrap(), b"another");
+        assert_eq!(layout.held().join("etcd.yaml").read().unwrap(), b"pod");
     }
 }

@@ -3,19 +3,16 @@
 //! A line an entry: CRC-32C of the JSON in eight hexadecimal digits, a space, the JSON. A machine that fails in the middle of a write
 //! leaves a last line that is cut or wrong; it counts as not written. A wrong line before the last is damage, and nothing is done then.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use etcd_wire::restore::{Decision, Ending, RestorePlan, Staged, Step};
 use etcd_wire::{Failure, FailureCode, crc32c};
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Ground;
+use crate::node::Place;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,7 +50,7 @@ pub(super) struct Line {
 /// A journal that is written to.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: fs::File,
+    file: File,
     /// Bytes of whole lines.
     good: u64,
     /// After a write that failed nothing is written any more.
@@ -65,25 +62,25 @@ const RESERVED: u64 = 256 << 10;
 
 impl Journal {
     /// Begins a journal in a folder that is made for it.
-    pub(super) fn create(path: &Path) -> Result<Journal, Failure> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
+    pub(super) fn create(place: &Place) -> Result<Journal, Failure> {
+        let folder = place.folder().unwrap_or_else(|| place.clone());
         let made = || -> std::io::Result<Journal> {
-            DirBuilder::new().mode(0o700).create(folder)?;
-            let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+            folder.create_folder()?;
+            let file = place.create()?;
             // Some file systems cannot reserve; they are as good as without.
             let _not_supported = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED);
-            sync_folder(folder)?;
-            sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
+            folder.sync()?;
+            folder.folder().map_or(Ok(()), |state| state.sync())?;
             Ok(Journal { file, good: 0, failed: false })
         };
         made().map_err(|error| storage("begin the journal", &error))
     }
 
     /// Opens a journal to go on with it. A last line that was not written whole is taken away.
-    pub(super) fn open(path: &Path) -> Result<(Journal, Vec<Line>), Failure> {
-        let (lines, good) = read(path)?;
+    pub(super) fn open(place: &Place) -> Result<(Journal, Vec<Line>), Failure> {
+        let (lines, good) = read(place)?;
         let opened = || -> std::io::Result<Journal> {
-            let file = fs::OpenOptions::new().append(true).open(path)?;
+            let file = place.append()?;
             if file.metadata()?.len() != good {
                 file.set_len(good)?;
                 file.sync_all()?;
@@ -120,12 +117,12 @@ impl Journal {
 }
 
 /// All entries of a journal, and how many bytes they take.
-pub(super) fn read(path: &Path) -> Result<(Vec<Line>, u64), Failure> {
-    let bytes = fs::read(path).map_err(|error| storage("read the journal", &error))?;
+pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
+    let bytes = place.read().map_err(|error| storage("read the journal", &error))?;
     let (mut lines, mut good) = (Vec::new(), 0);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         let refuse = |what: &str, hint: &str| {
-            let message = format!("the journal {} {what} at byte {good}", path.display());
+            let message = format!("the journal {} {what} at byte {good}", place.display());
             Failure::new(FailureCode::Storage, message).hint(hint)
         };
         match whole(piece) {
@@ -156,11 +153,6 @@ fn whole(line: &[u8]) -> Option<&str> {
     (u32::from_str_radix(crc, 16).ok()? == crc32c(json.as_bytes())).then_some(json)
 }
 
-/// Makes sure that a folder's names are on the disk.
-pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 pub(super) fn storage(what: &str, error: &dyn std::error::Error) -> Failure {
     Failure::new(FailureCode::Storage, format!("cannot {what}")).source(error)
 }
@@ -173,41 +165,44 @@ pub(super) fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn what_was_written_is_read_and_a_torn_end_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("id/journal");
-        let mut journal = Journal::create(&path).unwrap();
+        let place = Place::new(folder.path()).join("id/journal");
+        let path = place.path();
+        let mut journal = Journal::create(&place).unwrap();
         let entries =
             [Entry::Armed, Entry::Step { step: Step::Swap, done: false }, Entry::Note { text: "a\nb".into() }];
         for entry in &entries {
             journal.append(entry.clone()).unwrap();
         }
-        assert!(Journal::create(&path).is_err());
+        assert!(Journal::create(&place).is_err());
         let whole = fs::read(&path).unwrap();
         let second = whole.iter().rposition(|byte| *byte == b'\n').unwrap();
         let second = whole[..second].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
         for length in second..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let (mut journal, lines) = Journal::open(&path).unwrap();
+            let (mut journal, lines) = Journal::open(&place).unwrap();
             assert_eq!(
                 lines.iter().map(|line| &line.entry).collect::<Vec<_>>(),
                 [&entries[0], &entries[1]],
                 "{length}"
             );
             journal.append(entries[2].clone()).unwrap();
-            assert_eq!(read(&path).unwrap().0.len(), 3);
+            assert_eq!(read(&place).unwrap().0.len(), 3);
         }
         let mut torn = whole.clone();
         torn[whole.len() - 3] ^= 1;
         fs::write(&path, &torn).unwrap();
-        assert_eq!(Journal::open(&path).unwrap().1.len(), 2);
+        assert_eq!(Journal::open(&place).unwrap().1.len(), 2);
         let mut damaged = whole.clone();
         damaged[20] ^= 1;
         fs::write(&path, &damaged).unwrap();
-        assert_eq!(Journal::open(&path).unwrap_err().code, FailureCode::Storage);
+        assert_eq!(Journal::open(&place).unwrap_err().code, FailureCode::Storage);
         assert_eq!(fs::read(&path).unwrap(), damaged);
     }
 }

@@ -1,9 +1,12 @@
 //! Where a restore keeps its things on a node.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use etcd_wire::restore::{RestoreKind, RestoreNode, RestorePlan};
 use etcd_wire::{Failure, FailureCode};
+
+use crate::node::Place;
+use crate::node::dir::OURS;
 
 /// Journals, outside of everything that is exchanged.
 pub(crate) const STATE: &str = "/var/lib/kubectl-etcd";
@@ -11,16 +14,14 @@ pub(crate) const STATE: &str = "/var/lib/kubectl-etcd";
 pub(crate) const MEMORY: &str = "/run/kubectl-etcd";
 /// The participant's manifest among the node's static pods.
 pub(super) const MANIFEST: &str = "kubectl-etcd-restore.yaml";
-/// Our folder in a data directory. etcd passes over names that it does not know there.
-pub(super) const OURS: &str = ".kubectl-etcd";
 
 /// A plan that was checked, as one of its nodes sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     plan: RestorePlan,
     index: usize,
-    state: PathBuf,
-    memory: PathBuf,
+    state: Place,
+    memory: Place,
 }
 
 impl Layout {
@@ -64,7 +65,7 @@ impl Layout {
                 return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
             }
         }
-        Ok(Layout { plan, index, state: state.to_owned(), memory: memory.to_owned() })
+        Ok(Layout { plan, index, state: Place::new(state), memory: Place::new(memory) })
     }
 
     pub(crate) fn plan(&self) -> &RestorePlan {
@@ -107,79 +108,93 @@ impl Layout {
     }
 
     /// The folder of all restores' journals.
-    pub(super) fn state(&self) -> &Path {
+    pub(super) fn state(&self) -> &Place {
         &self.state
     }
 
     /// The folder of this restore's journal.
-    pub(crate) fn records(&self) -> PathBuf {
+    pub(crate) fn records(&self) -> Place {
         self.state.join(&self.plan.id)
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
+    pub(super) fn journal(&self) -> Place {
         self.records().join("journal")
     }
 
     /// The node's certificate, in memory.
-    pub(super) fn identity(&self) -> PathBuf {
+    pub(super) fn identity(&self) -> Place {
         self.memory.join(format!("{}.json", self.plan.id))
     }
 
     /// Our folders for this restore, where data is: in the data directory and in a WAL directory of its own.
-    pub(super) fn folders(&self) -> Vec<PathBuf> {
-        let node = self.node();
-        let roots = [Some(&node.data_dir), node.wal_dir.as_ref()];
-        roots.into_iter().flatten().map(|root| Path::new(root).join(OURS).join(&self.plan.id)).collect()
+    pub(super) fn folders(&self) -> Vec<Place> {
+        [Some(self.data_dir()), self.wal_dir()].into_iter().flatten().map(|root| self.ours(&root)).collect()
+    }
+
+    fn ours(&self, root: &Place) -> Place {
+        root.join(OURS).join(&self.plan.id)
+    }
+
+    /// etcd's data directory.
+    pub(super) fn data_dir(&self) -> Place {
+        Place::new(&self.node().data_dir)
+    }
+
+    /// etcd's WAL directory, where it is not in the data directory.
+    pub(super) fn wal_dir(&self) -> Option<Place> {
+        self.node().wal_dir.as_ref().map(Place::new)
     }
 
     /// This restore's folder in the data directory.
-    pub(super) fn folder(&self) -> PathBuf {
-        Path::new(&self.node().data_dir).join(OURS).join(&self.plan.id)
+    pub(super) fn folder(&self) -> Place {
+        self.ours(&self.data_dir())
     }
 
     /// The snapshot, until the new data is made of it.
-    pub(super) fn upload(&self) -> PathBuf {
+    pub(super) fn upload(&self) -> Place {
         self.folder().join("snapshot.db")
     }
 
     /// Where the engine builds the new data directory, and a WAL directory of its own.
-    pub(super) fn built(&self) -> (PathBuf, Option<PathBuf>) {
-        let wal = self.node().wal_dir.as_ref();
-        (self.folder().join("new"), wal.map(|wal| Path::new(wal).join(OURS).join(&self.plan.id).join("new")))
+    pub(super) fn built(&self) -> (Place, Option<Place>) {
+        (self.folder().join("new"), self.wal_dir().map(|wal| self.ours(&wal).join("new")))
     }
 
     /// Where `member` and, with a WAL directory of its own, the WAL files are that will be in place, and where those go that are.
     pub(super) fn exchanges(&self) -> (Exchange, Option<Exchange>) {
-        let node = self.node();
-        let exchange = |root: &str| {
-            let ours = Path::new(root).join(OURS);
+        let exchange = |root: Place| {
+            let ours = root.join(OURS);
             let new = match &self.plan.kind {
                 RestoreKind::Aside { of, raise: false, .. } => ours.join(of).join("old"),
                 RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => ours.join(&self.plan.id).join("new"),
             };
-            Exchange { live: PathBuf::from(root), new, old: ours.join(&self.plan.id).join("old") }
+            Exchange { live: root, new, old: ours.join(&self.plan.id).join("old") }
         };
-        (exchange(&node.data_dir), node.wal_dir.as_deref().map(exchange))
+        (exchange(self.data_dir()), self.wal_dir().map(exchange))
     }
 
     /// The database that an earlier restore has set aside.
-    pub(super) fn set_aside(&self, of: &str) -> PathBuf {
-        Path::new(&self.node().data_dir).join(OURS).join(of).join("old/member/snap/db")
+    pub(super) fn set_aside(&self, of: &str) -> Place {
+        self.data_dir().join(OURS).join(of).join("old/member/snap/db")
     }
 
     /// Where the data is kept that is in place before.
-    pub(crate) fn aside(&self) -> PathBuf {
+    pub(crate) fn aside(&self) -> Place {
         self.folder().join("old")
     }
 
-    pub(super) fn manifests(&self) -> &Path {
-        Path::new(&self.node().manifests_dir)
+    pub(super) fn manifests(&self) -> Place {
+        Place::new(&self.node().manifests_dir)
     }
 
     /// Where manifests are while their pods are stopped: beside their folder, never in it.
-    pub(super) fn held(&self) -> PathBuf {
-        let parent = self.manifests().parent().unwrap_or(Path::new("/"));
-        parent.join(format!(".kubectl-etcd-{}", self.plan.id))
+    pub(super) fn held(&self) -> Place {
+        Place::new(self.beside()).join(format!("{OURS}-{}", self.plan.id))
+    }
+
+    /// The folder that the manifests' folder is in.
+    pub(super) fn beside(&self) -> &Path {
+        Path::new(&self.node().manifests_dir).parent().unwrap_or(Path::new("/"))
     }
 }
 
@@ -187,11 +202,11 @@ impl Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exchange {
     /// Where etcd looks.
-    pub(super) live: PathBuf,
+    pub(super) live: Place,
     /// What will be there.
-    pub(super) new: PathBuf,
+    pub(super) new: Place,
     /// What was there.
-    pub(super) old: PathBuf,
+    pub(super) old: Place,
 }
 
 fn is_id(id: &str) -> bool {

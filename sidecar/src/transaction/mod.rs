@@ -17,6 +17,7 @@ mod http;
 mod journal;
 mod layout;
 mod member;
+mod owner;
 mod participant;
 mod peer;
 mod process;

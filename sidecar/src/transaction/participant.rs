@@ -1,20 +1,19 @@
 //! The main process of a participant: a static pod, which needs no API server, is started again when it is killed, and is not taken for a
 //! stranger when the API server serves another state.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use etcd_wire::Failure;
 use etcd_wire::restore::{Decision, Identity, Order, Step};
-use fs_err as fs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::layout::{Layout, STATE};
 use super::tls::Tls;
 use super::work::Work;
 use super::{arm, coordinator, ground, journal, member, peer, state, steps};
+use crate::node::Place;
 
 const TICK: Duration = Duration::from_millis(500);
 /// How long an armed node waits for the word to begin.
@@ -80,7 +79,7 @@ fn shown(failure: Failure) -> anyhow::Error {
 }
 
 fn open(id: &str) -> Result<(Work, Option<Identity>), Failure> {
-    let (lines, _) = journal::read(&Path::new(STATE).join(id).join("journal"))?;
+    let (lines, _) = journal::read(&Place::new(STATE).join(id).join("journal"))?;
     let begun = state::State::of(lines)?;
     let layout = Layout::new(begun.plan, &begun.node)?;
     let known = identity(&layout)?;
@@ -90,7 +89,7 @@ fn open(id: &str) -> Result<(Work, Option<Identity>), Failure> {
 
 /// What the node was given to prove who it is; `None` after it was started anew.
 fn identity(layout: &Layout) -> Result<Option<Identity>, Failure> {
-    match fs::read(layout.identity()) {
+    match layout.identity().read() {
         Ok(bytes) => {
             let read = serde_json::from_slice(&bytes);
             read.map(Some).map_err(|error| journal::storage("read the node's certificate", &error))

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use fs_err as fs;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::node::Place;
 
 /// The processes whose command line is exactly this. The pod sees all of the node's.
 pub(super) fn running(argv: &[String]) -> std::io::Result<Vec<Pid>> {
@@ -91,9 +92,9 @@ pub(super) enum Lock {
 }
 
 /// Tries the lock on the database of the member in a data directory.
-pub(super) fn lock(data_dir: &Path) -> std::io::Result<Lock> {
-    let file = match fs::File::open(data_dir.join("member/snap/db")) {
-        Ok(file) => OwnedFd::from(file.into_parts().0),
+pub(super) fn lock(data_dir: &Place) -> std::io::Result<Lock> {
+    let file = match data_dir.join("member/snap/db").open_file() {
+        Ok(file) => OwnedFd::from(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::Missing),
         Err(error) => return Err(error),
     };
@@ -144,13 +145,14 @@ mod tests {
     #[test]
     fn a_database_is_locked_by_one() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(lock(folder.path()).unwrap(), Lock::Missing));
+        let data_dir = Place::new(folder.path());
+        assert!(matches!(lock(&data_dir).unwrap(), Lock::Missing));
         fs::create_dir_all(folder.path().join("member/snap")).unwrap();
         fs::write(folder.path().join("member/snap/db"), "").unwrap();
-        let held = lock(folder.path()).unwrap();
+        let held = lock(&data_dir).unwrap();
         assert!(matches!(held, Lock::Free(_)));
-        assert!(matches!(lock(folder.path()).unwrap(), Lock::Held));
+        assert!(matches!(lock(&data_dir).unwrap(), Lock::Held));
         drop(held);
-        assert!(matches!(lock(folder.path()).unwrap(), Lock::Free(_)));
+        assert!(matches!(lock(&data_dir).unwrap(), Lock::Free(_)));
     }
 }

@@ -1,45 +1,47 @@
 //! What restores have left on a node: their journals, and the data that they have set aside.
 
-use std::path::Path;
-
 use etcd_wire::restore::NodeRestore;
 use etcd_wire::{Failure, FailureCode};
-use fs_err as fs;
+use rustix::fs::FileType;
 
 use super::exchange::is_exchanged;
 use super::journal::{self, storage};
 use super::layout::{Layout, STATE};
 use super::state::State;
 use super::{arm, coordinator, enlist};
+use crate::node::Place;
 
 /// All restores that this node knows of, oldest first.
 pub(crate) fn all() -> Result<Vec<NodeRestore>, Failure> {
-    Ok(known(Path::new(STATE))?.into_iter().map(|(layout, state)| told(&layout, state)).collect())
+    known(&Place::new(STATE))?.into_iter().map(|(layout, state)| told(&layout, state)).collect()
 }
 
-fn told(layout: &Layout, state: State) -> NodeRestore {
+fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
     let (member, _) = layout.exchanges();
-    let aside = is_exchanged(&member).then(|| {
+    let aside = is_exchanged(&member)?.then(|| {
         let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"))).sum();
         (layout.aside().display().to_string(), bytes)
     });
-    state.told(layout.identity().exists(), aside)
+    let has_identity =
+        layout.identity().exists().map_err(|error| storage("look for the node's certificate", &error))?;
+    Ok(state.told(has_identity, aside))
 }
 
 /// Every journal in a state folder, with what it adds up to.
-pub(super) fn known(state: &Path) -> Result<Vec<(Layout, State)>, Failure> {
-    let entries = match fs::read_dir(state) {
-        Ok(entries) => entries,
+pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
+    let names = match state.names() {
+        Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(storage("look for journals", &error)),
     };
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| storage("look for journals", &error))?.path().join("journal");
-        if !path.exists() {
+    for name in names {
+        let folder = state.join(name);
+        let there = folder.is_folder().is_ok_and(|is_folder| is_folder);
+        if !there || !folder.join("journal").exists().map_err(|error| storage("look for journals", &error))? {
             continue;
         }
-        let (lines, _) = journal::read(&path)?;
+        let (lines, _) = journal::read(&folder.join("journal"))?;
         // One that was cut before its first entry was whole has done nothing.
         if lines.is_empty() {
             continue;
@@ -62,14 +64,15 @@ pub(super) fn discard(layout: &Layout) -> Result<(), Failure> {
 pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
     for folder in layout.folders() {
         let old = folder.join("old");
-        let kept = fs::read_dir(&old).is_ok_and(|mut entries| entries.next().is_some());
-        if kept || folder.join("old.partial").exists() {
+        let looked = |error: std::io::Error| storage("look for what was in place before", &error);
+        let kept = old.is_folder().map_err(looked)? && !old.names().map_err(looked)?.is_empty();
+        if kept || folder.join("old.partial").exists().map_err(looked)? {
             let message = format!("{} still holds what was in place before", old.display());
             return Err(Failure::new(FailureCode::Storage, message));
         }
         remove_all(&folder)?;
-        if let Some(ours) = folder.parent() {
-            let _not_empty = std::fs::remove_dir(ours);
+        if let Some(ours) = folder.folder() {
+            let _not_empty = ours.remove_folder();
         }
     }
     Ok(())
@@ -77,8 +80,8 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
 
 /// Takes away what ended restores have set aside, and their journals. Says what that was.
 pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
-    let _lock = enlist::exclusive(Path::new(STATE))?;
-    let mut known = known(Path::new(STATE))?;
+    let _lock = enlist::exclusive(&Place::new(STATE))?;
+    let mut known = known(&Place::new(STATE))?;
     // One that is unfinished may need what another has set aside.
     let unfinished = |state: &State| state.ended.is_none() || coordinator::concerns(state);
     if let Some((layout, _)) = known.iter().find(|(_, state)| state.armed && unfinished(state)) {
@@ -88,11 +91,11 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     known.retain(|(layout, _)| ids.contains(&layout.plan().id));
     let mut removed = Vec::new();
     for (layout, state) in known {
-        let one = told(&layout, state);
+        let one = told(&layout, state)?;
         for folder in layout.folders() {
             remove_all(&folder)?;
-            if let Some(ours) = folder.parent() {
-                let _not_empty = std::fs::remove_dir(ours);
+            if let Some(ours) = folder.folder() {
+                let _not_empty = ours.remove_folder();
             }
         }
         arm::leave(&layout)?;
@@ -102,24 +105,17 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     Ok(removed)
 }
 
-fn remove_all(folder: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(storage("take away a folder of ours", &error))
-        }
-        _ => Ok(()),
-    }
+fn remove_all(folder: &Place) -> Result<(), Failure> {
+    folder.remove_all().map_err(|error| storage("take away a folder of ours", &error))
 }
 
 /// Bytes of all files below a folder.
-fn size(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
+fn size(folder: &Place) -> u64 {
+    let Ok(names) = folder.names() else { return 0 };
+    let sizes = names.iter().map(|name| folder.join(name)).map(|place| match place.stat() {
+        Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => size(&place),
+        Ok(Some(stat)) => u64::try_from(stat.st_size).unwrap_or(0),
+        _ => 0,
+    });
+    sizes.sum()
 }

@@ -2,8 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,11 +9,12 @@ use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, 
 use etcd_snapshot::{DigestCheck, FileSource, Options, verify};
 use etcd_wire::restore::{Ending, Staged};
 use etcd_wire::{Failure, FailureCode, Frame, Incoming, WireError};
-use fs_err as fs;
 
 use super::journal::storage;
 use super::layout::Layout;
+use super::owner::adopt;
 use super::records;
+use crate::node::{Place, dir};
 use crate::serve::{Client, Stop};
 
 /// How a snapshot is made into data.
@@ -28,7 +27,7 @@ pub(super) struct How {
 /// Takes the snapshot from the client, and builds the member's new directory from it.
 pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: &mut Client) -> Result<Staged, Stop> {
     for folder in layout.folders() {
-        private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
+        folder.create_folders().map_err(|error| storage("make a folder beside the data", &error))?;
     }
     let file = receive(layout, announced, client).await?;
     built(layout, how, file, client).await
@@ -61,10 +60,10 @@ pub(super) async fn raised(
     client: &mut Client,
 ) -> Result<Staged, Stop> {
     aside(layout, of)?;
-    let path = layout.set_aside(of);
+    let database = layout.set_aside(of);
     let read = move || -> Result<(File, i64), Failure> {
         let read = |error: std::io::Error| storage("read the data that was set aside", &error);
-        let file = File::open(path).map_err(read)?;
+        let file = database.open_file().map_err(read)?;
         let source = FileSource::new(file.try_clone().map_err(read)?).map_err(read)?;
         // etcd has closed it in order, but a database of etcd's own has no digest.
         let options = Options { digest: DigestCheck::Skip, ..Options::default() };
@@ -83,11 +82,6 @@ pub(super) async fn raised(
     built(layout, How { bump, token, skip_hash_check: true }, file, client).await
 }
 
-/// Makes a folder and ours above it, for nobody else to look into.
-fn private_folders(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result<File, Stop> {
     let unexpected = |frame: &Frame, expected| Stop::Protocol(WireError::Unexpected { got: frame.name(), expected });
     match client.next().await? {
@@ -99,10 +93,8 @@ async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result
         }
         other => return Err(unexpected(&other, "begin")),
     }
-    let path = layout.upload();
     let written = |error: std::io::Error| Stop::from(storage("write the snapshot on the node", &error));
-    let mut file =
-        std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(written)?;
+    let mut file = layout.upload().create().map_err(written)?;
     let mut incoming = Incoming::new();
     loop {
         match client.next().await? {
@@ -156,6 +148,14 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
         cluster.validate().map_err(|error| refused("the members of the new cluster are not in order", &error))?;
     let source = FileSource::new(file).map_err(|error| storage("read the snapshot on the node", &error))?;
     let (data_dir, wal_dir) = layout.built();
+    // By the descriptors of our own folders: whoever owns what is around them may exchange their names.
+    let folders = layout.folders().iter().map(Place::open).collect::<std::io::Result<Vec<File>>>();
+    let folders = folders.map_err(|error| storage("open the folder beside the data", &error))?;
+    let built = |place: &Place, folder: &File| dir::descriptor(folder).join(place.name());
+    let destination = Destination {
+        data_dir: built(&data_dir, &folders[0]),
+        wal_dir: wal_dir.as_ref().zip(folders.get(1)).map(|(wal, folder)| built(wal, folder)),
+    };
     let options = RestoreOptions {
         bump: how.bump,
         digest: if how.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute },
@@ -163,22 +163,17 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
         allow_older_etcd: false,
         cancel: Some(cancel),
     };
-    let destination = Destination { data_dir: data_dir.clone(), wal_dir: wal_dir.clone() };
     let restored: Restored = restore(&source, &membership, &destination, &options, &|_| {})
-        .map_err(|error| refused("the snapshot cannot be restored", &error))?;
+        .map_err(|error| named(refused("the snapshot cannot be restored", &error), layout, &folders))?;
     let finished = || -> std::io::Result<()> {
-        match fs::remove_file(layout.upload()) {
-            // What was set aside is no upload.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // What was set aside is no upload.
+        layout.upload().remove_file()?;
+        adopt(&layout.data_dir().join("member"), &data_dir.join("member"))?;
+        if let (Some(old), Some(new)) = (layout.wal_dir(), &wal_dir) {
+            adopt(&old, new)?;
+            rustix::fs::syncfs(new.open()?)?;
         }
-        let live = Path::new(&layout.node().data_dir).join("member");
-        adopt(&live, &data_dir.join("member"))?;
-        if let (Some(old), Some(new)) = (&layout.node().wal_dir, &wal_dir) {
-            adopt(Path::new(old), new)?;
-            rustix::fs::syncfs(File::open(new)?)?;
-        }
-        rustix::fs::syncfs(File::open(&data_dir)?)?;
+        rustix::fs::syncfs(data_dir.open()?)?;
         Ok(())
     };
     finished().map_err(|error| storage("finish the new directory", &error))?;
@@ -203,10 +198,10 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     if state.ended != Some(Ending::Restored) {
         return Err(refused(format!("restore {of} has not put anything in place on this node")));
     }
-    let bytes =
-        fs::metadata(layout.set_aside(of)).map_err(|error| storage("find the data that was set aside", &error))?.len();
+    let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
+    let bytes = database.map_err(|error| storage("find the data that was set aside", &error))?.len();
     for folder in layout.folders() {
-        private_folders(&folder).map_err(|error| storage("make a folder beside the data", &error))?;
+        folder.create_folders().map_err(|error| storage("make a folder beside the data", &error))?;
     }
     Ok(Staged {
         cluster_id: state.ground.before.cluster_id,
@@ -218,69 +213,14 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     })
 }
 
-/// Gives a new tree the owner, the folder's mode and the SELinux label of the old one.
-fn adopt(old: &Path, new: &Path) -> std::io::Result<()> {
-    let like = fs::metadata(old)?;
-    let label = label(old)?;
-    fs::set_permissions(new, std::fs::Permissions::from_mode(like.mode() & 0o7777))?;
-    let mut folders = vec![new.to_owned()];
-    give(new, &like, label.as_deref())?;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            give(&entry.path(), &like, label.as_deref())?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn give(path: &Path, like: &std::fs::Metadata, label: Option<&[u8]>) -> std::io::Result<()> {
-    std::os::unix::fs::lchown(path, Some(like.uid()), Some(like.gid()))?;
-    if let Some(label) = label {
-        rustix::fs::lsetxattr(path, SELINUX, label, rustix::fs::XattrFlags::empty())?;
-    }
-    Ok(())
-}
-
-const SELINUX: &str = "security.selinux";
-
-/// The SELinux label, where there is one.
-fn label(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let mut buffer = vec![0; 512];
-    match rustix::fs::lgetxattr(path, SELINUX, &mut buffer[..]) {
-        Ok(length) => {
-            buffer.truncate(length);
-            Ok(Some(buffer))
-        }
-        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_tree_belongs_to_whom_the_old_one_did() {
-        let folder = tempfile::tempdir().unwrap();
-        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-        fs::create_dir_all(&old).unwrap();
-        fs::create_dir_all(new.join("snap")).unwrap();
-        fs::write(new.join("snap/db"), "").unwrap();
-        fs::set_permissions(&old, std::fs::Permissions::from_mode(0o750)).unwrap();
-        // Only root can give a file to somebody else.
-        let root = rustix::process::geteuid().is_root();
-        if root {
-            std::os::unix::fs::lchown(&old, Some(2001), Some(2002)).unwrap();
-        }
-        adopt(&old, &new).unwrap();
-        let (old, db) = (fs::metadata(&old).unwrap(), fs::metadata(new.join("snap/db")).unwrap());
-        assert_eq!((db.uid(), db.gid()), (old.uid(), old.gid()));
-        assert_eq!(fs::metadata(&new).unwrap().mode() & 0o7777, 0o750);
-        assert!(!root || db.uid() == 2001);
-    }
+/// An error of the engine, with the names of the folders that it knows by their descriptors.
+fn named(failure: Failure, layout: &Layout, folders: &[File]) -> Failure {
+    let name = |text: String| {
+        let known = layout.folders().into_iter().zip(folders);
+        // Descriptor 1 must not be found in that of 12.
+        known.fold(text, |text, (place, folder)| {
+            text.replace(&format!("{}/", dir::descriptor(folder).display()), &format!("{}/", place.display()))
+        })
+    };
+    Failure { message: name(failure.message), causes: failure.causes.into_iter().map(name).collect(), ..failure }
 }

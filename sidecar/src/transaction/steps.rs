@@ -1,12 +1,10 @@
 //! The steps of a restore on one node. Each can be done again after it was cut off anywhere.
 
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use etcd_wire::restore::{Decision, Ending, RestoreKind, RestorePlan, Step, least_revision};
 use etcd_wire::{Failure, FailureCode};
-use fs_err as fs;
 
 use super::exchange::{self, Way};
 use super::ground::{API_SERVER, Component, ETCD};
@@ -136,8 +134,8 @@ fn runs_as_said(work: &Work) -> Result<(), Failure> {
     if let Some(port) = ports.iter().find(|port| !open.contains(port)) {
         return Err(refused(format!("nothing listens on port {port}, which etcd or the API server is said to do")));
     }
-    let data_dir = Path::new(&work.layout.node().data_dir);
-    if !matches!(process::lock(data_dir).map_err(looked)?, Lock::Held) {
+    let data_dir = work.layout.data_dir();
+    if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
     }
     Ok(())
@@ -147,12 +145,12 @@ fn runs_as_said(work: &Work) -> Result<(), Failure> {
 fn try_rename(work: &Work) -> std::io::Result<()> {
     let name = format!(".{}", work.layout.plan().id);
     let (here, there) = (work.layout.manifests().join(&name), work.layout.held().join(&name));
-    fs::write(&here, "")?;
-    let moved = exchange::rename(&here, &there);
-    let _moved = fs::remove_file(here);
+    here.create()?;
+    let moved = here.rename(&there);
+    here.remove_file()?;
     moved?;
-    fs::remove_file(there)?;
-    fs::remove_dir(work.layout.held())
+    there.remove_file()?;
+    work.layout.held().remove_folder().map(|_| ())
 }
 
 async fn stop_api(work: &Work) -> Result<(), Failure> {
@@ -190,7 +188,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     hold::take(&work.layout, &etcd)?;
     let ports = work.state(|state| state.ground.etcd_ports.clone());
-    let data_dir = Path::new(&work.layout.node().data_dir);
+    let data_dir = work.layout.data_dir();
     let (controllers, begun) = (controllers(work), Instant::now());
     loop {
         let stopped = || -> std::io::Result<Option<Lock>> {
@@ -206,7 +204,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
             if !process::running(&etcd.argv)?.is_empty() || !process::listening(&ports)?.is_empty() {
                 return Ok(None);
             }
-            let lock = match process::lock(data_dir) {
+            let lock = match process::lock(&data_dir) {
                 // A disk that fails may be why it is left out.
                 Err(_) if work.layout.is_left_out() => Lock::Missing,
                 lock => lock?,
@@ -224,7 +222,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
 /// A data directory whose disk is not mounted looks like one where nothing was exchanged.
 fn in_place(work: &Work) -> Result<(), Failure> {
     for folder in work.layout.folders() {
-        let there = folder.try_exists().map_err(|error| storage("look at the data directory", &error))?;
+        let there = folder.is_folder().map_err(|error| storage("look at the data directory", &error))?;
         if !there {
             return Err(refused(format!("{} is not there: is the disk mounted?", folder.display())));
         }
@@ -236,7 +234,7 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
     in_place(work)?;
     let etcd = component(work, ETCD)?;
     let (member, wal) = work.layout.exchanges();
-    if way == Way::Back && !is_exchanged(work) {
+    if way == Way::Back && !is_exchanged(work)? {
         return Ok(());
     }
     // etcd may have been started by somebody since it was stopped.
@@ -259,9 +257,9 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
 }
 
 /// Whether new data is, or may be, in place.
-fn is_exchanged(work: &Work) -> bool {
+fn is_exchanged(work: &Work) -> Result<bool, Failure> {
     let (member, wal) = work.layout.exchanges();
-    exchange::is_exchanged(&member) || wal.is_some_and(|wal| exchange::wal_is_exchanged(&wal))
+    Ok(exchange::is_exchanged(&member)? || wal.as_ref().map_or(Ok(false), exchange::wal_is_exchanged)?)
 }
 
 fn new_cluster(work: &Work) -> Result<Expected, Failure> {
@@ -354,7 +352,7 @@ fn finish(work: &Work) -> Result<(), Failure> {
     }
     // What has come into its place leaves empty folders.
     for folder in work.layout.folders() {
-        let _not_empty = fs::remove_dir(folder.join("new"));
+        let _not_empty = folder.join("new").remove_folder();
     }
     work.end(Ending::Restored)
 }
@@ -362,7 +360,7 @@ fn finish(work: &Work) -> Result<(), Failure> {
 /// Only what runs, or would run, on new data is stopped. A node that still has its old data is left as it is until it is started.
 async fn undo_stop(work: &Work) -> Result<(), Failure> {
     in_place(work)?;
-    if is_exchanged(work) {
+    if is_exchanged(work)? {
         stop_api(work).await?;
         note_served(work).await?;
         stop_etcd(work).await?;
