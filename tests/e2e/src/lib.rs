@@ -133,7 +133,8 @@ impl Scene {
     }
 }
 
-fn image() -> PathBuf {
+/// The sidecar's image, as an archive of docker's.
+pub fn image() -> PathBuf {
     std::env::var_os("LAB_IMAGE").map_or_else(|| workspace().join("target/image/etcd-sidecar.tar"), PathBuf::from)
 }
 

@@ -1,6 +1,6 @@
 //! The main job, end to end, on one node and on three, with etcd 3.4 and 3.5: what the README promises.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use e2e::{Scene, etcdutl, plugin, run, vendor};
@@ -112,6 +112,15 @@ fn every_form(scene: &Scene) {
         assert_eq!((&report["ok"], &report["digest"]), (&true.into(), &"matches".into()), "{name}");
     };
     // Without a name: the cluster and the time make one.
+    // The keys are another user's, who alone may read them, and etcd runs as root all the same (as Kubespray has it).
+    for node in scene.lab.node_names() {
+        let folder = scene.lab.node_root(&node).join("etc/kubernetes/pki/etcd");
+        for path in e2e::names(&folder).iter().map(|name| folder.join(name)).chain([folder.clone()]) {
+            std::os::unix::fs::chown(&path, Some(2003), Some(2004)).unwrap();
+            let mode = if path == folder { 0o700 } else { 0o400 };
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
     let before = scene.files();
     scene.ok(&["backup"]);
     let new: Vec<String> = scene.files().into_iter().filter(|name| !before.contains(name)).collect();
@@ -134,10 +143,14 @@ fn every_form(scene: &Scene) {
     // With a copy on the node, which is the same, byte by byte.
     let kept = scene.lab.node_root("cp1").join("var/lib/etcd-backups");
     std::fs::create_dir_all(&kept).unwrap();
+    // Whoever owns the folder, and whatever its mode.
+    std::os::unix::fs::chown(&kept, Some(2001), Some(2002)).unwrap();
+    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o500)).unwrap();
     scene.ok(&["backup", "three.db", "--node", "cp1", "--on-node", "/var/lib/etcd-backups"]);
     assert_eq!(e2e::names(&kept), ["three.db"]);
     assert_eq!(std::fs::read(kept.join("three.db")).unwrap(), std::fs::read(scene.path("three.db")).unwrap());
-    assert_eq!(kept.join("three.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let copy = kept.join("three.db").metadata().unwrap();
+    assert_eq!((copy.permissions().mode() & 0o777, copy.uid(), copy.gid()), (0o600, 0, 0));
     assert!(scene.sidecars().is_empty());
 }
 

@@ -1,11 +1,16 @@
 //! `kubectl etcd restore FILE` and `kubectl etcd rollback`, where all goes well; and what is refused before anything is touched.
 
+#[path = "support/other_build.rs"]
+mod image;
+
 use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use e2e::restores::{CLUSTER, State, age, journal, restore, settled, stage, version};
 use e2e::trouble::{etcdctl, processes};
-use e2e::{Running, Scene, names, run, until};
+use e2e::{Running, Scene, names, plugin, run, until};
 use lab::Etcd;
 
 #[test]
@@ -81,9 +86,10 @@ fn clocks_are_an_hour_apart() {
     assert_eq!(settled(&scene), State::Old);
 }
 
-/// etcd's log lies in a directory beside the data.
+/// etcd's log lies in a directory beside the data; and etcd runs as a user of its own, whom data, log and keys belong to, and nobody else
+/// may read them (CIS Kubernetes benchmark 1.1.1 to 1.1.12).
 #[test]
-fn a_log_of_its_own_directory_goes_with_the_data() {
+fn a_log_of_its_own_directory_goes_with_the_data_and_both_stay_etcds() {
     let scene = stage(1, Etcd::V3_5);
     let root = scene.lab.node_root("cp1");
     let (manifests, wal) = (root.join("etc/kubernetes/manifests"), root.join("var/lib/etcd-wal"));
@@ -94,19 +100,41 @@ fn a_log_of_its_own_directory_goes_with_the_data() {
         .replace(
             "  volumes:\n",
             "  volumes:\n  - hostPath:\n      path: /var/lib/etcd-wal\n      type: DirectoryOrCreate\n    name: etcd-wal\n",
-        );
-    assert_eq!(text.matches("etcd-wal").count(), 5, "{text}");
+        )
+        .replace("  securityContext:\n", "  securityContext:\n    runAsGroup: 2002\n    runAsUser: 2001\n");
+    assert_eq!((text.matches("etcd-wal").count(), text.matches("runAsUser").count()), (5, 1), "{text}");
     std::fs::remove_file(manifests.join("etcd.yaml")).expect("the manifest is taken away");
     until("etcd has ended", || processes(&scene.lab, "cp1", &["etcd"]).is_empty());
     std::fs::rename(root.join("var/lib/etcd/member/wal"), &wal).expect("the log moves");
-    std::fs::write(manifests.join("etcd.yaml"), text).expect("a manifest is written");
+    for (folder, mode) in [("var/lib/etcd", 0o600), ("var/lib/etcd-wal", 0o600), ("etc/kubernetes/pki/etcd", 0o400)] {
+        own(&root.join(folder), mode);
+    }
+    // Each level has a mode of its own.
+    set_mode(&root.join("var/lib/etcd/member/snap"), 0o750);
+    set_mode(&root.join("var/lib/etcd/member/snap/db"), 0o640);
+    // It gets its name when it is whole, with the mode that it is to have.
+    std::fs::write(root.join("etc/kubernetes/etcd.yaml"), text).expect("a manifest is written");
+    set_mode(&root.join("etc/kubernetes/etcd.yaml"), 0o600);
+    std::fs::rename(root.join("etc/kubernetes/etcd.yaml"), manifests.join("etcd.yaml"))
+        .expect("the manifest is placed");
     assert_eq!(settled(&scene), State::Old);
+    let before = owners(&root);
+    assert_eq!(before["var/lib/etcd/member/snap/db"], "2001:2002 640", "{before:?}");
+    scene.ok(&["backup", "b.db", "-q"]);
+    let status = scene.ok(&["status", "-o", "json"]).json();
+    assert_eq!(status["members"][0]["role"], "leader", "{status}");
 
     let segments = || names(&wal).into_iter().filter(|name| name.ends_with(".wal")).count();
     run(restore(&scene, &[])).expect_code(0);
     assert_eq!((settled(&scene), segments()), (State::New, 1));
+    assert_eq!(owners(&root), before);
+    for folder in ["etcd", "etcd-wal"] {
+        let ours = root.join("var/lib").join(folder).join(".kubectl-etcd").metadata().expect("our folder");
+        assert_eq!((ours.uid(), ours.mode() & 0o7777), (0, 0o700));
+    }
     run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
     assert_eq!((settled(&scene), segments()), (State::Old, 1));
+    assert_eq!(owners(&root), before);
     run(scene.plugin(&["cleanup", "--aside", "--yes"])).expect_code(0);
     assert!(!wal.join(".kubectl-etcd").exists() && !root.join("var/lib/etcd/.kubectl-etcd").exists());
     assert_eq!(settled(&scene), State::Old);
@@ -136,6 +164,54 @@ fn only_looks(scene: &Scene, args: &[&str]) {
             }
         }
     }
+}
+
+/// Gives a folder and all in it to etcd's user, and its files a mode.
+fn own(folder: &Path, mode: u32) {
+    std::os::unix::fs::chown(folder, Some(2001), Some(2002)).expect("a folder is given away");
+    set_mode(folder, 0o700);
+    for name in names(folder) {
+        let path = folder.join(name);
+        if path.is_dir() {
+            own(&path, mode);
+        } else {
+            std::os::unix::fs::chown(&path, Some(2001), Some(2002)).expect("a file is given away");
+            set_mode(&path, mode);
+        }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode is set");
+}
+
+/// Owner, group and mode of everything of etcd's on a node, and of the manifests; of files whose names change, of one of each kind.
+fn owners(root: &Path) -> BTreeMap<String, String> {
+    fn walk(root: &Path, below: &Path, all: &mut BTreeMap<String, String>) {
+        let path = root.join(below);
+        let meta = path.metadata().expect("a file");
+        let kind = match below.extension().and_then(|kind| kind.to_str()) {
+            Some(kind @ ("wal" | "snap")) => below.with_file_name(format!("*.{kind}")),
+            // What etcd has made ready, and will use soon.
+            Some("tmp") => return,
+            _ => below.to_owned(),
+        };
+        let shown = format!("{}:{} {:o}", meta.uid(), meta.gid(), meta.mode() & 0o7777);
+        all.insert(kind.display().to_string(), shown);
+        if meta.is_dir() {
+            names(&path)
+                .iter()
+                .filter(|name| *name != ".kubectl-etcd")
+                .for_each(|name| walk(root, &below.join(name), all));
+        }
+    }
+    let mut all = BTreeMap::new();
+    for folder in ["var/lib/etcd", "var/lib/etcd-wal", "etc/kubernetes/pki/etcd", "etc/kubernetes/manifests"] {
+        walk(root, Path::new(folder), &mut all);
+    }
+    // Only the restored data has a snapshot of raft's from its beginning.
+    all.remove("var/lib/etcd/member/snap/*.snap");
+    all
 }
 
 #[test]
@@ -192,6 +268,15 @@ fn nothing_is_touched_unless_it_is_confirmed() {
     }
     let ran = run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(4);
     assert!(ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    // Nor with a sidecar of other sources.
+    let mut show = Command::new(plugin());
+    show.args(["version", "--client", "-o", "json"]);
+    let own = run(show).expect_code(0).json()["build"].as_str().expect("a build").to_owned();
+    let other: String = own.chars().rev().collect();
+    image::of_build(&scene.lab, "lab.example/other:1", &own, &other);
+    let ran = run(restore(&scene, &["--image", "lab.example/other:1"])).expect_code(4);
+    let texts = ["the plugin and the sidecar are different builds", &own, "the sidecar on node cp1", &other, "--image"];
+    ran.expect_error(&texts).expect_error(&["nothing was changed"]);
     assert!(scene.sidecars().is_empty());
     scene.assert_nodes_untouched();
     assert_eq!(settled(&scene), State::Old);
