@@ -1,27 +1,37 @@
 //! How the member on this node is.
 
+use etcd_client::{Client, GetOptions};
 use etcd_wire::Failure;
-use etcd_wire::message::{Alarm, EtcdAccess, Member, MemberStatus, NodeStatus, StatusRequest};
+use etcd_wire::message::{Alarm, EtcdAccess, KUBE_SYSTEM, KubeSystem, Member, MemberStatus, NodeStatus, StatusRequest};
 use tokio::time::timeout;
 
 use crate::{certificate, etcd};
 
+/// Longest value of namespace kube-system that is handed on: its labels and annotations are few.
+const LONGEST: usize = 64 << 10;
+
 /// Answers in every case: what etcd does not tell is said in its place.
 pub(crate) async fn run(request: StatusRequest) -> NodeStatus {
     let certificates = request.certificates.iter().map(|path| certificate::describe(path)).collect();
-    match member(&request.etcd).await {
+    match member(&request.etcd, request.kube_system.as_deref()).await {
         Ok(member) => NodeStatus { etcd: Some(member), failure: None, certificates },
         Err(failure) => NodeStatus { etcd: None, failure: Some(failure), certificates },
     }
 }
 
-async fn member(access: &EtcdAccess) -> Result<MemberStatus, Failure> {
+async fn member(access: &EtcdAccess, key: Option<&str>) -> Result<MemberStatus, Failure> {
     let member = etcd::connect(access).await?;
     let (mut cluster, mut maintenance) = (member.client.cluster_client(), member.client.maintenance_client());
     // Alarms go through raft: a member without a leader is silent about them.
-    let (members, alarms) = tokio::join!(
+    let (members, alarms, kube_system) = tokio::join!(
         timeout(etcd::PATIENCE, cluster.member_list()),
         timeout(etcd::PATIENCE, maintenance.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::None, None)),
+        async {
+            match key {
+                Some(key) => Some(kube_system(member.client.clone(), key).await),
+                None => None,
+            }
+        },
     );
     let status = member.status.0;
     let header = status.header.unwrap_or_default();
@@ -74,7 +84,27 @@ async fn member(access: &EtcdAccess) -> Result<MemberStatus, Failure> {
         errors,
         members,
         alarms,
+        kube_system,
     })
+}
+
+/// What this member has under the key, also where there is no leader.
+async fn kube_system(mut client: Client, key: &str) -> KubeSystem {
+    let unread = |why: String| KubeSystem::Unread { why };
+    if !key.ends_with(KUBE_SYSTEM) {
+        return unread(format!("{key:?} is not the key of namespace kube-system"));
+    }
+    let options = GetOptions::new().with_serializable();
+    let answer = match timeout(etcd::PATIENCE, client.get(key, Some(options))).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return unread(error.to_string()),
+        Err(_) => return unread("no answer".to_owned()),
+    };
+    match answer.kvs().first() {
+        None => KubeSystem::Absent,
+        Some(pair) if pair.value().len() > LONGEST => unread(format!("it has {} bytes", pair.value().len())),
+        Some(pair) => KubeSystem::Held { mod_revision: pair.mod_revision(), value: pair.value().to_vec() },
+    }
 }
 
 fn described(member: etcd_client::proto::PbMember) -> Member {

@@ -11,7 +11,8 @@ use crate::restore::{
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] = &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore", "facts"];
+pub const CAPABILITIES: &[&str] =
+    &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore", "facts", "kubeSystem"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +115,13 @@ pub struct StatusRequest {
     /// Certificate files whose expiry is wanted.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// Key of namespace kube-system, where the object is wanted: its UID tells whose etcd this is. Capability `kubeSystem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_system: Option<String>,
 }
+
+/// How the key of namespace kube-system ends, whatever the API server's prefix. A sidecar reads no other key.
+pub const KUBE_SYSTEM: &str = "/namespaces/kube-system";
 
 /// Body of [`Request::Snapshot`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,6 +287,32 @@ pub struct MemberStatus {
     /// The cluster's alarms.
     #[serde(default)]
     pub alarms: Vec<Alarm>,
+    /// Namespace kube-system as the member has it; `None` where it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_system: Option<KubeSystem>,
+}
+
+/// What a member has under the key of namespace kube-system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum KubeSystem {
+    /// An object.
+    Held {
+        /// The revision that last changed it.
+        mod_revision: i64,
+        /// The object as the API server stored it, encrypted or not.
+        value: Vec<u8>,
+    },
+    /// Nothing.
+    Absent,
+    /// The member does not say.
+    Unread {
+        /// Why: one line.
+        why: String,
+    },
+    /// Something a later version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A member of the cluster.

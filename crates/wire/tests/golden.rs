@@ -38,7 +38,7 @@ fn the_client_is_understood() {
     let keep = Some("/var/backups/etcd.db".to_owned());
     let expected = [
         hello(),
-        Frame::Request(Request::Status(StatusRequest { etcd: etcd.clone(), certificates })),
+        Frame::Request(Request::Status(StatusRequest { etcd: etcd.clone(), certificates, kube_system: None })),
         Frame::Ping,
         Frame::Request(Request::Snapshot(SnapshotRequest { etcd, compression: Compression::Zstd, keep })),
         Frame::Ack(Ack { length: 1536 }),

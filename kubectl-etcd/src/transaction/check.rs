@@ -86,7 +86,7 @@ async fn statuses(work: &Work<'_>, watched: &mut [&mut Watched<'_>]) -> Answers<
     join_all(watched.iter_mut().map(|one| async move {
         let (node, etcd) = (one.member.node.clone(), one.member.access.clone());
         let asked = async {
-            let status = one.session(work).await?.status(StatusRequest { etcd, certificates: Vec::new() }).await;
+            let status = one.session(work).await?.status(StatusRequest { etcd, ..StatusRequest::default() }).await;
             status.inspect_err(|_| one.lose())
         };
         let said = match asked.await {

@@ -180,7 +180,7 @@ impl Enlisted {
 /// nodes that it served on: what is more in it has joined since, and belongs to no way back.
 async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     let plan = layout.plan();
-    let request = StatusRequest { etcd: layout.node().etcd.clone(), certificates: Vec::new() };
+    let request = StatusRequest { etcd: layout.node().etcd.clone(), ..StatusRequest::default() };
     let members = status::run(request).await.etcd.map(|etcd| etcd.members).unwrap_or_default();
     let voters: Vec<_> = members.iter().filter(|member| !member.learner).collect();
     if voters.is_empty() {

@@ -30,7 +30,8 @@ pub(super) async fn cluster_of(peer: &Server) -> Option<u64> {
 
 /// Which node of the plan has the leader, as the member here knows it.
 pub(super) async fn leader(layout: &Layout) -> Option<usize> {
-    let status = status::run(StatusRequest { etcd: layout.node().etcd.clone(), certificates: Vec::new() }).await.etcd?;
+    let status =
+        status::run(StatusRequest { etcd: layout.node().etcd.clone(), ..StatusRequest::default() }).await.etcd?;
     let leader = status.members.iter().find(|member| member.id == status.leader_id)?;
     layout.plan().nodes.iter().position(|node| node.member == leader.name)
 }
@@ -51,7 +52,7 @@ pub(super) struct Expected {
 /// What it is not yet, or not at all.
 pub(super) async fn prove(layout: &Layout, expected: &Expected) -> Result<(), Failure> {
     let access = layout.node().etcd.clone();
-    let status = status::run(StatusRequest { etcd: access.clone(), certificates: Vec::new() }).await;
+    let status = status::run(StatusRequest { etcd: access.clone(), ..StatusRequest::default() }).await;
     let status = match (status.etcd, status.failure) {
         (Some(status), _) => status,
         (None, Some(failure)) => return Err(failure),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_wire::message::{EtcdAccess, StatusRequest};
+use etcd_wire::message::StatusRequest;
 use etcd_wire::restore::{PrepareRequest, RemoveAsideRequest, RestoreKind, RestoreNode, RestorePlan};
 use etcd_wire::{Ack, Connection, FailureCode, Frame, Hello, Preface, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -204,7 +204,7 @@ async fn pings_keep_the_session() {
         tick.tick().await;
         session.send(Frame::Ping).await;
     }
-    let status = session.status(StatusRequest { etcd: EtcdAccess::default(), certificates: vec![] }).await;
+    let status = session.status(StatusRequest::default()).await;
     assert!(status.failure.is_some());
     assert!(session.close().await.success());
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpListener;
 
 use etcd_wire::FailureCode;
-use etcd_wire::message::{EtcdAccess, KeyPair, MemberStatus, NodeStatus, StatusRequest};
+use etcd_wire::message::{EtcdAccess, KeyPair, KubeSystem, MemberStatus, NodeStatus, StatusRequest};
 use rustix::process::Signal;
 
 use crate::member::{Member, etcdctl, free_address, servers};
@@ -13,7 +13,7 @@ use crate::session::{Session, text};
 
 async fn ask(etcd: EtcdAccess, certificates: Vec<String>) -> NodeStatus {
     let mut session = Session::open().await;
-    let status = session.status(StatusRequest { etcd, certificates }).await;
+    let status = session.status(StatusRequest { etcd, certificates, ..StatusRequest::default() }).await;
     assert!(session.close().await.success());
     assert_eq!(status.etcd.is_some(), status.failure.is_none());
     status
@@ -57,6 +57,26 @@ async fn a_member_is_described() {
         assert!(gone.error.as_deref().unwrap().contains("No such file"), "{gone:?}");
         assert!(key.error.as_deref().unwrap().contains("no certificate"), "{key:?}");
     }
+}
+
+/// Whose etcd this is, by the one object that tells. No other key is read for it.
+#[tokio::test]
+async fn namespace_kube_system_is_read_and_nothing_else() {
+    let member = Member::start();
+    let mut session = Session::open().await;
+    let mut ask = async |key: &str| {
+        let kube_system = Some(key.to_owned());
+        let request = StatusRequest { etcd: member.access(), kube_system, ..StatusRequest::default() };
+        session.status(request).await.etcd.expect("it answers").kube_system
+    };
+    let key = "/registry/namespaces/kube-system";
+    assert_eq!(ask(key).await, Some(KubeSystem::Absent));
+    member.ctl(&["put", key, "v"]);
+    member.ctl(&["put", "/registry/secrets/default/a", "v"]);
+    assert_eq!(ask(key).await, Some(KubeSystem::Held { mod_revision: 2, value: b"v".to_vec() }));
+    assert!(matches!(ask("/registry/secrets/default/a").await, Some(KubeSystem::Unread { .. })));
+    assert_eq!(answers(member.access()).await.kube_system, None);
+    assert!(session.close().await.success());
 }
 
 #[tokio::test]

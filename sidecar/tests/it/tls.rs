@@ -91,7 +91,7 @@ async fn agree(member: &Member, trusted: &str, client: KeyPair, accepted: bool) 
 
     let etcd = EtcdAccess { endpoints: vec![member.url.clone()], ca: Some(ca), credentials: vec![client] };
     let mut session = Session::open().await;
-    let status = session.status(StatusRequest { etcd, certificates: Vec::new() }).await;
+    let status = session.status(StatusRequest { etcd, ..StatusRequest::default() }).await;
     assert!(session.close().await.success());
     let said = status.failure.as_ref().map(text).unwrap_or_default();
     assert_eq!(status.etcd.is_some(), accepted, "the sidecar: {said}");
