@@ -136,7 +136,7 @@ mod tests {
             ("apply a.db ns/shop --all", &only_namespace),
             ("status", &none),
             ("cleanup --aside", &none),
-            ("cleanup", &none),
+            ("cleanup", &only_namespace),
             ("version", &none),
             ("version --client", &all),
             ("completion bash", &all),
@@ -178,6 +178,8 @@ mod tests {
                 "{line}: {said:?}"
             );
         }
+        // The versions of members are those of their images: no member is asked.
+        assert!(parse(&["version", "--endpoints", "https://10.0.0.1:2379"]).is_err());
         for line in
             ["cleanup --pod-namespace a", "verify a.db --live --image x", "get a.db cm -o json --show-managed-fields"]
         {

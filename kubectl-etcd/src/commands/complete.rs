@@ -132,8 +132,8 @@ async fn nodes(context: &Context) -> Vec<String> {
     };
     match tokio::time::timeout(LIMIT, found).await {
         // What is no plain name could be taken for several candidates.
-        Ok(Ok(members)) => {
-            members.into_iter().map(|member| member.node).filter(|node| visible::is_plain(node)).collect()
+        Ok(Ok(found)) => {
+            found.members.into_iter().map(|member| member.node).filter(|node| visible::is_plain(node)).collect()
         }
         _ => Vec::new(),
     }

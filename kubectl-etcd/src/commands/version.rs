@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::API_VERSION;
 use crate::cli::Context;
-use crate::discovery::{self, Overrides};
+use crate::discovery::{self, Overrides, Reach, Selector};
 use crate::idle::Idle;
 use crate::output::{Format, Outcome, print_data};
 use crate::sidecar::DEFAULT_IMAGE;
@@ -37,14 +37,14 @@ pub(crate) struct Args {
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
-    overrides: Overrides,
+    pods: Selector,
 }
 
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         const WHY: &str = "with --client no cluster is asked";
-        if self.client { vec![Idle::connection(WHY), Idle::group::<Overrides>(WHY)] } else { Vec::new() }
+        if self.client { vec![Idle::connection(WHY), Idle::group::<Selector>(WHY)] } else { Vec::new() }
     }
 }
 
@@ -102,8 +102,10 @@ impl Versions {
         let info = connection.client.apiserver_version().await;
         let info = info.map_err(|error| crate::output::Failed::plain("ask the API server").source(&error))?;
         self.server_version = Some(info.git_version);
-        let members = discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, None).await?;
-        self.etcd = members
+        let overrides = Overrides { reach: Reach { pods: args.pods.clone(), ..Reach::default() }, data_dir: None };
+        let found = discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?;
+        self.etcd = found
+            .readable(context.printer)
             .into_iter()
             .map(|member| MemberVersion {
                 version: member.image_version().map(str::to_owned),

@@ -4,8 +4,8 @@ use etcd_wire::message::{EtcdAccess, KeyPair};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde::Serialize;
 
-use super::Overrides;
 use super::command_line::{Flags, of_container};
+use super::{NodeTrouble, Overrides};
 use crate::output::{Exit, Failed, Outcome};
 
 /// etcd's default for `--quota-backend-bytes` (etcd server/storage/quota.go, 3.4 to 3.7).
@@ -27,6 +27,9 @@ pub(crate) struct EtcdPod {
     pub(crate) client_urls: Vec<String>,
     /// `--initial-advertise-peer-urls`.
     pub(crate) peer_urls: Vec<String>,
+    /// `--listen-client-urls`.
+    #[serde(skip)]
+    pub(crate) listen_urls: Vec<String>,
     /// Data directory on the node.
     pub(crate) data_dir: Option<String>,
     /// WAL directory on the node, where it is not in the data directory.
@@ -45,6 +48,12 @@ pub(crate) struct EtcdPod {
     /// How to reach the member from its node.
     #[serde(skip)]
     pub(crate) access: EtcdAccess,
+    /// Addresses of its node.
+    #[serde(skip)]
+    pub(crate) addresses: Vec<String>,
+    /// What keeps its node from running a sidecar, as far as the API knows.
+    #[serde(skip)]
+    pub(crate) node_trouble: Option<NodeTrouble>,
     /// SELinux type of the etcd pod: a sidecar with the same can read the same files.
     #[serde(skip)]
     pub(crate) selinux_type: Option<String>,
@@ -105,6 +114,7 @@ impl EtcdPod {
             image: container.image.clone().unwrap_or_default(),
             client_urls: flags.list("advertise-client-urls"),
             peer_urls: flags.list("initial-advertise-peer-urls"),
+            listen_urls: flags.list("listen-client-urls"),
             data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
             // A log that is where it is without the flag is part of the data directory.
             wal_dir: path("wal-dir").filter(|wal| {
@@ -113,6 +123,8 @@ impl EtcdPod {
             }),
             manifests_dir: None,
             encryption_config: None,
+            node_trouble: None,
+            addresses: addresses(pod),
             quota: flags
                 .get("quota-backend-bytes")
                 .and_then(|q| q.parse().ok())
@@ -183,6 +195,16 @@ impl EtcdPod {
         let (_, tag) = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
         Some(tag.trim_start_matches('v'))
     }
+}
+
+/// The addresses of a pod on its node's network.
+fn addresses(pod: &Pod) -> Vec<String> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let several = status.pod_ips.iter().flatten().map(|one| one.ip.clone());
+    let mut all: Vec<String> = several.chain(status.pod_ip.clone()).chain(status.host_ip.clone()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn etcd_container(spec: &PodSpec) -> Option<&Container> {

@@ -1,18 +1,24 @@
 //! Finds the etcd members of a control plane: the static pods' mirrors in the API say where each member runs, how it
 //! was started, and which folders of its node it uses.
 
+mod api_server;
 mod command_line;
 mod encryption;
 mod member;
+mod readiness;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
+pub(crate) use api_server::ApiServer;
+#[cfg(test)]
+pub(crate) use api_server::Override;
 pub(crate) use encryption::add_encryption_configs;
 pub(crate) use member::EtcdPod;
+pub(crate) use readiness::NodeTrouble;
 
 use crate::connection::Connection;
-use crate::output::{Exit, Failed, Outcome};
+use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::access;
 
 /// Labels that kubeadm gives its etcd pods.
@@ -29,13 +35,27 @@ pub(crate) struct Overrides {
     pub(crate) data_dir: Option<String>,
 }
 
-/// Which pods are etcd's, and how a member is reached from its node.
+/// Which pods are etcd's.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
-pub(crate) struct Reach {
+pub(crate) struct Selector {
     /// Label selector of the etcd pods
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = SELECTOR)]
     pub(crate) selector: String,
+}
+
+impl Default for Selector {
+    fn default() -> Selector {
+        Selector { selector: SELECTOR.to_owned() }
+    }
+}
+
+/// Which pods are etcd's, and how a member is reached from its node.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
+pub(crate) struct Reach {
+    #[command(flatten)]
+    pub(crate) pods: Selector,
     /// Client URLs of etcd, as seen from its node
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub(crate) endpoints: Vec<String>,
@@ -48,13 +68,6 @@ pub(crate) struct Reach {
     /// File on the node: key of the client certificate
     #[arg(long, value_name = "PATH", value_parser = absolute, requires = "cert")]
     pub(crate) key: Option<String>,
-}
-
-impl Default for Reach {
-    fn default() -> Reach {
-        let (endpoints, cacert, cert, key) = Default::default();
-        Reach { selector: SELECTOR.to_owned(), endpoints, cacert, cert, key }
-    }
 }
 
 /// Where the kubelets look for static pods.
@@ -84,39 +97,136 @@ fn absolute(path: &str) -> Result<String, String> {
     }
 }
 
-/// The etcd pods of the control plane, by node name. With `only`, the one on that node.
+/// What was found of a control plane's etcd.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The members whose pods could be read, by node name.
+    pub(crate) members: Vec<EtcdPod>,
+    /// The pods that could not be read, each with the reason.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The API servers, as far as they are pods that can be seen.
+    pub(crate) api_servers: Vec<ApiServer>,
+    /// Whether the user has named which members are meant, by node or by label.
+    pub(crate) named: bool,
+}
+
+/// An etcd pod that could not be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// Name of the pod.
+    pub(crate) pod: String,
+    /// Its node, where it has one.
+    pub(crate) node: Option<String>,
+    /// Why.
+    pub(crate) failed: Failed,
+}
+
+impl Found {
+    /// All members, for an operation that needs every one of them.
+    ///
+    /// # Errors
+    /// Pods that could not be read, each with its reason (exit 4).
+    pub(crate) fn all(self) -> Outcome<Vec<EtcdPod>> {
+        if self.unreadable.is_empty() { Ok(self.members) } else { Err(unreadable(self.unreadable)) }
+    }
+
+    /// The members that could be read; the others are told as warnings.
+    pub(crate) fn readable(self, printer: Printer) -> Vec<EtcdPod> {
+        for one in &self.unreadable {
+            printer.warn(one.failed.one_line());
+        }
+        self.members
+    }
+}
+
+/// One failure of several pods.
+fn unreadable(mut pods: Vec<Unreadable>) -> Failed {
+    if pods.len() == 1
+        && let Some(one) = pods.pop()
+    {
+        return one.failed;
+    }
+    let failed = Failed::new(Exit::Refused, format!("{} etcd pods cannot be understood", pods.len()));
+    let mut hints: Vec<String> = Vec::new();
+    let failed = failed.causes(pods.iter().map(|one| one.failed.one_line()));
+    for hint in pods.into_iter().flat_map(|one| one.failed.hints) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    hints.into_iter().fold(failed, Failed::hint)
+}
+
+/// The etcd pods of the control plane, by node name. With `only`, those on that node.
 ///
 /// # Errors
-/// None are there (and why that may be), none on that node, or one whose way of running cannot be understood.
+/// None are there (and why that may be), none on that node, or not one of them can be understood.
 pub(crate) async fn find(
     connection: &Connection,
     namespace: &str,
     overrides: &Overrides,
     only: Option<&str>,
-) -> Outcome<Vec<EtcdPod>> {
+) -> Outcome<Found> {
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    let listed = pods.list(&ListParams::default().labels(&overrides.reach.selector)).await.map_err(|error| {
+    let selector = ListParams::default().labels(&overrides.reach.pods.selector);
+    let (listed, api_servers) = tokio::join!(pods.list(&selector), api_server::all(connection));
+    let listed = listed.map_err(|error| {
         access::explain(&error, "list", "pods", namespace, format!("find the etcd pods in namespace {namespace}"))
     })?;
-    let mut found = listed.items.iter().map(|pod| EtcdPod::read(pod, overrides)).collect::<Outcome<Vec<EtcdPod>>>()?;
-    found.sort_by(|a, b| a.node.cmp(&b.node));
-    match only {
-        None if found.is_empty() => Err(nothing_found(&pods, namespace, overrides).await),
-        None if found.len() > 1 && !overrides.reach.endpoints.is_empty() => {
-            Err(Failed::new(Exit::Usage, "--endpoints needs --node: the member that they lead to from there"))
-        }
-        None => Ok(found),
-        Some(node) => match found.iter().position(|member| member.node == node) {
-            Some(index) => Ok(vec![found.swap_remove(index)]),
-            None if !overrides.reach.endpoints.is_empty() => Ok(vec![EtcdPod::external(node, overrides)]),
-            None if found.is_empty() => Err(nothing_found(&pods, namespace, overrides).await),
-            None => {
-                let nodes: Vec<&str> = found.iter().map(|member| member.node.as_str()).collect();
-                Err(Failed::new(Exit::Refused, format!("no etcd member runs on node {node}"))
-                    .cause(format!("etcd runs on {}", nodes.join(", "))))
-            }
-        },
+    let mut found = read(&listed.items, overrides);
+    found.api_servers = api_servers.unwrap_or_default();
+    found.named = only.is_some() || overrides.reach.pods.selector != SELECTOR;
+    if let Some(node) = only {
+        narrow(&mut found, node, overrides)?;
     }
+    if found.members.is_empty() {
+        if !found.unreadable.is_empty() {
+            return Err(unreadable(found.unreadable));
+        }
+        return Err(nothing_found(&pods, namespace, overrides).await);
+    }
+    readiness::look(connection, &mut found.members).await;
+    Ok(found)
+}
+
+/// Reads pods, each by itself.
+fn read(pods: &[Pod], overrides: &Overrides) -> Found {
+    let mut found = Found::default();
+    for pod in pods {
+        match EtcdPod::read(pod, overrides) {
+            Ok(member) => found.members.push(member),
+            Err(failed) => found.unreadable.push(Unreadable {
+                pod: pod.metadata.name.clone().unwrap_or_default(),
+                node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+                failed,
+            }),
+        }
+    }
+    found.members.sort_by(|a, b| (&a.node, &a.pod).cmp(&(&b.node, &b.pod)));
+    found
+}
+
+/// Leaves what is on one node. A node without an etcd pod may reach an external etcd.
+///
+/// # Errors
+/// Nothing is on that node.
+fn narrow(found: &mut Found, node: &str, overrides: &Overrides) -> Outcome {
+    let mut nodes: Vec<String> = found.members.iter().map(|member| member.node.clone()).collect();
+    nodes.dedup();
+    found.members.retain(|member| member.node == node);
+    found.unreadable.retain(|one| one.node.as_deref() == Some(node));
+    if !found.members.is_empty() || !found.unreadable.is_empty() {
+        return Ok(());
+    }
+    if !overrides.reach.endpoints.is_empty() {
+        found.members.push(EtcdPod::external(node, overrides));
+        return Ok(());
+    }
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    Err(Failed::new(Exit::Refused, format!("no etcd member runs on node {node}"))
+        .cause(format!("etcd runs on {}", nodes.join(", "))))
 }
 
 /// The etcd pods, each with the folder in which its node's kubelet looks for static pods.
@@ -128,19 +238,19 @@ pub(crate) async fn with_manifests(
     namespace: &str,
     overrides: &Overrides,
     manifests: &Manifests,
-) -> Outcome<Vec<EtcdPod>> {
-    let mut members = find(connection, namespace, overrides, None).await?;
-    for member in &mut members {
+) -> Outcome<Found> {
+    let mut found = find(connection, namespace, overrides, None).await?;
+    for member in &mut found.members {
         member.manifests_dir = Some(manifests.manifests_dir.clone());
     }
-    Ok(members)
+    Ok(found)
 }
 
 /// Why there are no etcd pods: what the API servers' own flags say, or that there are none to be seen either.
 async fn nothing_found(pods: &Api<Pod>, namespace: &str, overrides: &Overrides) -> Failed {
     let failed = Failed::new(
         Exit::Refused,
-        format!("no etcd pods in namespace {namespace} with labels {}", overrides.reach.selector),
+        format!("no etcd pods in namespace {namespace} with labels {}", overrides.reach.pods.selector),
     );
     let servers = match pods.list(&ListParams::default().labels("component=kube-apiserver")).await {
         Ok(servers) => servers.items,

@@ -1,10 +1,11 @@
 //! Takes a pod away, and makes sure that it is gone.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams};
+use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_millis(200);
 /// How long one request may take. A road that is gone must not hold up the end of a command.
@@ -13,7 +14,9 @@ const REQUEST: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(30);
 /// How long a node has to end a pod before the pod is taken out of the API without it. A node that is down never says
 /// that it did; should the container live there after all, it ends by itself soon, because nobody speaks to it.
-const FORCE: Duration = Duration::from_secs(10);
+const FORCE: Duration = Duration::from_secs(5);
+/// The same for a pod that no kubelet has ever taken, as on a node that is off: nothing of it runs anywhere.
+const FORCE_UNTAKEN: Duration = Duration::from_secs(2);
 /// How long an API server that fails, or cannot be reached, has to recover.
 const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -23,15 +26,18 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// Why it is still there, or may be.
 pub(crate) async fn remove(pods: &Api<Pod>, name: &str) -> Result<bool, String> {
     let begun = Instant::now();
-    let (mut asked, mut forced) = (false, false);
+    let (mut asked, mut forced, mut untaken) = (false, false, false);
     loop {
+        let patience = if untaken { FORCE_UNTAKEN } else { FORCE };
         let there = if !asked {
             limited(async { pods.delete(name, &DeleteParams::default()).await.map(|_| true) }).await
-        } else if !forced && begun.elapsed() > FORCE {
+        } else if !forced && begun.elapsed() > patience {
             forced = true;
             limited(async { pods.delete(name, &DeleteParams::default().grace_period(0)).await.map(|_| true) }).await
         } else {
-            limited(async { pods.get_opt(name).await.map(|pod| pod.is_some()) }).await
+            let pod = limited(async { pods.get_opt(name).await }).await;
+            untaken = matches!(&pod, Ok(Some(pod)) if is_untaken(pod));
+            pod.map(|pod| pod.is_some())
         };
         match there {
             Ok(true) if begun.elapsed() > GONE => {
@@ -49,6 +55,11 @@ pub(crate) async fn remove(pods: &Api<Pod>, name: &str) -> Result<bool, String> 
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether no kubelet has said anything of a pod yet.
+fn is_untaken(pod: &Pod) -> bool {
+    pod.status.as_ref().is_none_or(|status| status.start_time.is_none() && status.container_statuses.is_none())
 }
 
 /// `None` is a request that took too long.

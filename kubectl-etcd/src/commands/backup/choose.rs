@@ -30,17 +30,17 @@ enum Objection {
     Unhealthy(String),
 }
 
-/// Chooses. `named` says that the user has named the one member that was surveyed.
+/// Chooses among the members of one cluster. `named` says that the user has named the one member that was surveyed.
 ///
 /// # Errors
 /// No member can be taken: what speaks against each, and whether `--node` would overrule it.
-pub(super) fn choose(surveyed: &[Surveyed], named: bool) -> Outcome<Choice<'_>> {
+pub(super) fn choose<'a>(surveyed: &[&'a Surveyed], named: bool) -> Outcome<Choice<'a>> {
     let known: Vec<&MemberStatus> = surveyed.iter().filter_map(|one| one.etcd().ok()).collect();
     let newest = known.iter().map(|status| status.raft_index).max().unwrap_or(0);
     let mut against = Vec::new();
     let mut fit = Vec::new();
     let mut overrulable = None;
-    for one in surveyed {
+    for &one in surveyed {
         let (status, sidecar) = match (one.etcd(), &one.outcome) {
             (Ok(status), Ok(answer)) => (status, &answer.sidecar),
             (Err(failed), _) => {
@@ -141,6 +141,10 @@ mod tests {
         let status = NodeStatus { etcd: Some(status), ..Default::default() };
         let answer = crate::sidecar::Answer { sidecar, status };
         Surveyed { member: member(node), outcome: Ok(answer) }
+    }
+
+    fn choose(surveyed: &[Surveyed], named: bool) -> Outcome<Choice<'_>> {
+        super::choose(&surveyed.iter().collect::<Vec<_>>(), named)
     }
 
     fn alarm(member_id: u64, kind: &str) -> Alarm {

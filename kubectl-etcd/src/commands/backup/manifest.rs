@@ -5,8 +5,6 @@ use std::path::Path;
 use etcd_snapshot::Report;
 use etcd_wire::message::{Member as Listed, MemberStatus, Sha256};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::Api;
 use serde::Serialize;
 
 use super::choose::Choice;
@@ -14,6 +12,8 @@ use crate::commands::API_VERSION;
 use crate::commands::status::role;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
+use crate::etcd_clusters::lists;
+use crate::kube_system::Served;
 use crate::output::{Failed, Table, bytes, timestamp};
 use crate::sidecar::Surveyed;
 
@@ -27,6 +27,8 @@ pub(super) struct Manifest {
     taken_at: String,
     plugin_version: &'static str,
     sidecar_image: String,
+    /// What the snapshot holds: `cluster`, the resources of an etcd of their own (`events`), or `other`.
+    contents: String,
     cluster: Cluster,
     source: Source,
     members: Vec<Member>,
@@ -98,26 +100,24 @@ pub(super) struct Taken<'a> {
     pub(super) length: u64,
     pub(super) report: Option<&'a Report>,
     pub(super) kept: Option<String>,
+    /// See [`crate::etcd_clusters::Contents`].
+    pub(super) contents: String,
 }
 
 impl Cluster {
-    /// Asks the API server. A user who may not see the namespace still gets a backup, with a warning.
-    pub(super) async fn ask(connection: &Connection, status: &MemberStatus) -> Cluster {
+    /// Asks the API server. A user who may not see the namespace (which `served` then says) still gets a backup, with a warning.
+    pub(super) async fn ask(connection: &Connection, status: &MemberStatus, served: Result<&Served, &str>) -> Cluster {
         let mut cluster = Cluster {
             name: connection.cluster.clone(),
             server: connection.server.clone(),
             etcd_cluster_id: format!("{:x}", status.cluster_id),
             ..Cluster::default()
         };
-        let namespaces: Api<Namespace> = Api::all(connection.client.clone());
-        let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
-        match namespace {
-            Ok(namespace) => cluster.kube_system_uid = namespace.metadata.uid,
-            Err(error) => {
-                let failed = Failed::plain("the cluster's identity is not recorded: read namespace kube-system");
-                cluster.warnings.push(failed.source(&error).one_line());
-            }
+        match served {
+            Ok(served) => cluster.kube_system_uid = Some(served.uid.clone()),
+            Err(why) => cluster.warnings.push(format!("the cluster's identity is not recorded: {why}")),
         }
+        let version = connection.client.apiserver_version().await;
         match version {
             Ok(version) => cluster.kubernetes_version = Some(version.git_version),
             Err(error) => {
@@ -150,7 +150,7 @@ impl Manifest {
         cluster: Cluster,
         choice: &Choice<'_>,
         every: &[EtcdPod],
-        surveyed: &[Surveyed],
+        cluster_members: &[&Surveyed],
         image: &str,
         taken: Taken<'_>,
     ) -> Manifest {
@@ -164,8 +164,14 @@ impl Manifest {
             etcd_version: status.version.clone(),
             reason: choice.reason.clone(),
         };
+        let asked = |pod: &EtcdPod| {
+            let same = |one: &&&Surveyed| (&one.member.node, &one.member.pod) == (&pod.node, &pod.pod);
+            cluster_members.iter().find(same).copied()
+        };
+        // Members of other clusters are none of this one's.
+        let ours = |pod: &&EtcdPod| !pod.pod.is_empty() && (asked(pod).is_some() || lists(&status.members, pod));
         let member = |pod: &EtcdPod| {
-            let said = surveyed.iter().find(|one| one.member.node == pod.node).and_then(|one| one.etcd().ok());
+            let said = asked(pod).and_then(|one| one.etcd().ok());
             let listed = status.members.iter().find(|listed| listed.name == pod.name).map(|listed| listed.id);
             Member {
                 pod: pod.clone(),
@@ -174,7 +180,7 @@ impl Manifest {
                 etcd_version: said.map(|said| said.version.clone()),
             }
         };
-        let mut members: Vec<Member> = every.iter().filter(|pod| !pod.pod.is_empty()).map(member).collect();
+        let mut members: Vec<Member> = every.iter().filter(ours).map(member).collect();
         // Members that etcd knows of and that no pod was found for; all of them, where etcd runs outside the cluster.
         let known = |listed: &Listed| members.iter().any(|one| one.pod.name == listed.name);
         let others: Vec<Member> =
@@ -187,6 +193,7 @@ impl Manifest {
             taken_at: timestamp(taken.at),
             plugin_version: env!("CARGO_PKG_VERSION"),
             sidecar_image: image.to_owned(),
+            contents: taken.contents,
             cluster,
             source,
             members,

@@ -1,6 +1,7 @@
 //! `kubectl etcd backup`: a snapshot of the healthiest member, streamed here, verified, and only then given its name.
 
 mod choose;
+mod identity;
 mod manifest;
 mod names;
 mod target;
@@ -8,18 +9,23 @@ mod target;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use etcd_snapshot::Report;
+use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_wire::message::{Compression, SnapshotRequest};
 use jiff::Timestamp;
 
+use self::identity::Identity;
 use self::manifest::{Manifest, Taken};
 use self::target::{Target, Writing};
 use crate::cli::Context;
 use crate::commands::verify;
 use crate::connection::Connection;
 use crate::discovery::{self, Overrides};
+use crate::etcd_clusters::{EtcdClusters, Evidence};
+use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, bytes, print_data, seconds};
-use crate::sidecar::{Operation, Pods, Received, Session, SidecarArgs, Sink, Started, TransferError, access, survey};
+use crate::sidecar::{
+    Ask, Operation, Pods, Received, Session, SidecarArgs, Sink, Started, Surveyed, TransferError, access, survey,
+};
 use crate::snapshot_file::SnapshotFile;
 
 const EXAMPLES: &str = "\
@@ -47,7 +53,9 @@ const ATTEMPTS: u32 = 3;
 ///
 /// Asks all members how they are and takes the snapshot from a healthy follower (or the leader, if there is no other):
 /// never from a learner, from one with an alarm or from one that lags. The snapshot is streamed, nothing is
-/// written on the node. The file gets its name only after its digest and every page have been checked.
+/// written on the node. The file gets its name only after its digest and every page have been checked, and after the UID of
+/// namespace kube-system in it was compared with that of the API. An etcd that the API server uses for events alone is taken by
+/// naming it, with --node or -l.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -106,17 +114,32 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     let writing = target.begin()?;
     let namespace = context.connection.etcd_namespace();
     // All members are recorded; those on `--node` are asked. A named node may run none of the pods (external etcd).
-    let asked = discovery::find(&connection, namespace, &args.overrides, args.node.as_deref()).await?;
+    let found = discovery::find(&connection, namespace, &args.overrides, args.node.as_deref()).await?;
     let every = match args.node {
-        None => asked.clone(),
-        Some(_) => {
-            discovery::find(&connection, namespace, &args.overrides, None).await.unwrap_or_else(|_| asked.clone())
-        }
+        None => None,
+        Some(_) => discovery::find(&connection, namespace, &args.overrides, None).await.ok(),
     };
+    let every = every.map_or_else(|| found.members.clone(), |every| every.members);
+    let (named, api_servers) = (found.named, found.api_servers.clone());
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
-    let surveyed = survey(&connection, &pods, asked, Operation::Backup).await;
-    let choice = choose::choose(&surveyed, args.node.is_some())?;
+    let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
+    let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
+    let members = found.readable(printer);
+    let (surveyed, served) =
+        tokio::join!(survey(&connection, &pods, members, Operation::Backup, &ask), kube_system::served(&connection));
+    let served = served.map_err(|failed| failed.one_line());
+    let evidence = Evidence { api_servers: &api_servers, served: served.as_ref().map_err(String::as_str) };
+    let clusters = EtcdClusters::of(&surveyed, &evidence);
+    let cluster = clusters.choose("backup")?;
+    if let Some(line) = cluster.and_then(|cluster| cluster.quorum().line()) {
+        printer.warn(line);
+    }
+    let of_cluster = cluster.map(|cluster| cluster.members.as_slice()).unwrap_or_default();
+    let candidates: Vec<&Surveyed> = of_cluster.iter().chain(&clusters.unplaced).copied().collect();
+    let choice = choose::choose(&candidates, args.node.is_some())?;
+    let identity = Identity { clusters: &clusters, cluster, evidence, named, name: &connection.cluster };
+    let mut contents = identity.before(&choice, &target, printer)?;
     printer.note(format!(
         "taking the snapshot from {} on node {}: {}",
         choice.member.name, choice.member.node, choice.reason
@@ -144,10 +167,14 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     let (database_sha256, length) = (received.end.sha256.0, received.end.length);
     let (writing, sha256) = received.sink.finish(received.digest, database_sha256)?;
     let report = match &target {
-        Target::File { .. } => Some(check_pages(context, &writing, database_sha256).await?),
+        Target::File { .. } => {
+            let (report, keys) = check_pages(context, &writing, database_sha256, prefix.map(str::to_owned)).await?;
+            contents = identity.after(&choice, &keys, printer)?;
+            Some(report)
+        }
         Target::Stdout { .. } => None,
     };
-    let cluster = manifest::Cluster::ask(&connection, choice.status).await;
+    let cluster = manifest::Cluster::ask(&connection, choice.status, evidence.served).await;
     for warning in cluster.warnings() {
         printer.warn(warning);
     }
@@ -159,9 +186,16 @@ async fn backup(args: Args, context: &Context) -> Outcome {
         ));
     }
     let kept = acknowledge(&mut session, length, keep.as_deref(), &choice.member.node).await?;
-    let taken =
-        Taken { at: begun, file: target.file_name(), sha256, length, report: report.as_ref(), kept: kept.clone() };
-    let manifest = Manifest::of(cluster, &choice, &every, &surveyed, &args.sidecar.image, taken);
+    let taken = Taken {
+        at: begun,
+        file: target.file_name(),
+        sha256,
+        length,
+        report: report.as_ref(),
+        kept: kept.clone(),
+        contents: contents.word(),
+    };
+    let manifest = Manifest::of(cluster, &choice, &every, of_cluster, &args.sidecar.image, taken);
     let finished = writing.publish(&manifest, printer).map_err(|failed| match &kept {
         Some(path) => {
             let left = format!("a copy is on node {}: {path}", choice.member.node);
@@ -243,19 +277,32 @@ async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, nod
     }
 }
 
-/// Walks the pages of the file that was written; its bytes were hashed as they came.
-async fn check_pages(context: &Context, writing: &Writing, sha256: [u8; 32]) -> Outcome<Report> {
+/// Walks the pages of the file that was written; its bytes were hashed as they came. Gives what it has as namespace kube-system as well.
+async fn check_pages(
+    context: &Context,
+    writing: &Writing,
+    sha256: [u8; 32],
+    prefix: Option<String>,
+) -> Outcome<(Report, LiveKeys)> {
     let path = writing.path().to_owned();
-    let file = SnapshotFile::open(&path, context).await?;
+    let source = SnapshotFile::open(&path, context).await?;
     let (shown, printer, cancelled) = (path, context.printer, Arc::clone(&context.cancelled));
-    let checked =
-        tokio::task::spawn_blocking(move || verify::check(&file, Some(sha256), &cancelled, printer, "verify")).await;
-    let checked = checked.or_fail(|| "verify the snapshot".to_owned())?;
-    let report = checked.map_err(|error| verify::explain(error, &shown))?;
-    report.map_err(|damage| {
-        verify::damaged(&shown, &damage)
+    let checked = tokio::task::spawn_blocking(move || {
+        let bar = Progress::new(printer, "verify", 0);
+        let options = Options { digest: DigestCheck::Known(sha256), cancel: Some(&cancelled), ..Options::default() };
+        let keep = |key: &[u8]| match kube_system::is_key(key, prefix.as_deref()) {
+            true => Keep::Value,
+            false => Keep::Nothing,
+        };
+        live_keys(source.source(), &options, &Pick::new(&keep), &|at: etcd_snapshot::Progress| {
+            bar.update(at.walked, at.total)
+        })
+    });
+    checked.await.or_fail(|| "verify the snapshot".to_owned())?.map_err(|error| match error {
+        VerifyError::Damaged(damage) => verify::damaged(&shown, &damage)
             .context("the member's snapshot came whole, but its database is damaged")
-            .hint("kubectl etcd status, and take another member with --node")
+            .hint("kubectl etcd status, and take another member with --node"),
+        error => verify::explain(error, &shown),
     })
 }
 

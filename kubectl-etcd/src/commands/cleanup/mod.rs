@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::API_VERSION;
 use crate::cli::Context;
 use crate::discovery::{Manifests, Reach};
-use crate::idle::Idle;
+use crate::idle::{Idle, NAMESPACE};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
 use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
 
@@ -67,7 +67,7 @@ impl Args {
             return Vec::new();
         }
         let sidecar = Idle::group::<SidecarArgs>(WHY).but(&["pod_namespace"]);
-        vec![Idle::group::<Reach>(WHY), Idle::group::<Manifests>(WHY), sidecar]
+        vec![Idle::group::<Reach>(WHY), Idle::group::<Manifests>(WHY), Idle::flags(&[NAMESPACE], WHY), sidecar]
     }
 }
 

@@ -21,7 +21,7 @@ use crate::commands::verify::{Recorded, damaged, explain};
 use crate::connection::Connection;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Failed, Outcome, Progress, ResultExt};
-use crate::sidecar::{Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};
+use crate::sidecar::{Ask, Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// A file that was verified, and what it holds.
@@ -54,11 +54,11 @@ pub(super) async fn plan(
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
     let Snapshot { file, report, keys, recorded } = snapshot;
-    let mut members = members(args, context, connection).await?;
+    let mut members = members(args, context, connection).await?.all()?;
     discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
-    let surveyed = survey(connection, &pods, members, Operation::Plan).await;
+    let surveyed = survey(connection, &pods, members, Operation::Plan, &Ask::default()).await;
     let facts = join_all(surveyed.iter().map(|one| facts(connection, one, &args.live.manifests.manifests_dir))).await;
     let live = held(connection, &surveyed, context).await?;
     // Whoever carries the plan out has sidecars of another kind.
@@ -138,7 +138,7 @@ async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> 
 ///
 /// # Errors
 /// See [`discovery::find`].
-pub(super) async fn members(args: &Args, context: &Context, connection: &Connection) -> Outcome<Vec<EtcdPod>> {
+pub(super) async fn members(args: &Args, context: &Context, connection: &Connection) -> Outcome<discovery::Found> {
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let namespace = context.connection.etcd_namespace();
     discovery::with_manifests(connection, namespace, &overrides, &args.live.manifests).await

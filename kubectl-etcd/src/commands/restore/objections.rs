@@ -1,5 +1,7 @@
 //! What speaks against a restore, and what could not be found out: pure functions of what was found.
 
+use std::collections::BTreeMap;
+
 use etcd_snapshot::minor;
 use etcd_wire::facts::EncryptionKey;
 
@@ -81,6 +83,21 @@ impl Found<'_> {
         doubts
     }
 
+    /// Members of different etcd clusters, as where one is for events alone: their revisions have nothing in common.
+    fn several_clusters(&self) -> Option<String> {
+        let mut clusters: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for seen in self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored) {
+            if let Ok(status) = &seen.status {
+                clusters.entry(status.cluster_id).or_default().push(&seen.pod.name);
+            }
+        }
+        let each = clusters.iter().map(|(id, names)| format!("{id:x} ({})", names.join(", ")));
+        (clusters.len() > 1).then(|| {
+            let each = each.collect::<Vec<_>>().join(" and ");
+            format!("the members belong to several etcd clusters: {each}; -l names the pods of one, --to-nodes leaves nodes out")
+        })
+    }
+
     /// What speaks against a restore of this file here.
     pub(super) fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
         let mut against = Vec::new();
@@ -97,6 +114,7 @@ impl Found<'_> {
             (_, None) => against
                 .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
         }
+        against.extend(self.several_clusters());
         let stopped = self.members.iter().filter(|seen| self.fate(seen) == Fate::Stopped);
         against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));
         for seen in self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored) {

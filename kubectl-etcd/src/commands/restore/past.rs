@@ -19,7 +19,7 @@ use crate::transaction::{self, Recalled, Work, by_time, silence, unfinished, wor
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let connection = context.connection.connect().await?;
-    let members = super::live::members(&args, &context, &connection).await?;
+    let members = super::live::members(&args, &context, &connection).await?.readable(printer);
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);

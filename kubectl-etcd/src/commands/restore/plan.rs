@@ -498,6 +498,13 @@ mod tests {
             let refusals = plan(|_| {}, status).refusals;
             assert!(refusals.len() == 1 && refusals[0].contains(text), "{refusals:?}");
         }
+        let events: &MemberStatus = Box::leak(Box::new(MemberStatus { cluster_id: 7, ..status() }));
+        let mixed = |found: &mut Found<'_>| {
+            let (pod, facts) = (found.members[0].pod, found.members[0].facts.clone());
+            found.members.push(Seen { pod, status: Ok(events), facts });
+        };
+        let refusals = plan(mixed, status()).refusals;
+        assert!(refusals[0].contains("several etcd clusters: 0 (cp1) and 7 (cp1); -l"), "{refusals:?}");
         let silent = plan(|found| found.members[0].status = Err("no route".into()), status());
         assert!(silent.refusals[0].contains("does not answer: no route"), "{:?}", silent.refusals);
     }

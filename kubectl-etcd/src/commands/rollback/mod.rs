@@ -74,7 +74,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let members =
         discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests)
-            .await?;
+            .await?
+            .all()?;
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);

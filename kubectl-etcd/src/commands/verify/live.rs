@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::connection::Connection;
-use crate::discovery::{self, EtcdPod, Overrides};
+use crate::discovery::{self, Found, Overrides};
+use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
+use crate::kube_system;
 use crate::output::{Failed, Outcome, ResultExt, Table};
-use crate::sidecar::{Operation, Pods, SidecarArgs, access, converse};
+use crate::sidecar::{Ask, Operation, Pods, Session, SidecarArgs, Surveyed, TransferError, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// What only a comparison with a cluster needs.
@@ -91,26 +93,35 @@ pub(super) async fn compare(
 ) -> Outcome<Vec<Compared>> {
     let connection = context.connection.connect().await?;
     let only = args.node.as_deref();
-    let members = discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, only).await?;
+    let Found { members, unreadable, api_servers, .. } =
+        discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, only).await?;
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
+    let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
+    let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
+    let (surveyed, served) =
+        tokio::join!(survey(&connection, &pods, members, Operation::Verify, &ask), kube_system::served(&connection));
+    let served = served.map_err(|failed| failed.one_line());
+    let evidence = Evidence { api_servers: &api_servers, served: served.as_ref().map_err(String::as_str) };
+    let clusters = EtcdClusters::of(&surveyed, &evidence);
+    let cluster = clusters.choose("verify FILE --live")?.map(|cluster| cluster.id);
     let revision = report.hash_kv.revision;
-    let asked = join_all(members.iter().map(|member| ask(&connection, &pods, member, revision))).await;
+    let asked = join_all(surveyed.iter().map(|one| hash(&connection, one, cluster, revision))).await;
 
     let mut ours = HashMap::from([(report.hash_kv.compact_revision, report.hash_kv.hash)]);
     let mut compared = Vec::new();
-    for (member, answer) in members.iter().zip(asked) {
-        let mut one = Compared {
-            name: member.name.clone(),
-            node: member.node.clone(),
+    for (one, answer) in surveyed.iter().zip(asked) {
+        let mut row = Compared {
+            name: one.member.name.clone(),
+            node: one.member.node.clone(),
             member_id: None,
             current_revision: None,
             verdict: Verdict::NotComparable { reason: String::new() },
         };
-        one.verdict = match answer {
+        row.verdict = match answer {
             Ok(answer) => {
-                one.member_id = Some(format!("{:x}", answer.member_id));
-                one.current_revision = Some(answer.current_revision);
+                row.member_id = Some(format!("{:x}", answer.member_id));
+                row.current_revision = Some(answer.current_revision);
                 match theirs(&answer, report) {
                     Ok((hash, compact_revision)) => {
                         let expected = match ours.get(&compact_revision) {
@@ -125,14 +136,29 @@ pub(super) async fn compare(
             }
             Err(failed) => Verdict::NotComparable { reason: failed.one_line() },
         };
-        compared.push(one);
+        compared.push(row);
     }
+    compared.extend(unreadable.into_iter().map(|one| Compared {
+        name: one.pod,
+        node: one.node.unwrap_or_default(),
+        member_id: None,
+        current_revision: None,
+        verdict: Verdict::NotComparable { reason: one.failed.one_line() },
+    }));
     Ok(compared)
 }
 
-async fn ask(connection: &Connection, pods: &Pods, member: &EtcdPod, revision: i64) -> Outcome<MemberHash> {
-    let (_, mut session) = converse(connection, pods, member, Operation::Verify, "hashKv").await?;
-    session.hash_kv(HashKvRequest { etcd: member.access.clone(), revision }).await
+/// Asks a member of the cluster that is compared. Revisions of another say nothing of the file.
+async fn hash(connection: &Connection, one: &Surveyed, cluster: Option<u64>, revision: i64) -> Outcome<MemberHash> {
+    let its = one.etcd()?.cluster_id;
+    if Some(its) != cluster {
+        let used = cluster.unwrap_or_default();
+        return Err(Failed::plain(format!("it belongs to etcd cluster {its:x}, and the API server uses {used:x}")));
+    }
+    let answer = one.outcome.as_ref().map_err(Failed::copy)?;
+    let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+    session.require("hashKv")?;
+    session.hash_kv(HashKvRequest { etcd: one.member.access.clone(), revision }).await
 }
 
 /// The member's hash and its compact revision, or why they say nothing about the file.
