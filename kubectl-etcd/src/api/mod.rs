@@ -3,5 +3,5 @@
 mod requests;
 mod served;
 
-pub(crate) use requests::{Applied, apply, get, list};
+pub(crate) use requests::{Applied, apply, conflicts, get, is_stale, list, only_to};
 pub(crate) use served::{Served, Serving};

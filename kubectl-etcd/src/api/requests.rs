@@ -2,7 +2,7 @@
 
 use kube::Client;
 use kube::api::{GetParams, ListParams, Patch, PatchParams};
-use kube::core::Request;
+use kube::core::{Request, Status};
 use serde_json::Value;
 
 use super::Served;
@@ -64,14 +64,42 @@ pub(crate) async fn get(
 
 /// How an object is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Applied {
+pub(crate) struct Applied {
     /// Everything but storing it.
-    Dry,
-    /// For good.
-    Really,
+    pub(crate) dry: bool,
+    /// Taking over fields that others have set: `--force-conflicts`.
+    pub(crate) force: bool,
 }
 
-/// Applies an object as kubectl apply --server-side does, taking over what others have set. Gives what the API server makes of it.
+/// A resource version that no object has, as etcd is at revision 1 before its first write. Server-side apply makes an object anew with it,
+/// and conflicts where one is there: kubernetes/apiserver pkg/registry/generic/registry/store.go, Update @ v0.36.0.
+const NEVER: &str = "1";
+
+/// Has an object applied only to what was seen of it: to that very object as it was, or to none.
+pub(crate) fn only_to(seen: Option<&Value>, object: &mut Value) {
+    match seen {
+        Some(seen) => {
+            for field in ["uid", "resourceVersion"] {
+                object["metadata"][field] = seen["metadata"][field].clone();
+            }
+        }
+        None => object["metadata"]["resourceVersion"] = Value::from(NEVER),
+    }
+}
+
+/// Whether an object was not applied because there is not what [`only_to`] says. Conflicts of field managers are none of these.
+pub(crate) fn is_stale(status: &Status) -> bool {
+    status.code == 409 && conflicts(status).is_empty()
+}
+
+/// Fields that others have set, with who has: kubernetes/apimachinery pkg/util/managedfields/internal/conflict.go @ v0.36.0.
+pub(crate) fn conflicts(status: &Status) -> Vec<String> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let of_managers = causes.filter(|cause| status.code == 409 && cause.reason == "FieldManagerConflict");
+    of_managers.map(|cause| format!("{}: {}", cause.message, cause.field)).collect()
+}
+
+/// Applies an object as kubectl apply --server-side does. Gives what the API server makes of it.
 ///
 /// # Errors
 /// The request fails.
@@ -82,7 +110,7 @@ pub(crate) async fn apply(
     how: Applied,
 ) -> Result<Value, kube::Error> {
     let text = |field: &str| object["metadata"][field].as_str();
-    let params = PatchParams { dry_run: how == Applied::Dry, force: true, ..PatchParams::apply(FIELD_MANAGER) };
+    let params = PatchParams { dry_run: how.dry, force: how.force, ..PatchParams::apply(FIELD_MANAGER) };
     let request = Request::new(served.path(text("namespace")));
     let request = request.patch(text("name").unwrap_or_default(), &params, &Patch::Apply(object));
     client.request(request.map_err(kube::Error::BuildRequest)?).await

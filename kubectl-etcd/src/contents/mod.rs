@@ -25,7 +25,7 @@ pub(crate) use entry::{Entry, Undecodable, resource_name};
 pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
 pub(crate) use plain::{differing, plain};
-pub(crate) use selector::parse_selector;
+pub(crate) use selector::{parse_selector, selects};
 pub(crate) use wanted::{Request, Wanted};
 
 use crate::cli::Context;
@@ -87,6 +87,19 @@ impl Contents {
         context: &Context,
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
     ) -> Outcome<(Contents, LiveKeys)> {
+        Contents::open_checked(args, context, DigestCheck::Skip, also).await
+    }
+
+    /// As [`Contents::open_with`], with or without the file's digest.
+    ///
+    /// # Errors
+    /// As [`Contents::open`]; a wrong digest is damage.
+    pub(crate) async fn open_checked(
+        args: &FileArgs,
+        context: &Context,
+        digest: DigestCheck,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+    ) -> Outcome<(Contents, LiveKeys)> {
         let keyring = match &args.encryption_config {
             None => Keyring::default(),
             Some(path) => {
@@ -102,7 +115,7 @@ impl Contents {
             Keep::Nothing if is_namespace(key) => Keep::Key,
             other => other,
         };
-        let (report, keys) = read(&file, context, Arc::new(keep), None).await?;
+        let (report, keys) = read(&file, context, digest, Arc::new(keep), None).await?;
         let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
         let mut contents = Contents { file, report, prefix, catalog: Catalog::builtin(), keyring };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));
@@ -137,7 +150,7 @@ impl Contents {
                     .cause(format!("it has those from {oldest} to {newest}; older ones were compacted away")));
             }
         }
-        Ok(read(&self.file, context, keep, at).await?.1)
+        Ok(read(&self.file, context, DigestCheck::Skip, keep, at).await?.1)
     }
 
     /// What all keys and their values hash to, to be compared with another file.
@@ -146,7 +159,7 @@ impl Contents {
     /// As [`Contents::open`].
     pub(crate) async fn fingerprints(&self, context: &Context) -> Outcome<Fingerprints> {
         let prefix = self.prefix.as_str().as_bytes().to_vec();
-        let read = walk(&self.file, context, move |source, options, progress| {
+        let read = walk(&self.file, context, DigestCheck::Skip, move |source, options, progress| {
             Fingerprints::read(source, options, &prefix, progress)
         });
         Ok(read.await?.1)
@@ -174,10 +187,11 @@ pub(crate) type KeepFn = dyn Fn(&[u8]) -> Keep + Send + Sync;
 async fn read(
     file: &SnapshotFile,
     context: &Context,
+    digest: DigestCheck,
     keep: Arc<impl Fn(&[u8]) -> Keep + Send + Sync + ?Sized + 'static>,
     at: Option<i64>,
 ) -> Outcome<(Report, LiveKeys)> {
-    walk(file, context, move |source, options, progress| {
+    walk(file, context, digest, move |source, options, progress| {
         let keep = |key: &[u8]| keep(key);
         live_keys(source, options, &Pick { at, ..Pick::new(&keep) }, progress)
     })
@@ -188,6 +202,7 @@ async fn read(
 async fn walk<T: Send + 'static>(
     file: &SnapshotFile,
     context: &Context,
+    digest: DigestCheck,
     take: impl FnOnce(&FileSource, &Options<'_>, &(dyn Fn(etcd_snapshot::Progress) + Sync)) -> Result<T, VerifyError>
     + Send
     + 'static,
@@ -195,7 +210,7 @@ async fn walk<T: Send + 'static>(
     let (to_read, printer, cancelled) = (file.clone(), context.printer, context.cancelled.clone());
     let walk = move || -> Result<T, VerifyError> {
         let bar = Progress::new(printer, "read", 0);
-        let options = Options { digest: DigestCheck::Skip, cancel: Some(&cancelled), ..Options::default() };
+        let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
         take(to_read.source(), &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
     };
     let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::{Expression, Selector};
+use kube::core::{Expression, Selector, SelectorExt as _};
+
+use super::Entry;
 
 /// Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
 ///
@@ -27,6 +29,13 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector, String> {
         rest = after;
     }
     Ok(expressions.into_iter().collect())
+}
+
+/// Whether an object has the labels that are selected, if any are. One that cannot be read may have them.
+pub(crate) fn selects(selector: Option<&Selector>, entry: &Entry) -> bool {
+    let (Some(selector), Ok(object)) = (selector, &entry.object) else { return true };
+    let labels = object.json["metadata"]["labels"].as_object().into_iter().flatten();
+    selector.matches(&labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
 }
 
 fn requirement(text: &str) -> Option<Expression> {
@@ -61,8 +70,6 @@ fn requirement(text: &str) -> Option<Expression> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use kube::core::SelectorExt as _;
 
     use super::*;
 

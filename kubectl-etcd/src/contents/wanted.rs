@@ -29,9 +29,9 @@ impl Request {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wanted {
     pub(crate) requests: Vec<Request>,
-    /// `None` for all namespaces.
+    /// `None` for all namespaces, or for several.
     pub(crate) namespace: Option<String>,
-    /// Whether all objects in the namespace are meant, and itself, whatever their type.
+    /// Whether all objects in the namespaces that are named are meant, and they themselves, whatever their type.
     pub(crate) whole_namespace: bool,
 }
 
@@ -76,17 +76,23 @@ impl Wanted {
         Ok(Wanted { requests, namespace, whole_namespace: false })
     }
 
-    /// All that is in the namespaces that are named, and they themselves: `ns/NAME` with `--all`.
+    /// All that is in the namespaces that are named, and they themselves: `ns/NAME...` with `--all`.
     ///
     /// # Errors
-    /// Not one namespace is named.
+    /// Something else than namespaces is named.
     pub(crate) fn whole(self) -> Result<Wanted, String> {
         match self.requests.as_slice() {
-            [Request { resource, names }] if resource.kind == "Namespace" && names.len() == 1 => {
-                Ok(Wanted { namespace: Some(names[0].clone()), whole_namespace: true, ..self })
+            [Request { resource, names }] if resource.kind == "Namespace" && !names.is_empty() => {
+                let namespace = if let [one] = names.as_slice() { Some(one.clone()) } else { None };
+                Ok(Wanted { namespace, whole_namespace: true, ..self })
             }
-            _ => Err("--all is for one namespace: ns/NAME --all".to_owned()),
+            _ => Err("--all is for whole namespaces: ns/NAME --all".to_owned()),
         }
+    }
+
+    /// Whether a namespace is one of those that are meant as a whole.
+    fn has_whole(&self, namespace: &str) -> bool {
+        self.whole_namespace && self.requests.iter().any(|request| request.names.iter().any(|name| name == namespace))
     }
 
     /// Whether an object is named: by its own name, or with its whole namespace.
@@ -110,18 +116,14 @@ impl Wanted {
                 (_, None) => below.push(prefix.directory(resource, None)),
             }
         }
-        let inside = self
-            .namespace
-            .clone()
-            .filter(|_| self.whole_namespace)
-            .map(|namespace| format!("/{namespace}/").into_bytes());
+        let whole = self.requests.iter().filter(|_| self.whole_namespace).flat_map(|request| &request.names);
+        let inside: Vec<Vec<u8>> = whole.map(|namespace| format!("/{namespace}/").into_bytes()).collect();
         let root = prefix.as_str().as_bytes().to_vec();
         move |key: &[u8]| {
             let named = exact.iter().any(|one| one == key) || below.iter().any(|one| key.starts_with(one));
             let is_inside = || {
-                inside.as_ref().is_some_and(|inside| {
-                    key.starts_with(&root) && key.windows(inside.len()).any(|window| window == inside.as_slice())
-                })
+                let is = |inside: &Vec<u8>| key.windows(inside.len()).any(|window| window == inside.as_slice());
+                key.starts_with(&root) && inside.iter().any(is)
             };
             if named || is_inside() { Keep::Value } else { Keep::Nothing }
         }
@@ -135,7 +137,7 @@ impl Wanted {
                 && group.is_none_or(|group| request.resource.group == group)
                 && (request.names.is_empty() || request.names.iter().any(|one| one == name))
         };
-        inside && (self.requests.iter().any(of) || (self.whole_namespace && namespace.is_some()))
+        inside && (self.requests.iter().any(of) || namespace.is_some_and(|namespace| self.has_whole(namespace)))
     }
 }
 
@@ -174,6 +176,10 @@ mod tests {
         assert!(parse("pods", None).expect("a type").whole().is_err());
         let whole = parse("ns/shop", Some("default")).expect("a namespace").whole().expect("one");
         assert!(whole.means("pods", Some(""), Some("shop"), "a") && whole.means("namespaces", Some(""), None, "shop"));
+        let both = parse("ns/a ns/b", Some("default")).expect("namespaces").whole().expect("two");
+        assert!(both.means("pods", Some(""), Some("b"), "p") && both.means("namespaces", Some(""), None, "a"));
+        assert!(!both.means("pods", Some(""), Some("c"), "a") && !both.means("nodes", Some(""), None, "a"));
+        assert_eq!(both.namespace, None);
         assert!(
             !whole.means("pods", Some(""), Some("default"), "shop") && !whole.means("nodes", Some(""), None, "cp1")
         );
@@ -196,5 +202,10 @@ mod tests {
             assert_eq!(whole(key.as_bytes()), Keep::Value, "{key}");
         }
         assert_eq!(whole(b"/registry/pods/default/a"), Keep::Nothing);
+        let both = parse("ns a b", None).expect("understood").whole().expect("two").keep(&prefix);
+        for key in ["/registry/namespaces/a", "/registry/pods/b/p", "/registry/example.com/widgets/a/w"] {
+            assert_eq!(both(key.as_bytes()), Keep::Value, "{key}");
+        }
+        assert_eq!(both(b"/registry/pods/c/a"), Keep::Nothing);
     }
 }

@@ -103,6 +103,13 @@ fn a_whole_namespace_comes_in_an_order_in_which_it_can_be_applied() {
         "Widget",
     ];
     assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{kinds:?}");
+    let both = offline.get("ns/shop ns/kube-public --all -o json").expect_code(0).json();
+    let of = |namespace: &str| {
+        let inside = |one: &&Value| text(one, "/metadata/namespace") == namespace;
+        both["items"].as_array().expect("items").iter().filter(inside).count()
+    };
+    assert_eq!(of("shop"), items.iter().filter(|one| text(one, "/metadata/namespace") == "shop").count());
+    assert!(of("kube-public") > 0 && of("default") == 0);
     let inside = |one: &&Value| text(one, "/metadata/namespace") == "shop";
     let expected: Vec<&Value> = printed.iter().filter(inside).collect();
     assert!(expected.iter().all(|one| items.contains(one)), "an object is missing");
@@ -195,6 +202,22 @@ fn nothing_beside_nothing_is_no_equality() {
     offline.run(&["diff", "a.db", "gone.db"]).expect_code(2).expect_error(&["there is no file gone.db"]);
     offline.run(&["diff", "gone.db", "a.db"]).expect_code(2).expect_error(&["gone.db"]);
     offline.run(&["diff", "a.db", "--live"]).expect_code(2).expect_error(&["error: "]);
+}
+
+#[test]
+fn what_nothing_proves_is_not_applied() {
+    let offline = Offline::new();
+    let mut bytes = std::fs::read(offline.folder.path().join("a.db")).expect("the snapshot");
+    bytes.iter_mut().rev().take(32).for_each(|byte| *byte = 0);
+    std::fs::write(offline.folder.path().join("wrong.db"), bytes).expect("a copy");
+    std::fs::write(offline.folder.path().join("copy.db"), unpacked("restored/copied-3.5.30.db.zst")).expect("a copy");
+    for (file, said) in [("wrong.db", "SHA-256 of the data is"), ("copy.db", "has no digest at its end")] {
+        let apply = ["apply", file, "cm/web-config", "-n", "shop", "--yes"];
+        offline.run(&apply).expect_code(3).expect_error(&["error: ", said]);
+        // The file is taken, and only the cluster is not there.
+        let ran = offline.run(&[&apply[..], &["--skip-hash-check"]].concat()).expect_code(1);
+        assert!(ran.stderr.contains("error: no cluster is configured"), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Objects of a file beside those of the running cluster, and back into it: `kubectl etcd diff` and `apply`.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use e2e::{Ran, Scene, run, unpacked};
@@ -80,6 +80,11 @@ fn silent(scene: &Scene, args: &[&str], code: i32) -> Ran {
 
 /// Runs the plugin on a terminal, and types an answer. Gives its exit code and all that it said.
 fn on_a_terminal(scene: &Scene, args: &[&str], answer: &str) -> (Option<i32>, String) {
+    asked_on_a_terminal(scene, args, || {}, answer)
+}
+
+/// The same; something happens between the question and the answer.
+fn asked_on_a_terminal(scene: &Scene, args: &[&str], meanwhile: impl FnOnce(), answer: &str) -> (Option<i32>, String) {
     let plugin = scene.plugin(args);
     let words: Vec<String> = std::iter::once(plugin.get_program())
         .chain(plugin.get_args())
@@ -89,9 +94,19 @@ fn on_a_terminal(scene: &Scene, args: &[&str], answer: &str) -> (Option<i32>, St
     terminal.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(scene.folder.path());
     terminal.envs(plugin.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
-    child.stdin.take().expect("a pipe").write_all(answer.as_bytes()).expect("an answer");
-    let output = child.wait_with_output().expect("script ends");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let (mut typed, mut shown) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&said).contains("(y/N)") {
+        let read = shown.read(&mut piece).expect("what is shown");
+        assert!(read > 0, "nothing was asked: {}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&piece[..read]);
+    }
+    meanwhile();
+    typed.write_all(answer.as_bytes()).expect("an answer");
+    drop(typed);
+    shown.read_to_end(&mut said).expect("what is shown");
+    let status = child.wait().expect("script ends");
+    (status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// What differs: change, resource, name and fields.
@@ -275,6 +290,40 @@ fn what_differs_is_put_back() {
     assert!(code == Some(0) && said.contains("clusterrole.rbac.authorization.k8s.io/shop created"), "{said}");
     run(scene.kubectl(&["delete", "clusterrole/shop"])).expect_code(0);
 
+    // What changed between the question and the answer is not overwritten.
+    let value = |name: &str| {
+        run(scene.kubectl(&["get", "cm", name, "-n", "shop", "-o", "jsonpath={.data.v}"])).expect_code(0).stdout
+    };
+    let two = ["apply", "a.db", "cm/goes", "cm/turns", "-n", "shop"];
+    let change = || {
+        scene.apply(&config_map("goes", "theirs").to_string());
+        patch(&scene, "configmap/turns", r#"{"data":{"v":"theirs"}}"#);
+    };
+    let (code, said) = asked_on_a_terminal(&scene, &two, change, "y\n");
+    for text in [
+        "2 of 2 objects were not applied, and nothing was changed",
+        "configmap/goes: it was made since it was looked for; it was not overwritten",
+        "configmap/turns: it was changed since it was looked at: data.v; it was not overwritten",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in:\n{said}");
+    }
+    assert_eq!((code, value("goes"), value("turns")), (Some(4), "theirs".into(), "theirs".into()), "{said}");
+    run(scene.kubectl(&["delete", "cm/goes", "-n", "shop"])).expect_code(0);
+    let (code, said) = asked_on_a_terminal(&scene, &two, || patch(&scene, "cm/turns", r#"{"data":{"v":"2"}}"#), "y\n");
+    assert!(said.contains("1 of 2 objects were not applied; 1 were changed"), "{said}");
+    assert_eq!((code, value("goes"), value("turns")), (Some(5), "1".into(), "2".into()), "{said}");
+    run(scene.kubectl(&["delete", "cm/goes", "-n", "shop"])).expect_code(0);
+
+    // Nor is a file taken whose cluster nobody can tell.
+    let before = everything(&scene);
+    let blind = silent(&scene, &["apply", "a.db", "cm/goes", "-n", "shop", "--yes", "--as", "mallory"], 4);
+    assert!(
+        blind.stderr.contains("whether a.db is of cluster lab is not known, and nothing was changed"),
+        "{}",
+        blind.stderr
+    );
+    assert_eq!(everything(&scene), before);
+
     let done = silent(&scene, &apply(&["--yes"]), 0);
     assert_eq!(done.stdout.lines().collect::<Vec<_>>(), ended(""));
     let same = [&["diff", "a.db", "--live", "-n", "shop"], &NAMED[..]].concat();
@@ -321,10 +370,12 @@ fn a_namespace_comes_back_with_all_that_it_had() {
         "data": {"token": "aHVzaC1odXNo"}});
     let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "shop"},
         "involvedObject": {"kind": "Pod", "name": "web-1-a", "namespace": "shop"}, "reason": "Test", "message": "test"});
+    let mut labelled = config_map("settings", "1");
+    labelled["metadata"]["labels"] = json!({"tier": "front"});
     for object in [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "shop"}}),
-        config_map("settings", "1"),
+        labelled,
         secret("db", "aHVzaC1odXNo"),
         deployment(2),
         token,
@@ -389,6 +440,15 @@ fn a_namespace_comes_back_with_all_that_it_had() {
     ];
     let created: Vec<String> = lines.iter().map(|line| format!("{line} created")).collect();
     assert_eq!(whole.stdout.lines().collect::<Vec<_>>(), created);
+    let more = silent(&scene, &["apply", "a.db", "ns/shop", "ns/default", "--all", "--dry-run=server"], 0);
+    let line = "configmap/settings in namespace shop unchanged (server dry run)";
+    assert!(more.stdout.lines().any(|said| said == line), "{}", more.stdout);
+    let none = silent(&scene, &["apply", "a.db", "cm,secrets", "-l", "no=such", "-n", "shop", "--yes"], 1);
+    assert!(none.stderr.contains("a.db has no objects in namespace shop with these labels"), "{}", none.stderr);
+    let selected = ["apply", "a.db", "cm,deploy", "-l", "tier=front", "-n", "shop", "--dry-run=server"];
+    assert_eq!(silent(&scene, &selected, 0).stdout, "configmap/settings unchanged (server dry run)\n");
+    silent(&scene, &["apply", "a.db", "cm/settings", "-l", "tier=front", "-n", "shop"], 2);
+
     let owner = ["get", "rs/web-1", "-n", "shop", "-o", "jsonpath={.metadata.ownerReferences[0].uid}"];
     assert_eq!(run(scene.kubectl(&owner)).expect_code(0).stdout, uid(&scene, "deployment/web"));
     let left = silent(&scene, &["diff", "a.db", "--live", "-n", "shop", "-o", "json"], 1).json();
@@ -445,6 +505,13 @@ fn a_namespace_of_another_cluster_can_be_taken_over() {
     // What a real API server stored, as protobuf.
     std::fs::write(scene.path("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).unwrap();
     let refused = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes"], 4);
+    assert!(
+        refused.stderr.contains("error: a.db is of another cluster than lab, and nothing was changed")
+            && refused.stderr.contains("--other-cluster"),
+        "{}",
+        refused.stderr
+    );
+    let refused = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes", "--other-cluster"], 4);
     for text in [
         "Warning: a.db is of another cluster than lab",
         "pods: its controller makes it anew",
@@ -456,7 +523,7 @@ fn a_namespace_of_another_cluster_can_be_taken_over() {
     let named = "ns/shop netpol/deny sa/default role/reader secret/db-password cm/web-config pvc/data svc/web pdb/web deploy/web \
                  sts/db ds/node-watch rs/web-d7475b874 cj/report pod/db-0 ing/web";
     let named: Vec<&str> = named.split_whitespace().collect();
-    let ran = silent(&scene, &[&["apply", "a.db", "-n", "shop", "--yes"], &named[..]].concat(), 0);
+    let ran = silent(&scene, &[&["apply", "a.db", "-n", "shop", "--yes", "--other-cluster"], &named[..]].concat(), 0);
     assert_eq!(ran.stdout.lines().filter(|line| line.ends_with(" created")).count(), named.len(), "{}", ran.stdout);
     for text in [
         "persistentvolumeclaim/data: without spec.volumeName: volume pv-1 is not there",

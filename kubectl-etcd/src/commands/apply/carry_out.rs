@@ -10,13 +10,15 @@ use serde_json::Value;
 
 use super::owners::rewrite;
 use super::plan::Item;
-use super::rehearse::{is_unchanged, known, reason};
-use crate::api::{Applied, apply};
+use super::rehearse::{is_unchanged, known, look_again, reason};
+use crate::api::{Applied, apply, conflicts, is_stale, only_to};
 use crate::contents::plain;
 
 /// How long a type that was just defined, or a namespace that was just made, may take until it can be used.
 const PATIENCE: usize = 40;
 const AGAIN: Duration = Duration::from_millis(500);
+/// How often an object may change, in what the server says by itself, while it is sent.
+const LOOKS: usize = 5;
 
 /// What became of an object, as kubectl says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,11 +37,17 @@ pub(super) struct Done {
     pub(super) error: Option<String>,
     /// Whether nobody knows if it was done all the same: the answer did not come.
     pub(super) unknown: bool,
+    /// Whether it was left alone because it is not any more as it was when it was shown.
+    pub(super) refused: bool,
 }
 
 impl Done {
     pub(super) fn well(action: Action) -> Done {
-        Done { action, error: None, unknown: false }
+        Done { action, error: None, unknown: false, refused: false }
+    }
+
+    fn failed(error: String) -> Done {
+        Done { error: Some(error), ..Done::well(Action::Failed) }
     }
 }
 
@@ -56,8 +64,8 @@ pub(super) fn expected(item: &Item) -> Action {
 #[derive(Debug, Default)]
 pub(super) struct Uids(BTreeMap<Place, String>);
 
-/// Applies one object. What would not change is left alone.
-pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client) -> Done {
+/// Applies one object, to what was seen of it. What would not change is left alone.
+pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client, force: bool) -> Done {
     let live_uid = item.live.as_ref().and_then(|live| live["metadata"]["uid"].as_str());
     if is_unchanged(item) {
         uids.0.extend(live_uid.map(|uid| (item.place.clone(), uid.to_owned())));
@@ -67,12 +75,11 @@ pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client) -> 
     let orphaned = item.anew.iter().find(|(old, _)| !owners.contains_key(*old));
     if let Some((_, owner)) = orphaned {
         // With an owner that is not there it would be taken away at once.
-        let error = format!("its owner {}/{} was not applied", owner.resource, owner.name);
-        return Done { action: Action::Failed, error: Some(error), unknown: false };
+        return Done::failed(format!("its owner {}/{} was not applied", owner.resource, owner.name));
     }
     let mut manifest = item.manifest.clone();
     rewrite(&mut manifest, |_| true, &owners);
-    match send(item, &manifest, client).await {
+    match send(item, &manifest, client, force).await {
         Ok(applied) => {
             let uid = applied["metadata"]["uid"].as_str();
             uids.0.extend(uid.map(|uid| (item.place.clone(), uid.to_owned())));
@@ -83,24 +90,40 @@ pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client) -> 
             };
             Done::well(action)
         }
-        Err(error) => {
+        Err(Unsent::Stale(why)) => Done { refused: true, ..Done::failed(format!("{why}; it was not overwritten")) },
+        Err(Unsent::Error(error)) => {
             let unknown = !matches!(&error, kube::Error::Api(status) if status.code < 500);
             let may = if unknown { "; it may have been applied all the same" } else { "" };
-            Done { action: Action::Failed, error: Some(format!("{}{may}", reason(&error, &manifest))), unknown }
+            let refused = matches!(&error, kube::Error::Api(status) if !conflicts(status).is_empty());
+            Done { unknown, refused, ..Done::failed(format!("{}{may}", reason(&error, &manifest))) }
         }
     }
 }
 
-/// Sends an object; again, as long as what it needs was made only just now.
-async fn send(item: &Item, manifest: &Value, client: &Client) -> Result<Value, kube::Error> {
+/// Why an object was not applied.
+enum Unsent {
+    /// It is not any more as it was seen.
+    Stale(String),
+    Error(kube::Error),
+}
+
+/// Sends an object; again, as long as what it needs was made only just now, or only what the server says by itself has changed.
+async fn send(item: &Item, manifest: &Value, client: &Client, force: bool) -> Result<Value, Unsent> {
     let mut left = if item.late.is_some() { PATIENCE } else { 0 };
+    let (mut seen, mut looks) = (item.live.clone(), LOOKS);
     loop {
-        match apply(client, &item.served, manifest, Applied::Really).await {
+        let mut sent = manifest.clone();
+        only_to(seen.as_ref(), &mut sent);
+        match apply(client, &item.served, &sent, Applied { dry: false, force }).await {
             Err(kube::Error::Api(status)) if left > 0 && comes(status.code, &status.message) => {
                 left -= 1;
                 tokio::time::sleep(AGAIN).await;
             }
-            answer => return answer,
+            Err(kube::Error::Api(status)) if looks > 0 && is_stale(&status) => {
+                looks -= 1;
+                seen = look_again(item, seen.as_ref(), client).await.map_err(Unsent::Stale)?;
+            }
+            answer => return answer.map_err(Unsent::Error),
         }
     }
 }

@@ -8,28 +8,33 @@ mod refuse;
 mod rehearse;
 mod show;
 mod strip;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use etcd_objects::catalog::Catalog;
 use etcd_objects::key::Place;
-use etcd_snapshot::{Keep, LiveKeys};
+use etcd_snapshot::{DigestCheck, DigestState, Keep};
+use kube::core::Selector;
 
-use crate::api::{self, Serving};
+use super::origin::{self, Origin};
+use crate::api::Serving;
 use crate::cli::Context;
 use crate::connection::Connection;
-use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there};
+use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, ResultExt};
 use carry_out::{Action, Done, Uids, carry_out, expected};
 use facts::Facts;
 use owners::owners;
 use plan::{Item, Plan, Surroundings};
+use rehearse::Refusals;
 use show::Report;
 
-/// The end of the key of the object whose UID tells clusters apart.
-const IDENTITY: &[u8] = b"/namespaces/kube-system";
+/// What can be done about fields that others have set.
+const FORCE: &str = "take over the fields that others have set with\n  --force-conflicts";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,8 +47,11 @@ Examples:
   # What would be sent
   kubectl etcd apply etcd.db deployment/web -n shop --dry-run=client -o yaml
 
-  # A whole namespace, without a question
-  kubectl etcd apply etcd.db ns/shop --all --yes
+  # Everything with a label
+  kubectl etcd apply etcd.db cm,secrets -l app=web -n shop
+
+  # Whole namespaces, without a question
+  kubectl etcd apply etcd.db ns/shop ns/test --all --yes
 
   # A pod with the replica set and the deployment that it belonged to
   kubectl etcd apply etcd.db pod/web-7d4b9-x2x2l -n shop --recreate-owners";
@@ -53,6 +61,10 @@ Examples:
 /// Takes the objects that are named, in the version that they are stored in, takes out what the API server sets by itself and what no longer
 /// holds (uid, resourceVersion, status; owners that are gone; the node of a pod; addresses that others have), and says so. Sends
 /// everything as a server-side dry run first, shows what would change, asks, and then applies it server-side, owners and namespaces first.
+///
+/// As with kubectl apply --server-side, fields that others have set otherwise are conflicts: they are named before anything is changed,
+/// and taken over with --force-conflicts. Nothing is overwritten that has changed since it was shown. A damaged file and the file
+/// of another cluster, by the UID of kube-system, are refused.
 ///
 /// Of a whole namespace, pods that a controller makes anew and work that has ended are left out.
 ///
@@ -64,12 +76,15 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     file: FileArgs,
-    /// Which objects: TYPE/NAME..., or TYPE NAME...
-    #[arg(required = true, value_name = "TYPE/NAME")]
+    /// Which objects: TYPE/NAME..., TYPE NAME..., or TYPE with -l
+    #[arg(required = true, value_name = "TYPE[/NAME]")]
     what: Vec<String>,
-    /// With ns/NAME: everything in that namespace, and itself
+    /// With ns/NAME...: everything in those namespaces, and they themselves
     #[arg(long)]
     all: bool,
+    /// Label selector, as in kubectl: of a TYPE, or with --all
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
+    selector: Option<Selector>,
     /// client: show what would be sent; server: also ask the server what it would make of it
     #[arg(long, value_name = "HOW")]
     dry_run: Option<DryRun>,
@@ -79,6 +94,15 @@ pub(crate) struct Args {
     /// Also put back owners that are gone, if the file has them
     #[arg(long)]
     recreate_owners: bool,
+    /// Take over fields that others have set, as kubectl apply --server-side --force-conflicts
+    #[arg(long)]
+    force_conflicts: bool,
+    /// Accept the file of another cluster, or one of which nobody can tell
+    #[arg(long)]
+    other_cluster: bool,
+    /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
+    #[arg(long)]
+    skip_hash_check: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -87,8 +111,14 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        let idle = Idle::flags(&[idle::NAMESPACE], "with --all, ns/NAME is the namespace");
-        if self.all { vec![idle] } else { Vec::new() }
+        let mut idle = Vec::new();
+        if self.all {
+            idle.push(Idle::flags(&[idle::NAMESPACE], "with --all, ns/NAME names the namespace"));
+        }
+        if self.dry_run == Some(DryRun::Client) {
+            idle.push(Idle::flags(&["force_conflicts"], "--dry-run=client does not ask the server"));
+        }
+        idle
     }
 }
 
@@ -105,19 +135,24 @@ enum DryRun {
 /// The file is damaged (exit 3), something speaks against it (exit 4), or not everything was applied (exit 5, or 1 if nothing was).
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let is_identity = |key: &[u8]| if key.ends_with(IDENTITY) { Keep::Value } else { Keep::Nothing };
-    let (contents, keys) = Contents::open_with(&args.file, &context, is_identity).await?;
+    let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
+    let (contents, keys) = Contents::open_checked(&args.file, &context, digest, origin::keep).await?;
+    if contents.report.digest == DigestState::Absent && !args.skip_hash_check {
+        return Err(without_digest(&contents));
+    }
     let connection = context.connection.connect().await?;
+    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await?);
+    allow(&origin, &contents.name(), &connection.cluster, args.other_cluster, printer)?;
     let serving = Serving::discover(&connection).await?;
-    warn_of_another_cluster(&contents, keys, &serving, &connection, printer).await;
     let wanted = wanted(&args, &contents, &context)?;
-    let mut entries = read(&wanted, &contents, &context).await?;
+    let mut entries = read(&args, &wanted, &contents, &context).await?;
     let mut facts = Facts::default();
     gather(&args, &mut entries, &mut facts, &contents, &serving, &connection, &context).await?;
 
     let catalog = &contents.catalog;
     let whole_namespace = wanted.whole_namespace;
-    let around = Surroundings { facts: &facts, serving: &serving, catalog, whole_namespace };
+    let several_namespaces = wanted.namespace.is_none();
+    let around = Surroundings { facts: &facts, serving: &serving, catalog, whole_namespace, several_namespaces };
     let Plan { mut items, left_out, refusals, lacking } = plan::plan(&entries, &around);
     let left_out = left_out.lines();
     for what in &left_out {
@@ -135,10 +170,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return show::manifests(&items, args.output, &context);
     }
 
-    let refusals = rehearse::rehearse(&mut items, &facts, &connection.client).await;
+    let Refusals { why, conflicts } =
+        rehearse::rehearse(&mut items, &facts, &connection.client, args.force_conflicts).await;
     show::notes(&items, &context);
-    if !refusals.is_empty() {
-        return Err(refused(refusals, items.len()));
+    if !why.is_empty() {
+        let failed = refused(why, items.len());
+        return Err(if conflicts { failed.hint(FORCE) } else { failed });
     }
     let changes = items.iter().filter(|item| expected(item) != Action::Unchanged).count();
     printer.show(&rehearse::patches(&items));
@@ -156,26 +193,29 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     apply(&args, &items, &left_out, &connection, &context).await
 }
 
+/// A file whose bytes nothing proves is taken only when that was asked for.
+fn without_digest(contents: &Contents) -> Failed {
+    Failed::new(Exit::Damaged, format!("{} has no digest at its end", contents.name()))
+        .cause("it is a copy of a database file: nothing proves its bytes")
+        .hint("if etcd was stopped when it was copied, take objects out of it with\n  --skip-hash-check")
+}
+
 /// Objects may well be taken to another cluster, but not by mistake.
-async fn warn_of_another_cluster(
-    contents: &Contents,
-    mut keys: LiveKeys,
-    serving: &Serving,
-    connection: &Connection,
-    printer: Printer,
-) {
-    keys.retain(|key, _| key.ends_with(IDENTITY));
-    let entries = contents.entries(keys);
-    let of_file = entries.iter().find_map(|entry| entry.object.as_ref().ok()?.uid());
-    let Some(namespaces) = serving.preferred("", "namespaces") else { return };
-    // Whoever may not look at it applies all the same.
-    let live = api::get(&connection.client, namespaces, None, "kube-system").await.ok().flatten();
-    let live = live.as_ref().and_then(|live| live["metadata"]["uid"].as_str());
-    if let (Some(of_file), Some(live)) = (of_file, live)
-        && of_file != live
-    {
-        printer.warn(format!("{} is of another cluster than {}", contents.name(), connection.cluster));
+///
+/// # Errors
+/// They would be, or nobody can tell, and that was not asked for.
+fn allow(origin: &Origin, file: &str, cluster: &str, other_cluster: bool, printer: Printer) -> Outcome {
+    let (message, why) = match origin {
+        Origin::Same => return Ok(()),
+        Origin::Other => (format!("{file} is of another cluster than {cluster}"), Vec::new()),
+        Origin::Unknown(why) => (format!("whether {file} is of cluster {cluster} is not known"), why.clone()),
+    };
+    if other_cluster {
+        printer.warn(std::iter::once(message).chain(why).collect::<Vec<_>>().join(": "));
+        return Ok(());
     }
+    let failed = Failed::new(Exit::Refused, format!("{message}, and nothing was changed")).causes(why);
+    Err(failed.hint("apply its objects to this cluster all the same with\n  --other-cluster"))
 }
 
 fn refused(refusals: Vec<String>, of: usize) -> Failed {
@@ -188,26 +228,37 @@ fn wanted(args: &Args, contents: &Contents, context: &Context) -> Outcome<Wanted
     let wanted = Wanted::parse(&args.what, Some(namespace), &contents.catalog);
     let wanted = if args.all { wanted.and_then(Wanted::whole) } else { wanted };
     let wanted = wanted.map_err(|error| Failed::new(Exit::Usage, error))?;
-    if let Some(request) = wanted.requests.iter().find(|request| request.names.is_empty()) {
-        return Err(Failed::new(
-            Exit::Usage,
-            format!("which {}? Objects are named: TYPE/NAME", request.resource.plural),
-        )
-        .hint("a whole namespace is\n  ns/NAME --all"));
+    let usage = |message: String| Failed::new(Exit::Usage, message);
+    let (types, named): (Vec<_>, Vec<_>) = wanted.requests.iter().partition(|request| request.names.is_empty());
+    if let (Some(request), None) = (types.first(), &args.selector) {
+        let failed = usage(format!("which {}? Objects are named, TYPE/NAME, or selected", request.resource.plural));
+        return Err(failed.hint("by labels, or a whole namespace\n  -l SELECTOR\n  ns/NAME --all"));
+    }
+    // Whether one is not there, or does not match, could not be told.
+    if !named.is_empty() && args.selector.is_some() && !wanted.whole_namespace {
+        return Err(usage("an object is either named, or found by a selector".to_owned()));
     }
     Ok(wanted)
 }
 
 /// The objects that are meant.
-async fn read(wanted: &Wanted, contents: &Contents, context: &Context) -> Outcome<Vec<Entry>> {
+async fn read(args: &Args, wanted: &Wanted, contents: &Contents, context: &Context) -> Outcome<Vec<Entry>> {
     let keys = contents.keys(context, Arc::new(wanted.keep(&contents.prefix)), None).await?;
     let meant = |entry: &Entry| {
         let place = &entry.place;
         wanted.means(&place.resource, place.group.as_deref(), place.namespace.as_deref(), &place.name)
     };
-    let entries: Vec<Entry> = contents.entries(keys).into_iter().filter(meant).collect();
+    let mut entries: Vec<Entry> = contents.entries(keys).into_iter().filter(meant).collect();
     let missing = missing(wanted, &entries);
-    if missing.is_empty() { Ok(entries) } else { Err(not_there(&missing, wanted, contents, None, context).await) }
+    if !missing.is_empty() {
+        return Err(not_there(&missing, wanted, contents, None, context).await);
+    }
+    entries.retain(|entry| selects(args.selector.as_ref(), entry));
+    if entries.is_empty() {
+        let place = wanted.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+        return Err(Failed::plain(format!("{} has no objects{place} with these labels", contents.name())));
+    }
+    Ok(entries)
 }
 
 /// Finds out what has to be known, and reads the owners that are wanted as well.
@@ -276,13 +327,15 @@ async fn apply(
     context: &Context,
 ) -> Outcome {
     let (mut report, mut uids) = (Report::new(None, left_out), Uids::default());
-    let (mut failures, mut changed, mut unknown, mut told) = (Vec::new(), 0_usize, false, Ok(()));
+    let (mut failures, mut changed, mut refused) = (Vec::new(), 0_usize, 0_usize);
+    let (mut unknown, mut told) = (false, Ok(()));
     for item in items {
         // What was sent last may have been done.
         let done = format!("{changed} of {} objects were applied, or one more", items.len());
         context.note_going_on(Some(Failed::new(Exit::Changed, "interrupted").cause(done)));
-        let done = carry_out(item, &mut uids, &connection.client).await;
+        let done = carry_out(item, &mut uids, &connection.client, args.force_conflicts).await;
         unknown |= done.unknown;
+        refused += usize::from(done.refused);
         changed += usize::from(matches!(done.action, Action::Created | Action::Configured));
         if let Some(error) = &done.error {
             failures.push(format!("{}: {error}", item.title()));
@@ -296,9 +349,19 @@ async fn apply(
         let done = format!("{changed} of {} objects were changed; only the report of it is lost", items.len());
         return told.map_err(|failed| if changed > 0 { failed.after_change(done) } else { failed });
     }
-    let exit = if changed > 0 || unknown { Exit::Changed } else { Exit::Failed };
-    let message = format!("{} of {} objects were not applied", failures.len(), items.len());
+    let exit = match refused {
+        _ if changed > 0 || unknown => Exit::Changed,
+        all if all == failures.len() => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    let done = match exit {
+        Exit::Changed => format!("; {changed} were changed"),
+        _ => ", and nothing was changed".to_owned(),
+    };
+    let message = format!("{} of {} objects were not applied{done}", failures.len(), items.len());
     let failed = Failed::new(exit, message).causes(failures).also(told);
+    let failed =
+        if refused > 0 { failed.hint("the same command again shows what would change by now") } else { failed };
     Err(if changed > 0 {
         failed.hint("what was applied stays; the same command again applies the rest")
     } else {

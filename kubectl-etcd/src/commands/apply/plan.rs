@@ -31,13 +31,18 @@ pub(super) struct Item {
     pub(super) notes: Vec<String>,
     /// What the server's dry run made of it.
     pub(super) dry: Option<Value>,
+    /// Whether its namespace is told with its name, as there are others.
+    pub(super) tells_namespace: bool,
 }
 
 impl Item {
     /// `deployment.apps/web`, as kubectl has it.
     pub(super) fn title(&self) -> String {
         let dot = if self.served.group.is_empty() { "" } else { "." };
-        let title = format!("{}{dot}{}/{}", self.served.kind.to_lowercase(), self.served.group, self.place.name);
+        let namespace = self.place.namespace.as_ref().filter(|_| self.tells_namespace);
+        let namespace = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+        let (kind, group, name) = (self.served.kind.to_lowercase(), &self.served.group, &self.place.name);
+        let title = format!("{kind}{dot}{group}/{name}{namespace}");
         visible::name(&title).into_owned()
     }
 }
@@ -84,6 +89,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) catalog: &'a Catalog,
     /// Whether a whole namespace is meant, in which not everything can be put back.
     pub(super) whole_namespace: bool,
+    /// Whether objects of several namespaces are meant.
+    pub(super) several_namespaces: bool,
 }
 
 /// Plans to apply what is meant.
@@ -224,7 +231,8 @@ fn item(
         notes.push(format!("without its owner, which is not there any more: {}", linked.dropped.join(", ")));
     }
     let (place, live) = (place.clone(), live.cloned());
-    Ok(Item { place, served, manifest, live, anew: linked.anew, late, notes, dry: None })
+    let tells_namespace = around.several_namespaces;
+    Ok(Item { place, served, manifest, live, anew: linked.anew, late, notes, dry: None, tells_namespace })
 }
 
 /// A volume that is sent as well names its claim without the UID of the one that was.
@@ -331,7 +339,8 @@ mod tests {
 
     fn planned(entries: &[Entry], facts: &Facts, whole_namespace: bool) -> Plan {
         let (serving, catalog) = (serving(), Catalog::builtin());
-        plan(entries, &Surroundings { facts, serving: &serving, catalog: &catalog, whole_namespace })
+        let (serving, catalog, several_namespaces) = (&serving, &catalog, false);
+        plan(entries, &Surroundings { facts, serving, catalog, whole_namespace, several_namespaces })
     }
 
     fn in_shop(more: Value) -> Value {

@@ -10,21 +10,30 @@ use super::facts::Facts;
 use super::owners::rewrite;
 use super::plan::Item;
 use super::strip::{drop_addresses, drop_node_ports};
-use crate::api::{Applied, apply};
+use crate::api::{Applied, apply, conflicts, get, is_stale, only_to};
 use crate::contents::{differing, plain, unified, without_values};
 
 /// How often something can stand in the way that can be left out.
 const ATTEMPTS: usize = 3;
 
+/// What the server would not do.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) why: Vec<String>,
+    /// Whether fields that others have set are among it.
+    pub(super) conflicts: bool,
+}
+
 /// Sends everything that can be tried without doing it. Gives what the server refuses.
-pub(super) async fn rehearse(items: &mut [Item], facts: &Facts, client: &Client) -> Vec<String> {
-    let mut refusals = Vec::new();
+pub(super) async fn rehearse(items: &mut [Item], facts: &Facts, client: &Client, force: bool) -> Refusals {
+    let mut refusals = Refusals::default();
     for item in items.iter_mut().filter(|item| item.late.is_none()) {
         let owners = known(&item.anew, |owner| facts.live(owner)?["metadata"]["uid"].as_str().map(str::to_owned));
         for attempt in 1..=ATTEMPTS {
             let mut manifest = item.manifest.clone();
             rewrite(&mut manifest, |_| true, &owners);
-            match apply(client, &item.served, &manifest, Applied::Dry).await {
+            only_to(item.live.as_ref(), &mut manifest);
+            match apply(client, &item.served, &manifest, Applied { dry: true, force }).await {
                 Ok(dry) => {
                     let stays = stays(&item.manifest, item.live.as_ref(), &dry);
                     if !stays.is_empty() {
@@ -33,12 +42,46 @@ pub(super) async fn rehearse(items: &mut [Item], facts: &Facts, client: &Client)
                     item.dry = Some(dry);
                 }
                 Err(kube::Error::Api(status)) if attempt < ATTEMPTS && give_way(item, &status) => continue,
-                Err(error) => refusals.push(format!("{}: {}", item.title(), reason(&error, &item.manifest))),
+                Err(kube::Error::Api(status)) if attempt < ATTEMPTS && is_stale(&status) => {
+                    match look_again(item, item.live.as_ref(), client).await {
+                        Ok(live) => {
+                            item.live = live;
+                            continue;
+                        }
+                        Err(why) => refusals.why.push(format!("{}: {why}", item.title())),
+                    }
+                }
+                Err(error) => {
+                    refusals.conflicts |= matches!(&error, kube::Error::Api(status) if !conflicts(status).is_empty());
+                    refusals.why.push(format!("{}: {}", item.title(), reason(&error, &item.manifest)));
+                }
             }
             break;
         }
     }
     refusals
+}
+
+/// Looks at an object that is not as it was seen, or is there by now. Where only what the server says by itself has changed, gives it as it is.
+///
+/// # Errors
+/// What has become of it, or why that is not known.
+pub(super) async fn look_again(item: &Item, seen: Option<&Value>, client: &Client) -> Result<Option<Value>, String> {
+    let now = get(client, &item.served, item.place.namespace.as_deref(), &item.place.name).await;
+    let now =
+        now.map_err(|error| format!("it has changed, and cannot be looked at: {}", reason(&error, &item.manifest)))?;
+    match (seen, &now) {
+        (Some(_), None) => Err("it was deleted since it was looked at".to_owned()),
+        (None, Some(_)) => Err("it was made since it was looked for".to_owned()),
+        (Some(seen), Some(now)) if seen["metadata"]["uid"] != now["metadata"]["uid"] => {
+            Err("it was made anew since it was looked at".to_owned())
+        }
+        (Some(seen), Some(now)) if plain(seen, false) != plain(now, false) => {
+            let fields = differing(&plain(seen, false), &plain(now, false));
+            Err(format!("it was changed since it was looked at: {}", fields.join(", ")))
+        }
+        _ => Ok(now),
+    }
 }
 
 /// The UIDs that are known by now, by the ones that a manifest names.
@@ -52,6 +95,7 @@ pub(super) fn known(
 /// Why a request failed, without a value of a Secret.
 pub(super) fn reason(error: &kube::Error, manifest: &Value) -> String {
     let text = match error {
+        kube::Error::Api(status) if !conflicts(status).is_empty() => conflicts(status).join("; "),
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         error => crate::output::Failed::plain("send it").source(error).one_line(),
     };

@@ -5,11 +5,11 @@ mod show;
 use std::sync::Arc;
 
 use etcd_snapshot::LiveKeys;
-use kube::core::{Selector, SelectorExt as _};
+use kube::core::Selector;
 
 use crate::cli::Context;
 use crate::connection::ConnectionArgs;
-use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector};
+use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Outcome};
 use show::Format;
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// With ns/NAME: everything in that namespace, and itself
+    /// With ns/NAME...: everything in those namespaces, and they themselves
     #[arg(long, conflicts_with_all = ["all_namespaces", "raw"])]
     all: bool,
     /// Label selector, as in kubectl
@@ -79,7 +79,7 @@ impl Args {
         let used = [&[idle::NAMESPACE], &idle::DEFAULT_NAMESPACE[..]].concat();
         let mut idle = vec![Idle::connection("get reads only the file").but(&used)];
         if self.all {
-            idle.push(Idle::flags(&used, "with --all, ns/NAME is the namespace"));
+            idle.push(Idle::flags(&used, "with --all, ns/NAME names the namespace"));
         }
         if self.all_namespaces {
             idle.push(Idle::flags(&used, "-A is for all namespaces"));
@@ -152,13 +152,8 @@ fn choose(contents: &Contents, wanted: &Wanted, keys: LiveKeys, selector: Option
         let place = &entry.place;
         wanted.means(&place.resource, place.group.as_deref(), place.namespace.as_deref(), &place.name)
     };
-    let matches = |entry: &Entry| {
-        let (Some(selector), Ok(object)) = (selector, &entry.object) else { return true };
-        let labels = object.json["metadata"]["labels"].as_object().into_iter().flatten();
-        selector
-            .matches(&labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
-    };
-    let mut entries: Vec<Entry> = contents.entries(keys).into_iter().filter(meant).filter(matches).collect();
+    let mut entries: Vec<Entry> =
+        contents.entries(keys).into_iter().filter(meant).filter(|entry| selects(selector, entry)).collect();
     let rank = |entry: &Entry| match wanted.whole_namespace {
         true => {
             let group = entry.place.group.as_deref().unwrap_or_default();

@@ -273,6 +273,8 @@ pub(super) async fn patch(cx: &Cx, res: &Resource, media_type: &str, body: &[u8]
             }
             let mut wanted = wanted.clone();
             wanted["metadata"]["name"] = json!(name);
+            // Unlike a create, an apply may have one: k8s.io/apiserver/pkg/storage/etcd3/store.go, updateState.
+            put(&mut wanted["metadata"], "resourceVersion", None);
             return create_named(cx, res, wanted).await;
         }
     }
