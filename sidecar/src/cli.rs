@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -57,6 +59,8 @@ pub(crate) fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // Nobody hears that stderr is lost: to tell it there would be a panic.
+        .log_internal_errors(false)
         .init();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,7 +71,6 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "what was asked for; only serve keeps stdout for the protocol")]
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Wait { idle_timeout } => {
@@ -88,14 +91,17 @@ fn run(command: Command) -> anyhow::Result<()> {
             ended
         }
         Command::Restore(args) => {
-            println!("{}", restore::run(args)?);
-            Ok(())
+            let done = restore::run(args)?;
+            print(&done).context("the directory is built; only the report of it is lost")
         }
-        Command::Version => {
-            println!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID);
-            Ok(())
-        }
+        Command::Version => print(&format!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID)),
     }
+}
+
+/// What was asked for. Only `serve` keeps stdout for the protocol.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write to stdout")
 }
 
 #[cfg(test)]

@@ -49,3 +49,17 @@ fn a_snapshot_becomes_a_directory_or_nothing() {
         assert_eq!(left, ["a.db"]);
     }
 }
+
+#[test]
+fn output_that_is_lost_is_an_error_and_lost_errors_are_none() {
+    let lost = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let version = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etcd-sidecar"));
+        command.arg("version").stdout(lost());
+        command
+    };
+    let ran = version().output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.code() == Some(1) && said.contains("cannot write to stdout: No space left"), "{said}");
+    assert_eq!(version().stderr(lost()).status().unwrap().code(), Some(1));
+}

@@ -262,6 +262,15 @@ impl Running {
         Running { child, lines, said: String::new() }
     }
 
+    /// Starts it with stdout thrown away, and stderr lost: a pipe that nobody reads any more.
+    pub fn deaf(mut command: Command) -> Running {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = command.stdout(Stdio::null()).stderr(writer).spawn().expect("the program starts");
+        let (_, lines) = std::sync::mpsc::channel();
+        Running { child, lines, said: String::new() }
+    }
+
     /// Waits until a line of stderr has `text`.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {

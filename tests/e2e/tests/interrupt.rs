@@ -71,6 +71,14 @@ fn while_the_pod_starts() {
         drop(kubelet);
         interrupted_and_clean(&scene, running.end());
     }
+    // The terminal is gone: nobody hears it, and nothing is left all the same.
+    let kubelet = Stopped::new(&scene.lab);
+    let running = Running::deaf(scene.plugin(&["backup", "a.db"]));
+    until("there is a pod", || !scene.sidecars().is_empty());
+    running.signal("HUP");
+    drop(kubelet);
+    assert_eq!(running.end().0.code(), Some(130));
+    scene.assert_nothing_left();
 }
 
 #[test]

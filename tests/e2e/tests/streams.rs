@@ -58,7 +58,7 @@ const PRINTS: [&str; 16] = [
     "--help",
     "get --help",
     "--version",
-    "restore a.db --data-dir DIR --name m1",
+    "restore a.db --data-dir DIR --name cp1",
 ];
 
 #[test]
@@ -110,7 +110,7 @@ fn a_command_ends_as_ever_when_nobody_hears_it() {
         ("get a.db cm -n nowhere", 0),
         ("verify a.db -v 9", 0),
         ("status", 1),
-        ("restore a.db --data-dir DIR --name m1", 0),
+        ("restore a.db --data-dir DIR --name cp1", 0),
     ] {
         for (number, deaf) in [Stdio::from(closed_pipe()), Stdio::from(full())].into_iter().enumerate() {
             let line = line.replace("DIR", &format!("new{number}"));
@@ -151,7 +151,7 @@ fn nothing_in_a_file_reaches_the_terminal_as_it_is() {
         "diff a.db c.db cm -o json",
         "verify c.db",
         "verify c.db -o json",
-        "restore c.db --data-dir new --name m1 --skip-hash-check",
+        "restore c.db --data-dir new --name default",
         "get c.db cm -A -v 9",
     ] {
         let ran = run(command(&folder, line));
