@@ -185,7 +185,7 @@ impl fmt::Display for Failed {
             writeln!(f, "  cause: {}", visible::text(cause.trim_end()).replace('\n', "\n         "))?;
         }
         for hint in &self.hints {
-            writeln!(f, "\nhint: {}", visible::text(hint.trim_end()))?;
+            writeln!(f, "\nhint: {}", visible::message(hint.trim_end()))?;
         }
         Ok(())
     }

@@ -59,13 +59,13 @@ impl Printer {
     /// What is going on, for people.
     pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.show(&format!("{}\n", text.as_ref()));
+            self.show(&format!("{}\n", visible::message(text.as_ref())));
         }
     }
 
     /// Something that went well but not as it should.
     pub(crate) fn warn(self, text: impl AsRef<str>) {
-        self.show(&format!("Warning: {}\n", text.as_ref()));
+        self.show(&format!("Warning: {}\n", visible::message(text.as_ref())));
     }
 
     /// A failure, the last thing a command says.

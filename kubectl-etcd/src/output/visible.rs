@@ -9,6 +9,37 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_hidden(c) && c != '\n' && c != '\t')
 }
 
+/// A message: its further lines are indented by two spaces at least. A newline before anything else is none of ours.
+pub(super) fn message(message: &str) -> Cow<'_, str> {
+    let forged = |line: &str| !line.is_empty() && !line.starts_with("  ");
+    let lines = message.trim_end_matches('\n');
+    if !lines.split('\n').skip(1).any(forged) {
+        return text(message);
+    }
+    let mut whole = String::new();
+    for (number, line) in lines.split('\n').enumerate() {
+        whole.push_str(if number == 0 {
+            ""
+        } else if forged(line) {
+            "\\n"
+        } else {
+            "\n"
+        });
+        whole.push_str(&text(line));
+    }
+    Cow::Owned(whole)
+}
+
+/// A word for a shell, in a command that can be pasted.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// A name, a cell or anything else that is one line: a newline in it is none of the layout.
 pub(crate) fn name(name: &str) -> Cow<'_, str> {
     escape(name, |c| is_hidden(c) || is_selector(c))
@@ -144,6 +175,26 @@ mod tests {
         assert_eq!(text("a\n\tb"), "a\n\tb");
         assert_eq!(name("a\n\tb"), r"a\n\tb");
         assert!(!is_plain("a\nb"));
+    }
+
+    #[test]
+    fn a_message_has_no_lines_but_those_that_are_indented() {
+        assert_eq!(message("see\n  kubectl etcd cleanup"), "see\n  kubectl etcd cleanup");
+        assert_eq!(message("see\n\n  kubectl etcd cleanup\n"), "see\n\n  kubectl etcd cleanup\n");
+        assert_eq!(message("node a\nerror: \u{1b}[2J\n  rm -r /"), "node a\\nerror: \\x1b[2J\n  rm -r /");
+        assert_eq!(message("a\n b"), "a\\n b");
+    }
+
+    #[test]
+    fn a_name_stays_one_word_in_a_command() {
+        for (word, shown) in [
+            ("cp1.example.com", "cp1.example.com"),
+            ("x; rm -r /", "'x; rm -r /'"),
+            ("a'$(b)", "'a'\\''$(b)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
     }
 
     #[test]

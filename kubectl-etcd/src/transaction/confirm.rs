@@ -1,5 +1,6 @@
 //! The question before a cluster is changed as a whole: its name has to be typed.
 
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 
 /// What is known before anything is asked.
@@ -44,16 +45,6 @@ pub(crate) async fn confirm(consent: Consent, cluster: &str, printer: Printer) -
 
 fn refused(why: String) -> Failed {
     Failed::new(Exit::Refused, why).cause("nothing was changed")
-}
-
-/// A word for a shell.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

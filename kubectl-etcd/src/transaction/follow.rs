@@ -131,7 +131,7 @@ impl<'a> Watched<'a> {
                 Err(failed) => {
                     if talked && !gone.swap(true, Ordering::Relaxed) {
                         work.printer.note(
-                            "the API server is gone, as it has to be: the nodes go on by themselves and finish without this program;\n\
+                            "the API server is gone, as it has to be: the nodes go on by themselves and finish without this program; \
                              whoever does not wait looks later with\n  kubectl etcd restore --status",
                         );
                     }

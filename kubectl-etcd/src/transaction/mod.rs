@@ -24,7 +24,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 pub(crate) use conduct::Conduct;
-pub(crate) use confirm::{confirm, consent, quoted};
+pub(crate) use confirm::{confirm, consent};
 use crew::Crew;
 pub(crate) use crew::MARGIN;
 pub(crate) use follow::Watched;

@@ -10,6 +10,7 @@ use super::check::Check;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
 use super::words;
 use crate::commands::API_VERSION;
+use crate::output::visible::{self, quoted};
 use crate::output::{Table, bytes};
 
 /// A restore or a way back, at its end.
@@ -93,8 +94,9 @@ impl LeftOut {
         format!(
             "node {node} {how}; to have it back, make it a new member\n  \
              kubeadm reset                        (on the node)\n  \
-             kubectl delete node {node}\n  \
-             kubeadm join ... --control-plane     (on the node)"
+             kubectl delete node {}\n  \
+             kubeadm join ... --control-plane     (on the node)",
+            quoted(node)
         )
     }
 }
@@ -141,7 +143,7 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
-            let _infallible = writeln!(text, "{:<10} {value}", format!("{name}:"));
+            let _infallible = writeln!(text, "{:<10} {}", format!("{name}:"), visible::name(&value));
         };
         let what = match &self.went_back_to_before {
             Some(of) => format!("{}, back to before {of}", self.id),
@@ -208,7 +210,7 @@ impl Report {
             advice.push(format!(
                 "nodes that had been removed are known again: {}; where they are really gone\n  kubectl delete node {}",
                 self.nodes_gone.join(", "),
-                self.nodes_gone.join(" ")
+                self.nodes_gone.iter().map(|node| quoted(node)).collect::<Vec<_>>().join(" ")
             ));
         }
         if !self.masters_gone.is_empty() {

@@ -295,6 +295,9 @@ fn order(items: &mut Vec<Item>, catalog: &Catalog) {
 mod tests {
     use serde_json::json;
 
+    use super::super::carry_out::Action;
+    use super::super::rehearse::patches;
+    use super::super::show;
     use super::*;
     use crate::contents::entry_of;
 
@@ -363,6 +366,24 @@ mod tests {
         let along = planned(&[map, entry("namespaces/shop", &namespace().1)], &Facts::default(), false);
         let titles: Vec<_> = along.items.iter().map(|item| (item.title(), item.late.is_some())).collect();
         assert_eq!(titles, [("namespace/shop".to_owned(), false), ("configmap/a".to_owned(), true)]);
+    }
+
+    #[test]
+    fn hostile_objects_are_shown_without_what_would_paint() {
+        let hostile = "x\u{1b}[2K\nconfigmap a created\u{202e}";
+        let data = json!({"data": {"a": "\u{9b}31m\u{1b}c", "b\u{2066}": "lines\nof \u{202e}text\n"}});
+        let map = entry(&format!("configmaps/shop/{hostile}"), &object("v1", "ConfigMap", hostile, in_shop(data)));
+        let plan = planned(&[map], &Facts::of([namespace()]), false);
+        let item = &plan.items[0];
+        let line = show::line(item, Action::Created, Some("server"));
+        assert_eq!(line, "configmap/x\\x1b[2K\\nconfigmap a created\\u202e created (server dry run)\n");
+        let patch = patches(&plan.items);
+        assert!(patch.contains(r"b\U00002066") && patch.contains(r"\x9B31m\ec"), "{patch}");
+        for text in [&line, &patch] {
+            let hidden = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2066}');
+            assert!(!text.contains(hidden), "{text:?}");
+        }
+        assert_eq!(patch.matches("configmap a created").count(), patch.matches(r"\nconfigmap a created").count());
     }
 
     #[test]

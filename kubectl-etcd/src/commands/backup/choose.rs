@@ -4,6 +4,7 @@ use etcd_wire::message::MemberStatus;
 
 use crate::commands::status::{alarms, role};
 use crate::discovery::EtcdPod;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 use crate::sidecar::{Started, Surveyed};
 
@@ -115,7 +116,7 @@ fn refuse(against: Vec<(&EtcdPod, String, Option<Failed>)>, overrulable: Option<
         hints.extend(inner.hints);
     }
     if let Some(node) = overrulable {
-        hints.push(format!("to take it all the same, name its node:\n  kubectl etcd backup --node {node}"));
+        hints.push(format!("to take it all the same, name its node:\n  kubectl etcd backup --node {}", quoted(node)));
     }
     hints.dedup();
     hints.into_iter().fold(failed, Failed::hint)

@@ -7,7 +7,7 @@ use etcd_objects::key::{Internal, Key, Place, Prefix};
 use serde::Serialize;
 
 use crate::contents::resource_name;
-use crate::output::Table;
+use crate::output::{Table, visible};
 
 /// Keys, each with the revision that last changed it.
 pub(super) type Keys = BTreeMap<Vec<u8>, i64>;
@@ -159,7 +159,7 @@ impl Changes {
             (&self.nodes_gone, "were removed since, and will be waited for"),
         ] {
             if !nodes.is_empty() {
-                let _infallible = writeln!(text, "\nNodes that {fate}: {}", nodes.join(", "));
+                let _infallible = writeln!(text, "\nNodes that {fate}: {}", visible::name(&nodes.join(", ")));
             }
         }
         text
@@ -248,6 +248,19 @@ mod tests {
         assert!(
             same.objects.is_empty() && same.resources.iter().all(|one| one.vanish + one.come_back + one.change == 0)
         );
+    }
+
+    #[test]
+    fn names_of_a_file_and_of_a_cluster_forge_nothing() {
+        let hostile = "x\u{1b}[2J\nNodes that joined: none\u{202e}";
+        let (node, pod) = (format!("/registry/minions/{hostile}"), format!("/registry/pods/a/{hostile}"));
+        let own = keys(&[(node.as_str(), 1), (pod.as_str(), 1), ("/registry/namespaces/default", 1)]);
+        for changes in [Changes::between(&own, &Keys::new()), Changes::between(&Keys::new(), &own)] {
+            let text = changes.text();
+            assert!(text.contains(r"x\x1b[2J\nNodes that joined: none\u202e"), "{text:?}");
+            assert!(text.chars().all(|c| (!c.is_control() && c != '\u{202e}') || c == '\n'), "{text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("Nodes that joined: none")), "{text}");
+        }
     }
 
     #[test]

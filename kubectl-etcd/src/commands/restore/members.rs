@@ -5,8 +5,8 @@ use std::path::Path;
 use etcd_snapshot::restore::NewCluster;
 
 use super::offline::OfflineArgs;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
-use crate::transaction::quoted;
 
 /// What etcdutl calls a member, and where it expects its peers, if nothing else is said.
 const NAME: &str = "default";

@@ -8,7 +8,7 @@ use super::Args;
 use super::apply::tell;
 use crate::cli::Context;
 use crate::commands::API_VERSION;
-use crate::output::{Outcome, Table, age, bytes, print_data, timestamp};
+use crate::output::{Outcome, Table, age, bytes, print_data, timestamp, visible};
 use crate::sidecar::{Operation, Pods, access};
 use crate::transaction::{self, Recalled, Work, by_time, silence, unfinished, words};
 
@@ -120,13 +120,15 @@ fn text(id: &str, nodes: &[Recalled], now: Timestamp) -> String {
             size.unwrap_or_default(),
         ]);
         for note in restore.iter().flat_map(|restore| &restore.events).filter_map(|event| event.note.as_deref()) {
-            notes.push_str(&format!("node {}: {note}\n", node.node));
+            notes.push_str(&visible::name(&format!("node {}: {note}", node.node)));
+            notes.push('\n');
         }
     }
     let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
     let left_out = known.map(|restore| restore.plan.left_out().join(", ")).filter(|names| !names.is_empty());
-    let left_out = left_out.map_or_else(String::new, |names| format!("Left out of it: {names}\n"));
-    format!("Restore {id}, begun {begun} by {by}\n{left_out}\n{table}{notes}")
+    let left_out = left_out.map_or_else(String::new, |names| format!("Left out of it: {}\n", visible::name(&names)));
+    let begun = format!("Restore {id}, begun {begun} by {by}");
+    format!("{}\n{left_out}\n{table}{notes}", visible::name(&begun))
 }
 
 /// The last step, how far it is, and since when.

@@ -18,7 +18,7 @@ use super::live::uid;
 use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes, seconds};
+use crate::output::{Table, bytes, seconds, visible};
 use crate::transaction::{LOWER, MARGIN};
 
 /// What stops, as the static pods of a control plane are called.
@@ -203,7 +203,7 @@ impl Plan {
         let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".to_owned());
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
-            let _infallible = writeln!(text, "{:<10} {value}", format!("{name}:"));
+            let _infallible = writeln!(text, "{:<10} {}", format!("{name}:"), visible::name(&value));
         };
         line(
             "Cluster",
@@ -446,6 +446,24 @@ mod tests {
         assert_eq!((behind.revision.restored, behind.refusals.len()), (snapshot, 0));
         let beyond = plan(|found| found.bump = Bump::By(i64::MAX as u64), status());
         assert!(beyond.refusals[0].contains("cannot be raised"), "{:?}", beyond.refusals);
+    }
+
+    #[test]
+    fn what_nodes_and_servers_say_forges_no_line_of_a_plan() {
+        let hostile = || "v1\u{1b}[1A\u{9b}2K\nCluster:   another\u{2066}".to_owned();
+        let change = |found: &mut Found<'_>| {
+            found.cluster.name = hostile();
+            found.cluster.kubernetes_version = Some(hostile());
+            found.taken_at = Some(hostile());
+            found.encryption_keys = vec![key(&hostile())];
+        };
+        let encryption = Encryption::Keys { keys: vec![key(&hostile())] };
+        let text =
+            plan_on(&NodeFacts { encryption, ..facts() }, change, MemberStatus { version: hostile(), ..status() })
+                .text();
+        assert!(text.contains(r"v1\x1b[1A\x9b2K\nCluster:   another\u2066"), "{text:?}");
+        assert!(text.chars().all(|c| (!c.is_control() && c != '\u{2066}') || c == '\n'), "{text:?}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("Cluster:")).count(), 1, "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes, timestamp};
+use crate::output::{Table, bytes, timestamp, visible};
 use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, unfinished, words};
 
 /// All that is known before it.
@@ -201,7 +201,7 @@ impl Plan {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("Cluster:   {} ({})\n", self.cluster, self.server);
+        let mut text = format!("Cluster:   {}\n", visible::name(&format!("{} ({})", self.cluster, self.server)));
         // The only one that there is stands below.
         if self.restores.len() > 1 || self.restore.is_none() && !self.restores.is_empty() {
             let mut table = Table::new(&["RESTORE", "BEGUN", "STARTED-BY", "OLD DATA"]);
@@ -228,7 +228,8 @@ impl Plan {
             text,
             "Back to:   before restore {}, begun {begun} by {}\n\n{table}\n\
              What was written since that restore is not in it.\n",
-            restore.id, restore.started_by
+            visible::name(&restore.id),
+            visible::name(&restore.started_by)
         );
         let kind = self.transaction.as_ref().map(|transaction| &transaction.kind);
         if let Some(RestoreKind::Aside { raise: false, .. }) = kind {
@@ -236,7 +237,8 @@ impl Plan {
         }
         if let Some(transaction) = &self.transaction {
             if !transaction.not_reached.is_empty() {
-                let _infallible = writeln!(text, "Stays left out: {}.", transaction.not_reached.join(", "));
+                let _infallible =
+                    writeln!(text, "Stays left out: {}.", visible::name(&transaction.not_reached.join(", ")));
             }
             let _infallible = write!(
                 text,
