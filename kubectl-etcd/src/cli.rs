@@ -25,7 +25,7 @@ Exit codes:
   2    usage (of diff: failed, too)
   3    the snapshot is damaged or cannot be restored
   4    refused by a preflight, or not confirmed; nothing was changed
-  5    failed after changing something; the message says how to go on
+  5    failed after changing something (a restore: stopping something); the message says how to go on
   130  interrupted, cleaned up";
 
 /// At the end of `diff --help`.

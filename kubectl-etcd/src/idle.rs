@@ -168,6 +168,7 @@ mod tests {
             ("cleanup --manifests-dir /a/b", "--manifests-dir"),
             ("restore a.db --data-dir d --peer-port 1", "--peer-port"),
             ("restore a.db --data-dir d --image x", "--image"),
+            ("restore a.db --data-dir d --bump-revision 0 --allow-lower-revisions", "--allow-lower-revisions"),
             ("version --client -l a=b", "-l/--selector"),
             ("get a.db cm --show-managed-fields", "--show-managed-fields"),
         ] {

@@ -156,7 +156,19 @@ impl FromStr for Bump {
 
 #[cfg(test)]
 mod tests {
+    use clap::Args as _;
+
     use super::*;
+
+    /// Without a bump of one's own there is nothing that it allows.
+    #[test]
+    fn lower_revisions_are_allowed_only_with_a_bump() {
+        let parsed = |flags: &[&str]| {
+            let command = Args::augment_args(clap::Command::new("restore"));
+            command.try_get_matches_from([&["restore", "a.db", "--allow-lower-revisions"], flags].concat()).is_ok()
+        };
+        assert!(parsed(&["--bump-revision", "0"]) && !parsed(&[]));
+    }
 
     #[test]
     fn bumps() {
