@@ -93,6 +93,9 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     for (layout, state) in known {
         let one = told(&layout, state)?;
         for folder in layout.folders() {
+            break_up(&folder)?;
+        }
+        for folder in layout.folders() {
             remove_all(&folder)?;
             if let Some(ours) = folder.folder() {
                 let _not_empty = ours.remove_folder();
@@ -103,6 +106,14 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
         removed.push(one);
     }
     Ok(removed)
+}
+
+/// Sees to it that what was set aside does not count as whole any more, should its removal fail half way.
+fn break_up(folder: &Place) -> Result<(), Failure> {
+    let (old, rest) = (folder.join("old"), folder.join("rest"));
+    let broken =
+        || -> std::io::Result<()> { if old.exists()? && !rest.exists()? { old.rename(&rest) } else { Ok(()) } };
+    broken().map_err(|error| storage("take away what was set aside", &error))
 }
 
 fn remove_all(folder: &Place) -> Result<(), Failure> {
@@ -118,4 +129,27 @@ fn size(folder: &Place) -> u64 {
         _ => 0,
     });
     sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::tests::layout;
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_removal_is_no_data_that_could_come_back() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = layout(root.path());
+        let folder = layout.folders().swap_remove(0);
+        std::fs::create_dir_all(folder.join("old/member/snap").path()).unwrap();
+        std::fs::write(folder.join("old/member/snap/db").path(), "").unwrap();
+        assert!(is_exchanged(&layout.exchanges().0).unwrap());
+        break_up(&folder).unwrap();
+        assert!(!is_exchanged(&layout.exchanges().0).unwrap());
+        // It can be done again, and there may be nothing.
+        break_up(&folder).unwrap();
+        remove_all(&folder).unwrap();
+        break_up(&folder).unwrap();
+        assert!(!folder.exists().unwrap());
+    }
 }
