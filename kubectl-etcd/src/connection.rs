@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use http::Uri;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
@@ -25,7 +26,8 @@ use crate::proxy;
 #[command(next_help_heading = "Connection (as in kubectl)")]
 pub(crate) struct ConnectionArgs {
     /// Path to the kubeconfig file to use for CLI requests
-    #[arg(long, global = true, value_name = "FILE")]
+    // kubectl takes no name at all for none.
+    #[arg(long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The name of the kubeconfig context to use
     #[arg(long, global = true, value_name = "NAME")]
