@@ -27,6 +27,22 @@ pub enum WireError {
         /// The type byte.
         kind: u8,
     },
+    /// The contents of a frame are larger than any that this protocol needs.
+    #[error("a {frame} frame with more than {limit} {what}")]
+    Bound {
+        /// Name of the frame type.
+        frame: &'static str,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// A stream goes on behind the length that was announced, or that such a stream can have.
+    #[error("more came than the {limit} bytes that were announced or can be")]
+    TooLong {
+        /// Most bytes of the stream.
+        limit: u64,
+    },
     /// The contents of a frame do not decode.
     #[error("malformed {frame} frame: {reason}")]
     Malformed {
@@ -104,6 +120,6 @@ impl WireError {
     }
 
     pub(crate) fn malformed(frame: &'static str, reason: impl std::fmt::Display) -> WireError {
-        WireError::Malformed { frame, reason: reason.to_string() }
+        WireError::Malformed { frame, reason: crate::bounds::told(reason.to_string()) }
     }
 }

@@ -12,6 +12,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::bounds::Bounds;
 use crate::{Ack, Begin, Chunk, End, Failure, Hello, Preface, Reply, Request, WireError};
 
 /// Most bytes that a frame's kind and payload may have together. A chunk of [`CHUNK`](crate::CHUNK) bytes fits.
@@ -104,14 +105,14 @@ impl Frame {
     /// Decodes kind and payload. `None` is a frame that a later version may send and this one passes over.
     fn decode(kind: u8, payload: &[u8]) -> Result<Option<Frame>, WireError> {
         Ok(Some(match kind {
-            HELLO => Frame::Hello(parse("hello", payload)?),
-            REQUEST => Frame::Request(parse("request", payload)?),
-            REPLY => Frame::Reply(parse("reply", payload)?),
-            FAILURE => Frame::Failure(parse("failure", payload)?),
-            BEGIN => Frame::Begin(parse("begin", payload)?),
+            HELLO => Frame::Hello(parse("hello", Bounds::SMALL, payload)?),
+            REQUEST => Frame::Request(parse("request", Bounds::BODY, payload)?),
+            REPLY => Frame::Reply(parse("reply", Bounds::BODY, payload)?),
+            FAILURE => Frame::Failure(parse("failure", Bounds::FAILURE, payload)?),
+            BEGIN => Frame::Begin(parse("begin", Bounds::SMALL, payload)?),
             DATA => Frame::Data(Chunk::decode(payload)?),
-            END => Frame::End(parse("end", payload)?),
-            ACK => Frame::Ack(parse("ack", payload)?),
+            END => Frame::End(parse("end", Bounds::SMALL, payload)?),
+            ACK => Frame::Ack(parse("ack", Bounds::SMALL, payload)?),
             PING if payload.is_empty() => Frame::Ping,
             PING => return Err(WireError::malformed("ping", "it has a payload")),
             IGNORABLE.. => return Ok(None),
@@ -125,7 +126,8 @@ fn json(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
     serde_json::to_writer(out, body).expect("the messages hold only strings, numbers, lists and structures");
 }
 
-fn parse<T: DeserializeOwned>(frame: &'static str, payload: &[u8]) -> Result<T, WireError> {
+fn parse<T: DeserializeOwned>(frame: &'static str, bounds: Bounds, payload: &[u8]) -> Result<T, WireError> {
+    bounds.check(frame, payload)?;
     serde_json::from_slice(payload).map_err(|error| WireError::malformed(frame, error))
 }
 
@@ -178,8 +180,8 @@ impl Decoder {
     /// The next frame, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// [`WireError::FrameLength`], before any memory is reserved for the frame, [`WireError::FrameKind`] and
-    /// [`WireError::Malformed`].
+    /// [`WireError::FrameLength`], before any memory is reserved for the frame, [`WireError::FrameKind`],
+    /// [`WireError::Bound`] and [`WireError::Malformed`].
     pub fn frame(&mut self) -> Result<Option<Frame>, WireError> {
         loop {
             let rest = &self.buffer[self.read..];

@@ -12,7 +12,18 @@ use crate::WireError;
 /// Longest key. etcd takes no request beyond 1.5 MiB unless it is told to (etcd server/embed/config.go @ v3.6.14).
 pub const MAX_KEY: usize = 16 << 20;
 
+/// Most bytes of a list of keys. The largest Kubernetes clusters have a few million objects, with keys of about 100 bytes.
+pub const MAX_KEYS_BYTES: u64 = 1 << 30;
+/// Most keys of a list.
+pub const MAX_KEYS: u64 = 10_000_000;
+
 const HEADER: usize = 12;
+
+/// Most bytes of the list of keys of a database of this size. Each record is shorter than the row that it is about, and the database may
+/// have grown since its size was told.
+pub fn keys_bound(database_bytes: u64) -> u64 {
+    database_bytes.saturating_mul(2).saturating_add(64 << 20).min(MAX_KEYS_BYTES)
+}
 
 /// A key of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +54,9 @@ impl KeyRecord<'_> {
 pub struct KeyRecords {
     /// The beginning of a record that goes on in the next piece.
     rest: Vec<u8>,
+    /// The key of the last record.
+    last: Option<Vec<u8>>,
+    count: u64,
 }
 
 impl KeyRecords {
@@ -54,16 +68,26 @@ impl KeyRecords {
     /// Gives the records that a piece completes to `take`.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] for a key longer than [`MAX_KEY`]; the stream is then broken.
+    /// [`WireError::Malformed`] for a key longer than [`MAX_KEY`], or one that is not above the last; [`WireError::Bound`] for more than
+    /// [`MAX_KEYS`]. The stream is then broken.
     pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(KeyRecord<'_>)) -> Result<(), WireError> {
         let mut buffer = std::mem::take(&mut self.rest);
         buffer.extend_from_slice(piece);
         let mut left = buffer.as_slice();
+        let last = self.last.take();
+        let mut above = last.as_deref();
         while let Some((record, after)) = split(left)? {
+            if above.is_some_and(|above| above >= record.key) {
+                return Err(WireError::malformed("keys", "a key is not above the one before it"));
+            }
+            self.count += 1;
+            if self.count > MAX_KEYS {
+                return Err(WireError::Bound { frame: "data", what: "keys", limit: MAX_KEYS });
+            }
             take(record);
-            left = after;
+            (above, left) = (Some(record.key), after);
         }
-        self.rest = left.to_vec();
+        (self.last, self.rest) = (above.map(<[u8]>::to_vec), left.to_vec());
         Ok(())
     }
 
@@ -112,16 +136,22 @@ mod tests {
         Ok(found)
     }
 
+    fn stream(keys: &[(i64, Vec<u8>)]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for (mod_revision, key) in keys {
+            KeyRecord { mod_revision: *mod_revision, key }.encode(&mut stream).expect("a short key");
+        }
+        stream
+    }
+
     proptest! {
         #[test]
         fn what_goes_in_comes_out_in_any_pieces(
-            keys in prop::collection::vec((any::<i64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+            keys in prop::collection::btree_map(prop::collection::vec(any::<u8>(), 0..40), any::<i64>(), 0..20),
             size in 1..100_usize,
         ) {
-            let mut stream = Vec::new();
-            for (mod_revision, key) in &keys {
-                KeyRecord { mod_revision: *mod_revision, key }.encode(&mut stream).expect("a short key");
-            }
+            let keys: Vec<(i64, Vec<u8>)> = keys.into_iter().map(|(key, revision)| (revision, key)).collect();
+            let stream = stream(&keys);
             prop_assert_eq!(apart(&stream, size).expect("whole"), keys);
             // A record that is cut is noticed.
             if !stream.is_empty() {
@@ -136,5 +166,28 @@ mod tests {
         assert!(matches!(apart(&stream, 5), Err(WireError::Malformed { .. })));
         let long = vec![0; MAX_KEY + 1];
         assert!(KeyRecord { mod_revision: 1, key: &long }.encode(&mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn keys_must_rise_in_whatever_pieces_they_come() {
+        for keys in [["b", "b"], ["b", "a"], ["b", ""]] {
+            let stream = stream(&keys.map(|key| (1, key.as_bytes().to_vec())));
+            for size in [1, 13, 100] {
+                assert!(matches!(apart(&stream, size), Err(WireError::Malformed { .. })), "{keys:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_keys_there_can_be() {
+        let mut records = KeyRecords { count: MAX_KEYS - 1, ..KeyRecords::default() };
+        let both = stream(&[(1, vec![1]), (1, vec![2])]);
+        let mut taken = 0;
+        let refused = records.push(&both, |_| taken += 1).expect_err("one too many");
+        assert!(matches!(refused, WireError::Bound { limit: MAX_KEYS, .. }) && taken == 1, "{refused:?}");
+
+        assert_eq!(keys_bound(0), 64 << 20);
+        assert_eq!(keys_bound(100 << 20), 264 << 20);
+        assert_eq!(keys_bound(u64::MAX), MAX_KEYS_BYTES);
     }
 }

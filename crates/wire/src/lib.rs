@@ -22,6 +22,7 @@
 //! assert_eq!(decoder.frame().unwrap(), None);
 //! ```
 
+mod bounds;
 mod connection;
 mod error;
 pub mod facts;
@@ -35,7 +36,7 @@ mod transfer;
 pub use connection::{Connection, Receiving, Sending};
 pub use error::WireError;
 pub use frame::{Decoder, Frame, MAX_FRAME};
-pub use keys::{KeyRecord, KeyRecords, MAX_KEY};
+pub use keys::{KeyRecord, KeyRecords, MAX_KEY, MAX_KEYS, MAX_KEYS_BYTES, keys_bound};
 pub use message::{Ack, Begin, CAPABILITIES, Compression, End, Failure, FailureCode, Hello, Reply, Request, Sha256};
 pub use preface::Preface;
 pub use transfer::{CHUNK, Chunk, Digest, Encoding, Incoming, Outgoing, crc32c};

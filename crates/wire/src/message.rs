@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::bounds::{TOLD_CAUSES, told};
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::restore::{
     ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RearmRequest, RemoveAsideRequest, StageRequest, Staged,
@@ -449,16 +450,22 @@ pub enum FailureCode {
 }
 
 impl Failure {
-    /// A failure without causes or hint.
+    /// A failure without causes or hint. Text beyond 4096 bytes is cut, and so are causes beyond 32: a peer takes no more.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), causes: Vec::new(), hint: None }
+        Failure { code, message: told(message.into()), causes: Vec::new(), hint: None }
     }
 
     /// Adds why.
     #[must_use]
     pub fn cause(mut self, cause: impl fmt::Display) -> Failure {
-        self.causes.push(cause.to_string());
+        self.push(cause.to_string());
         self
+    }
+
+    fn push(&mut self, cause: String) {
+        if self.causes.len() < TOLD_CAUSES {
+            self.causes.push(told(cause));
+        }
     }
 
     /// Adds an error and everything below it as causes.
@@ -466,9 +473,9 @@ impl Failure {
     pub fn source(mut self, error: &dyn std::error::Error) -> Failure {
         let mut next = Some(error);
         while let Some(error) = next {
-            let text = error.to_string();
+            let text = told(error.to_string());
             if self.causes.last() != Some(&text) {
-                self.causes.push(text);
+                self.push(text);
             }
             next = error.source();
         }
@@ -478,7 +485,7 @@ impl Failure {
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
-        self.hint = Some(hint.into());
+        self.hint = Some(told(hint.into()));
         self
     }
 }

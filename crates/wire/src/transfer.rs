@@ -188,25 +188,29 @@ impl std::fmt::Debug for Digest {
 }
 
 /// The receiving side of a stream: checks that the pieces are whole, in order and all there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Incoming {
     offset: u64,
+    limit: u64,
     digest: Digest,
 }
 
 impl Incoming {
-    /// A stream from its first byte.
-    pub fn new() -> Incoming {
-        Incoming::default()
+    /// A stream from its first byte, of at most `limit` bytes: as many as were announced, or as there can be.
+    pub fn new(limit: u64) -> Incoming {
+        Incoming { offset: 0, limit, digest: Digest::new() }
     }
 
     /// The bytes of the next chunk.
     ///
     /// # Errors
-    /// [`WireError::Offset`], [`WireError::Checksum`] or [`WireError::Malformed`]; the stream is then broken.
+    /// [`WireError::Offset`], [`WireError::TooLong`], [`WireError::Checksum`] or [`WireError::Malformed`]; the stream is then broken.
     pub fn accept(&mut self, chunk: &Chunk) -> Result<Bytes, WireError> {
         if chunk.offset != self.offset {
             return Err(WireError::Offset { expected: self.offset, got: chunk.offset });
+        }
+        if self.limit - self.offset < u64::from(chunk.length) {
+            return Err(WireError::TooLong { limit: self.limit });
         }
         let bytes = chunk.open()?;
         self.digest.update(&bytes);

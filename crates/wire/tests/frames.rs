@@ -148,7 +148,7 @@ proptest! {
     #[test]
     fn a_stream_comes_out_as_it_went_in(bytes in vec(any::<u8>(), 1..20_000), cut in 1..9000_usize, zstd in any::<bool>()) {
         let compression = if zstd { Compression::Zstd } else { Compression::None };
-        let (mut outgoing, mut incoming, mut received) = (Outgoing::new(compression), Incoming::new(), Vec::new());
+        let (mut outgoing, mut incoming, mut received) = (Outgoing::new(compression), Incoming::new(u64::MAX), Vec::new());
         for piece in bytes.chunks(cut) {
             let chunk = outgoing.chunk(Bytes::copy_from_slice(piece));
             prop_assert!(chunk.payload.len() <= piece.len());
@@ -172,7 +172,7 @@ proptest! {
         let at = 4 + at.index(frame.len() - 4);
         frame[at] ^= 1 << bit;
         let taken = match alone(&frame) {
-            Ok(Some(Frame::Data(chunk))) => Incoming::new().accept(&chunk).map(Some),
+            Ok(Some(Frame::Data(chunk))) => Incoming::new(u64::MAX).accept(&chunk).map(Some),
             Ok(other) => { prop_assert!(!matches!(other, Some(Frame::End(_)))); Ok(None) }
             Err(error) => Err(error),
         };
@@ -239,17 +239,116 @@ fn a_later_minor_may_send_what_this_one_does_not_know() {
     assert_eq!(alone(&code).unwrap(), Some(Frame::Failure(Failure::new(FailureCode::Other, "no"))));
 }
 
+/// One value of each kind of frame that holds too much of something; each is read while it is one less.
+#[test]
+fn what_a_frame_holds_has_bounds() {
+    let text = |length: usize| "x".repeat(length);
+    let texts = |count: usize| serde_json::Value::from(vec![""; count]);
+    let hello = |version: usize, capabilities: usize| serde_json::json!({"version": text(version), "capabilities": texts(capabilities)});
+    let failure = |message: usize, causes: usize, hint: usize| serde_json::json!({"code": "etcd", "message": text(message), "causes": texts(causes), "hint": text(hint)});
+    let member = |errors: usize, url: usize| {
+        let mut status = serde_json::to_value(NodeStatus::default()).unwrap();
+        status["etcd"] = serde_json::to_value(etcd_wire::message::MemberStatus::default()).unwrap();
+        status["etcd"]["errors"] = texts(errors);
+        status["etcd"]["members"] =
+            serde_json::json!([{"id": 1, "name": "", "peerUrls": [text(url)], "clientUrls": [], "learner": false}]);
+        status["operation"] = "status".into();
+        status
+    };
+    let list = |field: &str, count: usize, entry: serde_json::Value| {
+        let mut status = member(0, 0);
+        status["etcd"][field] = vec![entry; count].into();
+        status
+    };
+    let alarms = |count| list("alarms", count, serde_json::json!({"memberId": 1, "kind": ""}));
+    let manifests = |count: usize| {
+        let files: serde_json::Map<_, _> = (0..count).map(|n| (n.to_string(), "".into())).collect();
+        serde_json::json!({"operation": "facts", "manifests": files})
+    };
+    let notes = |events: usize, note: usize| {
+        let event = serde_json::json!({"at": 1, "done": true, "note": text(note)});
+        let plan = serde_json::json!({"id": "", "kind": {"kind": "snapshot", "bump": 1, "token": "", "skipHashCheck": false},
+            "cluster": "", "startedBy": "", "coordinator": "", "nodes": [], "peerPort": 1});
+        serde_json::json!({"operation": "restores", "restores": [{"plan": plan, "node": "", "begunAt": 1, "armed": true,
+            "events": vec![event; events], "asideBytes": 1}]})
+    };
+    let request = |endpoints: usize, path: usize| {
+        serde_json::json!({"operation": "status", "etcd": {"endpoints": texts(endpoints), "credentials": []},
+            "certificates": [text(path)]})
+    };
+    // A field that this version does not know, which is read all the same.
+    let unknown = |values: usize| {
+        let lists = vec![texts(4000); values / 4001];
+        serde_json::json!({"operation": "status", "certificates": [], "later": lists})
+    };
+    let far = |length: usize| serde_json::json!({"total": 1, "later": text(length)});
+    let (small, body) = (1024, 64 << 10);
+    for (what, kind, fits, over) in [
+        ("version", 0x01, hello(small, 0), hello(small + 1, 0)),
+        ("capabilities", 0x01, hello(0, 256), hello(0, 257)),
+        ("message", 0x04, failure(16 << 10, 0, 0), failure((16 << 10) + 1, 0, 0)),
+        ("causes", 0x04, failure(0, 128, 0), failure(0, 129, 0)),
+        ("hint", 0x04, failure(0, 0, 16 << 10), failure(0, 0, (16 << 10) + 1)),
+        ("errors of a member", 0x03, member(4096, 0), member(4097, 0)),
+        ("URL of a member", 0x03, member(0, body), member(0, body + 1)),
+        ("alarms", 0x03, alarms(4096), alarms(4097)),
+        ("manifests", 0x03, manifests(4096), manifests(4097)),
+        ("events", 0x03, notes(4096, 0), notes(4097, 0)),
+        ("note", 0x03, notes(1, body), notes(1, body + 1)),
+        ("endpoints", 0x02, request(4096, 0), request(4097, 0)),
+        ("path", 0x02, request(0, body), request(0, body + 1)),
+        ("values", 0x03, unknown(128_000), unknown(136_034)),
+        ("begin", 0x05, far(small), far(small + 1)),
+    ] {
+        let fits = raw(kind, fits.to_string().as_bytes());
+        assert!(matches!(alone(&fits), Ok(Some(_))), "{what}: {:?}", alone(&fits).map(|_| ()));
+        let refused = alone(&raw(kind, over.to_string().as_bytes())).map(|_| ());
+        assert!(matches!(refused, Err(WireError::Bound { .. })), "{what}: {refused:?}");
+        assert!(!refused.unwrap_err().is_transport(), "{what}: another attempt would bring the same");
+    }
+    // Whoever reports a failure keeps within the bounds.
+    let long = (0..1000).fold(Failure::new(FailureCode::Etcd, text(1 << 20)).hint(text(1 << 20)), |failure, _| {
+        failure.cause("\u{e9}".repeat(1 << 12))
+    });
+    let mut bytes = Vec::new();
+    Frame::Failure(long).encode(&mut bytes).unwrap();
+    let Some(Frame::Failure(told)) = alone(&bytes).unwrap() else { panic!("no failure") };
+    assert!(told.causes.len() == 32 && told.message.len() <= 4096 && told.message.ends_with(" [...]"));
+    // What serde says of a value may hold the value.
+    let strange = serde_json::json!({"version": [], "capabilities": text(1000)});
+    let Err(WireError::Malformed { reason, .. }) = alone(&raw(0x01, strange.to_string().as_bytes())) else {
+        panic!("read")
+    };
+    assert!(reason.len() <= 4096);
+}
+
+#[test]
+fn a_stream_ends_where_it_was_announced_to() {
+    let mut outgoing = Outgoing::new(Compression::None);
+    let (first, second) = (outgoing.chunk(Bytes::from_static(b"ab")), outgoing.chunk(Bytes::from_static(b"cd")));
+    let mut incoming = Incoming::new(3);
+    incoming.accept(&first).unwrap();
+    let over = incoming.accept(&second).unwrap_err();
+    assert!(matches!(over, WireError::TooLong { limit: 3 }) && !over.is_transport());
+    // Before it is decompressed.
+    let bomb =
+        Chunk { offset: 0, length: 4, checksum: 0, encoding: Encoding::Zstd, payload: Bytes::from_static(b"no zstd") };
+    assert!(matches!(Incoming::new(3).accept(&bomb), Err(WireError::TooLong { limit: 3 })));
+    let mut incoming = Incoming::new(4);
+    assert!(incoming.accept(&first).is_ok() && incoming.accept(&second).is_ok());
+}
+
 #[test]
 fn chunks_must_follow_each_other() {
     let mut outgoing = Outgoing::new(Compression::None);
     let (first, second) = (outgoing.chunk(Bytes::from_static(b"ab")), outgoing.chunk(Bytes::from_static(b"cd")));
-    let mut incoming = Incoming::new();
+    let mut incoming = Incoming::new(u64::MAX);
     assert!(matches!(incoming.accept(&second), Err(WireError::Offset { expected: 0, got: 2 })));
     incoming.accept(&first).unwrap();
     assert!(matches!(incoming.accept(&first), Err(WireError::Offset { expected: 2, got: 0 })));
     let short = End { length: 4, sha256: Sha256([0; 32]) };
     assert!(matches!(incoming.finish(&short), Err(WireError::Length { expected: 4, got: 2 })));
-    let mut incoming = Incoming::new();
+    let mut incoming = Incoming::new(u64::MAX);
     incoming.accept(&first).unwrap();
     let other = End { length: 2, sha256: Sha256([0; 32]) };
     assert!(matches!(incoming.finish(&other), Err(WireError::Sha256 { .. })));

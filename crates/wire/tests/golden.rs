@@ -89,7 +89,7 @@ fn the_sidecar_is_understood() {
 
     assert_eq!(*begin, Frame::Begin(Begin { total: Some(1536) }));
     assert_eq!((first.encoding, second.encoding), (Encoding::Zstd, Encoding::Raw));
-    let mut incoming = Incoming::new();
+    let mut incoming = Incoming::new(u64::MAX);
     assert_eq!(incoming.accept(first).unwrap(), vec![b'A'; 1024]);
     assert_eq!(incoming.accept(second).unwrap(), vec![b'B'; 512]);
     incoming.finish(&End { length: 1536, sha256: Sha256(end.sha256.0) }).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use etcd_wire::{Decoder, MAX_FRAME};
+use etcd_wire::{CHUNK, Chunk, Decoder, Encoding, MAX_FRAME, WireError};
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -54,13 +54,50 @@ fn a_header_reserves_what_it_may_and_no_more() {
     assert!(announce(MAX_FRAME as u32 + 1) < 1024);
     assert!(announce(MAX_FRAME as u32) < MAX_FRAME + 1024);
 
-    // The frame, and what it says, taken apart.
+    // The frame, and what it says, taken apart: large, and small but many.
+    let framed = |kind: u8, text: &[u8]| [&(text.len() as u32 + 1).to_be_bytes()[..], &[kind], text].concat();
+    let taking = |frame: &[u8]| {
+        peak(|| {
+            let mut decoder = Decoder::new();
+            frame.chunks(64 << 10).for_each(|piece| decoder.push(piece));
+            assert!(matches!(decoder.frame(), Err(WireError::Bound { .. })));
+        })
+    };
     let text = [&br#"{"version":""#[..], &vec![b'x'; MAX_FRAME - 40], br#"","capabilities":[]}"#].concat();
-    let frame = [&(text.len() as u32 + 1).to_be_bytes()[..], &[1], &text].concat();
+    let most = taking(&framed(1, &text));
+    assert!(most < 3 * MAX_FRAME, "{most}");
+    let many =
+        format!(r#"{{"operation":"status","certificates":[],"etcd":null,"errors":[{}""]}}"#, r#"[],"#.repeat(600_000));
+    let most = taking(&framed(3, many.as_bytes()));
+    assert!(most < 3 * MAX_FRAME, "{most}");
+    let nested = "[".repeat(MAX_FRAME - 1);
     let most = peak(|| {
         let mut decoder = Decoder::new();
-        frame.chunks(64 << 10).for_each(|piece| decoder.push(piece));
+        decoder.push(&framed(3, nested.as_bytes()));
+        assert!(matches!(decoder.frame(), Err(WireError::Malformed { .. })));
+    });
+    assert!(most < 5 * MAX_FRAME, "{most}");
+
+    // The largest that is taken.
+    let lists = vec![format!("[{}]", vec![r#""""#; 4000].join(",")); 30].join(",");
+    let frame = framed(3, format!(r#"{{"operation":"restores","restores":[],"later":[{lists}]}}"#).as_bytes());
+    let most = peak(|| {
+        let mut decoder = Decoder::new();
+        decoder.push(&frame);
         assert!(decoder.frame().unwrap().is_some());
     });
-    assert!(most < 6 * MAX_FRAME, "{most}");
+    assert!(most < 8 * MAX_FRAME, "{most}");
+
+    // zstd: a window of 2 GiB, a content of 2^60 bytes, and one that is larger than it says.
+    let raw_block = [&[0x19, 0, 0][..], b"abc"].concat();
+    let window = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8][..], &raw_block].concat();
+    let content = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 60).to_le_bytes(), &raw_block].concat();
+    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).expect("it compresses");
+    for (payload, length) in [(window, 3), (content, 3), (bomb, CHUNK as u32)] {
+        let most = peak(|| {
+            let chunk = Chunk { offset: 0, length, checksum: 0, encoding: Encoding::Zstd, payload: payload.into() };
+            assert!(chunk.open().is_err());
+        });
+        assert!(most < 2 * CHUNK, "{most}");
+    }
 }

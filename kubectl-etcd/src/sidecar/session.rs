@@ -8,11 +8,13 @@ use etcd_wire::message::{
     HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
-use etcd_wire::{Ack, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, WireError};
+use etcd_wire::{
+    Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, WireError, keys_bound,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess};
 use kube::client::UpgradeConnectionError;
-use tokio::io::{AsyncReadExt, ReadHalf, SimplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, SimplexStream};
 use tokio::sync::mpsc;
 
 use super::Started;
@@ -34,6 +36,10 @@ const STDERR_KEPT: usize = 4096;
 
 /// Where a received stream goes, byte by byte in order. Called on a thread that may block.
 pub(crate) trait Sink: Send + 'static {
+    /// So many bytes will come, at most. Before the first of them.
+    fn expect(&mut self, _bytes: u64) -> std::io::Result<()> {
+        Ok(())
+    }
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()>;
     /// `done` of `total` bytes (0: unknown) have been written.
     fn progress(&mut self, done: u64, total: u64);
@@ -108,6 +114,10 @@ impl Session {
             Ok(Err(error)) => {
                 let status = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();
                 let said = status.and_then(|status| status.message).filter(|message| !message.is_empty());
+                let said = said.map(|mut message| {
+                    keep_last(&mut message, STDERR_KEPT);
+                    message
+                });
                 let transport = error.is_transport();
                 let failed = not_greeted(error, started, said, &stderr);
                 return Err(if transport { TransferError::Transport(failed) } else { TransferError::Final(failed) });
@@ -205,12 +215,19 @@ impl Session {
         request: SnapshotRequest,
         sink: S,
     ) -> Result<Received<S>, TransferError> {
-        self.receive(Request::Snapshot(request), "receive the snapshot", sink).await
+        self.receive(Request::Snapshot(request), "receive the snapshot", None, sink).await
     }
 
-    /// Receives the keys of the member on the sidecar's node, record by record as [`etcd_wire::KeyRecords`] takes them apart.
-    pub(crate) async fn keys<S: Sink>(&mut self, request: KeysRequest, sink: S) -> Outcome<(S, KeysDone)> {
-        let received = self.receive(Request::Keys(request), "receive the keys", sink).await;
+    /// Receives the keys of the member on the sidecar's node, record by record as [`etcd_wire::KeyRecords`] takes them apart: no more than
+    /// a database of this size can have.
+    pub(crate) async fn keys<S: Sink>(
+        &mut self,
+        request: KeysRequest,
+        database_bytes: u64,
+        sink: S,
+    ) -> Outcome<(S, KeysDone)> {
+        let bound = Some(keys_bound(database_bytes));
+        let received = self.receive(Request::Keys(request), "receive the keys", bound, sink).await;
         let Received { sink, end, .. } = received.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::Keys(done) => Ok((sink, done)),
@@ -222,51 +239,18 @@ impl Session {
         &mut self,
         request: Request,
         doing: &'static str,
+        unannounced: Option<u64>,
         sink: S,
     ) -> Result<Received<S>, TransferError> {
         if let Err(error) = self.send(Frame::Request(request)).await {
             return Err(self.broken(error, doing));
         }
-        let total = match self.next("the stream").await {
-            Ok(Frame::Begin(begin)) => begin.total.unwrap_or(0),
-            Ok(other) => return Err(self.unexpected(other)),
-            Err(error) => return Err(self.broken(error, doing)),
-        };
-        let (chunks, mut waiting) = mpsc::channel(CHUNKS_AHEAD);
-        let writer = tokio::task::spawn_blocking(move || {
-            let (mut sink, mut incoming) = (sink, Incoming::new());
-            while let Some(chunk) = waiting.blocking_recv() {
-                let bytes = incoming.accept(&chunk).map_err(WriteError::Wire)?;
-                sink.write(&bytes).map_err(WriteError::Disk)?;
-                sink.progress(incoming.offset(), total);
-            }
-            Ok((sink, incoming))
-        });
-        let end = loop {
-            match self.next("the end of the stream").await {
-                Ok(Frame::Data(chunk)) => {
-                    if chunks.send(chunk).await.is_err() {
-                        break None; // The writer has failed; it says why below.
-                    }
-                }
-                Ok(Frame::End(end)) => break Some(Ok(end)),
-                Ok(other) => break Some(Err(self.unexpected(other))),
-                Err(error) => break Some(Err(self.broken(error, doing))),
-            }
-        };
-        drop(chunks);
-        // However the stream ended: a writer that went on would write into the next attempt's file.
-        let written = writer.await.map_err(|error| TransferError::Final(Failed::plain(doing).source(&error)))?;
-        let (sink, incoming) = written.map_err(|error| match error {
-            WriteError::Wire(error) => self.broken(error, doing),
-            WriteError::Disk(error) => TransferError::Final(Failed::plain("write what was received").source(&error)),
-        })?;
-        let Some(end) = end else {
-            return Err(TransferError::Final(Failed::plain(doing).cause("the writer ended early")));
-        };
-        let end = end?;
-        let digest = incoming.finish(&end).map_err(|error| self.broken(error, doing))?;
-        Ok(Received { sink, end, digest })
+        receive(&mut self.incoming, unannounced, sink).await.map_err(|broken| match broken {
+            Broken::Wire(error) => self.broken(error, doing),
+            Broken::Other(frame) => self.unexpected(*frame),
+            Broken::Disk(error) => TransferError::Final(Failed::plain("write what was received").source(&error)),
+            Broken::Writer(why) => TransferError::Final(Failed::plain(doing).cause(why)),
+        })
     }
 
     /// Tells the sidecar that the whole stream is here and verified, and waits for its last word.
@@ -313,14 +297,66 @@ impl Session {
     }
 }
 
-enum WriteError {
+/// Why a stream did not come whole.
+#[derive(Debug)]
+enum Broken {
     Wire(WireError),
+    /// A frame that has no place in a stream; a failure among them.
+    Other(Box<Frame>),
     Disk(std::io::Error),
+    Writer(String),
+}
+
+/// Receives a stream into `sink`, no longer than was announced. `unannounced` is how long one may be whose length is not told; without it,
+/// the length must be.
+async fn receive<R: AsyncRead + Unpin, S: Sink>(
+    incoming: &mut Receiving<R>,
+    unannounced: Option<u64>,
+    mut sink: S,
+) -> Result<Received<S>, Broken> {
+    let announced = match next(incoming, "the stream", SILENCE).await.map_err(Broken::Wire)? {
+        Frame::Begin(begin) => begin.total,
+        other => return Err(Broken::Other(Box::new(other))),
+    };
+    let limit = match (announced, unannounced) {
+        (Some(announced), Some(most)) => announced.min(most),
+        (Some(limit), None) | (None, Some(limit)) => limit,
+        (None, None) => return Err(Broken::Other(Box::new(Frame::Begin(Begin { total: None })))),
+    };
+    sink.expect(limit).map_err(Broken::Disk)?;
+    let (chunks, mut waiting) = mpsc::channel(CHUNKS_AHEAD);
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut incoming = Incoming::new(limit);
+        while let Some(chunk) = waiting.blocking_recv() {
+            let bytes = incoming.accept(&chunk).map_err(Broken::Wire)?;
+            sink.write(&bytes).map_err(Broken::Disk)?;
+            sink.progress(incoming.offset(), announced.unwrap_or(0));
+        }
+        Ok((sink, incoming))
+    });
+    let end = loop {
+        match next(incoming, "the end of the stream", SILENCE).await {
+            Ok(Frame::Data(chunk)) => {
+                if chunks.send(chunk).await.is_err() {
+                    break None; // The writer has failed; it says why below.
+                }
+            }
+            Ok(Frame::End(end)) => break Some(Ok(end)),
+            Ok(other) => break Some(Err(Broken::Other(Box::new(other)))),
+            Err(error) => break Some(Err(Broken::Wire(error))),
+        }
+    };
+    drop(chunks);
+    // However the stream ended: a writer that went on would write into the next attempt's file.
+    let (sink, incoming) = writer.await.map_err(|error| Broken::Writer(error.to_string()))??;
+    let end = end.ok_or_else(|| Broken::Writer("the writer ended early".to_owned()))??;
+    let digest = incoming.finish(&end).map_err(Broken::Wire)?;
+    Ok(Received { sink, end, digest })
 }
 
 /// The next frame, which must come within `patience`.
-pub(super) async fn next(
-    incoming: &mut Receiving<Stdout>,
+pub(super) async fn next<R: AsyncRead + Unpin>(
+    incoming: &mut Receiving<R>,
     expected: &'static str,
     patience: Duration,
 ) -> Result<Frame, WireError> {
@@ -342,12 +378,19 @@ fn keep_tail(mut stderr: ReadHalf<SimplexStream>) -> Arc<std::sync::Mutex<String
         while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
             let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
             tail.push_str(&String::from_utf8_lossy(&buffer[..read]));
-            while tail.len() > STDERR_KEPT {
-                tail.remove(0);
-            }
+            keep_last(&mut tail, STDERR_KEPT);
         }
     });
     kept
+}
+
+/// Takes away what is too much from the beginning.
+fn keep_last(text: &mut String, bytes: usize) {
+    let mut begin = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(begin) {
+        begin += 1;
+    }
+    text.drain(..begin);
 }
 
 fn said(stderr: &std::sync::Mutex<String>) -> Option<String> {
@@ -397,3 +440,7 @@ fn not_greeted(
         _ => failed,
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -230,7 +230,7 @@ mod tests {
             let (outcome, mut frames) = frames(upload.clone(), compression);
             assert_eq!(outcome, Ok(()));
             let Some(Frame::End(end)) = frames.pop() else { panic!("no end") };
-            let mut incoming = Incoming::new();
+            let mut incoming = Incoming::new(u64::MAX);
             let mut got = Vec::new();
             for frame in frames {
                 let Frame::Data(chunk) = frame else { panic!("{frame:?}") };

@@ -29,7 +29,7 @@ pub(crate) async fn run(request: SnapshotRequest, client: &mut Client) -> Result
     let source = client.during(Source::open(&request.etcd)).await??;
     let total = source.assembly.total();
     if let Some(copy) = &copy {
-        copy.expect_room(total + DIGEST)?;
+        copy.expect_room(total.saturating_add(DIGEST))?;
     }
     client.send(Frame::Begin(Begin { total: Some(total) })).await?;
 

@@ -95,15 +95,12 @@ async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result
     }
     let written = |error: std::io::Error| Stop::from(storage("write the snapshot on the node", &error));
     let mut file = layout.upload().create().map_err(written)?;
-    let mut incoming = Incoming::new();
+    let mut incoming = Incoming::new(announced);
     loop {
         match client.next().await? {
             Frame::Data(chunk) => {
                 let took = tokio::task::block_in_place(|| {
                     let bytes = incoming.accept(&chunk).map_err(Stop::Protocol)?;
-                    if incoming.offset() > announced {
-                        return Err(Stop::Protocol(WireError::Length { expected: announced, got: incoming.offset() }));
-                    }
                     file.write_all(&bytes).map_err(written)
                 });
                 match took {

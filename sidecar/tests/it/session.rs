@@ -102,7 +102,7 @@ impl Session {
             Frame::Failure(failure) => return Err(failure),
             other => panic!("{other:?}"),
         };
-        let (mut incoming, mut database, mut carried) = (Incoming::new(), Vec::new(), 0);
+        let (mut incoming, mut database, mut carried) = (Incoming::new(u64::MAX), Vec::new(), 0);
         loop {
             match self.next().await {
                 Frame::Data(chunk) => {

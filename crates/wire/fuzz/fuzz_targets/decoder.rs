@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&size, bytes)) = data.split_first() else { return };
-    let (mut decoder, mut incoming) = (Decoder::new(), Incoming::new());
+    let (mut decoder, mut incoming) = (Decoder::new(), Incoming::new(u64::MAX));
     // Half of the inputs begin behind the preface, which is hard to guess.
     let mut begun = size & 1 == 1;
     for piece in bytes.chunks(usize::from(size) + 1) {

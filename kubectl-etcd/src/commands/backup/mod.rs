@@ -4,6 +4,7 @@ mod choose;
 mod identity;
 mod manifest;
 mod names;
+mod room;
 mod target;
 
 use std::path::PathBuf;
@@ -313,6 +314,10 @@ struct Stream {
 }
 
 impl Sink for Stream {
+    fn expect(&mut self, bytes: u64) -> std::io::Result<()> {
+        self.writing.expect_room(bytes)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.writing.write(bytes)
     }

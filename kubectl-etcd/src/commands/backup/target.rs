@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::names::{Names, Step, beside, steps};
+use super::room;
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 
 /// The place of a backup, as a plan: nothing is touched.
@@ -170,6 +171,14 @@ impl Writing {
                 Ok(true)
             }
             Inner::Stdout => Ok(false),
+        }
+    }
+
+    /// Refuses a length for which the file's disk has no room, before anything is written.
+    pub(super) fn expect_room(&self, bytes: u64) -> std::io::Result<()> {
+        match &*self.lock() {
+            Inner::Part(part) => room::expect(part.file.file(), bytes),
+            Inner::Stdout => Ok(()),
         }
     }
 

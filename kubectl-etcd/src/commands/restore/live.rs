@@ -179,14 +179,14 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
 async fn held(connection: &Connection, surveyed: &[Surveyed], context: &Context) -> Outcome<Option<Keys>> {
     let answers = surveyed.iter().filter_map(|one| Some((one, one.outcome.as_ref().ok()?, one.etcd().ok()?)));
     let votes = answers.filter(|(.., status)| !status.learner);
-    let Some((one, answer, _)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
+    let Some((one, answer, status)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
     let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
     session.require("keys")?;
     let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
     let request = KeysRequest { etcd: one.member.access.clone(), compression };
     let gather =
         Gather { records: KeyRecords::new(), keys: Keys::new(), progress: Progress::new(context.printer, "keys", 0) };
-    let (gathered, done) = session.keys(request, gather).await?;
+    let (gathered, done) = session.keys(request, u64::try_from(status.db_size).unwrap_or(0), gather).await?;
     gathered.records.finish().or_fail(|| format!("list the keys of {}", one.member.name))?;
     if gathered.keys.len() as u64 != done.count {
         let failed = Failed::plain(format!("list the keys of {}", one.member.name));
