@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use etcd_wire::message::{Member, MemberStatus};
 
-use crate::discovery::{ApiServer, EtcdPod};
+use crate::discovery::{ApiServer, EtcdPod, address, is_loopback, is_wildcard};
 use crate::kube_system::{Match, Served};
 use crate::output::{Exit, Failed, Outcome};
 use crate::sidecar::Surveyed;
@@ -22,9 +22,9 @@ pub(crate) struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// `--etcd-prefix`, where API servers tell and agree.
     pub(crate) fn prefix(&self) -> Option<&'a str> {
-        let mut prefixes = self.api_servers.iter().map(|server| server.prefix.as_str());
-        let first = prefixes.next()?;
-        prefixes.all(|other| other == first).then_some(first)
+        let mut prefixes = self.api_servers.iter().map(|server| server.prefix.as_deref());
+        let first = prefixes.next()??;
+        prefixes.all(|other| other == Some(first)).then_some(first)
     }
 }
 
@@ -300,23 +300,6 @@ fn leads_to(url: &str, from: &str, members: &[&Surveyed]) -> bool {
     })
 }
 
-/// Host and port of a URL, to be compared.
-pub(crate) fn address(url: &str) -> Option<(String, u16)> {
-    let uri: http::Uri = url.parse().ok()?;
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-    Some((uri.host()?.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase(), port))
-}
-
-/// Whether a host is the node itself.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-/// Whether a host stands for all addresses of a node.
-fn is_wildcard(host: &str) -> bool {
-    host.parse().is_ok_and(|address: std::net::IpAddr| address.is_unspecified())
-}
-
 #[cfg(test)]
 pub(crate) mod samples {
     use etcd_wire::message::{KubeSystem, NodeStatus};
@@ -378,7 +361,7 @@ pub(crate) mod samples {
             node: node.into(),
             servers: url(servers),
             overrides: overrides.into_iter().collect(),
-            prefix: "/registry".into(),
+            prefix: Some("/registry".into()),
             ..ApiServer::default()
         }
     }
@@ -507,9 +490,6 @@ mod tests {
 
     #[test]
     fn urls_are_compared_by_what_they_lead_to() {
-        assert_eq!(address("https://[::1]:2379"), Some(("::1".into(), 2379)));
-        assert_eq!(address("https://ETCD.example.:2379/"), Some(("etcd.example".into(), 2379)));
-        assert!(is_loopback("127.0.0.2") && is_loopback("::1") && is_loopback("localhost") && !is_loopback("10.0.0.1"));
         let mut everywhere = silent("cp1", 2379);
         everywhere.member.listen_urls = vec!["https://0.0.0.0:2379".into()];
         everywhere.member.addresses = vec!["10.0.0.1".into()];

@@ -3,12 +3,14 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-use super::command_line::{Flags, of_container};
+use super::command_line::{Flags, starts};
+use super::environment::Sources;
 use super::member::host_path;
 use crate::connection::Connection;
 
 /// Labels of API servers that run as pods.
-const SELECTOR: &str = "component=kube-apiserver";
+pub(super) const SELECTOR: &str = "component=kube-apiserver";
+const PROGRAM: &str = "kube-apiserver";
 /// Where they run.
 pub(super) const NAMESPACE: &str = "kube-system";
 /// `--etcd-prefix` without the flag: kubernetes apiserver pkg/server/options/etcd.go, staging/.../kubeapiserver/options @ v1.36.0.
@@ -23,8 +25,8 @@ pub(crate) struct ApiServer {
     pub(crate) servers: Vec<String>,
     /// `--etcd-servers-overrides`: resources that are kept elsewhere.
     pub(crate) overrides: Vec<Override>,
-    /// `--etcd-prefix`: what its keys begin with, without a slash at the end.
-    pub(crate) prefix: String,
+    /// `--etcd-prefix`: what its keys begin with, without a slash at the end. `None` if that is not known.
+    pub(crate) prefix: Option<String>,
     /// `--etcd-cafile`, `--etcd-certfile` and `--etcd-keyfile`, on the node.
     pub(crate) files: [Option<String>; 3],
 }
@@ -42,14 +44,18 @@ impl ApiServer {
     /// Reads a pod; `None` if it says nothing of etcd.
     fn read(pod: &Pod) -> Option<ApiServer> {
         let spec = pod.spec.as_ref()?;
-        let container = spec.containers.first()?;
-        let flags = Flags::parse(&of_container(container));
+        let runs = spec.containers.iter().find(|container| starts(container, PROGRAM));
+        let container = runs.or_else(|| spec.containers.first())?;
+        let flags = Flags::of(pod, container, PROGRAM, &Sources::default());
         let servers = flags.list("etcd-servers");
         let file = |name: &str| flags.get(name).and_then(|path| host_path(spec, container, path));
         (!servers.is_empty()).then(|| ApiServer {
             node: spec.node_name.clone().unwrap_or_default(),
             overrides: flags.list("etcd-servers-overrides").iter().filter_map(|one| Override::parse(one)).collect(),
-            prefix: prefix(flags.get("etcd-prefix").unwrap_or(DEFAULT_PREFIX)),
+            prefix: match flags.unknown("etcd-prefix") {
+                Some(_) => None,
+                None => Some(prefix(flags.get("etcd-prefix").unwrap_or(DEFAULT_PREFIX))),
+            },
             files: ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map(file),
             servers,
         })
@@ -102,7 +108,7 @@ mod tests {
     #[test]
     fn kubeadms_uses_the_member_on_its_own_node() {
         let server = server(&[]);
-        assert_eq!((server.node.as_str(), server.prefix.as_str()), ("cp2", "/registry"));
+        assert_eq!((server.node.as_str(), server.prefix.as_deref()), ("cp2", Some("/registry")));
         assert_eq!(server.servers, ["https://127.0.0.1:2379"]);
         assert!(server.overrides.is_empty());
         let [ca, cert, key] = server.files.map(Option::unwrap_or_default);
@@ -116,7 +122,7 @@ mod tests {
         let overrides =
             "--etcd-servers-overrides=/events#https://a:2381;https://b:2381,coordination.k8s.io/leases#https://c:1";
         let server = server(&[overrides, "--etcd-prefix=tenant/"]);
-        assert_eq!(server.prefix, "/tenant");
+        assert_eq!(server.prefix.as_deref(), Some("/tenant"));
         let [events, leases] = &server.overrides[..] else { panic!("{:?}", server.overrides) };
         assert_eq!((events.resource.as_str(), events.servers.len()), ("events", 2));
         assert_eq!(

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use super::EtcdPod;
-use super::command_line::{Flags, of_container};
+use super::command_line::Flags;
+use super::environment::Sources;
 use super::member::host_path;
 use crate::connection::Connection;
 use crate::output::Outcome;
@@ -38,7 +39,7 @@ fn config(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let named = spec.containers.iter().find(|container| container.name == "kube-apiserver");
     let container = named.or_else(|| spec.containers.first())?;
-    let flags = Flags::parse(&of_container(container));
+    let flags = Flags::of(pod, container, "kube-apiserver", &Sources::default());
     host_path(spec, container, flags.get("encryption-provider-config")?).filter(|path| path.starts_with('/'))
 }
 

@@ -4,7 +4,8 @@ use etcd_wire::message::{EtcdAccess, KeyPair};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde::Serialize;
 
-use super::command_line::{Flags, of_container};
+use super::command_line::{Flags, starts};
+use super::environment::Sources;
 use super::{NodeTrouble, Overrides};
 use crate::output::{Exit, Failed, Outcome};
 
@@ -17,7 +18,7 @@ const DEFAULT_QUOTA: i64 = 2 << 30;
 pub(crate) struct EtcdPod {
     /// Node that it runs on.
     pub(crate) node: String,
-    /// `--name`.
+    /// `--name`; empty if it is not known before the member is asked.
     pub(crate) name: String,
     /// Name of the pod; empty for an etcd outside the cluster.
     pub(crate) pod: String,
@@ -76,14 +77,15 @@ impl EtcdPod {
     ///
     /// # Errors
     /// The pod has no node yet, is not on its host's network, or keeps its configuration where the API does not
-    /// show it (`--config-file`).
-    pub(crate) fn read(pod: &Pod, overrides: &Overrides) -> Outcome<EtcdPod> {
+    /// show it (`--config-file`, a file that its script reads, a Secret that cannot be read).
+    pub(super) fn read(pod: &Pod, overrides: &Overrides, sources: &Sources) -> Outcome<EtcdPod> {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let refuse = |why: &str| Failed::new(Exit::Refused, format!("pod {name} cannot be understood")).cause(why);
+        let refuse_plainly = || Failed::new(Exit::Refused, format!("pod {name} cannot be understood"));
+        let refuse = |why: &str| refuse_plainly().cause(why);
         let spec = pod.spec.as_ref().ok_or_else(|| refuse("it has no spec"))?;
         let node = spec.node_name.clone().filter(|node| !node.is_empty()).ok_or_else(|| refuse("it has no node"))?;
         let container = etcd_container(spec).ok_or_else(|| refuse("none of its containers runs etcd"))?;
-        let flags = Flags::parse(&of_container(container)).with_environment(container);
+        let flags = Flags::of(pod, container, "etcd", sources);
         if flags.get("config-file").is_some() && overrides.reach.endpoints.is_empty() {
             return Err(refuse("etcd reads a configuration file (--config-file), which the API does not show")
                 .hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node)"));
@@ -105,12 +107,23 @@ impl EtcdPod {
         } else {
             overrides.reach.endpoints.clone()
         };
+        let missing = missing(&flags, &endpoints, overrides);
+        if let Some((last, _)) = missing.last() {
+            let needed: Vec<&str> = missing.iter().map(|(flag, _)| *flag).filter(|flag| flag != last).collect();
+            let needed =
+                if needed.is_empty() { (*last).to_owned() } else { format!("{} and {last}", needed.join(", ")) };
+            let failed = missing.into_iter().fold(refuse_plainly(), |failed, (_, why)| failed.cause(why));
+            return Err(failed.hint(format!("pass {needed}: URLs as seen from the node, and paths on the node")));
+        }
         let access =
             EtcdAccess { endpoints, ca: certificates.ca.clone(), credentials: credentials(&certificates, overrides) };
         let security = spec.security_context.as_ref();
         let own = container.security_context.as_ref();
         Ok(EtcdPod {
-            name: flags.get("name").unwrap_or("default").to_owned(),
+            name: match flags.unknown("name") {
+                Some(_) => String::new(),
+                None => flags.get("name").unwrap_or("default").to_owned(),
+            },
             image: container.image.clone().unwrap_or_default(),
             client_urls: flags.list("advertise-client-urls"),
             peer_urls: flags.list("initial-advertise-peer-urls"),
@@ -207,9 +220,30 @@ fn addresses(pod: &Pod) -> Vec<String> {
     all
 }
 
-fn etcd_container(spec: &PodSpec) -> Option<&Container> {
-    let runs_etcd = |c: &&Container| of_container(c).iter().any(|word| word == "etcd" || word.ends_with("/etcd"));
-    spec.containers.iter().find(|c| c.name == "etcd").or_else(|| spec.containers.iter().find(runs_etcd))
+/// The container that runs etcd.
+pub(super) fn etcd_container(spec: &PodSpec) -> Option<&Container> {
+    let named = spec.containers.iter().find(|c| c.name == "etcd");
+    named.or_else(|| spec.containers.iter().find(|c| starts(c, "etcd")))
+}
+
+/// The flags that have to be passed because the pod does not show what they say, each with the reason.
+fn missing(flags: &Flags, endpoints: &[String], overrides: &Overrides) -> Vec<(&'static str, String)> {
+    let mut missing = Vec::new();
+    let mut need = |flag: &'static str, passed: bool, names: &[&str]| {
+        let why = || names.iter().find_map(|name| flags.unknown(name));
+        if let Some(why) = (!passed).then(why).flatten() {
+            missing.push((flag, why));
+        }
+    };
+    if endpoints.is_empty() {
+        need("--endpoints", false, &["listen-client-urls", "advertise-client-urls"]);
+    }
+    if endpoints.is_empty() || endpoints.iter().any(|url| url.starts_with("https:")) {
+        need("--cacert", overrides.reach.cacert.is_some(), &["trusted-ca-file"]);
+        need("--cert", overrides.reach.cert.is_some(), &["cert-file"]);
+        need("--key", overrides.reach.key.is_some(), &["key-file"]);
+    }
+    missing
 }
 
 /// Follows a path in the container to the path on the node: by the longest volume mount that holds it, to a host path.
@@ -230,7 +264,7 @@ fn strip_folder<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest.trim_end_matches('/'))
 }
 
-/// URLs to dial from the node itself: loopback where etcd listens there, else what it advertises.
+/// URLs to dial from the node itself: loopback where etcd listens there, else what it advertises. None if the pod does not show them.
 fn local_endpoints(flags: &Flags) -> Vec<String> {
     let mut listens = flags.list("listen-client-urls");
     for url in &mut listens {
@@ -241,7 +275,8 @@ fn local_endpoints(flags: &Flags) -> Vec<String> {
     listens.extend(flags.list("advertise-client-urls"));
     let mut seen = std::collections::HashSet::new();
     listens.retain(|url| seen.insert(url.clone()));
-    if listens.is_empty() { vec!["http://127.0.0.1:2379".to_owned()] } else { listens }
+    let unknown = flags.unknown("listen-client-urls").is_some() || flags.unknown("advertise-client-urls").is_some();
+    if listens.is_empty() && !unknown { vec!["http://127.0.0.1:2379".to_owned()] } else { listens }
 }
 
 /// Client certificates to try: the one that the flags name, or kubeadm's for health checks, or the server's own
@@ -270,9 +305,55 @@ mod tests {
         serde_json::from_value(pod.expect("etcd-cp2 is there").clone()).expect("a pod")
     }
 
+    fn read(pod: &Pod, overrides: &Overrides) -> Outcome<EtcdPod> {
+        EtcdPod::read(pod, overrides, &Sources::default())
+    }
+
+    /// A static pod in the way of some installers: the kubelet fills in its command, and it does not listen on loopback.
+    #[test]
+    fn a_member_whose_command_the_kubelet_fills_in() {
+        let text = include_str!("../../../tests/data/discovery/etcd-env.yaml");
+        let mut pod: Pod = serde_saphyr::from_str(text).expect("a pod");
+        let member = read(&pod, &Overrides::default()).unwrap();
+        assert_eq!((member.name.as_str(), member.data_dir.as_deref()), ("cp1", Some("/var/lib/etcd")));
+        assert_eq!(member.access.endpoints, ["https://10.89.3.11:2379"]);
+        assert_eq!(member.client_urls, ["https://10.89.3.11:2379"]);
+
+        // The address comes from where the API does not show it: nothing is dialed, nothing is recorded.
+        let container = &mut pod.spec.as_mut().unwrap().containers[0];
+        let hidden = serde_json::json!({"name": "IP", "valueFrom": {"configMapKeyRef": {"name": "ips", "key": "cp1"}}});
+        container.env.as_mut().unwrap()[0] = serde_json::from_value(hidden).expect("a variable");
+        let failed = read(&pod, &Overrides::default()).unwrap_err().to_string();
+        for text in
+            ["pod etcd-env cannot be understood", "IP is not known: it comes from ConfigMap ips", "pass --endpoints:"]
+        {
+            assert!(failed.contains(text), "{text:?} is not in {failed}");
+        }
+        let reach = Reach { endpoints: vec!["https://10.89.3.11:2379".into()], ..Default::default() };
+        let member = read(&pod, &Overrides { reach: reach.clone(), data_dir: None }).unwrap();
+        assert_eq!((member.access.endpoints, member.client_urls.len()), (reach.endpoints.clone(), 0));
+
+        // A script that reads a file: every flag that it does not show has to be passed.
+        let script = ["sh", "-c", ". /etc/etcd.env; exec etcd --data-dir=$ETCD_DIR"];
+        pod.spec.as_mut().unwrap().containers[0].command = Some(script.map(str::to_owned).to_vec());
+        let failed = read(&pod, &Overrides::default()).unwrap_err().to_string();
+        for text in ["the script reads /etc/etcd.env", "pass --endpoints, --cacert, --cert and --key:"] {
+            assert!(failed.contains(text), "{text:?} is not in {failed}");
+        }
+        let reach = Reach {
+            cacert: Some("/a/ca.crt".into()),
+            cert: Some("/a/c.crt".into()),
+            key: Some("/a/c.key".into()),
+            ..reach
+        };
+        let member = read(&pod, &Overrides { reach, data_dir: None }).unwrap();
+        assert_eq!((member.name.as_str(), member.data_dir), ("", None));
+        assert!(!serde_json::to_string(&member.client_urls).expect("JSON").contains('$'));
+    }
+
     #[test]
     fn a_kubeadm_member_is_read_with_paths_on_its_node() {
-        let member = EtcdPod::read(&kubeadm_pod(), &Overrides::default()).unwrap();
+        let member = read(&kubeadm_pod(), &Overrides::default()).unwrap();
         assert_eq!((member.node.as_str(), member.name.as_str(), member.pod.as_str()), ("cp2", "cp2", "etcd-cp2"));
         assert_eq!(member.data_dir.as_deref(), Some("/var/lib/etcd"));
         assert_eq!(member.access.endpoints, ["https://127.0.0.1:2379", "https://10.89.0.12:2379"]);
@@ -294,7 +375,7 @@ mod tests {
             host.path =
                 host.path.replace("/var/lib/etcd", "/mnt/fast/etcd/").replace("/etc/kubernetes/pki/etcd", "/srv/pki");
         }
-        let member = EtcdPod::read(&pod, &Overrides::default()).unwrap();
+        let member = read(&pod, &Overrides::default()).unwrap();
         assert_eq!(member.data_dir.as_deref(), Some("/mnt/fast/etcd"));
         assert_eq!(member.certificates.server_key.as_deref(), Some("/srv/pki/server.key"));
         assert_eq!(member.folders(), ["/srv/pki"]);
@@ -310,7 +391,7 @@ mod tests {
             ..Default::default()
         };
         let overrides = Overrides { reach, data_dir: Some("/d".into()) };
-        let member = EtcdPod::read(&kubeadm_pod(), &overrides).unwrap();
+        let member = read(&kubeadm_pod(), &overrides).unwrap();
         assert_eq!(member.access.endpoints, overrides.reach.endpoints);
         assert_eq!(member.access.credentials, [KeyPair { cert: "/b/c.crt".into(), key: "/b/c.key".into() }]);
         assert_eq!(member.data_dir.as_deref(), Some("/d"));
@@ -322,9 +403,9 @@ mod tests {
         let mut pod = kubeadm_pod();
         pod.spec.as_mut().unwrap().containers[0].command =
             Some(vec!["etcd".into(), "--config-file=/etc/etcd.yaml".into()]);
-        assert_eq!(EtcdPod::read(&pod, &Overrides::default()).unwrap_err().exit, Exit::Refused);
+        assert_eq!(read(&pod, &Overrides::default()).unwrap_err().exit, Exit::Refused);
         let reach = Reach { endpoints: vec!["https://127.0.0.1:2379".into()], ..Default::default() };
         let overrides = Overrides { reach, data_dir: None };
-        assert!(EtcdPod::read(&pod, &overrides).is_ok());
+        assert!(read(&pod, &overrides).is_ok());
     }
 }

@@ -4,8 +4,12 @@
 mod api_server;
 mod command_line;
 mod encryption;
+mod environment;
 mod member;
+mod not_found;
 mod readiness;
+mod shell;
+mod urls;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
@@ -16,6 +20,7 @@ pub(crate) use api_server::Override;
 pub(crate) use encryption::add_encryption_configs;
 pub(crate) use member::EtcdPod;
 pub(crate) use readiness::NodeTrouble;
+pub(crate) use urls::{address, is_loopback, is_wildcard};
 
 use crate::connection::Connection;
 use crate::output::{Exit, Failed, Outcome, Printer};
@@ -173,8 +178,8 @@ pub(crate) async fn find(
     let listed = listed.map_err(|error| {
         access::explain(&error, "list", "pods", namespace, format!("find the etcd pods in namespace {namespace}"))
     })?;
-    let mut found = read(&listed.items, overrides);
-    found.api_servers = api_servers.unwrap_or_default();
+    let sources = environment::Sources::read(connection, namespace, &listed.items).await;
+    let mut found = read(&listed.items, overrides, &sources);
     found.named = only.is_some() || overrides.reach.pods.selector != SELECTOR;
     if let Some(node) = only {
         narrow(&mut found, node, overrides)?;
@@ -183,17 +188,22 @@ pub(crate) async fn find(
         if !found.unreadable.is_empty() {
             return Err(unreadable(found.unreadable));
         }
-        return Err(nothing_found(&pods, namespace, overrides).await);
+        return Err(not_found::explain(connection, namespace, overrides, api_servers).await);
+    }
+    found.api_servers = api_servers.unwrap_or_default();
+    give_endpoints(&mut found, overrides);
+    if found.members.is_empty() {
+        return Err(unreadable(found.unreadable));
     }
     readiness::look(connection, &mut found.members).await;
     Ok(found)
 }
 
 /// Reads pods, each by itself.
-fn read(pods: &[Pod], overrides: &Overrides) -> Found {
+fn read(pods: &[Pod], overrides: &Overrides, sources: &environment::Sources) -> Found {
     let mut found = Found::default();
     for pod in pods {
-        match EtcdPod::read(pod, overrides) {
+        match EtcdPod::read(pod, overrides, sources) {
             Ok(member) => found.members.push(member),
             Err(failed) => found.unreadable.push(Unreadable {
                 pod: pod.metadata.name.clone().unwrap_or_default(),
@@ -204,6 +214,33 @@ fn read(pods: &[Pod], overrides: &Overrides) -> Found {
     }
     found.members.sort_by(|a, b| (&a.node, &a.pod).cmp(&(&b.node, &b.pod)));
     found
+}
+
+/// Gives each of several members those of `--endpoints` that are its own. The only member gets all of them.
+fn give_endpoints(found: &mut Found, overrides: &Overrides) {
+    let endpoints = &overrides.reach.endpoints;
+    if endpoints.is_empty() || found.members.len() + found.unreadable.len() < 2 {
+        return;
+    }
+    for mut member in std::mem::take(&mut found.members) {
+        member.access.endpoints = endpoints.iter().filter(|url| urls::is_own(&member, url)).cloned().collect();
+        if member.access.endpoints.is_empty() {
+            let failed =
+                Failed::new(Exit::Refused, format!("member {} on node {} has no endpoint", member.name, member.node))
+                    .cause(format!(
+                        "none of --endpoints leads to node {} ({})",
+                        member.node,
+                        member.addresses.join(", ")
+                    ))
+                    .hint(format!(
+                        "give its own client URL as well, or name its node: --node {} takes --endpoints as they are",
+                        member.node
+                    ));
+            found.unreadable.push(Unreadable { pod: member.pod, node: Some(member.node), failed });
+        } else {
+            found.members.push(member);
+        }
+    }
 }
 
 /// Leaves what is on one node. A node without an etcd pod may reach an external etcd.
@@ -246,29 +283,73 @@ pub(crate) async fn with_manifests(
     Ok(found)
 }
 
-/// Why there are no etcd pods: what the API servers' own flags say, or that there are none to be seen either.
-async fn nothing_found(pods: &Api<Pod>, namespace: &str, overrides: &Overrides) -> Failed {
-    let failed = Failed::new(
-        Exit::Refused,
-        format!("no etcd pods in namespace {namespace} with labels {}", overrides.reach.pods.selector),
-    );
-    let servers = match pods.list(&ListParams::default().labels("component=kube-apiserver")).await {
-        Ok(servers) => servers.items,
-        Err(error) => return failed.cause("and looking for API servers failed").source(&error),
-    };
-    let external: Vec<String> = servers.iter().flat_map(command_line::of_pod).collect();
-    let external = command_line::Flags::parse(&external).list("etcd-servers");
-    if let (Some(server), false) = (servers.first(), external.is_empty()) {
-        let node = server.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_else(|| "NODE".to_owned());
-        let urls = external.join(",");
-        return failed.cause(format!("the API server uses an external etcd: {urls}")).hint(format!(
-            "name a node that reaches it and the certificate files there:\n  kubectl etcd backup --node {node} \
-             --endpoints {urls} --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
-             --key /etc/kubernetes/pki/apiserver-etcd-client.key"
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> (Found, Overrides) {
+        let member = |node: &str, address: &str| EtcdPod {
+            node: node.into(),
+            name: node.into(),
+            pod: format!("etcd-{node}"),
+            addresses: vec![address.into()],
+            listen_urls: vec!["https://127.0.0.1:2379".into(), format!("https://{address}:2379")],
+            ..EtcdPod::default()
+        };
+        let found = Found { members: vec![member("cp1", "10.0.0.1"), member("cp2", "10.0.0.2")], ..Found::default() };
+        (found, Overrides::default())
     }
-    failed.cause("there are no API server pods either: this looks like a managed control plane, which hides its etcd").hint(
-        "a managed control plane is backed up by its provider; where etcd runs as pods with other labels, name them:\n  \
-         kubectl get pods -A | grep etcd\n  kubectl etcd status -n NAMESPACE -l SELECTOR",
-    )
+
+    fn given(endpoints: &[&str]) -> Found {
+        let (mut found, mut overrides) = found();
+        overrides.reach.endpoints = endpoints.iter().map(|url| (*url).to_owned()).collect();
+        give_endpoints(&mut found, &overrides);
+        found
+    }
+
+    #[test]
+    fn each_of_several_members_is_asked_at_its_own_endpoint() {
+        let both = given(&["https://10.0.0.2:2379", "https://10.0.0.1:2379"]);
+        let endpoints: Vec<_> = both.members.iter().map(|member| member.access.endpoints.join(",")).collect();
+        assert_eq!(endpoints, ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]);
+        let local = given(&["https://127.0.0.1:2379"]);
+        assert!(local.members.iter().all(|member| member.access.endpoints == ["https://127.0.0.1:2379"]));
+        // Nobody is asked in another's place.
+        let one = given(&["https://10.0.0.1:2379"]);
+        assert_eq!((one.members.len(), one.unreadable.len()), (1, 1));
+        let said = one.all().unwrap_err().to_string();
+        assert!(
+            said.contains("none of --endpoints leads to node cp2 (10.0.0.2)") && said.contains("--node cp2"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn pods_that_cannot_be_read_are_told_beside_those_that_can() {
+        let list: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/data/kubeadm/control-plane-pods.json")).expect("JSON");
+        let etcd = list["items"].as_array().expect("a list").iter();
+        let etcd = etcd.filter(|pod| pod["metadata"]["labels"]["component"] == "etcd").cloned();
+        let mut pods: Vec<Pod> = etcd.map(|pod| serde_json::from_value(pod).expect("a pod")).collect();
+        pods[0].spec.as_mut().expect("a spec").host_network = None;
+        pods[1].spec.as_mut().expect("a spec").node_name = None;
+        let found = read(&pods, &Overrides::default(), &environment::Sources::default());
+        assert_eq!(found.members.iter().map(|member| member.node.as_str()).collect::<Vec<_>>(), ["cp3"]);
+        assert_eq!(found.unreadable.iter().map(|one| one.pod.as_str()).collect::<Vec<_>>(), ["etcd-cp1", "etcd-cp2"]);
+        // What needs all of them says why there are not all.
+        let failed = found.all().unwrap_err();
+        assert_eq!((failed.exit, failed.message.as_str()), (Exit::Refused, "2 etcd pods cannot be understood"));
+        assert!(failed.causes[0].contains("etcd-cp1") && failed.causes[1].contains("it has no node"), "{failed}");
+    }
+
+    #[test]
+    fn a_node_may_run_several_members_or_one_that_cannot_be_read() {
+        let (mut found, overrides) = found();
+        let events = EtcdPod { node: "cp1".into(), pod: "etcd-events".into(), ..EtcdPod::default() };
+        found.members.push(events);
+        narrow(&mut found, "cp1", &overrides).unwrap();
+        assert_eq!(found.members.len(), 2);
+        let said = narrow(&mut found, "cp9", &overrides).unwrap_err().to_string();
+        assert!(said.contains("no etcd member runs on node cp9") && said.contains("etcd runs on cp1"), "{said}");
+    }
 }

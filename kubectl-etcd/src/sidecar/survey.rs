@@ -30,6 +30,18 @@ pub(crate) struct Answer {
 }
 
 impl Surveyed {
+    /// Gives a member whose pod does not show its name the one that it has in its cluster, or else that of its pod.
+    fn named(mut self) -> Surveyed {
+        if self.member.name.is_empty() {
+            let listed = self.etcd().ok().and_then(|status| {
+                let own = status.members.iter().find(|one| one.id == status.member_id)?;
+                Some(own.name.clone()).filter(|name| !name.is_empty())
+            });
+            self.member.name = listed.unwrap_or_else(|| self.member.pod.clone());
+        }
+        self
+    }
+
     /// The member's own status, or what stood in the way of it.
     pub(crate) fn etcd(&self) -> Result<&MemberStatus, Failed> {
         match &self.outcome {
@@ -88,7 +100,7 @@ pub(crate) async fn survey(
         Some(Ok(None)) | None => Err(not_waited_for(member)),
     });
     let outcomes: Vec<Outcome<Answer>> = outcomes.collect();
-    members.into_iter().zip(outcomes).map(|(member, outcome)| Surveyed { member, outcome }).collect()
+    members.into_iter().zip(outcomes).map(|(member, outcome)| Surveyed { member, outcome }.named()).collect()
 }
 
 /// A session that is open, and the first answer in it.

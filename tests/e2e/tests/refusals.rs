@@ -180,21 +180,20 @@ fn what_the_api_server_refuses_is_told_in_its_own_words() {
 #[test]
 fn where_there_is_no_etcd_pod_the_reason_is_looked_for() {
     let scene = scene();
-    let managed =
-        ["no etcd pods in namespace default", "managed control plane", "kubectl etcd status -n NAMESPACE -l SELECTOR"];
-    refused(&scene, &["-n", "default"], 4, &managed);
-    let external = [
-        "with labels app=none",
-        "the API server uses an external etcd: https://127.0.0.1:2379",
-        "kubectl etcd backup --node cp1 --endpoints https://127.0.0.1:2379 --cacert",
+    let elsewhere = [
+        "no etcd pods in namespace default",
+        "these pods run etcd: kube-system/etcd-cp1 (component=etcd)",
+        "kubectl etcd status -n kube-system -l component=etcd",
     ];
-    let ran = refused(&scene, &["-l", "app=none"], 4, &external);
+    refused(&scene, &["-n", "default"], 4, &elsewhere);
+    refused(&scene, &["-l", "app=none"], 4, &["with labels app=none", elsewhere[1], elsewhere[2]]);
     refused(&scene, &["--node", "cp9"], 4, &["no etcd member runs on node cp9", "etcd runs on cp1"]);
 
-    // The command that the hint gives works, as it was given.
-    let hint = ran.stderr.lines().find_map(|line| line.trim().strip_prefix("kubectl etcd backup")).expect("a command");
-    let mut command = scene.plugin(&["backup", "x.db", "-l", "app=none"]);
-    command.args(hint.split_whitespace());
+    // As an etcd that is no pod is reached.
+    let mut command = scene.plugin(&["backup", "x.db", "-l", "app=none", "--node", "cp1"]);
+    command.args(["--endpoints", "https://127.0.0.1:2379", "--cacert", "/etc/kubernetes/pki/etcd/ca.crt"]);
+    command.args(["--cert", "/etc/kubernetes/pki/apiserver-etcd-client.crt"]);
+    command.args(["--key", "/etc/kubernetes/pki/apiserver-etcd-client.key"]);
     run(command).expect_code(0);
     assert!(scene.sidecars().is_empty());
     scene.assert_nodes_untouched();
