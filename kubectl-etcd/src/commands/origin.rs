@@ -2,22 +2,18 @@
 
 use etcd_snapshot::{Keep, LiveKeys};
 
-use crate::api;
 use crate::connection::Connection;
 use crate::contents::Contents;
-use crate::output::{Failed, Outcome};
-
-/// The end of the key of the namespace.
-const KEY: &str = "/namespaces/kube-system";
+use crate::kube_system;
 
 /// What is kept of a key to know it.
 pub(super) fn keep(key: &[u8]) -> Keep {
-    if key.ends_with(KEY.as_bytes()) { Keep::Value } else { Keep::Nothing }
+    if kube_system::is_key(key, None) { Keep::Value } else { Keep::Nothing }
 }
 
 /// The UID that a file has, or why it is not known. `keys` were read with [`keep`].
 pub(super) fn of_file(contents: &Contents, keys: &LiveKeys) -> Result<String, String> {
-    let key = format!("{}{KEY}", contents.prefix.as_str()).into_bytes();
+    let key = kube_system::key(Some(contents.prefix.as_str())).into_bytes();
     let name = contents.name();
     let live = keys.get(&key).ok_or_else(|| format!("{name} has no namespace kube-system"))?;
     let cannot = |why: String| format!("namespace kube-system of {name} cannot be read: {why}");
@@ -28,21 +24,9 @@ pub(super) fn of_file(contents: &Contents, keys: &LiveKeys) -> Result<String, St
 }
 
 /// The UID that the API server shows, or why it shows none.
-///
-/// # Errors
-/// The API server does not answer.
-pub(super) async fn of_cluster(connection: &Connection) -> Outcome<Result<String, String>> {
-    let namespaces = api::Served::new("v1", "namespaces", "Namespace", false);
-    let cannot = || format!("namespace kube-system of {} cannot be read", connection.cluster);
-    match api::get(&connection.client, &namespaces, None, "kube-system").await {
-        Ok(Some(live)) => {
-            let uid = live["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
-            Ok(uid.map(str::to_owned).ok_or_else(|| format!("{}: it has no UID", cannot())))
-        }
-        Ok(None) => Ok(Err(format!("{} has no namespace kube-system", connection.cluster))),
-        Err(kube::Error::Api(status)) => Ok(Err(format!("{}: {}", cannot(), status.message))),
-        Err(error) => Err(Failed::plain(cannot()).source(&error)),
-    }
+pub(super) async fn of_cluster(connection: &Connection) -> Result<String, String> {
+    let served = kube_system::served(connection).await;
+    served.map(|served| served.uid).map_err(|failed| format!("{}: {}", connection.cluster, failed.one_line()))
 }
 
 /// What the UIDs of two sides say about them.

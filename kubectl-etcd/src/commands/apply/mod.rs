@@ -141,9 +141,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return Err(without_digest(&contents));
     }
     let connection = context.connection.connect().await?;
-    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await?);
-    allow(&origin, &contents.name(), &connection.cluster, args.other_cluster, printer)?;
+    // Whether the API server answers at all shows here.
     let serving = Serving::discover(&connection).await?;
+    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await);
+    allow(&origin, &contents.name(), &connection.cluster, args.other_cluster, printer)?;
     let wanted = wanted(&args, &contents, &context)?;
     let mut entries = read(&args, &wanted, &contents, &context).await?;
     let mut facts = Facts::default();

@@ -232,7 +232,7 @@ async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outco
     let (mut contents, keys) = Contents::open_with(&args.file, context, origin::keep).await?;
     let names = (contents.name(), LIVE.to_owned());
     let serving = Serving::discover(&connection).await?;
-    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await?);
+    let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await);
     warn_of_another_cluster(&origin, &names, context.printer);
     let mut catalog = contents.catalog.clone();
     for served in serving.stored().0 {
