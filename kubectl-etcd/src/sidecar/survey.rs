@@ -205,6 +205,12 @@ pub(crate) async fn converse(
         let (node, ours) = (&member.node, env!("CARGO_PKG_VERSION"));
         pods.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
     }
+    if operation == Operation::Plan && theirs.build.as_deref() != Some(etcd_build::ID) {
+        let node = &member.node;
+        pods.printer().warn(format!(
+            "the sidecar on node {node} is another build than this plugin: the plan would not be carried out"
+        ));
+    }
     session.require(capability)?;
     Ok((sidecar, session))
 }

@@ -127,7 +127,11 @@ impl Place {
     pub(crate) fn open(&self) -> io::Result<File> {
         let opened = || -> io::Result<File> {
             let (folder, name) = self.found()?;
-            let opened = step(&folder, &name)?;
+            // What is configured may be the root of the file systems, and is nobody's to exchange.
+            let opened = match self.within.is_empty() {
+                true => rustix::fs::openat(folder, name, WAY, Mode::empty())?,
+                false => step(&folder, &name)?,
+            };
             Ok(rustix::fs::openat(opened, ".", FOLDER, Mode::empty())?.into())
         };
         opened().map_err(|error| self.about("open", &error))
@@ -212,7 +216,7 @@ impl Place {
             if is_ours(self.name()) && folder.metadata()?.mode() & 0o077 != 0 {
                 folder
                     .set_permissions(PermissionsExt::from_mode(0o700))
-                    .map_err(|error| self.about("close", &error))?;
+                    .map_err(|error| self.about("restrict", &error))?;
             }
             return Ok(());
         }
@@ -368,7 +372,7 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, OsString)> {
                 return Err(Errno::LOOP.into());
             }
             if !roots_own(&here, &name)? {
-                let what = format!("{} is a symbolic link in a folder, or of a user, that is not root", name.display());
+                let what = format!("{} is a symbolic link that another user than root can change", name.display());
                 return Err(io::Error::other(format!("{what}; only links of root are followed")));
             }
             let target = rustix::fs::readlinkat(&here, &name, Vec::new())?;
@@ -528,7 +532,9 @@ mod tests {
         for root in ["real/data", "absolute/data", "relative"] {
             assert_eq!(Place::new(at(root)).join("file").read().unwrap(), b"x", "{root}");
             assert!(Place::new(at(root)).is_folder().unwrap());
+            Place::new(at(root)).sync().unwrap();
         }
+        assert!(!Place::new("/").names().unwrap().is_empty());
         let read = |name: &str| -> io::Result<String> {
             let mut text = String::new();
             open_configured(&at(name))?.ok_or(io::ErrorKind::Other)?.read_to_string(&mut text)?;

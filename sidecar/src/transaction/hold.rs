@@ -52,6 +52,8 @@ fn move_once(from: &Place, to: &Place, component: &Component) -> Result<bool, Fa
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::super::layout::tests::layout;
     use super::*;
     use fs_err as fs;
@@ -63,11 +65,25 @@ mod tests {
         fs::create_dir_all(layout.manifests().path()).unwrap();
         let etcd = Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new() };
         assert!(take(&layout, &etcd).is_err());
-        fs::write(layout.manifests().join("etcd.yaml").path(), "pod").unwrap();
+        let manifest = layout.manifests().join("etcd.yaml").path();
+        fs::write(&manifest, "pod").unwrap();
+        fs::set_permissions(&manifest, std::fs::Permissions::from_mode(0o600)).unwrap();
+        // Only root can give a file to somebody else.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&manifest, Some(2001), Some(2002)).unwrap();
+        }
+        let shown = |path: &std::path::Path| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode())
+        };
+        let before = shown(&manifest);
         assert!(!is_held(&layout, &etcd) && !put(&layout, &etcd).unwrap());
         assert!(take(&layout, &etcd).unwrap() && is_held(&layout, &etcd) && !take(&layout, &etcd).unwrap());
         assert!(!layout.manifests().join("etcd.yaml").exists().unwrap());
+        assert_eq!(shown(&layout.held().join("etcd.yaml").path()), before);
+        assert_eq!(shown(&layout.held().path()).2 & 0o7777, 0o700, "nobody else sees what is held");
         assert!(put(&layout, &etcd).unwrap() && !layout.held().exists().unwrap());
+        assert_eq!(shown(&manifest), before);
         assert!(take(&layout, &etcd).unwrap());
         fs::write(layout.manifests().join("etcd.yaml").path(), "another").unwrap();
         assert!(put(&layout, &etcd).is_err() && take(&layout, &etcd).is_err());

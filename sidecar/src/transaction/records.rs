@@ -19,7 +19,7 @@ pub(crate) fn all() -> Result<Vec<NodeRestore>, Failure> {
 fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
     let (member, _) = layout.exchanges();
     let aside = is_exchanged(&member)?.then(|| {
-        let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"))).sum();
+        let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"), LEVELS)).sum();
         (layout.aside().display().to_string(), bytes)
     });
     let has_identity =
@@ -120,11 +120,14 @@ fn remove_all(folder: &Place) -> Result<(), Failure> {
     folder.remove_all().map_err(|error| storage("take away a folder of ours", &error))
 }
 
+/// Folders below each other that are looked into: a member's data has three levels, and whoever owns it can make any number.
+const LEVELS: u8 = 5;
+
 /// Bytes of all files below a folder.
-fn size(folder: &Place) -> u64 {
-    let Ok(names) = folder.names() else { return 0 };
+fn size(folder: &Place, levels: u8) -> u64 {
+    let Some((names, levels)) = folder.names().ok().zip(levels.checked_sub(1)) else { return 0 };
     let sizes = names.iter().map(|name| folder.join(name)).map(|place| match place.stat() {
-        Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => size(&place),
+        Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => size(&place, levels),
         Ok(Some(stat)) => u64::try_from(stat.st_size).unwrap_or(0),
         _ => 0,
     });

@@ -276,7 +276,7 @@ fn nothing_is_touched_unless_it_is_confirmed() {
     image::of_build(&scene.lab, "lab.example/other:1", &own, &other);
     let ran = run(restore(&scene, &["--image", "lab.example/other:1"])).expect_code(4);
     let texts = ["the plugin and the sidecar are different builds", &own, "the sidecar on node cp1", &other, "--image"];
-    ran.expect_error(&texts).expect_error(&["nothing was changed"]);
+    ran.expect_error(&texts).expect_error(&["nothing was changed", "the plan would not be carried out"]);
     assert!(scene.sidecars().is_empty());
     scene.assert_nodes_untouched();
     assert_eq!(settled(&scene), State::Old);
