@@ -19,11 +19,11 @@ const BASE16: u64 = 23;
 const TIME_TEXT: u64 = 0;
 const NOT_JSON: std::ops::RangeInclusive<u64> = 1..=3;
 
-/// Reads one value, to the last byte.
-pub(crate) fn parse(bytes: &[u8]) -> Option<Value> {
+/// Reads one value, to the last byte. The error is how far it could be read.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, usize> {
     let mut reader = Reader { bytes: bytes.strip_prefix(CBOR).unwrap_or(bytes) };
-    let value = reader.value(0, None)?;
-    reader.bytes.is_empty().then_some(value)
+    let value = reader.value(0, None).filter(|_| reader.bytes.is_empty());
+    value.ok_or(bytes.len() - reader.bytes.len())
 }
 
 struct Reader<'a> {
@@ -166,7 +166,7 @@ mod tests {
         ];
         for (bytes, value) in cases {
             let expected = if bytes == "1bffffffffffffff7f" { None } else { Some(value) };
-            assert_eq!(parse(&hex(bytes)), expected, "{bytes}");
+            assert_eq!(parse(&hex(bytes)).ok(), expected, "{bytes}");
         }
     }
 
@@ -189,11 +189,11 @@ mod tests {
         for bytes in
             refused.map(hex).into_iter().chain([deep, hex("9bffffffffffffffff"), hex("a2416101416102"), hex("a10000")])
         {
-            assert_eq!(parse(&bytes), None, "{bytes:02x?}");
+            assert!(parse(&bytes).is_err_and(|place| place <= bytes.len()), "{bytes:02x?}");
         }
         let whole = hex("d9d9f7a2416183010203416242c3bc");
         for length in 3..whole.len() {
-            assert_eq!(parse(whole.get(..length).unwrap_or_default()), None, "{length}");
+            assert!(parse(whole.get(..length).unwrap_or_default()).is_err(), "{length}");
         }
     }
 }

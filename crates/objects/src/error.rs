@@ -23,7 +23,7 @@ pub enum DecodeError {
     /// Its bytes are not what they should be.
     #[error("byte {offset}{}: {fault}", In(path))]
     Malformed {
-        /// Where in the value. Inside of JSON or CBOR, where that begins.
+        /// Where in the value.
         offset: usize,
         /// Where in the object, `spec.containers[2].name`; nothing when it is not in the object.
         path: String,

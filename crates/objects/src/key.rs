@@ -3,6 +3,8 @@
 //! A key is `PREFIX/DIRECTORY/[NAMESPACE/]NAME`. The directory of a built-in type does not name its group, that of a custom one is
 //! `GROUP/PLURAL`: kubernetes/kubernetes pkg/kubeapiserver/default_storage_factory_builder.go, test/integration/etcd/data.go @ 1.36.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::{BuiltIn, ResourceType};
 
 /// What an API server puts before all of its keys: `--etcd-prefix`.
@@ -58,10 +60,11 @@ impl Default for Prefix {
 }
 
 impl Prefix {
-    /// A prefix as `--etcd-prefix` has it.
+    /// A prefix as `--etcd-prefix` has it: the API server puts a slash before it if there is none.
     #[must_use]
     pub fn new(text: &str) -> Prefix {
-        Prefix(text.trim_end_matches('/').to_owned())
+        let text = text.trim_matches('/');
+        Prefix(if text.is_empty() { String::new() } else { format!("/{text}") })
     }
 
     /// Without a slash at its end: `/registry`.
@@ -70,21 +73,50 @@ impl Prefix {
         &self.0
     }
 
-    /// Finds the prefix by the namespaces that every cluster has. Of several, the one nearest to the root is taken (a pod may be called
-    /// `default` and be in a namespace called `namespaces`), then one with a namespace `default`, then the first in the order of
-    /// the keys. `None` if there is no namespace anywhere.
+    /// Finds the prefix by the namespaces that every cluster has: the first of [`Prefix::detect_all`]. `None` if there is no namespace
+    /// anywhere.
     pub fn detect<'a>(keys: impl IntoIterator<Item = &'a [u8]>) -> Option<Prefix> {
-        let mut best: Option<((usize, bool), &str)> = None;
+        Prefix::detect_all(keys).into_iter().next()
+    }
+
+    /// Finds the prefixes of all API servers that keep their objects in one etcd, by the namespaces that every cluster has. Those nearest to
+    /// the root are the first, of those the ones with a namespace `default`, then in the order of the keys.
+    ///
+    /// A prefix below another one is taken for an object of that (a pod may be called `default` and be in a namespace called `namespaces`),
+    /// unless it has a namespace `kube-system` where no type is known.
+    pub fn detect_all<'a>(keys: impl IntoIterator<Item = &'a [u8]>) -> Vec<Prefix> {
+        // By prefix, whether there is a namespace `default`, and one called `kube-system`.
+        let mut candidates: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
         for key in keys {
             let Ok(key) = std::str::from_utf8(key) else { continue };
             let Some((rest, name)) = key.rsplit_once('/') else { continue };
             let Some(prefix) = rest.strip_suffix("/namespaces") else { continue };
-            let order = (prefix.matches('/').count(), name != "default");
-            if !name.is_empty() && best.is_none_or(|(least, _)| order < least) {
-                best = Some((order, prefix));
+            if !name.is_empty() {
+                let (default, system) = candidates.entry(prefix).or_default();
+                *default |= name == "default";
+                *system |= name == "kube-system";
             }
         }
-        best.map(|(_, prefix)| Prefix(prefix.to_owned()))
+        let mut candidates: Vec<(&str, (bool, bool))> = candidates.into_iter().collect();
+        candidates.sort_by_key(|(prefix, (default, _))| (prefix.matches('/').count(), !default));
+        let mut found: Vec<Prefix> = Vec::new();
+        for (prefix, (_, system)) in candidates {
+            let is_object = |above: &Prefix| {
+                let below = prefix.strip_prefix(&above.0).and_then(|rest| rest.strip_prefix('/'));
+                let first = below.and_then(|below| below.split('/').next());
+                first.is_some_and(|first| !system || first.contains('.') || BuiltIn::get().begins_with(first))
+            };
+            if !found.iter().any(is_object) {
+                found.push(Prefix(prefix.to_owned()));
+            }
+        }
+        found
+    }
+
+    /// Whether a key is below it.
+    #[must_use]
+    pub fn covers(&self, key: &[u8]) -> bool {
+        key.strip_prefix(self.0.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     /// What a key is.

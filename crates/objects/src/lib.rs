@@ -28,12 +28,14 @@
 
 pub mod catalog;
 mod cbor;
+mod check;
 mod clock;
 mod crd;
 mod decode;
 mod encode;
 pub mod encryption;
 mod error;
+mod json;
 pub mod key;
 mod object;
 mod path;
@@ -42,7 +44,8 @@ mod special;
 pub mod value;
 mod wire;
 
+pub use check::surely_decodes;
 pub use decode::UnknownField;
 pub use encode::encode;
 pub use error::{DecodeError, EncodeError, Fault};
-pub use object::{Object, decode};
+pub use object::{Object, decode, decode_metadata};

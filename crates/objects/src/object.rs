@@ -6,7 +6,7 @@ use crate::decode::{Decoder, UnknownField, at, bytes_of, text};
 use crate::error::{DecodeError, Fault, name};
 use crate::path::Path;
 use crate::value::{Format, PROTOBUF};
-use crate::wire::Reader;
+use crate::wire::{Content, Reader};
 
 /// An object.
 #[derive(Clone, PartialEq)]
@@ -39,7 +39,6 @@ impl std::fmt::Debug for Object {
 /// See [`DecodeError`]. Nothing of the value is in it.
 pub fn decode(value: &[u8]) -> Result<Object, DecodeError> {
     let whole = Reader::new(value, 0);
-    let fail = |fault| at(&Path::ROOT)((0, fault));
     match Format::of(value) {
         Format::Protobuf => {
             let mut decoder = Decoder::new();
@@ -47,12 +46,59 @@ pub fn decode(value: &[u8]) -> Result<Object, DecodeError> {
             object.unknown = decoder.into_unknown();
             Ok(object)
         }
-        // The parser's message stays here.
-        Format::Json => Object::of(serde_json::from_slice(value).map_err(|_| fail(Fault::Json))?),
-        Format::Cbor => Object::of(crate::cbor::parse(value).ok_or_else(|| fail(Fault::Cbor))?),
+        Format::Json => Object::of(crate::json::parse(value, 0).map_err(at(&Path::ROOT))?),
+        Format::Cbor => {
+            let parsed = crate::cbor::parse(value).map_err(|place| at(&Path::ROOT)((place, Fault::Cbor)));
+            Object::of(parsed?)
+        }
         Format::Encrypted(key) => Err(DecodeError::Encrypted(key)),
         Format::Other => Err(DecodeError::UnknownFormat),
     }
+}
+
+/// Reads what a protobuf value says even if nothing is known of its kind: its API version, its kind and its metadata, which is the first field of
+/// nearly every kind. All that follows is in [`Object::unknown`].
+///
+/// # Errors
+/// The value is none in protobuf, cannot be read as far as that, or does not begin with metadata that has a name. Nothing of the value is
+/// in it.
+pub fn decode_metadata(value: &[u8]) -> Result<Object, DecodeError> {
+    if Format::of(value) != Format::Protobuf {
+        return Err(DecodeError::UnknownFormat);
+    }
+    let (mut decoder, path) = (Decoder::new(), Path::ROOT);
+    let Envelope { api_version, kind, mut raw, .. } = decoder.open(Reader::new(value, 0), &path)?;
+    let unknown = || DecodeError::UnknownKind { api_version: name(api_version), kind: name(kind) };
+    let message = decoder.schema.named("meta/v1", "ObjectMeta").ok_or_else(unknown)?;
+    let mut json = Map::new();
+    while let Some(field) = raw.field().map_err(at(&path))? {
+        match (field.number, field.content) {
+            (1, Content::Bytes(content)) => {
+                let (metadata, _) = decoder.message(message, content, &path.field("metadata"), 0)?;
+                if json.insert("metadata".to_owned(), metadata).is_some() {
+                    return Err(at(&path)((field.offset, Fault::Repeated)));
+                }
+            }
+            (number, content) => decoder.note_unknown(&path, number, content.wire_type(), field.offset)?,
+        }
+    }
+    json.insert("apiVersion".to_owned(), Value::from(api_version));
+    json.insert("kind".to_owned(), Value::from(kind));
+    let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+    let object = Object { api_version, kind, json: Value::Object(json), unknown: decoder.into_unknown() };
+    match object.name() {
+        Some(text) if !text.is_empty() => Ok(object),
+        _ => Err(DecodeError::UnknownKind { api_version: name(&object.api_version), kind: name(&object.kind) }),
+    }
+}
+
+/// What `k8s\0` is followed by.
+struct Envelope<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    content_type: &'a str,
+    /// The object itself.
+    raw: Reader<'a>,
 }
 
 impl Object {
@@ -115,8 +161,24 @@ impl Object {
 }
 
 impl Decoder {
-    /// Reads `k8s\0` and what follows: kubernetes/apimachinery pkg/runtime/generated.proto, message Unknown @ v0.36.2.
+    /// Reads `k8s\0` and what follows, with what is in it.
     pub(crate) fn envelope(&mut self, whole: Reader<'_>, path: &Path<'_>, depth: usize) -> Result<Object, DecodeError> {
+        let Envelope { api_version, kind, content_type, raw } = self.open(whole, path)?;
+        if content_type == "application/json" {
+            return Object::of(crate::json::parse(raw.bytes(), raw.offset()).map_err(at(path))?);
+        }
+        let unknown = || DecodeError::UnknownKind { api_version: name(api_version), kind: name(kind) };
+        let message = self.schema.kind(api_version, kind).ok_or_else(unknown)?;
+        let mut json = Map::new();
+        self.fields(message, raw, path, depth, &mut json)?;
+        json.insert("apiVersion".to_owned(), Value::from(api_version));
+        json.insert("kind".to_owned(), Value::from(kind));
+        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+        Ok(Object { api_version, kind, json: Value::Object(json), unknown: Vec::new() })
+    }
+
+    /// Reads `k8s\0` and what follows: kubernetes/apimachinery pkg/runtime/generated.proto, message Unknown @ v0.36.2.
+    fn open<'a>(&mut self, whole: Reader<'a>, path: &Path<'_>) -> Result<Envelope<'a>, DecodeError> {
         let rest = whole.bytes().strip_prefix(PROTOBUF).unwrap_or_default();
         let mut reader = Reader::new(rest, whole.offset() + PROTOBUF.len());
         let start = reader.offset();
@@ -147,17 +209,6 @@ impl Decoder {
         if !encoding.is_empty() {
             return Err(at(path)((start, Fault::Encoding)));
         }
-        if content_type == "application/json" {
-            let json = serde_json::from_slice(raw.bytes()).map_err(|_| at(path)((raw.offset(), Fault::Json)))?;
-            return Object::of(json);
-        }
-        let unknown = || DecodeError::UnknownKind { api_version: name(api_version), kind: name(kind) };
-        let message = self.schema.kind(api_version, kind).ok_or_else(unknown)?;
-        let mut json = Map::new();
-        self.fields(message, raw, path, depth, &mut json)?;
-        json.insert("apiVersion".to_owned(), Value::from(api_version));
-        json.insert("kind".to_owned(), Value::from(kind));
-        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
-        Ok(Object { api_version, kind, json: Value::Object(json), unknown: Vec::new() })
+        Ok(Envelope { api_version, kind, content_type, raw })
     }
 }

@@ -168,6 +168,11 @@ impl Schema {
         self.kind_number(api_version, kind).and_then(|number| self.message(number))
     }
 
+    pub(crate) fn named(&self, package: &str, name: &str) -> Option<&Message> {
+        let names: &HashMap<(&str, &str), usize> = &self.names;
+        names.get(&(package, name)).and_then(|&number| self.message(number))
+    }
+
     /// A message by its number.
     #[must_use]
     pub fn message(&self, number: usize) -> Option<&Message> {

@@ -86,12 +86,11 @@ impl Decoder {
             return Ok((object.json, false));
         }
         let value = if raw.bytes().starts_with(CBOR) {
-            crate::cbor::parse(raw.bytes()).ok_or(Fault::Cbor)
+            crate::cbor::parse(raw.bytes()).map_err(|place| (raw.offset() + place, Fault::Cbor))
         } else {
-            // The parser's message stays here.
-            serde_json::from_slice(raw.bytes()).map_err(|_| Fault::Json)
+            crate::json::parse(raw.bytes(), raw.offset())
         };
-        value.map(|value| (value, false)).map_err(|fault| at(path)((raw.offset(), fault)))
+        value.map(|value| (value, false)).map_err(at(path))
     }
 }
 

@@ -5,8 +5,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use etcd_objects::catalog::Catalog;
-use etcd_objects::decode;
 use etcd_objects::key::{Internal, Key, Place, Prefix};
+use etcd_objects::{decode, surely_decodes};
 use proptest::prelude::*;
 
 fn place(group: Option<&str>, resource: &str, namespace: Option<&str>, name: &str) -> Place {
@@ -89,7 +89,35 @@ fn the_prefix_is_found() {
     assert_eq!(detect(&["/a/namespaces/x", "/b/namespaces/default"]).as_deref(), Some("/b"));
     assert_eq!(detect(&["/deep/er/namespaces/default"]).as_deref(), Some("/deep/er"));
     assert_eq!(detect(&["compact_rev_key", "/registry/namespaces/", "namespaces/default"]), None);
-    assert_eq!(Prefix::new("/kubernetes.io/").as_str(), "/kubernetes.io");
+    for (typed, prefix) in
+        [("/kubernetes.io/", "/kubernetes.io"), ("registry", "/registry"), ("/", ""), ("a/b", "/a/b")]
+    {
+        assert_eq!(Prefix::new(typed).as_str(), prefix);
+    }
+}
+
+#[test]
+fn the_prefixes_of_several_api_servers_are_found() {
+    let all = |keys: &[&str]| -> Vec<String> {
+        let found = Prefix::detect_all(keys.iter().map(|key| key.as_bytes()));
+        found.iter().map(|prefix| prefix.as_str().to_owned()).collect()
+    };
+    let own = ["/registry/namespaces/default", "/registry/namespaces/kube-system"];
+    assert_eq!(all(&[&own[..], &["/a/b/namespaces/default", "/c/namespaces/x"]].concat()), ["/registry", "/c", "/a/b"]);
+    // Below another one: a pod, a custom resource, an object of a type that is not known; and an API server.
+    for below in ["pods", "example.com", "x"] {
+        let key = format!("/registry/{below}/namespaces/default");
+        assert_eq!(all(&[&own[..], &[&key]].concat()), ["/registry"], "{below}");
+    }
+    for (below, is_one) in [("pods", false), ("example.com", false), ("x", true), ("x/y", true)] {
+        let key = format!("/registry/{below}/namespaces/kube-system");
+        let found = all(&[&own[..], &[&key]].concat());
+        assert_eq!(found.len(), 1 + usize::from(is_one), "{below}: {found:?}");
+    }
+    let prefix = Prefix::new("/a");
+    assert!(
+        prefix.covers(b"/a/b") && !prefix.covers(b"/a") && !prefix.covers(b"/ab/c") && Prefix::new("/").covers(b"/a/b")
+    );
 }
 
 /// Every key of a real cluster leads to the object that is stored under it, and back.
@@ -110,6 +138,7 @@ fn keys_of_a_real_cluster_say_what_their_objects_say() {
         match prefix.parse(key) {
             Key::Object(place) => {
                 let object = decode(live.value.as_deref().unwrap_or_default()).expect("an object");
+                assert!(surely_decodes(live.value.as_deref().unwrap_or_default()), "{place:?}");
                 let resource = catalog.of_kind(&object.api_version, &object.kind).expect("a known kind");
                 assert_eq!((place.group.as_deref(), &place.resource), (Some(&*resource.group), &resource.plural));
                 assert_eq!((place.namespace.as_deref(), Some(&*place.name)), (object.namespace(), object.name()));

@@ -42,7 +42,12 @@ pub enum Keep {
     Key,
     /// Its value as well.
     Value,
+    /// That it is there; its value is shown to [`Pick::look`].
+    Look,
 }
+
+/// What sees values: of a key, at a revision.
+pub type Look<'a> = dyn Fn(&[u8], i64, Vec<u8>) + 'a;
 
 /// Which keys are gathered, as of when, and what of them.
 #[derive(Clone, Copy)]
@@ -52,12 +57,15 @@ pub struct Pick<'a> {
     /// As of which revision; `None` for the file's own. One that the file has compacted away, or has not reached, gives what is left of it:
     /// the [`Report`] tells which those are.
     pub at: Option<i64>,
+    /// Sees the values of the keys of which that is said: the key, the revision and the value, of every revision that the file has, in
+    /// their order. Which of them is the last one shows when the file was read: it is [`LiveKey::mod_revision`].
+    pub look: Option<&'a Look<'a>>,
 }
 
 impl<'a> Pick<'a> {
     /// All that `keep` says, at the file's own revision.
     pub fn new(keep: &'a dyn Fn(&[u8]) -> Keep) -> Pick<'a> {
-        Pick { keep, at: None }
+        Pick { keep, at: None, look: None }
     }
 }
 
@@ -163,7 +171,10 @@ struct Keys<'a> {
 
 impl Take for Keys<'_> {
     fn needs(&self, key: &[u8]) -> Need {
-        if (self.pick.keep)(key) == Keep::Value { Need::Value } else { Need::Nothing }
+        match (self.pick.keep)(key) {
+            Keep::Value | Keep::Look => Need::Value,
+            Keep::Nothing | Keep::Key => Need::Nothing,
+        }
     }
 
     fn put(&mut self, row: RowKey, record: Record) {
@@ -173,8 +184,13 @@ impl Take for Keys<'_> {
         }
         let Record { key, value_bytes, beginning, mut value, .. } = record;
         // A value without bytes may not be in the record at all.
-        if value_bytes == 0 && keep == Keep::Value {
+        if value_bytes == 0 && keep != Keep::Key {
             value = value.or_else(|| Some(Vec::new()));
+        }
+        if keep == Keep::Look
+            && let (Some(look), Some(value)) = (self.pick.look, value.take())
+        {
+            look(&key, row.revision, value);
         }
         let encrypted_by = self.encryption.of(&beginning);
         let new = LiveKey { mod_revision: row.revision, versions: 1, value_bytes, encrypted_by, value };

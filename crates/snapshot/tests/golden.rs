@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use etcd_snapshot::{
@@ -251,6 +252,18 @@ fn fingerprints_tell_what_differs() {
     let read = |name: &str| {
         let bytes = unpack(&format!("snapshots/{name}.db.zst"));
         let all = live_keys(&bytes, &Options::default(), &Pick::new(&|_| Keep::Value), &|_| {}).expect(name).1;
+        // Every value is seen, the last one with the revision that the key has.
+        let seen = RefCell::new(BTreeMap::new());
+        let look = |key: &[u8], revision, value| drop(seen.borrow_mut().insert((key.to_vec(), revision), value));
+        let pick = Pick { look: Some(&look), ..Pick::new(&|_| Keep::Look) };
+        let kept = live_keys(&bytes, &Options::default(), &pick, &|_| {}).expect(name).1;
+        let seen = seen.into_inner();
+        assert!(kept.len() == all.len() && kept.values().all(|live| live.value.is_none()), "{name}");
+        assert!(seen.len() >= kept.values().map(|live| live.versions as usize).sum(), "{name}");
+        assert!(
+            all.iter().all(|(key, live)| seen.get(&(key.clone(), live.mod_revision)) == live.value.as_ref()),
+            "{name}"
+        );
         let prints = Fingerprints::read(&bytes, &Options::default(), b"/registry", &|_| {}).expect(name).1;
         let values: BTreeMap<_, _> = all.into_iter().map(|(key, live)| (key, live.value)).collect();
         (values, prints)

@@ -11,9 +11,11 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::commands::API_VERSION;
-use crate::contents::{Contents, Entry, FileArgs, Undecodable, resource_name};
+use crate::contents::{
+    Checking, Contents, Entry, FileArgs, Neighbours, PassedOver, Undecodable, Unreadable, resource_name,
+};
 use crate::idle::{self, Idle};
-use crate::output::{Failed, Format, Outcome, Table, bytes, print_data};
+use crate::output::{Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
 
 /// Objects that are named because they are the largest, or have the longest history.
 const NAMED: usize = 10;
@@ -34,7 +36,7 @@ Examples:
 
 /// Show what is in a snapshot: objects and bytes by resource and namespace
 ///
-/// Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
+/// Reads the value of every object, and names those that cannot be read; of what is encrypted only what --encryption-config decrypts. Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
 /// the file's history goes, and by which keys of the API server values are encrypted; with --encryption-config also how many of those
 /// values can be decrypted. With -n only the objects of that namespace count, and itself. Reads only the file: no cluster is needed, and
 /// nothing is changed. Its pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
@@ -60,18 +62,26 @@ impl Args {
 /// # Errors
 /// The file is damaged (exit 3), cannot be read, or does not have the namespace that is named.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let (contents, mut keys) = Contents::open_with(&args.file, &context, |_| Keep::Key).await?;
+    let checking = Arc::new(Checking::start());
+    let look = Arc::clone(&checking);
+    let look = Arc::new(move |key: &[u8], revision, value| look.take(key, revision, value));
+    let (contents, mut keys) = Contents::open_looking(&args.file, &context, |_| Keep::Look, look).await?;
+    let checking = Arc::into_inner(checking).ok_or_else(|| Failed::plain("cannot check the values"))?;
+    let unreadable = tokio::task::spawn_blocking(move || checking.finish()).await;
+    let unreadable = unreadable.or_fail(|| "cannot check the values".to_owned())?.map_err(Failed::plain)?;
     let namespace = context.connection.named_namespace();
     if let Some(namespace) = namespace {
         keys = of_namespace(keys, namespace, &contents)?;
     }
-    let mut inspection = Inspection::of(&contents, &keys);
+    let mut inspection = Inspection::of(&contents, &keys, &unreadable);
     inspection.namespace = namespace.map(str::to_owned);
     if args.file.decrypts() {
         for why in inspection.decrypt(&contents, &keys, &context).await? {
             context.printer.warn(why);
         }
     }
+    inspection.name_unreadable(&contents, &context).await?;
+    contents.tell(&inspection.passed_over, &context);
     print_data(context.printer, args.output, &inspection, || inspection.text())
 }
 
@@ -83,7 +93,7 @@ fn of_namespace(keys: LiveKeys, namespace: &str, contents: &Contents) -> Outcome
     let mut others = BTreeSet::new();
     let (mut inside, mut named) = (LiveKeys::new(), false);
     for (key, live) in keys {
-        let Key::Object(place) = contents.prefix.parse(&key) else { continue };
+        let Key::Object(place) = contents.neighbours.parse(&key) else { continue };
         let own = if resource_name(&place) == "namespaces" { Some(place.name) } else { place.namespace };
         match own {
             Some(own) if own == namespace => {
@@ -111,6 +121,8 @@ struct Inspection {
     file: String,
     /// What the API server puts before its keys.
     prefix: String,
+    /// Those of other API servers that keep their objects in this etcd: --prefix shows them.
+    other_prefixes: Vec<String>,
     /// The only namespace that counts, if one was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
@@ -129,6 +141,26 @@ struct Inspection {
     /// Objects with more than one revision, those with most first.
     most_revisions: Vec<Object>,
     encryption: Vec<Encryption>,
+    /// How many objects have a value that cannot be read, and is not encrypted; and the first of them.
+    unreadable: u64,
+    unreadable_objects: Vec<Broken>,
+    /// Keys of others.
+    #[serde(skip)]
+    passed_over: PassedOver,
+    /// The keys of the first objects that cannot be read.
+    #[serde(skip)]
+    unreadable_keys: BTreeSet<Vec<u8>>,
+}
+
+/// An object whose value cannot be read.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Broken {
+    resource: String,
+    namespace: Option<String>,
+    name: String,
+    /// Why, and where in the value.
+    reason: String,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -141,6 +173,8 @@ struct Resource {
     /// Revisions that the file has of them.
     revisions: u64,
     encrypted: u64,
+    /// Objects whose value cannot be read.
+    unreadable: u64,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -176,13 +210,14 @@ struct Encryption {
 }
 
 impl Inspection {
-    fn of(contents: &Contents, keys: &LiveKeys) -> Inspection {
+    fn of(contents: &Contents, keys: &LiveKeys, unreadable: &Unreadable) -> Inspection {
         let report = &contents.report;
         let mut inspection = Inspection {
             api_version: API_VERSION,
             kind: "Inspection",
             file: contents.name(),
             prefix: contents.prefix.as_str().to_owned(),
+            other_prefixes: contents.neighbours.others().iter().map(|other| other.as_str().to_owned()).collect(),
             revision: report.current_revision,
             oldest_revision: contents.oldest_revision(),
             keys: keys.len() as u64,
@@ -190,18 +225,28 @@ impl Inspection {
             bytes: keys.values().map(|live| live.value_bytes).sum(),
             ..Inspection::default()
         };
-        inspection.count(&contents.prefix, keys);
+        inspection.count(&contents.neighbours, keys, |key, live| match &live.value {
+            // The definitions: they were kept, and not looked at.
+            Some(_) => {
+                let entry = contents.entry(key.to_vec(), live.clone());
+                entry.is_some_and(|entry| matches!(entry.object, Err(Undecodable::Decode(_) | Undecodable::Partly(..))))
+            }
+            None => unreadable.get(key) == Some(&live.mod_revision),
+        });
         inspection
     }
 
-    fn count(&mut self, prefix: &Prefix, keys: &LiveKeys) {
+    fn count(&mut self, neighbours: &Neighbours, keys: &LiveKeys, is_unreadable: impl Fn(&[u8], &LiveKey) -> bool) {
         let mut resources: BTreeMap<String, Resource> = BTreeMap::new();
         let mut others: BTreeMap<&'static str, Resource> = BTreeMap::new();
         let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
         let mut encryption = BTreeMap::new();
         let (mut largest, mut longest) = (Top::default(), Top::default());
         for (key, live) in keys {
-            let entry = match prefix.parse(key) {
+            if let Some(prefix) = neighbours.of_key(key) {
+                self.passed_over.add(&prefix);
+            }
+            let entry = match neighbours.parse(key) {
                 Key::Object(place) => {
                     let resource = resource_name(&place);
                     let object = || Object {
@@ -223,7 +268,12 @@ impl Inspection {
                         namespace.objects += 1;
                         namespace.bytes += live.value_bytes;
                     }
-                    resources.entry(resource).or_default()
+                    let counted = resources.entry(resource).or_default();
+                    if is_unreadable(key, live) {
+                        counted.unreadable += 1;
+                        self.note_unreadable(key);
+                    }
+                    counted
                 }
                 Key::Internal(internal) => others.entry(kept_for(&internal)).or_default(),
                 _ => others.entry("of others than this API server").or_default(),
@@ -250,6 +300,30 @@ impl Inspection {
         self.encryption = encryption.collect();
     }
 
+    fn note_unreadable(&mut self, key: &[u8]) {
+        self.unreadable += 1;
+        if self.unreadable_keys.len() < NAMED {
+            self.unreadable_keys.insert(key.to_vec());
+        }
+    }
+
+    /// Reads again what cannot be read, for the reasons.
+    async fn name_unreadable(&mut self, contents: &Contents, context: &Context) -> Outcome {
+        if self.unreadable_keys.is_empty() {
+            return Ok(());
+        }
+        let named = std::mem::take(&mut self.unreadable_keys);
+        let keep = move |key: &[u8]| if named.contains(key) { Keep::Value } else { Keep::Nothing };
+        let entries = contents.entries(contents.keys(context, Arc::new(keep), None).await?);
+        let broken = entries.into_iter().filter_map(|entry| {
+            let reason = entry.object.as_ref().err()?.to_string();
+            let resource = entry.resource();
+            Some(Broken { resource, namespace: entry.place.namespace, name: entry.place.name, reason })
+        });
+        self.unreadable_objects = broken.collect();
+        Ok(())
+    }
+
     /// Counts the values that can be decrypted. Gives why others cannot.
     async fn decrypt(&mut self, contents: &Contents, keys: &LiveKeys, context: &Context) -> Outcome<Vec<String>> {
         let encrypted = keys.iter().filter(|(_, live)| live.encrypted_by.is_some()).map(|(key, _)| key.clone());
@@ -262,14 +336,24 @@ impl Inspection {
 
     fn count_decrypted(&mut self, entries: impl Iterator<Item = (Arc<EncryptionKey>, Entry)>) -> Vec<String> {
         let mut found: BTreeMap<_, (u64, Option<String>)> = BTreeMap::new();
+        let mut broken = Vec::new();
         for (by, entry) in entries {
             let one = found.entry((by.provider.clone(), by.version.clone(), by.name.clone())).or_default();
             match &entry.object {
                 Err(why @ (Undecodable::Encrypted(_) | Undecodable::Decrypt(_))) => {
                     one.1.get_or_insert_with(|| format!("{}: {why}", entry.title()));
                 }
-                _ => one.0 += 1,
+                Err(Undecodable::Decode(_) | Undecodable::Partly(..)) => {
+                    one.0 += 1;
+                    broken.push(entry.place);
+                }
+                Ok(_) => one.0 += 1,
             }
+        }
+        for place in broken {
+            let resource = resource_name(&place);
+            self.resources.iter_mut().filter(|one| one.resource == resource).for_each(|one| one.unreadable += 1);
+            self.note_unreadable(&Prefix::new(&self.prefix).key(&place));
         }
         let mut failures = Vec::new();
         for one in &mut self.encryption {
@@ -296,11 +380,16 @@ impl Inspection {
             self.revision,
             self.prefix
         );
-        let mut table = Table::new(&["RESOURCE", "OBJECTS", "BYTES", "REVISIONS", "ENCRYPTED"]);
+        let headers = ["RESOURCE", "OBJECTS", "BYTES", "REVISIONS", "ENCRYPTED", "UNREADABLE"];
+        let mut table = Table::new(&headers[..if self.unreadable > 0 { 6 } else { 5 }]);
         for one in self.resources.iter().chain(&self.other_keys) {
             let encrypted = if one.encrypted > 0 { one.encrypted.to_string() } else { String::new() };
             let name = if self.other_keys.contains(one) { format!("({})", one.resource) } else { one.resource.clone() };
-            table.row(vec![name, one.objects.to_string(), bytes(one.bytes), one.revisions.to_string(), encrypted]);
+            let mut row = vec![name, one.objects.to_string(), bytes(one.bytes), one.revisions.to_string(), encrypted];
+            if self.unreadable > 0 {
+                row.push(if one.unreadable > 0 { one.unreadable.to_string() } else { String::new() });
+            }
+            table.row(row);
         }
         let _infallible = write!(text, "{table}");
         let mut table = Table::new(&["NAMESPACE", "OBJECTS", "BYTES"]);
@@ -318,6 +407,15 @@ impl Inspection {
                 let name = format!("{}/{}", one.resource, one.name);
                 let namespace = one.namespace.clone().unwrap_or_default();
                 table.row(vec![name, namespace, bytes(one.bytes), one.revisions.to_string()]);
+            }
+            let _infallible = write!(text, "\n{table}");
+        }
+        if self.unreadable > 0 {
+            let title = format!("CANNOT BE READ ({})", self.unreadable);
+            let mut table = Table::new(&[&title, "NAMESPACE", "REASON"]);
+            for one in &self.unreadable_objects {
+                let namespace = one.namespace.clone().unwrap_or_default();
+                table.row(vec![format!("{}/{}", one.resource, one.name), namespace, one.reason.clone()]);
             }
             let _infallible = write!(text, "\n{table}");
         }
@@ -405,17 +503,30 @@ mod tests {
             bytes: 52,
             ..Inspection::default()
         };
-        inspection.count(&Prefix::default(), &keys);
+        inspection.count(&Neighbours::default(), &keys, |key, _| key.ends_with(b"/b"));
         let counted: Vec<_> =
             inspection.resources.iter().map(|one| (one.resource.as_str(), one.objects, one.revisions)).collect();
         assert_eq!(counted, [("namespaces", 1, 1), ("pods", 2, 4)]);
+        let unreadable: Vec<_> = inspection.resources.iter().map(|one| one.unreadable).collect();
+        assert_eq!(
+            (unreadable.as_slice(), inspection.unreadable, inspection.unreadable_keys.len()),
+            (&[0, 1][..], 1, 1)
+        );
+        assert_eq!(inspection.passed_over.counts().collect::<Vec<_>>(), [("/other", 1)]);
         assert_eq!(inspection.other_keys.iter().map(|one| one.objects).sum::<u64>(), 3);
         let namespaces: Vec<_> =
             inspection.namespaces.iter().map(|one| (one.namespace.as_str(), one.bytes, one.exists)).collect();
         assert_eq!(namespaces, [("gone", 30, false), ("shop", 10, true)]);
         assert_eq!((inspection.largest[0].name.as_str(), inspection.most_revisions.len()), ("b", 1));
         let text = inspection.text();
-        for part in ["gone (deleted)", "pods/b", "(compact_rev_key: what was compacted last)", "revisions 1 to 9"] {
+        for part in [
+            "UNREADABLE",
+            "CANNOT BE READ (1)",
+            "gone (deleted)",
+            "pods/b",
+            "(compact_rev_key: what was compacted last)",
+            "revisions 1 to 9",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use etcd_objects::encryption::{DecryptError, Keyring};
 use etcd_objects::key::{Key, Place, Prefix};
 use etcd_objects::value::{EncryptionKey, Format};
-use etcd_objects::{DecodeError, Object, decode};
+use etcd_objects::{DecodeError, Object, decode, decode_metadata};
 use etcd_snapshot::LiveKey;
 
 use crate::output::visible;
@@ -29,6 +29,8 @@ pub(crate) enum Undecodable {
     Decrypt(DecryptError),
     /// Its bytes are no object.
     Decode(DecodeError),
+    /// It is of a built-in kind of which nothing is known but what nearly all kinds have: the object has its metadata, and nothing else.
+    Partly(DecodeError, Box<Object>),
 }
 
 impl fmt::Display for Undecodable {
@@ -42,6 +44,7 @@ impl fmt::Display for Undecodable {
             }
             Undecodable::Decrypt(error) => error.fmt(f),
             Undecodable::Decode(error) => error.fmt(f),
+            Undecodable::Partly(error, _) => write!(f, "{error}: only its metadata can be read"),
         }
     }
 }
@@ -70,13 +73,29 @@ impl Entry {
                 }
             }
         }
-        let object = object.and_then(|()| decode(&stored).map(Object::into_served).map_err(Undecodable::Decode)).map(
-            |mut object| {
-                object.set_resource_version(live.mod_revision);
-                object
+        let mut object = object.and_then(|()| match decode(&stored).map(Object::into_served) {
+            Err(error @ DecodeError::UnknownKind { .. }) => match decode_metadata(&stored) {
+                // Of another name than its key, it is not that what it was taken for.
+                Ok(object) if object.name() == Some(&place.name) => Err(Undecodable::Partly(error, Box::new(object))),
+                _ => Err(Undecodable::Decode(error)),
             },
-        );
+            decoded => decoded.map_err(Undecodable::Decode),
+        });
+        match &mut object {
+            Ok(object) => object.set_resource_version(live.mod_revision),
+            Err(Undecodable::Partly(_, object)) => object.set_resource_version(live.mod_revision),
+            Err(_) => {}
+        }
         Some(Entry { place, live, object, stored })
+    }
+
+    /// The object, or what can be said of it.
+    pub(crate) fn shown(&self) -> Option<&Object> {
+        match &self.object {
+            Ok(object) => Some(object),
+            Err(Undecodable::Partly(_, object)) => Some(object),
+            Err(_) => None,
+        }
     }
 
     /// `deployments.apps/web in namespace shop`, for messages.

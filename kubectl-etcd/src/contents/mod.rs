@@ -1,29 +1,35 @@
 //! What is in a snapshot, or in a member's database, as Kubernetes objects. Reads the file and nothing else.
 
 mod changes;
+mod checking;
 mod entry;
 mod hidden;
 mod missing;
+mod neighbours;
 mod plain;
 mod selector;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcd_objects::catalog::Catalog;
 use etcd_objects::encryption::Keyring;
-use etcd_objects::key::Prefix;
+use etcd_objects::key::{Key, Prefix};
 use etcd_snapshot::{
     DigestCheck, FileSource, Fingerprints, Keep, LiveKey, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
 };
 
 pub(crate) use changes::unified;
+pub(crate) use checking::{Checking, Unreadable};
 #[cfg(test)]
 pub(crate) use entry::entry_of;
 pub(crate) use entry::{Entry, Undecodable, resource_name};
 pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
+pub(crate) use neighbours::{Neighbours, PassedOver};
 pub(crate) use plain::{differing, plain};
 pub(crate) use selector::{parse_selector, selects};
 pub(crate) use wanted::{Request, Wanted};
@@ -41,6 +47,10 @@ pub(crate) struct FileArgs {
     /// The API server's EncryptionConfiguration, to read what it has encrypted (aescbc, aesgcm, secretbox)
     #[arg(long, value_name = "FILE")]
     encryption_config: Option<PathBuf>,
+    /// The prefix of the API server whose objects are meant, as its --etcd-prefix has it, where several keep theirs in one etcd [default: the
+    /// first that has namespaces]
+    #[arg(long, value_name = "PREFIX", value_parser = |text: &str| Ok::<Prefix, String>(Prefix::new(text)))]
+    prefix: Option<Prefix>,
 }
 
 impl FileArgs {
@@ -59,10 +69,16 @@ impl FileArgs {
 pub(crate) struct Contents {
     file: SnapshotFile,
     pub(crate) report: Report,
+    /// That of the API server which is looked at.
     pub(crate) prefix: Prefix,
-    /// The built-in types, and those that the file's own definitions make.
+    pub(crate) neighbours: Arc<Neighbours>,
+    /// The built-in types, those that the file's own definitions make, and after [`Contents::learn`] those without a definition.
     pub(crate) catalog: Catalog,
     keyring: Keyring,
+    /// Whether the prefix was typed: whoever does that knows of the others.
+    named_prefix: bool,
+    /// Whether it was told what is not looked at.
+    told: AtomicBool,
 }
 
 /// Where the definitions of custom resources are, below the prefix: kubernetes apiextensions-apiserver pkg/apiserver/apiserver.go @ v1.36.0.
@@ -87,7 +103,7 @@ impl Contents {
         context: &Context,
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
     ) -> Outcome<(Contents, LiveKeys)> {
-        Contents::open_checked(args, context, DigestCheck::Skip, also).await
+        Contents::open_as(args, context, DigestCheck::Skip, also, Arc::new(|_, _, _| {})).await
     }
 
     /// As [`Contents::open_with`], with or without the file's digest.
@@ -100,6 +116,29 @@ impl Contents {
         digest: DigestCheck,
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
     ) -> Outcome<(Contents, LiveKeys)> {
+        Contents::open_as(args, context, digest, also, Arc::new(|_, _, _| {})).await
+    }
+
+    /// As [`Contents::open_with`], and shows the values that are to be looked at, those of definitions excepted: they are kept.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    pub(crate) async fn open_looking(
+        args: &FileArgs,
+        context: &Context,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+        look: Arc<Look>,
+    ) -> Outcome<(Contents, LiveKeys)> {
+        Contents::open_as(args, context, DigestCheck::Skip, also, look).await
+    }
+
+    async fn open_as(
+        args: &FileArgs,
+        context: &Context,
+        digest: DigestCheck,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+        look: Arc<Look>,
+    ) -> Outcome<(Contents, LiveKeys)> {
         let keyring = match &args.encryption_config {
             None => Keyring::default(),
             Some(path) => {
@@ -108,27 +147,73 @@ impl Contents {
             }
         };
         let file = SnapshotFile::open(&args.file, context).await?;
-        let is_definition = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains(DEFINITIONS));
         let is_namespace = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains("/namespaces/"));
-        let keep = move |key: &[u8]| match also(key) {
-            _ if is_definition(key) => Keep::Value,
-            Keep::Nothing if is_namespace(key) => Keep::Key,
-            other => other,
+        let is_there = Arc::new(AtomicBool::new(false));
+        let (named, found) = (args.prefix.clone(), Arc::clone(&is_there));
+        let keep = move |key: &[u8]| {
+            if named.as_ref().is_some_and(|named| named.covers(key)) {
+                found.store(true, Relaxed);
+            }
+            match also(key) {
+                _ if is_definition(key) => Keep::Value,
+                Keep::Nothing if is_namespace(key) => Keep::Key,
+                other => other,
+            }
         };
-        let (report, keys) = read(&file, context, digest, Arc::new(keep), None).await?;
-        let prefix = Prefix::detect(keys.keys().map(Vec::as_slice)).unwrap_or_default();
-        let mut contents = Contents { file, report, prefix, catalog: Catalog::builtin(), keyring };
+        let (report, keys) = read(&file, context, digest, Arc::new(keep), look, None).await?;
+        let all = Prefix::detect_all(keys.keys().map(Vec::as_slice));
+        let prefix = match &args.prefix {
+            Some(prefix) if is_there.load(Relaxed) => prefix.clone(),
+            Some(prefix) => return Err(no_prefix(prefix, &all, &file)),
+            None => all.first().cloned().unwrap_or_default(),
+        };
+        let neighbours = Arc::new(Neighbours::new(prefix.clone(), all));
+        let (catalog, named_prefix, told) = (Catalog::builtin(), args.prefix.is_some(), AtomicBool::new(false));
+        let mut contents = Contents { file, report, prefix, neighbours, catalog, keyring, named_prefix, told };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));
-        for entry in contents.entries(definitions.map(|(key, live)| (key.clone(), live.clone())).collect()) {
+        contents.define(definitions.map(|(key, live)| (key.clone(), live.clone())).collect(), context);
+        Ok((contents, keys))
+    }
+
+    /// Adds the types that definitions make.
+    fn define(&mut self, definitions: LiveKeys, context: &Context) {
+        for entry in self.entries(definitions) {
             let added = match &entry.object {
-                Ok(object) => contents.catalog.add_crd(&object.json).map_err(|error| error.to_string()),
+                Ok(object) => self.catalog.add_crd(&object.json).map_err(|error| error.to_string()),
                 Err(why) => Err(why.to_string()),
             };
             if let Err(why) = added {
                 context.printer.warn(format!("{}: {why}: its objects are only known by their keys", entry.title()));
             }
         }
-        Ok((contents, keys))
+    }
+
+    /// Adds the types that the words of a command line name and no definition makes: they were defined at an earlier revision, or only
+    /// their objects tell of them. Goes through the file once more, if there is such a word.
+    ///
+    /// # Errors
+    /// As [`Contents::keys`].
+    pub(crate) async fn learn(&mut self, words: &[String], at: Option<i64>, context: &Context) -> Outcome {
+        if Wanted::types(words).all(|text| self.catalog.knows(text)) {
+            return Ok(());
+        }
+        let types: Arc<Mutex<Types>> = Arc::default();
+        let (neighbours, seen) = (Arc::clone(&self.neighbours), Arc::clone(&types));
+        let keep = move |key: &[u8]| {
+            if let Key::Object(place) = neighbours.parse(key) {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                *seen.entry((place.group, place.resource)).or_default() |= place.namespace.is_some();
+            }
+            // Those of now are known.
+            if at.is_some() && is_definition(key) { Keep::Value } else { Keep::Nothing }
+        };
+        let definitions = self.keys(context, Arc::new(keep), at).await?;
+        self.define(definitions, context);
+        let types = types.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((group, plural), namespaced) in types.iter() {
+            self.catalog.add_undefined(group.as_deref(), plural, *namespaced);
+        }
+        Ok(())
     }
 
     /// The oldest revision that the file still has whole.
@@ -150,7 +235,31 @@ impl Contents {
                     .cause(format!("it has those from {oldest} to {newest}; older ones were compacted away")));
             }
         }
-        Ok(read(&self.file, context, DigestCheck::Skip, keep, at).await?.1)
+        let neighbours = Arc::clone(&self.neighbours);
+        // Those of others are counted.
+        let with_others = move |key: &[u8]| if neighbours.of_key(key).is_some() { Keep::Key } else { keep(key) };
+        let mut keys =
+            read(&self.file, context, DigestCheck::Skip, Arc::new(with_others), Arc::new(|_, _, _| {}), at).await?.1;
+        let mut passed = PassedOver::default();
+        keys.retain(|key, _| match self.neighbours.of_key(key) {
+            Some(prefix) => {
+                passed.add(&prefix);
+                false
+            }
+            None => true,
+        });
+        self.tell(&passed, context);
+        Ok(keys)
+    }
+
+    /// Tells what is not looked at, once.
+    pub(crate) fn tell(&self, passed: &PassedOver, context: &Context) {
+        let Some(line) = passed.line() else { return };
+        if self.told.swap(true, Relaxed) {
+            return;
+        }
+        let line = format!("{}: {line}", self.name());
+        if self.named_prefix { context.printer.note(line) } else { context.printer.warn(line) }
     }
 
     /// What all keys and their values hash to, to be compared with another file.
@@ -172,7 +281,10 @@ impl Contents {
 
     /// What a key is; `None` if it is not that of an object.
     pub(crate) fn entry(&self, key: Vec<u8>, live: LiveKey) -> Option<Entry> {
-        Entry::of(key, live, &self.prefix, &self.keyring)
+        match self.neighbours.of_key(&key) {
+            Some(_) => None,
+            None => Entry::of(key, live, &self.prefix, &self.keyring),
+        }
     }
 
     /// The file's name, for people.
@@ -181,19 +293,45 @@ impl Contents {
     }
 }
 
+/// Groups, as far as keys say them, and names of types, and whether their objects are in namespaces.
+type Types = BTreeMap<(Option<String>, String), bool>;
+
+/// Whether a key is that of a definition, of whichever API server.
+fn is_definition(key: &[u8]) -> bool {
+    std::str::from_utf8(key).is_ok_and(|key| key.contains(DEFINITIONS))
+}
+
+/// That nothing begins with what was typed.
+fn no_prefix(prefix: &Prefix, all: &[Prefix], file: &SnapshotFile) -> Failed {
+    let shown = |prefix: &Prefix| if prefix.as_str().is_empty() { "/".to_owned() } else { prefix.as_str().to_owned() };
+    let name = file.path().display();
+    let failed = Failed::new(Exit::Usage, format!("{name} has no keys under the prefix {}", shown(prefix)));
+    match all {
+        [] => failed.cause("it has no namespaces under any prefix"),
+        all => {
+            failed.cause(format!("it has namespaces under {}", all.iter().map(shown).collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
 /// What is kept of a key.
 pub(crate) type KeepFn = dyn Fn(&[u8]) -> Keep + Send + Sync;
+
+/// What sees values: of a key, at a revision.
+pub(crate) type Look = dyn Fn(&[u8], i64, Vec<u8>) + Send + Sync;
 
 async fn read(
     file: &SnapshotFile,
     context: &Context,
     digest: DigestCheck,
     keep: Arc<impl Fn(&[u8]) -> Keep + Send + Sync + ?Sized + 'static>,
+    look: Arc<Look>,
     at: Option<i64>,
 ) -> Outcome<(Report, LiveKeys)> {
     walk(file, context, digest, move |source, options, progress| {
         let keep = |key: &[u8]| keep(key);
-        live_keys(source, options, &Pick { at, ..Pick::new(&keep) }, progress)
+        let look = |key: &[u8], revision, value| look(key, revision, value);
+        live_keys(source, options, &Pick { at, look: Some(&look), ..Pick::new(&keep) }, progress)
     })
     .await
 }

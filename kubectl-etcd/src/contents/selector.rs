@@ -33,7 +33,7 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector, String> {
 
 /// Whether an object has the labels that are selected, if any are. One that cannot be read may have them.
 pub(crate) fn selects(selector: Option<&Selector>, entry: &Entry) -> bool {
-    let (Some(selector), Ok(object)) = (selector, &entry.object) else { return true };
+    let (Some(selector), Some(object)) = (selector, entry.shown()) else { return true };
     let labels = object.json["metadata"]["labels"].as_object().into_iter().flatten();
     selector.matches(&labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect())
 }

@@ -76,6 +76,14 @@ impl Wanted {
         Ok(Wanted { requests, namespace, whole_namespace: false })
     }
 
+    /// The words that name types.
+    pub(crate) fn types(words: &[String]) -> impl Iterator<Item = &str> {
+        let named = words.iter().any(|word| word.contains('/'));
+        let of_names = words.iter().filter(move |_| named).filter_map(|word| Some(word.split_once('/')?.0));
+        let first = words.first().filter(|_| !named).into_iter().flat_map(|first| first.split(','));
+        of_names.chain(first)
+    }
+
     /// All that is in the namespaces that are named, and they themselves: `ns/NAME...` with `--all`.
     ///
     /// # Errors
@@ -183,6 +191,16 @@ mod tests {
         assert!(
             !whole.means("pods", Some(""), Some("default"), "shop") && !whole.means("nodes", Some(""), None, "cp1")
         );
+    }
+
+    #[test]
+    fn words_that_name_types() {
+        for (text, types) in
+            [("po,svc a b", "po svc"), ("cm/a secret/b", "cm secret"), ("cm/a b", "cm"), ("", ""), ("all", "all")]
+        {
+            let words = words(text);
+            assert_eq!(Wanted::types(&words).collect::<Vec<_>>().join(" "), types, "{text}");
+        }
     }
 
     #[test]

@@ -13,8 +13,13 @@ struct Offline {
 
 impl Offline {
     fn new() -> Offline {
+        Offline::of("kubeadm-ha")
+    }
+
+    fn of(snapshot: &str) -> Offline {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).expect("the snapshot");
+        let bytes = unpacked(&format!("snapshots/{snapshot}.db.zst"));
+        std::fs::write(folder.path().join("a.db"), bytes).expect("the snapshot");
         Offline { folder }
     }
 
@@ -263,4 +268,94 @@ fn stored_bytes_earlier_revisions_and_figures() {
         people.contains("LARGEST") && people.contains("kube-node-lease") && people.contains("prefix /registry"),
         "{people}"
     );
+}
+
+#[test]
+fn types_without_a_definition_are_shown() {
+    let offline = Offline::of("undefined-types");
+    let inspection = offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json();
+    let resources = inspection["resources"].as_array().expect("resources");
+    for resource in resources.iter().filter(|one| one["resource"] != "namespaces") {
+        let listed = offline.get(&format!("{} -A -o name", text(resource, "/resource"))).expect_code(0).stdout;
+        assert_eq!(Some(listed.lines().count() as u64), resource["objects"].as_u64(), "{resource}");
+    }
+    assert_eq!(resources.len(), 4);
+    let small = offline.get("widgets.gone.example.com/small -n shop -o json").expect_code(0).json();
+    assert_eq!((&small["kind"], &small["spec"]["size"]), (&"Widget".into(), &1.into()));
+    assert_eq!(offline.get("gadgets/only -o json").expect_code(0).json()["kind"], "Gadget");
+    // The definition was deleted, and the file still has it.
+    offline.get("wd -A").expect_code(2);
+    let before = offline.get("wd -A --revision 7 -o name").expect_code(0).stdout;
+    assert_eq!(before, "widget.gone.example.com/big\nwidget.gone.example.com/small\n");
+    // A built-in type of a newer Kubernetes: its metadata, and that this is not all.
+    let ran = offline.get("newthings -n shop -o json").expect_code(1);
+    let list = ran.json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!((text(&list, "/items/0/kind"), text(&list, "/items/0/metadata/name")), ("NewThing", "one"));
+    ran.expect_error(&[
+        "newthings/one in namespace shop: field 2 is not known",
+        "only its metadata can be read",
+        "newthings/odd",
+    ]);
+    // A diff knows them as well, of both files and of one.
+    std::fs::write(offline.folder.path().join("b.db"), unpacked("snapshots/kubeadm-ha.db.zst")).expect("another");
+    for (first, second) in [("a.db", "b.db"), ("b.db", "a.db")] {
+        let ran = offline.run(&["diff", first, second, "widgets.gone.example.com,newthings", "-A"]).expect_code(1);
+        assert_eq!(ran.stdout.matches("only in a.db").count(), 3, "{}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[test]
+fn several_api_servers_in_one_etcd_are_told_apart() {
+    let offline = Offline::of("two-prefixes");
+    let left_out = |prefix: &str, keys: u64| format!("not looked at: {keys} under {prefix} (--prefix {prefix})");
+    let revision = |args: &str| {
+        let object = offline.get(&format!("ns/kube-system -o json {args}")).expect_code(0).json();
+        text(&object, "/metadata/resourceVersion").to_owned()
+    };
+    let (alpha, beta) = (revision(""), revision("--prefix /beta/registry"));
+    assert!(alpha != beta && alpha == revision("--prefix alpha/registry/"));
+    for args in [&["get", "a.db", "ns"][..], &["inspect", "a.db"], &["diff", "a.db", "a.db"]] {
+        let ran = offline.run(args).expect_code(0);
+        ran.expect_error(&["Warning: a.db: ", &left_out("/beta/registry", 353)]);
+        // Whoever names one knows of the other: no warning, and with -q nothing.
+        let named = [args, &["--prefix", "/beta/registry"]].concat();
+        let ran = offline.run(&named).expect_code(0);
+        assert!(!ran.stderr.contains("Warning: "), "{}", ran.stderr);
+        ran.expect_error(&[&left_out("/alpha/registry", 356)]);
+        assert_eq!(offline.run(&[&named[..], &["-q"]].concat()).expect_code(0).stderr, "");
+    }
+    let inspection = offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json();
+    assert_eq!(
+        (&inspection["prefix"], &inspection["otherPrefixes"]),
+        (&"/alpha/registry".into(), &serde_json::json!(["/beta/registry"]))
+    );
+    let ran = offline.run(&["get", "a.db", "ns", "--prefix", "/registry"]).expect_code(2);
+    let ran = ran.expect_error(&["a.db has no keys under the prefix /registry", "/alpha/registry, /beta/registry"]);
+    assert!(ran.stdout.is_empty());
+}
+
+#[test]
+fn values_that_cannot_be_read_are_counted_and_named_with_the_place() {
+    let offline = Offline::of("broken-values");
+    let inspection = offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json();
+    let count = |one: &Value| one["unreadable"].as_u64().expect("a count");
+    let resources = inspection["resources"].as_array().expect("resources");
+    assert_eq!(resources.iter().map(count).sum::<u64>(), count(&inspection));
+    let named = inspection["unreadableObjects"].as_array().expect("names");
+    assert_eq!(Some(named.len() as u64), Some(count(&inspection)).filter(|count| *count == 6));
+    let people = offline.run(&["inspect", "a.db"]).expect_code(0).stdout;
+    for one in named {
+        let (resource, name, reason) = (text(one, "/resource"), text(one, "/name"), text(one, "/reason"));
+        assert!(!reason.contains("byte 0"), "{one}");
+        assert!(people.contains(&format!("{resource}/{name}")) && people.contains(reason), "{people}");
+        // What inspect says, get says as well.
+        offline
+            .get(&format!("{resource} -A -o yaml"))
+            .expect_code(1)
+            .expect_error(&[&format!("{resource}/{name}"), reason]);
+    }
+    assert!(named.iter().any(|one| text(one, "/reason").contains("invalid JSON")), "{named:?}");
+    assert!(!offline.run(&["inspect", "a.db"]).stdout.contains("(0)"));
+    assert_eq!(Offline::new().run(&["inspect", "a.db", "-o", "json"]).expect_code(0).json()["unreadable"], 0);
 }

@@ -43,11 +43,14 @@ impl Catalog {
             versions: names,
             directory: format!("{group}/{plural}"),
             custom: true,
+            undefined: false,
             rank: CUSTOM_RANK,
         };
         self.types.retain(|other| !(other.custom && other.group == resource.group && other.plural == resource.plural));
-        let sorts_before =
-            |other: &ResourceType| !other.custom || (&other.group, &other.plural) < (&resource.group, &resource.plural);
+        let sorts_before = |other: &ResourceType| {
+            let is_less = (&other.group, &other.plural) < (&resource.group, &resource.plural);
+            !other.custom || (!other.undefined && is_less)
+        };
         let place = self.types.partition_point(sorts_before);
         self.types.insert(place, resource);
         Ok(())

@@ -38,6 +38,8 @@ pub struct ResourceType {
     pub directory: String,
     /// Whether a custom resource definition made it.
     pub custom: bool,
+    /// Whether it is known only by the keys of its objects: see [`Catalog::add_undefined`].
+    pub undefined: bool,
     /// Place in the order: see [`ResourceType::rank`].
     rank: u32,
 }
@@ -85,6 +87,11 @@ impl BuiltIn {
         self.directories.get(directory).and_then(|&index| self.types.get(index))
     }
 
+    /// Whether the first part of a directory is this one.
+    pub(crate) fn begins_with(&self, first: &str) -> bool {
+        self.types.iter().any(|resource| resource.directory.split('/').next() == Some(first))
+    }
+
     /// The type of a group and a plural.
     pub(crate) fn find(&self, group: &str, plural: &str) -> Option<&ResourceType> {
         self.types.iter().find(|resource| resource.plural == plural && resource.is_of(group))
@@ -117,6 +124,7 @@ fn read((line, place): (&'static str, u32)) -> Option<(&'static str, ResourceTyp
         versions: Vec::new(),
         directory: directory.to_owned(),
         custom: false,
+        undefined: false,
     };
     Some((directory, resource))
 }
@@ -143,7 +151,36 @@ impl Catalog {
         Catalog { types: BuiltIn::get().types.clone() }
     }
 
-    /// All types: built-in ones in the order in which their objects can be made, then custom ones.
+    /// Adds a type of which nothing is known but the group and the name that a key has, and whether its objects are in namespaces: its
+    /// definition was deleted, or it is of a newer Kubernetes, and then its group is not known either. A type that is there already
+    /// stays as it is.
+    pub fn add_undefined(&mut self, group: Option<&str>, plural: &str, namespaced: bool) {
+        let known = |resource: &ResourceType| match group {
+            Some(group) => resource.plural == plural && resource.is_of(group),
+            None => resource.directory == plural,
+        };
+        if self.types.iter().any(known) {
+            return;
+        }
+        let directory = group.map_or_else(|| plural.to_owned(), |group| format!("{group}/{plural}"));
+        self.types.push(ResourceType {
+            group: group.unwrap_or_default().to_owned(),
+            other_groups: Vec::new(),
+            plural: plural.to_owned(),
+            singular: plural.to_owned(),
+            kind: plural.to_owned(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced,
+            versions: Vec::new(),
+            directory,
+            custom: true,
+            undefined: true,
+            rank: CUSTOM_RANK,
+        });
+    }
+
+    /// All types: built-in ones in the order in which their objects can be made, then custom ones, then those that were added without a definition.
     #[must_use]
     pub fn types(&self) -> &[ResourceType] {
         &self.types

@@ -37,6 +37,13 @@ impl Catalog {
         found.ok_or_else(|| ResolveError { text: text.to_owned(), near: self.near(name) })
     }
 
+    /// Whether a type is called so, or a category.
+    #[must_use]
+    pub fn knows(&self, text: &str) -> bool {
+        let is_category = |resource: &ResourceType| resource.categories.iter().any(|category| category == text);
+        self.types.iter().any(is_category) || self.resolve(text).is_ok()
+    }
+
     fn named(&self, name: &str, group: Option<&str>, version: Option<&str>) -> Option<&ResourceType> {
         // Built-in types know no versions: any Kubernetes serves others.
         let serves = |resource: &&ResourceType| {
@@ -85,7 +92,7 @@ fn best<'a>(candidates: &[&'a ResourceType], name: &str) -> Option<&'a ResourceT
     let by_short = |resource: &ResourceType| resource.short_names.iter().any(|short| short == name);
     let first = |test: &dyn Fn(&ResourceType) -> bool| {
         let found = candidates.iter().copied().filter(|resource| test(resource));
-        found.min_by_key(|resource| (resource.custom, !resource.group.is_empty()))
+        found.min_by_key(|resource| (resource.undefined, resource.custom, !resource.group.is_empty()))
     };
     first(&by_name).or_else(|| first(&by_short))
 }
@@ -177,6 +184,27 @@ mod tests {
             let found = catalog.resolve(text).map(ResourceType::full_name);
             assert_eq!(found.as_deref(), Ok(name), "{text}");
         }
+    }
+
+    #[test]
+    fn types_without_a_definition_come_after_those_that_have_one() {
+        let mut catalog = catalog();
+        for (group, plural) in [(Some("gone.example.com"), "widgets"), (None, "newthings"), (Some("a.b"), "things")] {
+            catalog.add_undefined(group, plural, true);
+            catalog.add_undefined(group, plural, false);
+        }
+        // These are there already.
+        catalog.add_undefined(Some(""), "pods", false);
+        catalog.add_undefined(Some("cert-manager.io"), "certificates", false);
+        let name = |text: &str| catalog.resolve(text).map(ResourceType::full_name);
+        assert_eq!(name("widgets").as_deref(), Ok("widgets.gone.example.com"));
+        assert_eq!(name("widgets.gone").as_deref(), Ok("widgets.gone.example.com"));
+        assert_eq!(name("things").as_deref(), Ok("things.a.example.com"));
+        assert_eq!(name("things.a.b").as_deref(), Ok("things.a.b"));
+        assert_eq!(name("newthings").as_deref(), Ok("newthings"));
+        let undefined: Vec<&ResourceType> = catalog.types().iter().filter(|resource| resource.undefined).collect();
+        assert!(undefined.len() == 3 && undefined.iter().all(|resource| resource.namespaced), "{undefined:?}");
+        assert_eq!(undefined[1].directory, "newthings");
     }
 
     #[test]

@@ -136,10 +136,11 @@ enum DryRun {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
-    let (contents, keys) = Contents::open_checked(&args.file, &context, digest, origin::keep).await?;
+    let (mut contents, keys) = Contents::open_checked(&args.file, &context, digest, origin::keep).await?;
     if contents.report.digest == DigestState::Absent && !args.skip_hash_check {
         return Err(without_digest(&contents));
     }
+    contents.learn(&args.what, None, &context).await?;
     let connection = context.connection.connect().await?;
     // Whether the API server answers at all shows here.
     let serving = Serving::discover(&connection).await?;

@@ -120,7 +120,10 @@ fn by_kind(contents: &Contents, keys: LiveKeys, scope: &Scope) -> BTreeMap<Kind,
 fn kinds(of_file: &BTreeMap<Kind, LiveKeys>, stored: &[&Served], scope: &Scope, catalog: &Catalog) -> BTreeSet<Kind> {
     let mut kinds: BTreeSet<Kind> = of_file.keys().cloned().collect();
     for request in scope.requests() {
-        kinds.insert((Some(request.resource.group.clone()), request.resource.plural.clone()));
+        // A key of a newer type does not say its group.
+        if !kinds.contains(&(None, request.resource.plural.clone())) {
+            kinds.insert((Some(request.resource.group.clone()), request.resource.plural.clone()));
+        }
     }
     for one in stored {
         // Some groups show the same objects, as events.k8s.io does events.

@@ -171,7 +171,8 @@ async fn between_files(
 ) -> Outcome<Report> {
     let other = args.file.beside(second);
     let open = |file| Contents::open_with(file, context, origin::keep);
-    let ((contents, keys), (other, other_keys)) = tokio::try_join!(open(&args.file), open(&other))?;
+    let ((mut contents, keys), (mut other, other_keys)) = tokio::try_join!(open(&args.file), open(&other))?;
+    tokio::try_join!(contents.learn(words, None, context), other.learn(words, None, context))?;
     let names = (contents.name(), other.name());
     let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_file(&other, &other_keys));
     warn_of_another_cluster(&origin, &names, context.printer);
@@ -230,6 +231,7 @@ fn warn_of_another_cluster(origin: &Origin, (first, second): &(String, String), 
 async fn with_cluster(args: &Args, words: &[String], context: &Context) -> Outcome<Report> {
     let connection = context.connection.connect().await?;
     let (mut contents, keys) = Contents::open_with(&args.file, context, origin::keep).await?;
+    contents.learn(words, None, context).await?;
     let names = (contents.name(), LIVE.to_owned());
     let serving = Serving::discover(&connection).await?;
     let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await);

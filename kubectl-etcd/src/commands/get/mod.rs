@@ -100,7 +100,8 @@ impl Args {
 /// # Errors
 /// The file is damaged (exit 3); something that is named is not there, or cannot be read (exit 1).
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let contents = Contents::open(&args.file, &context).await?;
+    let mut contents = Contents::open(&args.file, &context).await?;
+    contents.learn(&args.what, args.revision, &context).await?;
     let wanted = wanted(&args, &context, &contents)?;
     let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision).await?;
     let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
@@ -119,9 +120,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return Err(not_there(&missing, &wanted, &contents, args.revision, &context).await);
     }
     if !unread.is_empty() && (shows_objects || args.selector.is_some()) {
-        return Err(Failed::plain(format!("{} of {} objects cannot be read", unread.len(), entries.len()))
-            .causes(unread)
-            .hint("see what is stored with\n  --raw"));
+        return Err(Failed::plain(format!(
+            "{} of {} objects cannot be read, or not whole",
+            unread.len(),
+            entries.len()
+        ))
+        .causes(unread)
+        .hint("see what is stored with\n  --raw"));
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Ca
     let mut withheld = 0;
     let mut objects = Vec::new();
     for entry in entries {
-        let Ok(object) = &entry.object else { continue };
+        let Some(object) = entry.shown() else { continue };
         for field in &object.unknown {
             let path = if field.path.is_empty() { String::new() } else { format!(" in {}", field.path) };
             printer.warn(format!("{}: field {}{path} is not known, and not shown", entry.title(), field.number));
@@ -120,7 +120,7 @@ fn table(entries: &[Entry], wanted: &Wanted, wide: bool, now: Timestamp) -> Stri
             true => format!("{}/{}", entry.resource(), entry.place.name),
             false => entry.place.name.clone(),
         });
-        let object = entry.object.as_ref().ok();
+        let object = entry.shown();
         let made = object.and_then(|object| object.json["metadata"]["creationTimestamp"].as_str()?.parse().ok());
         row.push(match &entry.object {
             Ok(_) => made.map(|made| age(made, now)).unwrap_or_default(),

@@ -33,7 +33,8 @@ Examples:
 ///
 /// Checks the SHA-256 that etcd wrote at the end of the file, both meta pages, every page that can be reached, the order of
 /// all keys, and every record. Reads only the file: no cluster is needed, and nothing is changed. A copy of
-/// member/snap/db, which has no digest, is accepted with a warning.
+/// member/snap/db, which has no digest, is accepted with a warning. Whether the values are objects that can be read is not checked: kubectl etcd
+/// inspect does that.
 ///
 /// HASHKV is the hash of all keys at the file's revision, as etcdctl endpoint hashkv prints it for a member. With --live a
 /// sidecar on each control-plane node asks the member there for its own, and says whether it is equal.
