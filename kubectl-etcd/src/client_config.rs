@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use etcd_tls::Identity;
 use http::{HeaderName, HeaderValue, Uri};
 use kube::Config;
 use kube::config::{AuthInfo, Cluster};
 use secrecy::ExposeSecret;
 
-use crate::kubeconfig;
 use crate::login::{self, Login};
 use crate::output::{Failed, Outcome, ResultExt};
 
@@ -36,7 +36,7 @@ pub(crate) async fn configured(
     mut user: AuthInfo,
     user_name: &str,
     url: Uri,
-) -> Outcome<(Config, Login)> {
+) -> Outcome<(Config, Login, Option<Identity>)> {
     let secure = url.scheme_str() == Some("https");
     let mut config = Config::new(url);
     config.disable_compression = cluster.disable_compression.unwrap_or(false);
@@ -44,7 +44,7 @@ pub(crate) async fn configured(
     if !secure {
         user = AuthInfo { impersonate_user_extra: user.impersonate_user_extra, ..AuthInfo::default() };
         config.auth_info = user;
-        return Ok((config, Login::nobody()));
+        return Ok((config, Login::nobody(), None));
     }
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
     config.tls_server_name = cluster.tls_server_name.clone();
@@ -54,9 +54,9 @@ pub(crate) async fn configured(
             .cause("it has both a certificate authority and insecure-skip-tls-verify"));
     }
     let login = Login::prepare(&mut user, user_name, cluster).await?;
-    identify(&mut user, user_name)?;
+    let identity = identify(&mut user, user_name)?;
     config.auth_info = user;
-    Ok((config, login))
+    Ok((config, login, identity))
 }
 
 /// Whom the requests act for. kube takes nothing but ASCII for a name.
@@ -87,19 +87,20 @@ fn authorities(cluster: &Cluster) -> Outcome<Option<Vec<Vec<u8>>>> {
         (None, Some(file)) => (format!("the certificate authority {file}"), read_file(file)?),
         (None, None) => return Ok(None),
     };
-    let found = kubeconfig::authorities(&bundle);
-    found.map(Some).map_err(|why| Failed::plain(format!("cannot use {place}")).cause(why))
+    let found = etcd_tls::roots_from_pem(&bundle);
+    let found = found.map_err(|why| Failed::plain(format!("cannot use {place}")).cause(why.to_string()))?;
+    Ok(Some(found.iter().map(|der| der.to_vec()).collect()))
 }
 
-/// Puts client certificate and key in the form that kube takes.
-fn identify(user: &mut AuthInfo, name: &str) -> Outcome {
+/// Takes client certificate and key.
+fn identify(user: &mut AuthInfo, name: &str) -> Outcome<Option<Identity>> {
     let certificate = match (user.client_certificate_data.take(), user.client_certificate.take()) {
         (Some(data), _) => from_base64(&data)?,
         (None, Some(file)) => read_file(&file)?,
         // A key without a certificate is not looked at.
         (None, None) => {
             (user.client_key, user.client_key_data) = (None, None);
-            return Ok(());
+            return Ok(None);
         }
     };
     let key = match (user.client_key_data.take(), user.client_key.take()) {
@@ -107,11 +108,10 @@ fn identify(user: &mut AuthInfo, name: &str) -> Outcome {
         (None, Some(file)) => read_file(&file)?,
         (None, None) => Vec::new(),
     };
-    let (certificate, key) = kubeconfig::identity(&certificate, &key)
-        .map_err(|why| Failed::plain(format!("cannot use the client certificate of the user {name:?}")).cause(why))?;
-    user.client_certificate_data = Some(STANDARD.encode(certificate));
-    user.client_key_data = Some(STANDARD.encode(key).into());
-    Ok(())
+    let identity = Identity::from_pem(&certificate, &key);
+    identity.map(Some).map_err(|why| {
+        Failed::plain(format!("cannot use the client certificate of the user {name:?}")).cause(why.to_string())
+    })
 }
 
 fn from_base64(data: &str) -> Outcome<Vec<u8>> {
@@ -156,7 +156,7 @@ mod tests {
             ..Default::default()
         };
         let url = Uri::from_static("http://127.0.0.1:8001");
-        let (config, _) = configured(&Cluster::default(), user, "x", url).await.unwrap();
+        let (config, ..) = configured(&Cluster::default(), user, "x", url).await.unwrap();
         assert_eq!(config.headers[0], (HeaderName::from_static("impersonate-user"), HeaderValue::from_static("bob")));
         assert!(config.auth_info.token.is_none() && config.auth_info.client_certificate.is_none());
     }

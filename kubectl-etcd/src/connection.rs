@@ -6,15 +6,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use etcd_tls::Identity;
 use http::Uri;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use kube::{Client, Config};
+use tower::BoxError;
 use tower::buffer::BufferLayer;
 use tower::filter::AsyncFilterLayer;
 use tower::retry::RetryLayer;
 
+use crate::api_client;
 use crate::client_config::{configured, server_url};
 use crate::kubeconfig::{self, Mount};
 use crate::login::{self, Login};
@@ -155,7 +158,7 @@ impl ConnectionArgs {
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
         let elsewhere = Elsewhere { mount: Mount::here(), master: std::env::var("KUBERNETES_MASTER").ok() };
         let Resolved { cluster, user, cluster_name, user_name, url } = self.resolve(self.load()?, elsewhere)?;
-        let (mut config, login) = configured(&cluster, user, &user_name, url).await?;
+        let (mut config, login, identity) = configured(&cluster, user, &user_name, url).await?;
         let agent = format!("kubectl-etcd/{}", env!("CARGO_PKG_VERSION"));
         if let Ok(agent) = http::HeaderValue::from_str(&agent) {
             config.headers.push((http::header::USER_AGENT, agent));
@@ -165,8 +168,8 @@ impl ConnectionArgs {
                 .map_err(|why| Failed::plain("cannot use the proxy").cause(why))?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let connect = |config: Config| {
-            client(config, login.clone())
-                .map_err(|error| Failed::plain(format!("cannot prepare a connection to {server}")).source(&error))
+            client(&config, login.clone(), identity.as_ref())
+                .map_err(|error| Failed::plain(format!("cannot prepare a connection to {server}")).source(&*error))
         };
         let streams = connect(config.clone())?;
         let client = if self.request_timeout.is_zero() {
@@ -352,11 +355,10 @@ fn no_context(name: &str) -> Failed {
 
 /// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
 /// silently for minutes.
-fn client(mut config: Config, login: Login) -> Result<Client, kube::Error> {
-    config.default_retry = false;
+fn client(config: &Config, login: Login, identity: Option<&Identity>) -> Result<Client, BoxError> {
     let again = RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(2), 3, true);
     let again = again.expect("the first delay is shorter than the last");
-    let client = ClientBuilder::try_from(config)?;
+    let client = ClientBuilder::new(api_client::service(config, identity)?, &*config.default_namespace);
     let client = client.with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
     Ok(client.with_layer(&RetryLayer::new(again)).build())
 }

@@ -3,6 +3,7 @@
 //! Start reading in `cli.rs` (what can be typed) and `commands/` (one file a command).
 
 mod api;
+mod api_client;
 mod cli;
 mod client_config;
 mod commands;

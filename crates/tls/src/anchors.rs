@@ -14,8 +14,8 @@ pub enum AnchorsError {
     /// Only blocks of OpenSSL's own kind, which Go does not read either.
     #[error("its certificates are in OpenSSL's own form, TRUSTED CERTIFICATE: convert each with `openssl x509`")]
     Trusted,
-    /// No certificate that can be read.
-    #[error("no certificate in it can be read: {0}")]
+    /// No certificate that can be parsed.
+    #[error("no certificate in it can be parsed: {0}")]
     Unreadable(String),
 }
 

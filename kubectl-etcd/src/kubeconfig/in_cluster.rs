@@ -33,7 +33,8 @@ impl Mount {
     /// The API server and who this pod is to it. Without an authority that can be read, the machine's own count.
     pub(crate) fn connection(&self) -> (Cluster, AuthInfo) {
         let file = |name: &str| Some(self.folder.join(name).to_string_lossy().into_owned());
-        let authority = std::fs::read(self.folder.join("ca.crt")).is_ok_and(|pem| super::authorities(&pem).is_ok());
+        let authority =
+            std::fs::read(self.folder.join("ca.crt")).is_ok_and(|pem| etcd_tls::roots_from_pem(&pem).is_ok());
         let cluster = Cluster {
             server: Some(self.server.clone()),
             certificate_authority: if authority { file("ca.crt") } else { None },

@@ -4,14 +4,12 @@
 
 mod fields;
 mod in_cluster;
-mod pem;
 
 use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
 
 pub(crate) use in_cluster::Mount;
-pub(crate) use pem::{authorities, identity};
 
 use crate::output::{Failed, Outcome, ResultExt};
 

@@ -149,37 +149,3 @@ fn files_are_merged_and_their_paths_are_their_own() {
     assert!(merged(&[folder.path().to_owned()]).is_err(), "a folder is no file");
     assert!(read(&folder.path().join("missing")).is_err(), "a file that is named must be there");
 }
-
-#[test]
-fn a_bundle_gives_what_can_be_used_of_it() {
-    let (one, two) = (certificate(), certificate());
-    let unreadable = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
-    let cut = &one[..one.len() / 2];
-    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    let headed = two.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
-    for bundle in [
-        format!("{one}{unreadable}{two}"),
-        format!("words\n{no_base64}{one}words\n{two}"),
-        format!("{key}{one}{headed}{two}{cut}"),
-        format!("{cut}\n{one}{two}").replace('\n', "\r\n"),
-    ] {
-        assert_eq!(authorities(bundle.as_bytes()).expect(&bundle).len(), 2, "{bundle}");
-    }
-    for bundle in ["", "words", unreadable, no_base64, key, &headed] {
-        assert!(authorities(bundle.as_bytes()).is_err(), "{bundle}");
-    }
-}
-
-#[test]
-fn certificate_and_key_may_be_in_one_file() {
-    let made = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).expect("a certificate");
-    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let both = format!("{key}-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{cert}");
-    let (found_cert, found_key) = identity(both.as_bytes(), both.as_bytes()).expect("both");
-    assert_eq!(found_cert.matches("BEGIN").count(), 1);
-    assert!(found_cert.contains("BEGIN CERTIFICATE") && found_key.contains("BEGIN PRIVATE KEY"));
-    assert!(identity(key.as_bytes(), key.as_bytes()).is_err() && identity(cert.as_bytes(), cert.as_bytes()).is_err());
-    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    assert_eq!(identity(cert.as_bytes(), encrypted.as_bytes()), Err("the client key is encrypted"));
-}

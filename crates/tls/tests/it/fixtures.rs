@@ -124,6 +124,9 @@ fn bundles_are_read_as_go_does() {
         assert_eq!(roots_from_pem(bundle.as_bytes()).unwrap(), expected, "{bundle}");
         assert_eq!(Anchors::from_pem(bundle.as_bytes()).unwrap().certificates().count(), 2);
     }
+    let headed = one.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
+    assert_eq!(roots_from_pem(format!("{headed}{two}").as_bytes()).unwrap(), expected[1..]);
+    assert_eq!(roots_from_pem(headed.as_bytes()).unwrap_err(), AnchorsError::None);
     assert_eq!(roots_from_pem(b"").unwrap_err(), AnchorsError::None);
     assert_eq!(roots_from_pem(&file("p256.key")).unwrap_err(), AnchorsError::None);
     assert_eq!(roots_from_pem(&file("trusted.crt")).unwrap_err(), AnchorsError::Trusted);
