@@ -91,7 +91,8 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     // As etcd's manifest has it.
     let (name, url) = ("cp1", format!("https://{}:2380", scene.lab.node_ip("cp1")));
     assert_eq!((&done["name"], &done["peerUrls"]), (&name.into(), &serde_json::json!([url])));
-    assert!(ran.stderr.contains(&format!("member {name} has peer URL {url}, by ")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("member {name} has peer URL {url}, by a.db.json")), "{}", ran.stderr);
+    assert_eq!(done["membersFrom"], "a.db.json");
     assert_eq!((&done["hashKv"], &done["keys"]), (&verified["hashKv"]["hash"], &verified["liveKeys"]));
     let revision = verified["revision"].as_i64().unwrap();
     assert_eq!(done["revision"], revision + 1_000_000_000);

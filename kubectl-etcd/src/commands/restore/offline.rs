@@ -6,14 +6,14 @@ use std::str::FromStr;
 use etcd_snapshot::restore::{
     Destination, Membership, RestoreError, RestoreOptions, RestoreProgress, Restored, restore,
 };
-use etcd_snapshot::{DigestCheck, Options, VerifyError, Warning, verify};
+use etcd_snapshot::{DigestCheck, Options, VerifyError, Warning};
 use serde::Serialize;
 
 use super::members::{Known, Recorded, choose, is_open};
 use super::{Args, Bump, without_digest};
 use crate::cli::Context;
 use crate::commands::API_VERSION;
-use crate::commands::verify::{damaged, explain};
+use crate::commands::verify::{self, damaged, explain};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::SnapshotFile;
 
@@ -126,10 +126,19 @@ fn recorded(snapshot: &SnapshotFile, args: &Args, context: &Context) -> Outcome<
     let options = Options { digest, cancel: Some(&context.cancelled), ..Options::default() };
     let bar = Progress::new(context.printer, "read", 0);
     let report =
-        verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| match error {
-            VerifyError::Damaged(damage) => damaged(file, &damage),
-            error => explain(error, file),
+        etcd_snapshot::verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| {
+            match error {
+                VerifyError::Damaged(damage) => damaged(file, &damage),
+                error => explain(error, file),
+            }
         })?;
+    drop(bar);
+    // What the manifests said when the backup was taken is nearer to what is wanted than what the members had agreed on.
+    let beside = verify::Recorded::of(snapshot, &report, context.printer);
+    if let Some(path) = beside.path.filter(|_| !beside.members.is_empty()) {
+        let known = beside.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
+        return Ok(Recorded { members: known.collect(), place: path.display().to_string() });
+    }
     let known = report.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
     Ok(Recorded { members: known.collect(), place: format!("the list of members in {}", file.display()) })
 }

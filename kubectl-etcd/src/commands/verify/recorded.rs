@@ -2,7 +2,7 @@
 //! of the file whose size and SHA-256 it records.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use etcd_snapshot::Report;
 use serde_json::Value;
@@ -20,6 +20,25 @@ pub(crate) struct Recorded {
     pub(crate) etcd_version: Option<String>,
     /// When the backup began.
     pub(crate) taken_at: Option<String>,
+    /// The members of the cluster, if all of them are recorded with a name and peer URLs.
+    pub(crate) members: Vec<RecordedMember>,
+    /// The record's own path.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// A member as its manifest had it when the backup was taken.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RecordedMember {
+    pub(crate) name: String,
+    pub(crate) peer_urls: Vec<String>,
+}
+
+impl RecordedMember {
+    fn read(record: &Value) -> Option<RecordedMember> {
+        let urls = record["peerUrls"].as_array()?.iter().map(|url| url.as_str().map(str::to_owned));
+        let (name, peer_urls) = (record["name"].as_str()?.to_owned(), urls.collect::<Option<Vec<_>>>()?);
+        (!name.is_empty() && !peer_urls.is_empty()).then_some(RecordedMember { name, peer_urls })
+    }
 }
 
 impl Recorded {
@@ -30,7 +49,7 @@ impl Recorded {
         for name in file.names() {
             match beside(&name, report) {
                 None => {}
-                Some(Ok(recorded)) => return recorded,
+                Some(Ok(recorded)) => return Recorded { path: Some(record_of(&name)), ..recorded },
                 Some(Err(why)) => told.push(format!("{}.json {why}; nothing of it is used", name.display())),
             }
         }
@@ -41,13 +60,17 @@ impl Recorded {
 
 /// What is recorded beside a file, or why that is not believed. `None`: there is nothing.
 fn beside(path: &Path, report: &Report) -> Option<Result<Recorded, String>> {
-    let mut path = path.as_os_str().to_owned();
-    path.push(".json");
-    match read(Path::new(&path)) {
+    match read(&record_of(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => Some(Err(format!("cannot be read: {error}"))),
         Ok(record) => Some(believe(&record, report.file_size, report.file_sha256.as_deref())),
     }
+}
+
+fn record_of(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".json");
+    path.into()
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -75,7 +98,13 @@ fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, S
         return Err("is of another file: it records another SHA-256".to_owned());
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    Ok(Recorded { etcd_version: text(&record["source"]["etcdVersion"]), taken_at: text(&record["takenAt"]) })
+    let members = record["members"].as_array().into_iter().flatten().map(RecordedMember::read);
+    Ok(Recorded {
+        etcd_version: text(&record["source"]["etcdVersion"]),
+        taken_at: text(&record["takenAt"]),
+        members: members.collect::<Option<_>>().unwrap_or_default(),
+        path: None,
+    })
 }
 
 #[cfg(test)]
@@ -85,6 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn members_are_read_if_all_of_them_are_known() {
+        let member = |name: &str, urls: &[&str]| json!({"name": name, "peerUrls": urls});
+        let one = || member("cp1", &["https://10.0.0.1:2380"]);
+        for (members, names) in [
+            (json!([one()]), &["cp1"][..]),
+            (json!([one(), member("cp2", &["https://10.0.0.2:2380"])]), &["cp1", "cp2"]),
+            (json!([one(), member("", &["https://10.0.0.2:2380"])]), &[]),
+            (json!([one(), member("etcd-from-cp1", &[])]), &[]),
+            (json!([one(), {"name": "cp2"}]), &[]),
+            (json!([one(), {"name": "cp2", "peerUrls": [7]}]), &[]),
+            (json!("none"), &[]),
+        ] {
+            let record = json!({"members": members, "snapshot": {"size": 64, "sha256": "ab"}});
+            let recorded = believe(record.to_string().as_bytes(), 64, Some("ab")).expect("its own");
+            let read: Vec<&str> = recorded.members.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!(read, names, "{record}");
+        }
+    }
+
+    #[test]
     fn a_record_is_believed_only_of_its_own_file() {
         let record = json!({
             "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "snapshot": {"size": 64, "sha256": "AB12"},
@@ -92,6 +141,7 @@ mod tests {
         let of = |size, sha256| believe(record.to_string().as_bytes(), size, sha256);
         let recorded = of(64, Some("ab12")).expect("its own");
         assert_eq!((recorded.etcd_version.as_deref(), recorded.taken_at.is_some()), (Some("3.5.1"), true));
+        assert!(recorded.members.is_empty());
         for (size, sha256, why) in [
             (64, Some("ab13"), "another SHA-256"),
             (65, Some("ab12"), "64 bytes, and this file has 65"),
