@@ -158,3 +158,17 @@ fn plain(error: BoxError) -> BoxError {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_user_and_password_are_decoded() {
+        let of = |url: &str| credentials(&url.parse().expect(url));
+        let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
+        assert_eq!(of("http://proxy:3128"), None);
+        assert_eq!(of("http://user:p%40ss%3Aword@proxy:3128"), pair("user", "p@ss:word"));
+        assert_eq!(of("socks5://user@proxy:1080"), pair("user", ""));
+    }
+}

@@ -9,7 +9,7 @@ use crate::pem;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnchorsError {
     /// No block `CERTIFICATE`.
-    #[error("there is no certificate in it")]
+    #[error("it holds no PEM block of a certificate")]
     None,
     /// Only blocks of OpenSSL's own kind, which Go does not read either.
     #[error("its certificates are in OpenSSL's own form, TRUSTED CERTIFICATE: convert each with `openssl x509`")]
