@@ -105,6 +105,8 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         () = context.interruption() => return Err(interrupted()),
     };
     let ready = tokio::select! {
+        // A node's refusal counts for more than an interruption that came with it.
+        biased;
         staged = crew.ready() => staged.map(|_| ()).map_err(untouched),
         () = context.interruption() => Err(interrupted()),
     };

@@ -145,4 +145,21 @@ fn a_pipe_gets_the_same_bytes_or_an_error() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("Broken pipe") && said.contains(UNCHANGED), "{said}");
     scene.assert_nothing_left();
+
+    // A backup that is whole, of which only the report is lost.
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let into_full = |args: &[&str]| {
+        let child = scene.plugin(args).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = into_full(&["backup", "a.db", "-o", "json"]);
+    assert!(code == Some(5) && said.contains("cannot write to stdout"), "{said}");
+    assert!(said.contains("the backup is whole: a.db") && !said.contains(UNCHANGED), "{said}");
+    assert_eq!(scene.files(), ["a.db", "a.db.json"]);
+    scene.ok(&["verify", "a.db"]);
+    for name in scene.files() {
+        std::fs::remove_file(scene.path(&name)).unwrap();
+    }
+    scene.assert_nothing_left();
 }
