@@ -139,7 +139,9 @@ mod tests {
         let _connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(listening(&[port, 1]).unwrap(), BTreeSet::from([port]));
         drop(socket);
-        assert!(listening(&[port]).unwrap().is_empty());
+        // A child of another test holds the socket, too, from its fork to its exec.
+        let free = (0..100_000).any(|_| listening(&[port]).unwrap().is_empty());
+        assert!(free);
     }
 
     #[test]
