@@ -41,12 +41,8 @@ impl Identity<'_> {
             self.warn(&found, printer);
         }
         let contents = self.judge(choice, &found, "member")?;
-        if contents == Contents::Other {
-            printer.warn(format!(
-                "member {} has no namespace kube-system, and no --etcd-servers of an API server names it: its snapshot is no \
-                 backup of the cluster's objects",
-                choice.member.name
-            ));
+        if matches!(target, Target::Stdout { .. }) {
+            self.warn_of(&contents, choice, printer);
         }
         Ok(contents)
     }
@@ -62,7 +58,19 @@ impl Identity<'_> {
         });
         let found = Match::best(each).unwrap_or(Match::Absent);
         self.warn(&found, printer);
-        self.judge(choice, &found, "file")
+        let contents = self.judge(choice, &found, "file")?;
+        self.warn_of(&contents, choice, printer);
+        Ok(contents)
+    }
+
+    fn warn_of(&self, contents: &Contents, choice: &Choice<'_>, printer: Printer) {
+        if *contents == Contents::Other {
+            printer.warn(format!(
+                "member {} has no namespace kube-system, and no --etcd-servers of an API server names it: its snapshot is no \
+                 backup of the objects of cluster {}",
+                choice.member.name, self.name
+            ));
+        }
     }
 
     fn warn(&self, found: &Match, printer: Printer) {
