@@ -71,9 +71,7 @@ const RESTLESS: [&str; 2] = ["events", "leases.coordination.k8s.io"];
 
 impl Changes {
     /// Both lists belong to one cluster, so that a revision means the same in both.
-    pub(super) fn between(live: &Keys, snapshot: &Keys) -> Changes {
-        let keys = snapshot.keys().chain(live.keys());
-        let prefix = Prefix::detect(keys.map(Vec::as_slice)).unwrap_or_default();
+    pub(super) fn between(live: &Keys, snapshot: &Keys, prefix: &Prefix) -> Changes {
         let mut changes = Changes::default();
         let mut by_resource: BTreeMap<Option<String>, Change> = BTreeMap::new();
         for (key, revision) in snapshot {
@@ -216,7 +214,7 @@ mod tests {
             ("/registry/namespaces/default", 1),
             ("compact_rev_key", 90),
         ]);
-        let changes = Changes::between(&live, &snapshot);
+        let changes = Changes::between(&live, &snapshot, &Prefix::default());
         let change = |resource: &str, vanish, come_back, change, stay| Change {
             resource: resource.to_owned(),
             vanish,
@@ -244,7 +242,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        let same = Changes::between(&snapshot, &snapshot);
+        let same = Changes::between(&snapshot, &snapshot, &Prefix::default());
         assert!(
             same.objects.is_empty() && same.resources.iter().all(|one| one.vanish + one.come_back + one.change == 0)
         );
@@ -255,7 +253,10 @@ mod tests {
         let hostile = "x\u{1b}[2J\nNodes that joined: none\u{202e}";
         let (node, pod) = (format!("/registry/minions/{hostile}"), format!("/registry/pods/a/{hostile}"));
         let own = keys(&[(node.as_str(), 1), (pod.as_str(), 1), ("/registry/namespaces/default", 1)]);
-        for changes in [Changes::between(&own, &Keys::new()), Changes::between(&Keys::new(), &own)] {
+        for changes in [
+            Changes::between(&own, &Keys::new(), &Prefix::default()),
+            Changes::between(&Keys::new(), &own, &Prefix::default()),
+        ] {
             let text = changes.text();
             assert!(text.contains(r"x\x1b[2J\nNodes that joined: none\u202e"), "{text:?}");
             assert!(text.chars().all(|c| (!c.is_control() && c != '\u{202e}') || c == '\n'), "{text:?}");
@@ -268,7 +269,7 @@ mod tests {
         let many: Vec<String> = (0..100).map(|number| format!("/registry/configmaps/a/{number:03}")).collect();
         let mut live = keys(&many.iter().map(|key| (key.as_str(), 5)).collect::<Vec<_>>());
         live.extend(keys(&[("/registry/events/a/b", 4)]));
-        let text = Changes::between(&live, &Keys::new()).text();
+        let text = Changes::between(&live, &Keys::new(), &Prefix::default()).text();
         assert!(text.contains("and 80 more: -o json names them all"), "{text}");
         assert!(text.contains("019") && !text.contains("020") && !text.contains("vanishes   events"), "{text}");
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use etcd_objects::decode;
+use etcd_objects::key::Prefix;
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::KeysRequest;
@@ -64,7 +65,18 @@ pub(super) async fn plan(
     // Whoever carries the plan out has sidecars of another kind.
     let survey_pods = surveyed.iter().filter_map(|one| Some(&one.outcome.as_ref().ok()?.sidecar.pod));
     join_all(survey_pods.map(|pod| pods.delete_early(pod))).await;
-    let kube_system = keys.iter().find(|(key, _)| is_kube_system(key)).map(|(_, live)| live);
+    let cluster = cluster(connection).await?;
+    let (prefix, others) = own_prefix(keys, live.as_ref(), cluster.kube_system_uid.as_deref());
+    if !others.is_empty() {
+        let names: Vec<&str> = others.iter().map(Prefix::as_str).collect();
+        let warning = format!(
+            "{} also has the objects of other API servers, under {}: they go back, too, and are counted as other keys",
+            args.file().display(),
+            names.join(", ")
+        );
+        context.printer.warn(warning);
+    }
+    let kube_system = keys.get(&kube_system_of(&prefix));
     let found = Found {
         file: args.file().display().to_string(),
         taken_at: recorded.taken_at.clone(),
@@ -73,7 +85,8 @@ pub(super) async fn plan(
         keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
         encryption_keys: encryption_keys(keys),
         kube_system: kube_system.and_then(|live| live.value.as_deref()),
-        cluster: cluster(connection).await?,
+        cluster,
+        prefix: &prefix,
         members: surveyed
             .iter()
             .zip(&facts)
@@ -215,6 +228,26 @@ impl Sink for Gather {
     }
 }
 
+fn kube_system_of(prefix: &Prefix) -> Vec<u8> {
+    format!("{}/namespaces/kube-system", prefix.as_str()).into_bytes()
+}
+
+/// The prefix of the API server of the running cluster, by the UID that it serves, and those of others that keep their objects in the
+/// same etcd.
+fn own_prefix(keys: &LiveKeys, live: Option<&Keys>, served: Option<&str>) -> (Prefix, Vec<Prefix>) {
+    let mut all = Prefix::detect_all(keys.keys().map(Vec::as_slice));
+    if all.is_empty() {
+        all = Prefix::detect_all(live.into_iter().flat_map(Keys::keys).map(Vec::as_slice));
+    }
+    let is_served = |prefix: &Prefix| {
+        let value = keys.get(&kube_system_of(prefix)).and_then(|live| live.value.as_deref());
+        served.is_some() && value.and_then(uid).as_deref() == served
+    };
+    // Of none, it is another cluster's file, which the plan refuses.
+    let own = all.iter().position(is_served).unwrap_or_default();
+    if all.is_empty() { (Prefix::default(), Vec::new()) } else { (all.remove(own), all) }
+}
+
 /// Whether a key is that of namespace kube-system, whose UID a cluster keeps for life.
 fn is_kube_system(key: &[u8]) -> bool {
     key.ends_with(b"/namespaces/kube-system")
@@ -239,4 +272,37 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
         kube_system_uid: namespace.metadata.uid,
         kubernetes_version: version.ok().map(|version| version.git_version),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_snapshot::LiveKey;
+
+    use super::*;
+
+    #[test]
+    fn the_api_server_that_runs_is_found_among_several() {
+        let namespace = |key: &str, uid: &str| {
+            let json = serde_json::json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"uid": uid}});
+            let value = Some(json.to_string().into_bytes());
+            let live = LiveKey { mod_revision: 1, versions: 1, value_bytes: 1, encrypted_by: None, value };
+            (format!("{key}/namespaces/kube-system").into_bytes(), live)
+        };
+        let keys: LiveKeys = [namespace("/a", "1"), namespace("/b", "2")].into();
+        let found = |keys: &LiveKeys, live: Option<&Keys>, served| {
+            let (own, others) = own_prefix(keys, live, served);
+            (
+                own.as_str().to_owned(),
+                others.iter().map(|other| other.as_str().to_owned()).collect::<Vec<_>>().join(" "),
+            )
+        };
+        for (served, expected) in
+            [(Some("1"), ("/a", "/b")), (Some("2"), ("/b", "/a")), (Some("3"), ("/a", "/b")), (None, ("/a", "/b"))]
+        {
+            assert_eq!(found(&keys, None, served), (expected.0.to_owned(), expected.1.to_owned()), "{served:?}");
+        }
+        let live: Keys = [(b"/c/namespaces/default".to_vec(), 1)].into();
+        assert_eq!(found(&LiveKeys::new(), Some(&live), Some("1")), ("/c".to_owned(), String::new()));
+        assert_eq!(found(&LiveKeys::new(), None, None), ("/registry".to_owned(), String::new()));
+    }
 }

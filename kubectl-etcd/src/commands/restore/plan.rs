@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use etcd_objects::key::Prefix;
 use etcd_snapshot::Report;
 use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
@@ -45,6 +46,8 @@ pub(super) struct Found<'a> {
     /// Namespace kube-system as the file has it.
     pub(super) kube_system: Option<&'a [u8]>,
     pub(super) cluster: Cluster,
+    /// That of the cluster's API server.
+    pub(super) prefix: &'a Prefix,
     pub(super) members: Vec<Seen<'a>>,
     /// The cluster's keys; `None` if no member could list them, which is then among the refusals.
     pub(super) live: Option<&'a Keys>,
@@ -190,7 +193,7 @@ impl Plan {
             outage: Outage { stops: STOPS, seconds: OUTAGE },
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
-            changes: found.live.filter(|_| same).map(|live| Changes::between(live, found.keys)),
+            changes: found.live.filter(|_| same).map(|live| Changes::between(live, found.keys, found.prefix)),
             transaction: None,
             warnings: found.doubts(),
             refusals,
@@ -406,6 +409,7 @@ mod tests {
                 kube_system_uid: Some("a-b".into()),
                 kubernetes_version: None,
             },
+            prefix: &Prefix::default(),
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
             live: Some(&keys),
             bump: Bump::Auto,
