@@ -8,10 +8,11 @@ use kube::Client;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::facts::namespace_of;
 use super::owners::rewrite;
-use super::plan::Item;
+use super::plan::{Item, NEW_NAMESPACE};
 use super::rehearse::{is_unchanged, known, look_again, reason};
-use crate::api::{Applied, apply, conflicts, is_stale, only_to};
+use crate::api::{Applied, apply, conflicts, get, is_stale, only_to};
 use crate::contents::plain;
 
 /// How long a type that was just defined, or a namespace that was just made, may take until it can be used.
@@ -79,7 +80,10 @@ pub(super) async fn carry_out(item: &Item, uids: &mut Uids, client: &Client, for
     }
     let mut manifest = item.manifest.clone();
     rewrite(&mut manifest, |_| true, &owners);
-    match send(item, &manifest, client, force).await {
+    // What is in a namespace that was made just now, controllers have put there.
+    let made_here = item.late == Some(NEW_NAMESPACE)
+        && namespace_of(&item.place).is_some_and(|namespace| uids.0.contains_key(&namespace));
+    match send(item, &manifest, client, Applied { dry: false, force }, made_here).await {
         Ok(applied) => {
             let uid = applied["metadata"]["uid"].as_str();
             uids.0.extend(uid.map(|uid| (item.place.clone(), uid.to_owned())));
@@ -108,24 +112,48 @@ enum Unsent {
 }
 
 /// Sends an object; again, as long as what it needs was made only just now, or only what the server says by itself has changed.
-async fn send(item: &Item, manifest: &Value, client: &Client, force: bool) -> Result<Value, Unsent> {
+///
+/// An object that has appeared meanwhile is refused, with two exceptions. In a namespace that this program has made (`made_here`), controllers
+/// make objects at once, as the service account `default`: such an object is applied to. One that the owner has made which was applied just
+/// before, as a Deployment makes its ReplicaSet, is left to that owner.
+async fn send(item: &Item, manifest: &Value, client: &Client, how: Applied, made_here: bool) -> Result<Value, Unsent> {
     let mut left = if item.late.is_some() { PATIENCE } else { 0 };
     let (mut seen, mut looks) = (item.live.clone(), LOOKS);
     loop {
         let mut sent = manifest.clone();
         only_to(seen.as_ref(), &mut sent);
-        match apply(client, &item.served, &sent, Applied { dry: false, force }).await {
+        match apply(client, &item.served, &sent, how).await {
             Err(kube::Error::Api(status)) if left > 0 && comes(status.code, &status.message) => {
                 left -= 1;
                 tokio::time::sleep(AGAIN).await;
             }
             Err(kube::Error::Api(status)) if looks > 0 && is_stale(&status) => {
                 looks -= 1;
+                if seen.is_none() && (made_here || !item.anew.is_empty()) {
+                    let now = get(client, &item.served, item.place.namespace.as_deref(), &item.place.name).await;
+                    match now.map_err(Unsent::Error)? {
+                        Some(now) if has_same_controller(&now, manifest) => return Ok(now),
+                        Some(now) if made_here => {
+                            seen = Some(now);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                }
                 seen = look_again(item, seen.as_ref(), client).await.map_err(Unsent::Stale)?;
             }
             answer => return answer.map_err(Unsent::Error),
         }
     }
+}
+
+/// Whether the controller that a manifest names has made the object by itself.
+fn has_same_controller(now: &Value, manifest: &Value) -> bool {
+    let controller = |object: &Value| -> Option<Value> {
+        let owners = object["metadata"]["ownerReferences"].as_array();
+        owners.into_iter().flatten().find(|owner| owner["controller"] == true).map(|owner| owner["uid"].clone())
+    };
+    controller(manifest).is_some_and(|uid| controller(now) == Some(uid))
 }
 
 /// Whether a refusal is of something that comes: a type that is not served yet, the account that every namespace gets.

@@ -8,6 +8,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::owners::{Owner, owners};
+use super::refuse::never;
 use crate::api::{Serving, get};
 use crate::connection::Connection;
 use crate::contents::{Entry, resource_name};
@@ -49,6 +50,10 @@ impl Facts {
         let mut needed: BTreeMap<Place, Option<String>> = BTreeMap::new();
         for entry in entries {
             let Ok(object) = &entry.object else { continue };
+            // What is never sent needs nothing: a namespace may have thousands of events.
+            if never(&entry.place, &object.json).is_some() {
+                continue;
+            }
             // The object itself in the version that it will be sent in, to be compared with.
             needed.insert(entry.place.clone(), Some(object.api_version.clone()));
             for place in around(&entry.place, &object.json, catalog) {

@@ -15,6 +15,9 @@ use crate::api::{Served, Serving};
 use crate::contents::Entry;
 use crate::output::visible;
 
+/// Why the server cannot try what is in a namespace that is sent as well.
+pub(super) const NEW_NAMESPACE: &str = "its namespace is only about to be made";
+
 /// An object that will be sent.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -200,7 +203,7 @@ fn item(
         if !sent.contains_key(&namespace) {
             return Err(Refusal::Namespace(namespace.name));
         }
-        late = Some("its namespace is only about to be made");
+        late = Some(NEW_NAMESPACE);
     }
     let served = match around.serving.at(&object.api_version, &place.resource) {
         Some(served) => served.clone(),

@@ -118,6 +118,30 @@ async fn carried_out(item: &Item, answers: Vec<Value>) -> (Done, Vec<(String, St
     (done, server.asked())
 }
 
+/// A namespace that is not there, and a config map in it that was rehearsed no more than that.
+fn new_namespace() -> (Item, Item) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "uid": "old"}});
+    let serving = Serving::of([
+        Served::new("v1", "namespaces", "Namespace", false),
+        Served::new("v1", "configmaps", "ConfigMap", true),
+    ]);
+    let (facts, catalog) = (Facts::of([]), Catalog::builtin());
+    let around = Surroundings {
+        facts: &facts,
+        serving: &serving,
+        catalog: &catalog,
+        whole_namespace: true,
+        several_namespaces: false,
+    };
+    let entries = [
+        entry_of("/registry/namespaces/shop", &namespace),
+        entry_of("/registry/configmaps/shop/a", &map("old", "3", "file")),
+    ];
+    let mut planned = plan(&entries, &around);
+    assert!(planned.refusals.is_empty() && planned.items.len() == 2, "{planned:?}");
+    (planned.items.remove(0), planned.items.remove(0))
+}
+
 /// The methods, and what the patches are for.
 fn patches(asked: &[(String, String, Value)]) -> Vec<(&str, Option<&str>, Option<&str>)> {
     asked
@@ -197,4 +221,27 @@ async fn a_change_before_the_rehearsal_is_told_there() {
         rehearsed(old(), vec![stale(), map("u", "9", "live"), map("u", "9", "file")], false).await;
     assert!(refusals.why.is_empty() && item.live == Some(map("u", "9", "live")), "{refusals:?}");
     assert_eq!(patches(&asked)[2], ("PATCH", Some("u"), Some("9")));
+}
+
+/// Controllers put objects into a namespace as soon as it is there.
+#[tokio::test]
+async fn what_controllers_put_into_a_namespace_that_was_made_just_now_is_applied_to() {
+    let (namespace, map_in_it) = new_namespace();
+    let mut uids = Uids::default();
+    let made = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "shop", "uid": "n", "resourceVersion": "8"}});
+    let answers = [made, stale(), map("w", "9", "theirs"), map("w", "10", "file")];
+    let (server, client) = Server::new(answers);
+    for item in [&namespace, &map_in_it] {
+        let done = carry_out(item, &mut uids, &client, false).await;
+        assert_eq!((done.action, done.error), (Action::Created, None));
+    }
+    let asked = server.asked();
+    assert_eq!(patches(&asked)[1], ("PATCH", None, Some("1")));
+    assert_eq!(patches(&asked)[3], ("PATCH", Some("w"), Some("9")));
+    assert!(!asked[3].1.contains("force=true"), "{asked:?}");
+
+    // A namespace that somebody else has made is not ours.
+    let (done, _) = carried_out(&map_in_it, vec![stale(), map("w", "9", "theirs")]).await;
+    assert_eq!(done.error.as_deref(), Some("it was made since it was looked for; it was not overwritten"));
 }
