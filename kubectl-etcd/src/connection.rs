@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use etcd_tls::Identity;
-use http::Uri;
-use kube::client::ClientBuilder;
+use http::{Method, Request, Response, StatusCode, Uri};
 use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use kube::{Client, Config};
 use tower::BoxError;
 use tower::buffer::BufferLayer;
 use tower::filter::AsyncFilterLayer;
-use tower::retry::RetryLayer;
+use tower::retry::{Policy, RetryLayer};
 
 use crate::api_client;
 use crate::client_config::{configured, server_url};
@@ -360,7 +360,31 @@ fn client(config: &Config, login: Login, identity: Option<&Identity>) -> Result<
     let again = again.expect("the first delay is shorter than the last");
     let client = ClientBuilder::new(api_client::service(config, identity)?, &*config.default_namespace);
     let client = client.with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
-    Ok(client.with_layer(&RetryLayer::new(again)).build())
+    Ok(client.with_layer(&RetryLayer::new(Again(again))).build())
+}
+
+/// kube's policy, but for a change that was not answered in time: it may have been made, and would be refused as one of somebody else.
+#[derive(Clone)]
+struct Again(RetryPolicy);
+
+impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for Again {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request<Body>,
+        result: &mut Result<Response<Answer>, BoxError>,
+    ) -> Option<Self::Future> {
+        let too_late = matches!(result, Ok(answer) if answer.status() == StatusCode::GATEWAY_TIMEOUT);
+        if too_late && *request.method() != Method::GET {
+            return None;
+        }
+        self.0.retry(request, result)
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        <RetryPolicy as Policy<Request<Body>, Response<Answer>, BoxError>>::clone_request(&mut self.0, request)
+    }
 }
 
 fn path_text(path: &Path) -> Outcome<String> {
