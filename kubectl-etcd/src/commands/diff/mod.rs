@@ -180,7 +180,9 @@ async fn between_files(
     let comparison = comparison(args, &names, &contents.catalog);
     let differences = files::compare(&contents, &other, &scope, &comparison, context).await?;
     let mut report = Report::new(names.clone(), differences, scope.left_out(), Vec::new());
-    if scope.is_narrow() {
+    // A difference in a namespace says that the namespace is there: the files need not be read again.
+    let is_there = scope.requests().is_empty() && !report.differences.is_empty();
+    if scope.is_narrow() && !is_there {
         let sought = |contents| sought(contents, &scope, context);
         let (here, there) = tokio::try_join!(sought(&contents), sought(&other))?;
         let sides = [Side::new(&names.0, here), Side::new(&names.1, there)];
