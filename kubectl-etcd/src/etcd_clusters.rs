@@ -267,9 +267,10 @@ fn known_to(member: &EtcdPod, clusters: &BTreeMap<u64, Vec<&Surveyed>>) -> Optio
     if let [id] = ids[..] { Some(id) } else { None }
 }
 
-/// Whether a pod is one of these members: by its URLs, or else by its name.
+/// Whether a pod is one of these members: by its URLs or, where it shows none, by its name. Members of two clusters may have one name.
 pub(crate) fn lists(members: &[Member], pod: &EtcdPod) -> bool {
-    members.iter().any(|one| has_url_of(one, pod) || one.name == pod.name)
+    let shows_no_url = pod.peer_urls.is_empty() && pod.client_urls.is_empty();
+    members.iter().any(|one| has_url_of(one, pod) || (shows_no_url && one.name == pod.name))
 }
 
 fn has_url_of(member: &Member, pod: &EtcdPod) -> bool {

@@ -154,8 +154,8 @@ fn not_waited_for(member: &EtcdPod) -> Failed {
     }
 }
 
-/// Whether of every cluster that has answered a quorum has. `pods` are all that were asked: where no member lists the others, their
-/// number is that of the voters.
+/// Whether of every cluster that has answered a quorum has, and these list as many members as were asked: one more may be of a cluster
+/// that has not answered yet. `pods` are all that were asked: where no member lists the others, their number is that of the voters.
 fn is_quorum(statuses: &[&MemberStatus], pods: usize) -> bool {
     let clusters: std::collections::BTreeSet<u64> = statuses.iter().map(|status| status.cluster_id).collect();
     let quorum = |id: &u64| {
@@ -164,7 +164,11 @@ fn is_quorum(statuses: &[&MemberStatus], pods: usize) -> bool {
         let voters = listed.filter(|voters| *voters > 0).unwrap_or(pods);
         of_it().filter(|status| !status.learner).count() > voters / 2
     };
-    !clusters.is_empty() && clusters.iter().all(quorum)
+    let listed = |id: &u64| {
+        let of_it = statuses.iter().filter(|status| status.cluster_id == *id);
+        of_it.map(|status| status.members.len()).max().filter(|&listed| listed > 0).unwrap_or(pods)
+    };
+    !clusters.is_empty() && clusters.iter().map(listed).sum::<usize>() >= pods && clusters.iter().all(quorum)
 }
 
 /// Waits for answers: for all of them or, once those that came are enough, for as many as come within [`GRACE`]. In the order in which they
@@ -234,7 +238,9 @@ mod tests {
         assert!(!quorum(&[]));
         assert!(!quorum(&[status(1, 3)]));
         assert!(quorum(&[status(1, 3), status(1, 3)]));
-        assert!(quorum(&[status(1, 1)]));
+        // The other two may be of a cluster that has not answered yet.
+        assert!(!quorum(&[status(1, 1)]));
+        assert!(quorum(&[status(1, 1), status(2, 2), status(2, 2)]));
         // Members of two clusters are no quorum of either.
         assert!(!quorum(&[status(1, 3), status(2, 3)]));
         assert!(quorum(&[status(1, 3), status(1, 3), status(2, 1)]));

@@ -136,6 +136,13 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     if let Some(line) = cluster.and_then(|cluster| cluster.quorum().line()) {
         printer.warn(line);
     }
+    for one in cluster.map(|_| &clusters.unplaced).into_iter().flatten() {
+        let why = one.etcd().err().map(|failed| failed.one_line()).unwrap_or_default();
+        printer.warn(format!(
+            "member {} on node {} is not in the member list of those that answer, and may be one of another etcd cluster: {why}",
+            one.member.name, one.member.node
+        ));
+    }
     let of_cluster = cluster.map(|cluster| cluster.members.as_slice()).unwrap_or_default();
     let candidates: Vec<&Surveyed> = of_cluster.iter().chain(&clusters.unplaced).copied().collect();
     let choice = choose::choose(&candidates, args.node.is_some())?;
