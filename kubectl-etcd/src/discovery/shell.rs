@@ -29,7 +29,10 @@ pub(super) fn find(script: &Word, environment: &Environment, program: impl Fn(&s
         started: Started { more: environment.more.clone(), ..Started::default() },
     };
     while let Some(command) = parser.command() {
-        if let Some(at) = command.iter().position(|word| program(&word.text)) {
+        // A folder may have the program's name: behind another word it is the program only if flags follow.
+        let flags_follow = |at: usize| command.get(at + 1).is_some_and(|next| next.text.starts_with(['-', UNKNOWN]));
+        let starts = |at: &usize| program(&command[*at].text) && (*at == 0 || flags_follow(*at));
+        if let Some(at) = (0..command.len()).find(starts) {
             let Started { variables, more, .. } = parser.started;
             // A variable that is not known may stand for any number of flags.
             let words = command[at + 1..].to_vec();
@@ -279,6 +282,7 @@ mod tests {
                 vec!["--name", "x"],
             ),
             ("# etcd --name=no\nif true; then exec etcd --name=x; fi", vec!["--name=x"]),
+            ("mkdir -p /var/lib/etcd && chown -R etcd /var/lib/etcd; exec nice -n 5 etcd --name=x", vec!["--name=x"]),
             (
                 "etcd --u=https://${IP}:1,https://$IP:2 --v=\"$IP\" --w='$IP' --x=$(IP)",
                 vec!["--u=https://10.0.0.1:1,https://10.0.0.1:2", "--v=10.0.0.1", "--w=$IP", "--x=10.0.0.1"],
