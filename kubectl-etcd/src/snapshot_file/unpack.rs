@@ -260,7 +260,8 @@ impl Filling<'_> {
 #[cfg(unix)]
 fn room(file: &File) -> Option<u64> {
     let disk = rustix::fs::fstatvfs(file).ok()?;
-    disk.f_bavail.checked_mul(disk.f_frsize)
+    // A file system without any blocks does not tell.
+    if disk.f_blocks > 0 { disk.f_bavail.checked_mul(disk.f_frsize) } else { None }
 }
 
 #[cfg(not(unix))]

@@ -24,7 +24,8 @@ fn fits(free: Option<u64>, needed: u64) -> Result<()> {
 #[cfg(unix)]
 fn free(file: &std::fs::File) -> Result<Option<u64>> {
     let space = rustix::fs::fstatvfs(file)?;
-    Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    // A file system without any blocks does not tell.
+    Ok((space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize)))
 }
 
 /// Elsewhere a disk is full when it says so.
