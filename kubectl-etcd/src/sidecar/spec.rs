@@ -180,7 +180,9 @@ impl PodPlan<'_> {
                 "seccompProfile": {"type": "RuntimeDefault"},
             })
         };
-        if let Some(kind) = &self.member.selinux_type {
+        // What etcd's pod may read by its type, or by that of containers, is its own files: not manifests and journals.
+        let looks_wider = matches!(self.operation, Operation::Plan | Operation::Recall).then_some("spc_t");
+        if let Some(kind) = looks_wider.or(self.member.selinux_type.as_deref()) {
             security["seLinuxOptions"] = json!({"type": kind});
         }
         // While other nodes' pods may still be waited for, nobody speaks to the one that started first.
@@ -427,6 +429,21 @@ mod tests {
                 assert!(!sees(key), "{operation:?} sees {key}");
             }
         }
+    }
+
+    #[test]
+    fn what_looks_beyond_etcds_own_files_is_not_confined_to_them() {
+        let kind = |operation, member: &EtcdPod| {
+            let pod = pod_for(operation, member, None);
+            pod["spec"]["containers"][0]["securityContext"]["seLinuxOptions"]["type"].as_str().map(str::to_owned)
+        };
+        for operation in [Operation::Plan, Operation::Recall] {
+            assert_eq!(kind(operation, &kubeadm()).as_deref(), Some("spc_t"), "{operation:?}");
+        }
+        assert_eq!(kind(Operation::Backup, &kubeadm()), None);
+        let own = EtcdPod { selinux_type: Some("etcd_t".into()), ..kubeadm() };
+        assert_eq!(kind(Operation::Recall, &own).as_deref(), Some("spc_t"));
+        assert_eq!(kind(Operation::Backup, &own).as_deref(), Some("etcd_t"));
     }
 
     #[test]

@@ -64,7 +64,11 @@ fn give(like: &File, to: &File) -> io::Result<()> {
 pub(super) fn give_label(like: &File, to: &File) -> io::Result<()> {
     let mut buffer = vec![0; 512];
     match rustix::fs::fgetxattr(like, SELINUX, &mut buffer[..]) {
-        Ok(length) => Ok(rustix::fs::fsetxattr(to, SELINUX, &buffer[..length], XattrFlags::empty())?),
+        Ok(length) => match rustix::fs::fsetxattr(to, SELINUX, &buffer[..length], XattrFlags::empty()) {
+            // A file system that is mounted with context= has one label for all files, which can be read and not set.
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(error) => Err(error.into()),
     }
