@@ -17,7 +17,7 @@ use super::state::State;
 use super::tls::Tls;
 use super::{owner, peer, records};
 use crate::node::Place;
-use crate::node::dir::OURS;
+use crate::node::dir::{OURS, open_configured};
 
 /// Label of the participant's pod: the restore that it takes part in.
 const LABEL: &str = "kubectl-etcd/restore";
@@ -43,7 +43,9 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
         let mut file = draft.create()?;
         let placed = file.write_all(&manifest).and_then(|()| {
             // Whatever confines the kubelet lets it read the manifests that are there.
-            owner::give_label(&like.open_file()?, &file)?;
+            if let Some(like) = open_configured(&like.path())? {
+                owner::give_label(&like, &file)?;
+            }
             file.sync_all()?;
             draft.rename(&target)
         });

@@ -18,7 +18,12 @@ pub(crate) fn all() -> Result<Vec<NodeRestore>, Failure> {
 
 fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
     let (member, _) = layout.exchanges();
-    let aside = is_exchanged(&member)?.then(|| {
+    let exchanged = match is_exchanged(&member) {
+        // Nothing is exchanged on a node that is left out, perhaps because of its disk.
+        Err(_) if layout.is_left_out() => false,
+        exchanged => exchanged?,
+    };
+    let aside = exchanged.then(|| {
         let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"), LEVELS)).sum();
         (layout.aside().display().to_string(), bytes)
     });

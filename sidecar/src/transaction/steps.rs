@@ -145,6 +145,10 @@ fn runs_as_said(work: &Work) -> Result<(), Failure> {
 fn try_rename(work: &Work) -> std::io::Result<()> {
     let name = format!(".{}", work.layout.plan().id);
     let (here, there) = (work.layout.manifests().join(&name), work.layout.held().join(&name));
+    // An earlier try may have been cut off.
+    for place in [&here, &there] {
+        place.remove_file()?;
+    }
     here.create()?;
     let moved = here.rename(&there);
     here.remove_file()?;
