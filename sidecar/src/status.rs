@@ -28,7 +28,7 @@ async fn member(access: &EtcdAccess, key: Option<&str>) -> Result<MemberStatus, 
         timeout(etcd::PATIENCE, maintenance.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::None, None)),
         async {
             match key {
-                Some(key) => Some(kube_system(member.client.clone(), key).await),
+                Some(key) => Some(kube_system(member.client.clone(), &member.endpoint, key).await),
                 None => None,
             }
         },
@@ -89,7 +89,7 @@ async fn member(access: &EtcdAccess, key: Option<&str>) -> Result<MemberStatus, 
 }
 
 /// What this member has under the key, also where there is no leader.
-async fn kube_system(mut client: Client, key: &str) -> KubeSystem {
+async fn kube_system(mut client: Client, endpoint: &str, key: &str) -> KubeSystem {
     let unread = |why: String| KubeSystem::Unread { why };
     if !key.ends_with(KUBE_SYSTEM) {
         return unread(format!("{key:?} is not the key of namespace kube-system"));
@@ -97,7 +97,11 @@ async fn kube_system(mut client: Client, key: &str) -> KubeSystem {
     let options = GetOptions::new().with_serializable();
     let answer = match timeout(etcd::PATIENCE, client.get(key, Some(options))).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return unread(error.to_string()),
+        Ok(Err(error)) => {
+            let refused = etcd::refusal(endpoint, "read namespace kube-system at", &error);
+            let texts = std::iter::once(refused.message).chain(refused.causes).chain(refused.hint);
+            return unread(texts.collect::<Vec<_>>().join(": "));
+        }
         Err(_) => return unread("no answer".to_owned()),
     };
     match answer.kvs().first() {

@@ -37,16 +37,19 @@ fn a_full_disk_is_told_and_left_empty() {
     let scene = Scene::new(1, Etcd::V3_5);
     fill(&scene.lab, 2);
     let path = scene.path("small");
-    // Full in the middle of the snapshot; with room for the snapshot to the last page, but not for what is beside it.
+    // No room for what the member announces; with room for the snapshot to the last page, but not for what is beside it.
     scene.ok(&["backup", "a.db"]);
     let pages = scene.path("a.db").metadata().unwrap().len().div_ceil(4096);
     for name in ["a.db", "a.db.json"] {
         std::fs::remove_file(scene.path(name)).unwrap();
     }
-    for options in ["size=1m".to_owned(), format!("size={}k", pages * 4)] {
+    for (options, why) in [
+        ("size=1m".to_owned(), "and 1048576 bytes are free"),
+        (format!("size={}k", pages * 4), "No space left on device"),
+    ] {
         let mounted = Mounted::new(&path, &options);
         let ran = run(scene.plugin(&["backup", "small/a.db"])).expect_code(1);
-        ran.expect_error(&["error: ", "No space left on device", UNCHANGED, "hint: make room"]);
+        ran.expect_error(&["error: ", why, UNCHANGED, "hint: make room"]);
         assert!(e2e::names(&path).is_empty(), "{:?}", e2e::names(&path));
         drop(mounted);
         scene.assert_nothing_left();

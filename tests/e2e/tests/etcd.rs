@@ -95,9 +95,10 @@ fn authentication() {
     ] {
         etcdctl(&scene.lab, "cp1", args);
     }
-    let texts = ["authentication is on in etcd", "hint: use a client certificate whose common name is an etcd user"];
-    refused(&scene, &["a.db"], 1, &texts);
-    refused(&scene, &["-"], 1, &texts);
+    let denied = "authentication is on in etcd";
+    refused(&scene, &["a.db"], 1, &[denied, "hint: use a client certificate whose common name is an etcd user"]);
+    // The member does not even tell whose it is.
+    refused(&scene, &["-"], 4, &[denied, "use a client certificate whose common name is an etcd user"]);
 }
 
 /// The manifest of a node's etcd, out of the kubelet's sight until it is put back.
