@@ -407,7 +407,7 @@ mod tests {
         // That of the API server without its objects is no backup, whoever names it.
         assert!(clusters.contents(&clusters.all[0], &Match::Absent, true).is_err());
         assert_eq!(clusters.contents(&clusters.all[0], &Match::Same, false), Ok(Contents::Cluster));
-        // The member for events alone is found, and nobody has named it.
+        // Only the member for events is found, and neither --node nor -l names it.
         let (_, used, chosen) = told(&all[1..], &api);
         assert_eq!((used, chosen), (None, Ok(5)));
         assert!(

@@ -12,7 +12,7 @@ const BEFORE: [&str; 14] =
 /// A program that a script starts.
 #[derive(Debug, Default)]
 pub(super) struct Started {
-    /// What it is given.
+    /// Its arguments.
     pub(super) words: Vec<Word>,
     /// Variables that the script sets.
     pub(super) variables: BTreeMap<String, Result<String, String>>,

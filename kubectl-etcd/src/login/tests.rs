@@ -107,7 +107,7 @@ fn ways_to_log_in_that_exclude_each_other_are_refused() {
     }
 }
 
-/// A login program in a folder that prints a text, and writes down what it was told.
+/// A login program in a folder that prints a text, and records its input.
 struct Program {
     folder: tempfile::TempDir,
     exec: ExecConfig,
@@ -136,7 +136,7 @@ impl Program {
         AuthInfo { exec: Some(self.exec.clone()), ..AuthInfo::default() }
     }
 
-    /// What it was told, a line a run.
+    /// The recorded input, a line a run.
     fn told(&self) -> Vec<String> {
         let told = std::fs::read_to_string(self.folder.path().join("told")).unwrap_or_default();
         told.lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! A TLS server in memory that presents what it is told to.
+//! A TLS server in memory that presents a given certificate chain.
 
 use std::sync::Arc;
 

@@ -95,7 +95,7 @@ fn an_authority_that_is_a_server_too() {
 
 #[test]
 fn a_pinned_certificate_vouches_for_itself_alone() {
-    let ca = Pair::own(authority("an authority that nobody has"));
+    let ca = Pair::own(authority("an unknown authority"));
     let pinned = ca.issue(server());
     accepted(&pinned, &[], &[&pinned.der]);
     accepted(&pinned, &[&ca.der], &[&pinned.der]);
