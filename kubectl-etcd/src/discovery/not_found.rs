@@ -88,12 +88,16 @@ fn without_pods(failed: Failed, namespaces: &[&str], servers: &[ApiServer]) -> F
         let looked = namespaces.join(" and ");
         let failed = failed
             .cause(format!("no pod in {looked} runs etcd, and no pod in {NAMESPACE} is an API server ({API_SERVERS})"));
-        return failed.hint(
-            "where etcd runs as pods, name them:\n  kubectl get pods -A | grep etcd\n  kubectl etcd status -n NAMESPACE -l SELECTOR\n\
-             where it runs outside of pods (k3s, microk8s, kubespray), name a node and what its clients use there:\n  \
-             kubectl etcd status --node NODE --endpoints URL --cacert FILE --cert FILE --key FILE\n\
-             a managed control plane hides its etcd, and is backed up by its provider",
-        );
+        return failed
+            .hint(
+                "where etcd runs as pods, name them:\n  kubectl get pods -A | grep etcd\n  \
+                 kubectl etcd status -n NAMESPACE -l SELECTOR",
+            )
+            .hint(
+                "where etcd runs outside of pods (k3s, microk8s, kubespray), name a node and what clients of etcd use there:\n  \
+                 kubectl etcd status --node NODE --endpoints URL --cacert FILE --cert FILE --key FILE",
+            )
+            .hint("a managed control plane hides its etcd, and is backed up by its provider");
     };
     let urls = server.servers.join(",");
     let local = server.servers.iter().filter_map(|url| address(url)).any(|(host, _)| is_loopback(&host));

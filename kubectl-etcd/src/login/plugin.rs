@@ -109,7 +109,9 @@ impl Plugin {
             .kill_on_drop(true);
         let run = async { command.spawn()?.wait_with_output().await };
         let output = run.await.map_err(|error| {
-            self.install_hint.iter().fold(self.failed().source(&error), |failed, hint| failed.hint(hint))
+            self.install_hint
+                .iter()
+                .fold(self.failed().source(&error), |failed, hint| failed.hint(hint.trim().replace('\n', "\n  ")))
         })?;
         if !output.status.success() {
             return Err(self.failed().cause(format!("the program ended with {}", output.status)));

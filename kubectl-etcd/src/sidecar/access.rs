@@ -116,12 +116,12 @@ fn can_i((verb, resource, subresource): Right, namespace: &str) -> String {
 fn role(namespace: &str) -> String {
     format!(
         "the smallest Role that allows it, to be bound to the user by someone who may:\n\
-         apiVersion: rbac.authorization.k8s.io/v1\n\
-         kind: Role\n\
-         metadata: {{name: kubectl-etcd, namespace: {namespace}}}\n\
-         rules:\n\
-         - {{apiGroups: [\"\"], resources: [pods], verbs: [get, list, create, delete]}}\n\
-         - {{apiGroups: [\"\"], resources: [pods/exec], verbs: [get, create]}}"
+         \x20 apiVersion: rbac.authorization.k8s.io/v1\n\
+         \x20 kind: Role\n\
+         \x20 metadata: {{name: kubectl-etcd, namespace: {namespace}}}\n\
+         \x20 rules:\n\
+         \x20 - {{apiGroups: [\"\"], resources: [pods], verbs: [get, list, create, delete]}}\n\
+         \x20 - {{apiGroups: [\"\"], resources: [pods/exec], verbs: [get, create]}}"
     )
 }
 
@@ -139,6 +139,8 @@ mod tests {
         let failed = refused("pods is forbidden: User \"mallory\" cannot create resource \"pods\"");
         assert_eq!(failed.hints[0], "kubectl auth can-i create pods -n kube-system");
         assert!(failed.hints[1].contains("resources: [pods/exec], verbs: [get, create]"));
+        let shown = failed.to_string();
+        assert!(shown.contains("\n  kind: Role\n") && !shown.contains("\\n"), "{shown}");
     }
 
     #[test]
