@@ -112,7 +112,7 @@ fn rights_that_are_missing_are_named_with_the_role_that_mends_it() {
     bind(&scene, "anna", "kubectl-etcd");
     let taken = run(as_user(&scene, "anna", &["backup", "x.db", "-o", "json"])).expect_code(0);
     assert_eq!(taken.json()["cluster"]["kubeSystemUid"], Value::Null);
-    taken.expect_error(&["Warning: the cluster's identity is not recorded: read namespace kube-system: namespaces \"kube-system\" is forbidden"]);
+    taken.expect_error(&["Warning: the cluster's identity is not recorded: cannot read namespace kube-system: namespaces \"kube-system\" is forbidden"]);
     assert_eq!(scene.files(), ["x.db", "x.db.json"]);
     assert!(scene.sidecars().is_empty());
     scene.assert_nodes_untouched();
