@@ -13,9 +13,9 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use crate::commands;
 use crate::connection::ConnectionArgs;
+use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
-use crate::sidecar::Pods;
 
 /// At the end of every `--help`.
 const EXIT_CODES: &str = "\
@@ -45,8 +45,6 @@ Environment (flags win):
 
 Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
 
-/// How often work that cleans up itself looks whether it is wanted.
-const INTERRUPTION: Duration = Duration::from_millis(100);
 /// How long what is left of a command may take to end once its work is over.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
@@ -101,66 +99,6 @@ impl Command {
             Command::Version(args) => args.idle(),
             Command::Completion(args) => args.idle(),
             Command::Backup(_) | Command::Rollback(_) | Command::Status(_) | Command::Complete(_) => Vec::new(),
-        }
-    }
-}
-
-/// What every command gets.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) printer: Printer,
-    pub(crate) connection: ConnectionArgs,
-    /// The pods that the command has made, once it has made any.
-    pods: std::sync::Arc<std::sync::OnceLock<Pods>>,
-    /// What an interruption leaves behind that is no pod.
-    left: std::sync::Arc<std::sync::OnceLock<String>>,
-    /// How an interruption is told from now on, where it does not undo what was begun.
-    goes_on: std::sync::Arc<std::sync::Mutex<Option<Failed>>>,
-    /// Set when the user has interrupted; work that cannot be dropped looks at it.
-    pub(crate) cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    /// Set by a command that looks at `cancelled` and then cleans up itself: it is not dropped but waited for.
-    pub(crate) ends_itself: std::sync::Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Context {
-    fn new(printer: Printer, connection: ConnectionArgs) -> Context {
-        Context {
-            printer,
-            connection,
-            pods: Default::default(),
-            left: Default::default(),
-            goes_on: Default::default(),
-            cancelled: Default::default(),
-            ends_itself: Default::default(),
-        }
-    }
-
-    /// Registers the pods of this run: they are deleted when the command ends, however it ends.
-    pub(crate) fn keep_track(&self, pods: Pods) -> Pods {
-        self.pods.get_or_init(|| pods).clone()
-    }
-}
-
-impl Context {
-    /// Notes what is left behind should the command be interrupted from now on.
-    pub(crate) fn note_left(&self, what: String) {
-        self.left.get_or_init(|| what);
-    }
-
-    /// Notes how an interruption is told from now on: the cluster goes on changing without this program. `None`: as before.
-    pub(crate) fn note_going_on(&self, told: Option<Failed>) {
-        *self.goes_on.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = told;
-    }
-
-    fn interrupted(&self) -> Failed {
-        let goes_on = self.goes_on.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        goes_on.unwrap_or_else(|| Failed::new(Exit::Interrupted, "interrupted").causes(self.left.get().cloned()))
-    }
-
-    /// Resolves when the user has interrupted. For work that cleans up itself.
-    pub(crate) async fn interruption(&self) {
-        while !self.cancelled.load(Relaxed) {
-            tokio::time::sleep(INTERRUPTION).await;
         }
     }
 }
@@ -336,8 +274,8 @@ fn interrupted_at_the_end(outcome: Outcome, pods: &[String]) -> Failed {
     failed.causes(left).hint("kubectl etcd cleanup")
 }
 
-async fn run(command: Command, context: Context) -> Outcome {
-    match command {
+async fn run(typed: Command, context: Context) -> Outcome {
+    match typed {
         Command::Backup(args) => commands::backup::run(args, context).await,
         Command::Verify(args) => commands::verify::run(args, context).await,
         Command::Inspect(args) => commands::inspect::run(args, context).await,
@@ -349,8 +287,8 @@ async fn run(command: Command, context: Context) -> Outcome {
         Command::Status(args) => commands::status::run(args, context).await,
         Command::Cleanup(args) => commands::cleanup::run(args, context).await,
         Command::Version(args) => commands::version::run(args, context).await,
-        Command::Completion(args) => commands::completion::run(args, context),
-        Command::Complete(args) => commands::complete::run(args, context).await,
+        Command::Completion(args) => commands::completion::run(args, command("kubectl-etcd"), context),
+        Command::Complete(args) => commands::complete::run(args, &command("kubectl-etcd"), context).await,
     }
 }
 

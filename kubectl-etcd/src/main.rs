@@ -9,6 +9,7 @@ mod client_config;
 mod commands;
 mod connection;
 mod contents;
+mod context;
 mod discovery;
 mod etcd_clusters;
 mod idle;

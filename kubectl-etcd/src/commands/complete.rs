@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::{Arg, Command, FromArgMatches};
 
-use crate::cli::{self, Context};
 use crate::connection::ConnectionArgs;
+use crate::context::Context;
 use crate::discovery;
 use crate::output::{Outcome, visible};
 
@@ -27,17 +27,17 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
-pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
-    let root = cli::command("kubectl-etcd");
+/// Completes a line of the program whose arguments `root` describes.
+pub(crate) async fn run(args: Args, root: &Command, mut context: Context) -> Outcome {
     let (word, before) = match args.words.split_last() {
         Some((word, before)) => (word.as_str(), before),
         None => ("", [].as_slice()),
     };
     // The flags that the user has typed say which cluster is asked.
-    if let Some(connection) = typed_connection(&root, before) {
+    if let Some(connection) = typed_connection(root, before) {
         context.connection = connection;
     }
-    let (candidates, directive) = match complete(&root, before, word) {
+    let (candidates, directive) = match complete(root, before, word) {
         Wanted::Words(words) => (words, NO_FILES),
         Wanted::Files => (Vec::new(), FILES),
         Wanted::Nodes => (nodes(&context).await, NO_FILES),
@@ -157,7 +157,7 @@ mod tests {
     fn wanted(words: &[&str]) -> Wanted {
         let (word, before) = words.split_last().expect("a last word");
         let before: Vec<String> = before.iter().map(|&w| w.to_owned()).collect();
-        complete(&cli::command("kubectl-etcd"), &before, word)
+        complete(&crate::cli::command("kubectl-etcd"), &before, word)
     }
 
     fn words(wanted: Wanted) -> Vec<String> {
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_flags_that_are_typed_say_which_cluster() {
-        let root = cli::command("kubectl-etcd");
+        let root = crate::cli::command("kubectl-etcd");
         for line in ["--context prod status", "status --context prod", "status --context=prod --node"] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let typed = typed_connection(&root, &words).expect("flags");

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::cli::{self, Context};
+use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::Outcome;
 
@@ -35,7 +35,8 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: Args, context: Context) -> Outcome {
+/// Prints the script that completes lines of the program whose arguments `root` describes.
+pub(crate) fn run(args: Args, root: clap::Command, context: Context) -> Outcome {
     let shell = match args.shell.as_str() {
         "bash" => Shell::Bash,
         "zsh" => Shell::Zsh,
@@ -43,11 +44,6 @@ pub(crate) fn run(args: Args, context: Context) -> Outcome {
         _ => Shell::PowerShell,
     };
     let mut script = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut cli::command("kubectl-etcd").bin_name("kubectl-etcd"),
-        "kubectl-etcd",
-        &mut script,
-    );
+    clap_complete::generate(shell, &mut root.bin_name("kubectl-etcd"), "kubectl-etcd", &mut script);
     context.printer.data(&String::from_utf8_lossy(&script))
 }

@@ -9,11 +9,11 @@ use etcd_objects::key::{Internal, Key, Prefix};
 use etcd_snapshot::{EncryptionKey, Keep, LiveKey, LiveKeys};
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::contents::{
     Checking, Contents, Entry, FileArgs, Neighbours, PassedOver, Undecodable, Unreadable, resource_name,
 };
+use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::{Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
 

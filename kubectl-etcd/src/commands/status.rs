@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::API_VERSION;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::discovery::{self, Found, Overrides, Unreadable};
 use crate::etcd_clusters::{Contents, EtcdCluster, EtcdClusters, Evidence};
 use crate::kube_system;

@@ -7,7 +7,7 @@ use etcd_wire::Preface;
 use serde::Serialize;
 
 use super::API_VERSION;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::discovery::{self, Overrides, Reach, Selector};
 use crate::idle::Idle;
 use crate::output::{Format, Outcome, print_data};

@@ -8,7 +8,7 @@ use etcd_objects::key::{Key, Place};
 use etcd_snapshot::Keep;
 
 use super::{Contents, Entry, Request, Wanted, resource_name};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::output::{Failed, Outcome};
 
 /// What is named and is not among the entries.

@@ -1,6 +1,5 @@
 //! What is in a snapshot, or in a member's database, as Kubernetes objects. Reads the file and nothing else.
 
-mod changes;
 mod checking;
 mod entry;
 mod hidden;
@@ -8,6 +7,7 @@ mod missing;
 mod neighbours;
 mod plain;
 mod selector;
+mod unified_diff;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,6 @@ use etcd_snapshot::{
     DigestCheck, FileSource, Fingerprints, Keep, LiveKey, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
 };
 
-pub(crate) use changes::unified;
 pub(crate) use checking::{Checking, Unreadable};
 #[cfg(test)]
 pub(crate) use entry::entry_of;
@@ -32,10 +31,11 @@ pub(crate) use missing::{missing, not_there};
 pub(crate) use neighbours::{Neighbours, PassedOver};
 pub(crate) use plain::{differing, plain};
 pub(crate) use selector::{parse_selector, selects};
+pub(crate) use unified_diff::unified;
 pub(crate) use wanted::{Request, Wanted};
 
-use crate::cli::Context;
 use crate::commands::verify::{damaged, explain};
+use crate::context::Context;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
 use crate::snapshot_file::SnapshotFile;
 

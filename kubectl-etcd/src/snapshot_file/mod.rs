@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use etcd_snapshot::{FileSource, Source};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::output::{Exit, Failed, Outcome, Printer, Progress, ResultExt};
 pub(crate) use recognise::Compression;
 use recognise::{BEGINNING, Kind, Other, recognise};

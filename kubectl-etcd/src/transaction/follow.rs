@@ -8,9 +8,9 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
-use super::crew::CAPABILITY;
+use super::node_sessions::CAPABILITY;
 use super::verdict::NodeEnd;
-use super::{Work, words};
+use super::{Work, step_labels};
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome};
 use crate::sidecar::{Operation, Session, Started, converse};
@@ -150,7 +150,7 @@ impl<'a> Watched<'a> {
         let new = restore.events.get(self.told..).unwrap_or_default();
         let step = new.iter().rev().find_map(|event| Some((event.step?, event.done)));
         // Of what happened while nobody looked, the last step is enough; the report has them all.
-        let step = step.map(|(step, done)| if done { words::done(step) } else { words::doing(step) });
+        let step = step.map(|(step, done)| if done { step_labels::done(step) } else { step_labels::doing(step) });
         for text in new.iter().filter_map(|event| event.note.as_deref()).chain(step) {
             work.printer.note(format!("node {}: {text}", restore.node));
         }

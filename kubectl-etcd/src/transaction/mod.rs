@@ -3,16 +3,16 @@
 //! one are the same transaction over other data.
 
 mod check;
-mod conduct;
 mod confirm;
-mod crew;
 mod follow;
 mod identity;
+mod node_sessions;
 mod order;
 mod recall;
 mod report;
+mod restore_flags;
+pub(crate) mod step_labels;
 mod verdict;
-pub(crate) mod words;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -23,21 +23,21 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-pub(crate) use conduct::Conduct;
 pub(crate) use confirm::{confirm, consent};
-use crew::Crew;
-pub(crate) use crew::MARGIN;
 pub(crate) use follow::Watched;
 use follow::follow;
 use identity::identities;
+pub(crate) use node_sessions::MARGIN;
+use node_sessions::NodeSessions;
 pub(crate) use order::{Part, PeerUrls, Terms, draw_up, new_id, peer_urls};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
+pub(crate) use restore_flags::RestoreFlags;
+pub(crate) use step_labels::LOWER;
 use verdict::{NodeEnd, Verdict};
-pub(crate) use words::LOWER;
 
-use crate::cli::Context;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::discovery::EtcdPod;
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::{Committed, MANAGED_BY, Operation, Pods, SidecarArgs, Upload, remove};
@@ -100,32 +100,32 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     let context = work.context;
     // An interruption ends the sessions in order: the nodes take back what they have begun.
     context.ends_itself.store(true, Relaxed);
-    let mut crew = tokio::select! {
-        crew = Crew::gather(work, plan) => crew.map_err(untouched)?,
+    let mut nodes = tokio::select! {
+        nodes = NodeSessions::gather(work, plan) => nodes.map_err(untouched)?,
         () = context.interruption() => return Err(interrupted()),
     };
     let ready = tokio::select! {
         // A node's refusal counts for more than an interruption that came with it.
         biased;
-        staged = crew.ready() => staged.map(|_| ()).map_err(untouched),
+        staged = nodes.ready() => staged.map(|_| ()).map_err(untouched),
         () = context.interruption() => Err(interrupted()),
     };
     if let Err(failed) = ready {
-        crew.dismiss().await;
+        nodes.dismiss().await;
         return Err(failed);
     }
     context.note_going_on(Some(on_their_own(&plan.id)));
     if context.cancelled.load(Relaxed) {
         context.note_going_on(None);
-        crew.dismiss().await;
+        nodes.dismiss().await;
         return Err(interrupted());
     }
     work.printer.note("every node is ready; now the API server and etcd are stopped on all of them");
-    let word = match crew.commit().await {
+    let word = match nodes.commit().await {
         Committed::Begun => None,
         Committed::Refused(failed) => {
             context.note_going_on(None);
-            crew.dismiss().await;
+            nodes.dismiss().await;
             return Err(untouched(failed));
         }
         Committed::Unknown(failed) => Some(failed),
@@ -135,7 +135,7 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         return Err(on_their_own(&plan.id));
     }
     context.ends_itself.store(false, Relaxed);
-    let talks = crew.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
+    let talks = nodes.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
         work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, Operation::Follow, talk)).collect();
     Ok(conclude(work, &mut watched, plan, word).await)

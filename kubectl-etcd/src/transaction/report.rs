@@ -7,8 +7,8 @@ use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
+use super::step_labels;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
-use super::words;
 use crate::commands::API_VERSION;
 use crate::output::visible::{self, quoted};
 use crate::output::{Table, bytes};
@@ -163,7 +163,7 @@ impl Report {
         let mut table = Table::new(&["NODE", "MEMBER", "RESULT", "API AWAY", "OLD DATA", "SIZE"]);
         for node in &self.nodes {
             let result = match (&node.trouble, node.ended) {
-                (_, Some(ending)) => words::ended(ending),
+                (_, Some(ending)) => step_labels::ended(ending),
                 (Some(_), None) => "unknown",
                 (None, None) => "unfinished",
             };
@@ -200,7 +200,10 @@ impl Report {
             );
         }
         if self.may_be_lower {
-            advice.push(format!("{}\n  systemctl restart kubelet     (on every node of the cluster)", words::LOWER));
+            advice.push(format!(
+                "{}\n  systemctl restart kubelet     (on every node of the cluster)",
+                step_labels::LOWER
+            ));
         }
         match &self.went_back_to_before {
             None => advice.extend(self.left_out.iter().map(LeftOut::advice)),

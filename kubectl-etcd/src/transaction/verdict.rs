@@ -3,7 +3,7 @@
 use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, Step};
 use serde::Serialize;
 
-use super::words;
+use super::step_labels;
 use crate::output::{Exit, Failed, Outcome};
 
 /// What is known of a node at the end.
@@ -109,9 +109,9 @@ fn standing(end: &NodeEnd) -> String {
     let how = match (&end.restore, &end.trouble) {
         (Some(restore), _) => {
             match (restore.ended, restore.events.iter().rev().find_map(|event| Some((event.step?, event.done)))) {
-                (Some(ending), _) => words::ended(ending).to_owned(),
-                (None, Some((step, true))) => words::done(step).to_owned(),
-                (None, Some((step, false))) => words::doing(step).to_owned(),
+                (Some(ending), _) => step_labels::ended(ending).to_owned(),
+                (None, Some((step, true))) => step_labels::done(step).to_owned(),
+                (None, Some((step, false))) => step_labels::doing(step).to_owned(),
                 (None, None) => "has not begun".to_owned(),
             }
         }

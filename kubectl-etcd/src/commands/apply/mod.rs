@@ -21,9 +21,9 @@ use kube::core::Selector;
 
 use super::origin::{self, Origin};
 use crate::api::Serving;
-use crate::cli::Context;
 use crate::connection::Connection;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
+use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, ResultExt};
 use carry_out::{Action, Done, Uids, carry_out, expected};

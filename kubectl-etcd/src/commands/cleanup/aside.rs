@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Args;
-use crate::cli::Context;
 use crate::commands::API_VERSION;
+use crate::context::Context;
 use crate::discovery::{self, Overrides};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, bytes, print_data, timestamp};
 use crate::sidecar::{Operation, Pods, access, build};
-use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, words};
+use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, step_labels};
 
 /// What was prepared and never begun belongs to nobody after this time: no sidecar of a restore lives longer.
 const ABANDONED: Duration = Duration::from_secs(6 * 3600);
@@ -272,7 +272,7 @@ impl Kept {
         for node in &self.nodes {
             for restore in &node.restores {
                 let result = match (restore.ended, restore.removable) {
-                    (Some(ending), _) => words::ended(ending),
+                    (Some(ending), _) => step_labels::ended(ending),
                     (None, true) => "abandoned",
                     (None, false) => "unfinished, stays",
                 };

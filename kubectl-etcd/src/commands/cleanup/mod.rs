@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 use super::API_VERSION;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::discovery::{Manifests, Reach};
 use crate::idle::{Idle, NAMESPACE};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};

@@ -8,8 +8,8 @@ use etcd_snapshot::{Beside, Fingerprints, Keep, LiveKey};
 
 use super::difference::{Change, Comparison, Difference};
 use super::scope::Scope;
-use crate::cli::Context;
 use crate::contents::{Contents, Entry};
+use crate::context::Context;
 use crate::output::Outcome;
 
 /// What differs between two files: all keys are compared by what they and their values hash to, and only those that differ are read.

@@ -12,9 +12,9 @@ use super::difference::{Change, Comparison, Difference};
 use super::files::only;
 use super::scope::Scope;
 use crate::api::{Served, Serving, get, list};
-use crate::cli::Context;
 use crate::connection::Connection;
 use crate::contents::{Contents, Entry, Request, resource_name};
+use crate::context::Context;
 use crate::output::{Failed, Outcome};
 
 /// Objects that are asked for at once.

@@ -1,12 +1,12 @@
 //! `kubectl etcd diff`: what a file holds beside another file, or beside the running cluster.
 
+mod arguments;
 mod difference;
 mod files;
 mod live;
 mod presence;
 mod scope;
 mod show;
-mod words;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,16 +18,16 @@ use etcd_snapshot::{Keep, LiveKeys};
 
 use super::origin::{self, Origin};
 use crate::api::Serving;
-use crate::cli::Context;
 use crate::connection::{Connection, ConnectionArgs};
 use crate::contents::{Contents, FileArgs};
+use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
+use arguments::With;
 use difference::Comparison;
 use presence::{Absent, Side, absent, lacking};
 use scope::{Scope, Where, place_of_namespace};
 use show::Report;
-use words::With;
 
 /// What the running cluster is called.
 const LIVE: &str = "live";
@@ -113,7 +113,7 @@ fn names(words: &[String]) -> bool {
 /// There are differences (exit 1, told as no error); a file is damaged (exit 3), or something cannot be read.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let is_file = |name: &str| Path::new(name).is_file();
-    let (with, types) = words::split(&args.words, args.live, is_file).map_err(|error| {
+    let (with, types) = arguments::split(&args.words, args.live, is_file).map_err(|error| {
         Failed::new(Exit::Usage, error).hint("kubectl etcd diff FILE FILE2\n  kubectl etcd diff FILE --live")
     })?;
     let report = match with {

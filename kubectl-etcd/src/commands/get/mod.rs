@@ -7,9 +7,9 @@ use std::sync::Arc;
 use etcd_snapshot::LiveKeys;
 use kube::core::Selector;
 
-use crate::cli::Context;
 use crate::connection::ConnectionArgs;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
+use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::{Exit, Failed, Outcome};
 use show::Format;

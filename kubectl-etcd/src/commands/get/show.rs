@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Args;
-use crate::cli::Context;
 use crate::contents::{Entry, Wanted, keeps_copies};
+use crate::context::Context;
 use crate::output::{self, Outcome, Table, age, bytes, print_data, visible};
 
 /// `-o`.

@@ -5,12 +5,12 @@ use etcd_wire::restore::Marker;
 use super::Args;
 use super::live::{Planned, plan, read};
 use super::plan::Plan;
-use crate::cli::Context;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::discovery::{EtcdPod, Manifests};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods};
-use crate::transaction::{self, Conduct, Terms, Work, confirm, consent};
+use crate::transaction::{self, RestoreFlags, Terms, Work, confirm, consent};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
 const ONLY_FORTH: [&str; 10] = [
@@ -31,7 +31,7 @@ const ONLY_FORTH: [&str; 10] = [
 #[command(next_help_heading = "Restore the running control plane")]
 pub(super) struct LiveArgs {
     #[command(flatten)]
-    conduct: Conduct,
+    shared: RestoreFlags,
     /// Restore to these control-plane nodes only. The members of the others are left out of the new cluster, and their static pods
     /// stopped, which they stay; one that cannot be reached is left out as it is
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
@@ -55,7 +55,7 @@ pub(super) struct LiveArgs {
 impl LiveArgs {
     /// What does not depend on the members.
     pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
-        self.conduct.terms(connection, self.no_rollback, marker)
+        self.shared.terms(connection, self.no_rollback, marker)
     }
 }
 
@@ -67,9 +67,9 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let snapshot = read(&args, &context).await?;
     let connection = context.connection.connect().await?;
-    let applies = args.live.conduct.dry_run.is_none();
+    let applies = args.live.shared.dry_run.is_none();
     // A name that is wrong, and nobody to ask, are told before anything is made in the cluster.
-    let flag = args.live.conduct.confirm.as_deref();
+    let flag = args.live.shared.confirm.as_deref();
     let consented = if applies || flag.is_some() {
         Some(consent(flag, &connection.cluster, Printer::interactive())?)
     } else {
@@ -89,7 +89,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.whole_text())?;
-        if args.live.conduct.dry_run.as_deref() == Some("server") {
+        if args.live.shared.dry_run.as_deref() == Some("server") {
             prove(&pods, &members, printer).await?;
         }
         printer.note("nothing was changed");

@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
-use super::changes::Keys;
+use super::object_changes::Keys;
 use super::plan::{Cluster, Found, Plan, Seen};
 use super::{Args, Bump, without_digest};
-use crate::cli::Context;
 use crate::commands::verify::{Recorded, damaged, explain};
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Failed, Outcome, Progress, ResultExt};
 use crate::sidecar::{Ask, Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};

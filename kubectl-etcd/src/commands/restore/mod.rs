@@ -2,15 +2,15 @@
 
 mod apply;
 mod at_rest;
-mod bind;
-mod changes;
-mod fate;
 mod live;
 mod members;
+mod node_plan;
+mod node_role;
+mod object_changes;
 mod objections;
 mod offline;
-mod past;
 mod plan;
+mod restore_status;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 pub(crate) use apply::{prove, tell};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::discovery::Reach;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
@@ -120,7 +120,7 @@ impl Args {
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     match args.offline.data_dir.take() {
         Some(data_dir) => offline::run(args, data_dir, context).await,
-        None if args.live.status || args.live.resume => past::run(args, context).await,
+        None if args.live.status || args.live.resume => restore_status::run(args, context).await,
         None => apply::run(args, context).await,
     }
 }

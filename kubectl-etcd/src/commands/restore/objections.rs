@@ -6,7 +6,7 @@ use etcd_snapshot::minor;
 use etcd_wire::facts::EncryptionKey;
 
 use super::at_rest::{Verdict, judge, names};
-use super::fate::{self, Fate};
+use super::node_role::{self, NodeRole};
 use super::plan::{Found, Seen};
 use super::room::Room;
 use crate::output::Failed;
@@ -60,7 +60,7 @@ impl Found<'_> {
             )),
             Verdict::Readable | Verdict::Lacks(_) => None,
         };
-        let restored = self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored);
+        let restored = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored);
         let mut doubts: Vec<String> = restored.clone().filter_map(unknown).collect();
         doubts.extend(restored.filter_map(|seen| match peer_urls(seen.pod, seen.status.as_ref().ok().copied()) {
             PeerUrls::Mended { urls, instead_of } => Some(format!(
@@ -71,7 +71,7 @@ impl Found<'_> {
             )),
             PeerUrls::Agreed(_) | PeerUrls::Manifest(_) => None,
         }));
-        for name in fate::not_reached(self.to_nodes, &self.members) {
+        for name in node_role::not_reached(self.to_nodes, &self.members) {
             let why =
                 self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
@@ -86,7 +86,7 @@ impl Found<'_> {
     /// Members of different etcd clusters, as where one is for events alone: their revisions have nothing in common.
     fn several_clusters(&self) -> Option<String> {
         let mut clusters: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
-        for seen in self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored) {
+        for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {
             if let Ok(status) = &seen.status {
                 clusters.entry(status.cluster_id).or_default().push(&seen.pod.name);
             }
@@ -115,9 +115,9 @@ impl Found<'_> {
                 .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
         }
         against.extend(self.several_clusters());
-        let stopped = self.members.iter().filter(|seen| self.fate(seen) == Fate::Stopped);
+        let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
         against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));
-        for seen in self.members.iter().filter(|seen| self.fate(seen) == Fate::Restored) {
+        for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {
             let (member, pod) = (seen.name(), seen.pod);
             let of_disk = seen.objections(self.report.total_size, &self.encryption_keys);
             against.extend(of_disk.into_iter().map(|what| format!("{member}: {what}")));
@@ -144,10 +144,10 @@ impl Found<'_> {
             }
         }
         if self.to_nodes.is_empty() {
-            let lost = fate::without_pod(&self.members).into_iter();
+            let lost = node_role::without_pod(&self.members).into_iter();
             against.extend(lost.map(|name| format!("member {name} of the etcd cluster has no pod here")));
         }
-        against.extend(fate::objections(self.to_nodes, &self.cluster.server, &self.members));
+        against.extend(node_role::objections(self.to_nodes, &self.cluster.server, &self.members));
         against
     }
 }

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::members::{Known, Recorded, choose, is_open};
 use super::{Args, Bump, without_digest};
-use crate::cli::Context;
 use crate::commands::API_VERSION;
 use crate::commands::verify::{self, damaged, explain};
+use crate::context::Context;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::SnapshotFile;
 

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::Bump;
 use super::at_rest::describe;
-use super::changes::{Changes, Keys};
-use super::fate::{self, Fate};
 use super::live::uid;
+use super::node_role::{self, NodeRole};
+use super::object_changes::{Changes, Keys};
 use super::room::Room;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
@@ -138,7 +138,7 @@ pub(super) struct Revision {
 struct Member {
     name: String,
     node: String,
-    fate: Fate,
+    fate: NodeRole,
     peer_urls: Vec<String>,
     etcd_version: Option<String>,
     revision: Option<i64>,
@@ -188,8 +188,8 @@ impl Plan {
                 encryption_keys: found.encryption_keys.clone(),
             },
             revision,
-            members: found.members.iter().map(|one| Member::of(one, found.fate(one), report.total_size)).collect(),
-            not_reached: fate::not_reached(found.to_nodes, &found.members),
+            members: found.members.iter().map(|one| Member::of(one, found.role_of(one), report.total_size)).collect(),
+            not_reached: node_role::not_reached(found.to_nodes, &found.members),
             outage: Outage { stops: STOPS, seconds: OUTAGE },
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
@@ -258,13 +258,13 @@ impl Plan {
             format!(
                 "{} on {} at once, for about {from} to {to} seconds, whatever the size of the database; pods run on",
                 self.outage.stops.join(", "),
-                match self.members.iter().filter(|member| member.fate != Fate::NotReached).count() {
+                match self.members.iter().filter(|member| member.fate != NodeRole::NotReached).count() {
                     1 => "the node".to_owned(),
                     nodes => format!("all {nodes} nodes"),
                 },
             ),
         );
-        let stopped = self.members.iter().filter(|member| member.fate == Fate::Stopped);
+        let stopped = self.members.iter().filter(|member| member.fate == NodeRole::Stopped);
         let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
         left_out.extend(self.not_reached.iter().map(|name| format!("{name} (not reached)")));
         if !left_out.is_empty() {
@@ -335,10 +335,10 @@ impl Revision {
 }
 
 impl Member {
-    fn of(seen: &Seen<'_>, fate: Fate, snapshot_bytes: u64) -> Member {
+    fn of(seen: &Seen<'_>, fate: NodeRole, snapshot_bytes: u64) -> Member {
         let (pod, status) = (seen.pod, seen.status.as_ref().ok());
         let facts = seen.facts.as_ref().and_then(|facts| facts.as_ref().ok());
-        let restored = fate == Fate::Restored;
+        let restored = fate == NodeRole::Restored;
         let aside = |dir: &String| format!("{}/.kubectl-etcd/ID/old", dir.trim_end_matches('/'));
         Member {
             name: pod.name.clone(),
@@ -357,8 +357,8 @@ impl Member {
 }
 
 impl Found<'_> {
-    pub(super) fn fate(&self, seen: &Seen<'_>) -> Fate {
-        Fate::of(seen, self.to_nodes)
+    pub(super) fn role_of(&self, seen: &Seen<'_>) -> NodeRole {
+        NodeRole::of(seen, self.to_nodes)
     }
 
     fn age_seconds(&self) -> Option<i64> {

@@ -2,12 +2,12 @@
 
 mod plan;
 
-use crate::cli::Context;
 use crate::commands::restore::{prove, tell};
+use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides, Reach};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access};
-use crate::transaction::{self, Conduct, Work, confirm, consent, silence};
+use crate::transaction::{self, RestoreFlags, Work, confirm, consent, silence};
 use plan::{Found, Plan};
 
 const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    conduct: Conduct,
+    shared: RestoreFlags,
     /// Restore to undo, in place of the last one; --dry-run=client lists them
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -64,8 +64,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let connection = context.connection.connect().await?;
-    let applies = args.conduct.dry_run.is_none();
-    let flag = args.conduct.confirm.as_deref();
+    let applies = args.shared.dry_run.is_none();
+    let flag = args.shared.confirm.as_deref();
     let consented = if applies || flag.is_some() {
         Some(consent(flag, &connection.cluster, Printer::interactive())?)
     } else {
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     // The transaction has sidecars of another kind.
     transaction::forget(&work, watched).await;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms = args.conduct.terms(&connection, false, None);
+    let terms = args.shared.terms(&connection, false, None);
     let keep_revisions = args.keep_revisions;
     let plan = Plan::make(&Found {
         keep_revisions,
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     };
     if !applies {
         print_data(printer, args.output, &plan, || plan.text())?;
-        if args.conduct.dry_run.as_deref() == Some("server") {
+        if args.shared.dry_run.as_deref() == Some("server") {
             prove(&pods, &members, printer).await?;
         }
         printer.note("nothing was changed");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::commands::API_VERSION;
 use crate::discovery::EtcdPod;
 use crate::output::{Table, bytes, timestamp, visible};
-use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, unfinished, words};
+use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, step_labels, unfinished};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn missing(plan: &RestorePlan, nodes: &[Recalled]) -> Vec<String> {
             Some(NodeRestore { ended: Some(Ending::Restored), aside: Some(_), .. }) => return None,
             Some(NodeRestore { ended: Some(Ending::Restored), .. }) => "has not kept the old data".to_owned(),
             Some(NodeRestore { ended: Some(ending), .. }) => {
-                format!("has not got the new data: {}", words::ended(*ending))
+                format!("has not got the new data: {}", step_labels::ended(*ending))
             }
             Some(NodeRestore { ended: None, .. }) => "has not ended it".to_owned(),
         };

@@ -8,8 +8,8 @@ use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash};
 use futures::future::join_all;
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::discovery::{self, Found, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;

@@ -12,8 +12,8 @@ use serde::Serialize;
 use live::{Compared, LiveArgs};
 pub(crate) use recorded::Recorded;
 
-use crate::cli::Context;
 use crate::commands::API_VERSION;
+use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::{Compression, SnapshotFile};

@@ -30,7 +30,7 @@ pub(super) struct Change {
 /// What becomes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Fate {
+pub(super) enum ChangeKind {
     Vanishes,
     ComesBack,
     Changes,
@@ -40,7 +40,7 @@ pub(super) enum Fate {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Object {
-    fate: Fate,
+    fate: ChangeKind,
     resource: String,
     namespace: Option<String>,
     name: String,
@@ -85,7 +85,7 @@ impl Changes {
                         Key::Internal(Internal::MasterLease(address)) => changes.masters_gone.push(address.clone()),
                         _ => {}
                     }
-                    Fate::ComesBack
+                    ChangeKind::ComesBack
                 }
                 Some(now) if now == revision => {
                     change.stay += 1;
@@ -93,7 +93,7 @@ impl Changes {
                 }
                 Some(_) => {
                     change.change += 1;
-                    Fate::Changes
+                    ChangeKind::Changes
                 }
             };
             changes.objects.extend(Object::of(fate, key_is));
@@ -104,7 +104,7 @@ impl Changes {
             if let Key::Object(place) = &key_is {
                 changes.nodes_joined.extend(node(place));
             }
-            changes.objects.extend(Object::of(Fate::Vanishes, key_is));
+            changes.objects.extend(Object::of(ChangeKind::Vanishes, key_is));
         }
         changes.objects.sort();
         let other = by_resource.remove(&None).map(|change| (Some(OTHER.to_owned()), change));
@@ -126,9 +126,11 @@ impl Changes {
         let mut text = format!("\n{table}");
         let mut names = Table::new(&["FATE", "RESOURCE", "NAMESPACE", "NAME"]);
         let (mut named, mut further) = (0, 0);
-        for (fate, word) in
-            [(Fate::Vanishes, "vanishes"), (Fate::ComesBack, "comes back"), (Fate::Changes, "changes back")]
-        {
+        for (fate, word) in [
+            (ChangeKind::Vanishes, "vanishes"),
+            (ChangeKind::ComesBack, "comes back"),
+            (ChangeKind::Changes, "changes back"),
+        ] {
             let worth = |object: &&Object| object.fate == fate && !RESTLESS.contains(&object.resource.as_str());
             for (index, one) in self.objects.iter().filter(worth).enumerate() {
                 if index >= NAMED {
@@ -146,8 +148,11 @@ impl Changes {
         if further > 0 {
             let _infallible = writeln!(text, "and {further} more: -o json names them all");
         }
-        let killed =
-            self.objects.iter().filter(|object| object.fate == Fate::Vanishes && object.resource == "pods").count();
+        let killed = self
+            .objects
+            .iter()
+            .filter(|object| object.fate == ChangeKind::Vanishes && object.resource == "pods")
+            .count();
         if killed > 0 {
             let _infallible =
                 writeln!(text, "\nPods that will be killed, because the restored state does not know them: {killed}");
@@ -166,7 +171,7 @@ impl Changes {
 
 impl Object {
     /// `None` for a key that is no object.
-    fn of(fate: Fate, key: Key) -> Option<Object> {
+    fn of(fate: ChangeKind, key: Key) -> Option<Object> {
         let Key::Object(place) = key else { return None };
         Some(Object { fate, resource: resource_name(&place), namespace: place.namespace, name: place.name })
     }

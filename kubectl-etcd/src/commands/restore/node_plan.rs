@@ -3,19 +3,19 @@
 use etcd_wire::restore::RestoreKind;
 use jiff::Timestamp;
 
-use super::fate::Fate;
+use super::node_role::NodeRole;
 use super::plan::{Found, Plan, Seen};
 use crate::transaction::{Part, Terms, draw_up, new_id};
 
 impl<'a> Found<'a> {
     /// The members whose nodes take part.
     pub(super) fn parts(&self) -> Vec<Part<'a>> {
-        let taking_part = self.members.iter().map(|seen| (seen, self.fate(seen)));
-        let taking_part = taking_part.filter(|(_, fate)| *fate != Fate::NotReached);
-        let part = |(seen, fate): (&Seen<'a>, Fate)| Part {
+        let taking_part = self.members.iter().map(|seen| (seen, self.role_of(seen)));
+        let taking_part = taking_part.filter(|(_, fate)| *fate != NodeRole::NotReached);
+        let part = |(seen, fate): (&Seen<'a>, NodeRole)| Part {
             pod: seen.pod,
             status: seen.status.as_ref().ok().copied(),
-            left_out: fate == Fate::Stopped,
+            left_out: fate == NodeRole::Stopped,
         };
         taking_part.map(part).collect()
     }

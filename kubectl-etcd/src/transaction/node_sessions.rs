@@ -26,18 +26,18 @@ pub(super) struct Hand {
 }
 
 /// All nodes, in the order of the plan.
-pub(super) struct Crew<'a> {
+pub(super) struct NodeSessions<'a> {
     work: &'a Work<'a>,
     plan: &'a RestorePlan,
     pub(super) hands: Vec<Hand>,
 }
 
-impl<'a> Crew<'a> {
+impl<'a> NodeSessions<'a> {
     /// Runs a sidecar on every node, and opens the sessions.
     ///
     /// # Errors
     /// A pod does not start, a session does not open, or a sidecar is of another build (exit 4). None stays open.
-    pub(super) async fn gather(work: &'a Work<'a>, plan: &'a RestorePlan) -> Outcome<Crew<'a>> {
+    pub(super) async fn gather(work: &'a Work<'a>, plan: &'a RestorePlan) -> Outcome<NodeSessions<'a>> {
         let opened = work.members.iter().map(|member| async move {
             let opened = converse(work.connection, work.pods, member, Operation::Restore, CAPABILITY).await;
             opened.map(|(sidecar, session)| Hand { sidecar, session })
@@ -45,13 +45,13 @@ impl<'a> Crew<'a> {
         let hands = try_join_all(opened).await?;
         let nodes = work.members.iter().map(|member| member.node.as_str());
         build::same(nodes.zip(hands.iter().map(|hand| hand.session.peer())))?;
-        Ok(Crew { work, plan, hands })
+        Ok(NodeSessions { work, plan, hands })
     }
 
     /// Prepares the nodes, puts the new data beside the old where there will be a member, and starts the participants. Gives what was staged.
     ///
     /// # Errors
-    /// Whatever speaks against it. Nothing has changed then, and [`Crew::dismiss`] takes away what was put beside the data.
+    /// Whatever speaks against it. Nothing has changed then, and [`NodeSessions::dismiss`] takes away what was put beside the data.
     pub(super) async fn ready(&mut self) -> Outcome<Staged> {
         let prepared = self.prepare().await?;
         let seen = prepared.iter().map(|node| node.revision).max().unwrap_or(0);

@@ -9,7 +9,7 @@ use super::plan::Seen;
 /// What becomes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Fate {
+pub(super) enum NodeRole {
     /// It gets the snapshot.
     Restored,
     /// It is left out: its static pods are stopped, and stay so.
@@ -18,15 +18,15 @@ pub(super) enum Fate {
     NotReached,
 }
 
-impl Fate {
+impl NodeRole {
     /// `to_nodes` is empty if no node is to be left out.
-    pub(super) fn of(seen: &Seen<'_>, to_nodes: &[String]) -> Fate {
+    pub(super) fn of(seen: &Seen<'_>, to_nodes: &[String]) -> NodeRole {
         if to_nodes.is_empty() || to_nodes.contains(&seen.pod.node) {
-            Fate::Restored
+            NodeRole::Restored
         } else if seen.facts.is_some() {
-            Fate::Stopped
+            NodeRole::Stopped
         } else {
-            Fate::NotReached
+            NodeRole::NotReached
         }
     }
 }
@@ -40,7 +40,8 @@ pub(super) fn objections(to_nodes: &[String], server: &str, seen: &[Seen<'_>]) -
             against.push(format!("no etcd member runs on node {node}, only on {}", known.join(", ")));
         }
     }
-    let left_out: Vec<&Seen<'_>> = seen.iter().filter(|one| Fate::of(one, to_nodes) != Fate::Restored).collect();
+    let left_out: Vec<&Seen<'_>> =
+        seen.iter().filter(|one| NodeRole::of(one, to_nodes) != NodeRole::Restored).collect();
     let server = host(server);
     for one in &left_out {
         let mut own = one.pod.peer_urls.iter().filter_map(|url| host(url)).chain([one.pod.node.clone()]);
@@ -53,7 +54,7 @@ pub(super) fn objections(to_nodes: &[String], server: &str, seen: &[Seen<'_>]) -
     }
     let voters = voters(seen);
     let stays = |name: &&String| match seen.iter().find(|one| one.pod.name == **name) {
-        Some(one) => Fate::of(one, to_nodes) == Fate::NotReached,
+        Some(one) => NodeRole::of(one, to_nodes) == NodeRole::NotReached,
         None => !to_nodes.is_empty(),
     };
     let stay: Vec<&str> = voters.iter().filter(stays).map(String::as_str).collect();
@@ -70,7 +71,8 @@ pub(super) fn objections(to_nodes: &[String], server: &str, seen: &[Seen<'_>]) -
 
 /// What is left out without being stopped: nodes, and members of the old cluster of which there is no pod.
 pub(super) fn not_reached(to_nodes: &[String], seen: &[Seen<'_>]) -> Vec<String> {
-    let nodes = seen.iter().filter(|one| Fate::of(one, to_nodes) == Fate::NotReached).map(|one| one.pod.node.clone());
+    let nodes =
+        seen.iter().filter(|one| NodeRole::of(one, to_nodes) == NodeRole::NotReached).map(|one| one.pod.node.clone());
     let lost = if to_nodes.is_empty() { Vec::new() } else { without_pod(seen) };
     nodes.chain(lost).collect()
 }
@@ -132,11 +134,11 @@ mod tests {
             pods.iter().zip(reached).map(of).collect()
         };
         let to = |nodes: &[&str]| nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>();
-        let fates = |nodes: &[&str], reached| -> Vec<Fate> {
-            seen(reached).iter().map(|one| Fate::of(one, &to(nodes))).collect()
+        let fates = |nodes: &[&str], reached| -> Vec<NodeRole> {
+            seen(reached).iter().map(|one| NodeRole::of(one, &to(nodes))).collect()
         };
-        assert_eq!(fates(&[], [true, true, false]), [Fate::Restored; 3]);
-        assert_eq!(fates(&["cp1"], [true, true, false]), [Fate::Restored, Fate::Stopped, Fate::NotReached]);
+        assert_eq!(fates(&[], [true, true, false]), [NodeRole::Restored; 3]);
+        assert_eq!(fates(&["cp1"], [true, true, false]), [NodeRole::Restored, NodeRole::Stopped, NodeRole::NotReached]);
         let against = |nodes: &[&str], server: &str, reached| objections(&to(nodes), server, &seen(reached));
         assert!(against(&[], "https://cp3.example:6443", [true, false, false]).is_empty());
         assert!(against(&["cp1", "cp2"], "https://lb:6443", [true, true, false]).is_empty());

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::Args;
 use super::apply::tell;
-use crate::cli::Context;
 use crate::commands::API_VERSION;
+use crate::context::Context;
 use crate::output::{Outcome, Table, age, bytes, print_data, timestamp, visible};
 use crate::sidecar::{Operation, Pods, access};
-use crate::transaction::{self, Recalled, Work, by_time, silence, unfinished, words};
+use crate::transaction::{self, Recalled, Work, by_time, silence, step_labels, unfinished};
 
 /// Tells how the last restore is on every node, and with `--resume` follows one that is unfinished to its end.
 ///
@@ -136,13 +136,13 @@ fn state(restore: &NodeRestore) -> (String, String, Option<Timestamp>) {
     let last = restore.events.last().map_or(restore.begun_at, |event| event.at);
     let step = restore.events.iter().rev().find_map(|event| Some((event.step?, event.done)));
     let state = match (restore.ended, step, restore.armed) {
-        (Some(ending), ..) => words::ended(ending),
+        (Some(ending), ..) => step_labels::ended(ending),
         (None, Some((_, true)), _) => "waits for the others",
         (None, Some((_, false)), _) => "goes on",
         (None, None, true) => "ready",
         (None, None, false) => "being prepared",
     };
-    let step = step.map(|(step, done)| if done { words::done(step) } else { words::doing(step) });
+    let step = step.map(|(step, done)| if done { step_labels::done(step) } else { step_labels::doing(step) });
     (step.unwrap_or_default().to_owned(), state.to_owned(), moment(last))
 }
 

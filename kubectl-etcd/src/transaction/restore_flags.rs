@@ -7,7 +7,7 @@ use crate::connection::Connection;
 
 /// The flags that restore and rollback share.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Conduct {
+pub(crate) struct RestoreFlags {
     /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
     #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
     pub(crate) dry_run: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Conduct {
     start_timeout: std::time::Duration,
 }
 
-impl Conduct {
+impl RestoreFlags {
     /// What does not depend on the members.
     pub(crate) fn terms(&self, connection: &Connection, keep_unready: bool, marker: Option<Marker>) -> Terms {
         let (peer_port, start_timeout) = (self.peer_port, self.start_timeout);
