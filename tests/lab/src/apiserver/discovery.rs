@@ -84,6 +84,7 @@ fn resources(group: &str, version: &str) -> Option<Value> {
             subresource("binding", "Binding", &["create"]);
             subresource("exec", "PodExecOptions", &["create", "get"]);
             subresource("log", "Pod", &["get"]);
+            subresource("portforward", "PodPortForwardOptions", &["create", "get"]);
         }
     }
     (!entries.is_empty()).then(|| {

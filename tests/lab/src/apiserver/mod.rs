@@ -2,6 +2,9 @@
 //! answers like a real 1.36 server or not at all. It caches nothing, so that what it serves after a restore of the etcd
 //! underneath is what was restored.
 //!
+//! Streams to a kubelet are WebSockets: exec and port forwarding by the channels of `v4.channel.k8s.io`, as kube-rs
+//! speaks them. `kubectl exec` works; `kubectl port-forward` does not, as it has SPDY inside its WebSocket.
+//!
 //! What it does not do: sign or check service-account tokens, schedule, garbage-collect, run controllers, convert
 //! versions, keep managed fields, speak SPDY, or protobuf but for kubectl's reviews (so of `kubectl
 //! create` only `-f` works), narrow a kubelet's rights to its own node.
@@ -12,6 +15,7 @@ mod auth;
 mod discovery;
 mod exec;
 mod faults;
+mod kubelet;
 mod list;
 mod patch;
 mod pods;
@@ -26,6 +30,7 @@ mod selector;
 mod server;
 mod store;
 mod table;
+mod tunnel;
 mod validate;
 mod watch;
 

@@ -35,7 +35,7 @@ impl Resource {
 
     /// Subresources by name, besides `status`.
     pub(super) fn subresources(&self) -> &'static [&'static str] {
-        if self.is_pods() { &["binding", "exec", "log"] } else { &[] }
+        if self.is_pods() { &["binding", "exec", "log", "portforward"] } else { &[] }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     auth::{self, Authenticator, User},
     discovery, exec,
     faults::{FaultFile, Faults},
-    list, rbac,
+    kubelet, list, rbac,
     request::{Info, Query, Render, render},
     resource,
     respond::{Failure, Reply, text_reply},
@@ -80,14 +80,14 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(authenticator.handshake_verifier())
-        .with_single_cert(auth::certificates(&args.tls_cert_file)?, exec::private_key(&args.tls_private_key_file)?)
+        .with_single_cert(auth::certificates(&args.tls_cert_file)?, kubelet::private_key(&args.tls_private_key_file)?)
         .context("the serving certificate and its key")?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let server = Arc::new(Server {
         store: Store::open(&args).await?,
         faults: FaultFile::new(args.lab_dir.clone()),
-        kubelet: exec::kubelet_config(&args)?,
+        kubelet: kubelet::config(&args)?,
         stopped: CancellationToken::new(),
         authenticator,
         stopping: stop.clone(),
@@ -270,7 +270,7 @@ async fn dispatch(mut cx: Cx, request: Request<Incoming>) -> Result<Reply, Failu
     let Some(res) = resource::find(&cx.info.group, &cx.info.version, &cx.info.resource) else {
         return Ok(text_reply(StatusCode::NOT_FOUND, "404 page not found\n"));
     };
-    if res.is_pods() && matches!(cx.info.subresource.as_str(), "exec" | "log") {
+    if res.is_pods() && matches!(cx.info.subresource.as_str(), "exec" | "log" | "portforward") {
         return exec::answer(cx, request).await;
     }
     let known = cx.info.subresource.is_empty()

@@ -6,27 +6,21 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use base64::Engine;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::SplitStream;
 use futures::{SinkExt, StreamExt};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdin;
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::Node;
 use super::runtime::crun;
 use super::server::{Answer, text};
+use super::websocket::{self, Handshake, Socket};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -36,8 +30,6 @@ const STATUS: u8 = 3;
 const CLOSE: u8 = 255;
 /// What is read from a process at once.
 const CHUNK: usize = 64 * 1024;
-/// The largest frame taken, as the real server's.
-const LIMIT: usize = 32 << 20;
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -85,59 +77,26 @@ pub(super) fn exec(node: &Node, namespace: &str, pod: &str, container: &str, mut
     if ask.command.is_empty() {
         return text(StatusCode::BAD_REQUEST, "you must specify a command");
     }
-    let field = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let key = field(header::SEC_WEBSOCKET_KEY).to_owned();
-    if !field(header::UPGRADE).eq_ignore_ascii_case("websocket") || key.is_empty() {
-        return text(StatusCode::BAD_REQUEST, "the lab has exec over WebSocket only");
-    }
-    let offered = field(header::SEC_WEBSOCKET_PROTOCOL);
-    let protocol = offered.split(',').map(str::trim).find_map(|one| match one {
-        "v5.channel.k8s.io" => Some("v5.channel.k8s.io"),
-        "v4.channel.k8s.io" => Some("v4.channel.k8s.io"),
-        _ => None,
-    });
-    let Some(protocol) = protocol else {
-        let mut answer = Response::new(Full::default());
-        *answer.status_mut() = StatusCode::FORBIDDEN;
-        answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-        return answer;
+    let handshake = match Handshake::read(&request, &["v5.channel.k8s.io", "v4.channel.k8s.io"], "exec") {
+        Ok(handshake) => handshake,
+        Err(refusal) => return *refusal,
     };
+    let answer = handshake.answer();
     let upgrade = hyper::upgrade::on(&mut request);
     let mut command = crun(&node.dir.runtime());
     let errors = node.dir.containers().join(&id).join(format!("exec-{:016x}.log", rand::random::<u64>()));
     command.arg("--log").arg(&errors).arg("exec").arg(&id).args(&ask.command);
     tokio::spawn(async move {
         let result = async {
-            let socket = WebSocketStream::from_raw_socket(
-                TokioIo::new(upgrade.await?),
-                Role::Server,
-                Some(WebSocketConfig::default().max_frame_size(Some(LIMIT)).max_message_size(Some(LIMIT))),
-            )
-            .await;
-            serve(socket, &ask, command, &errors, protocol == "v5.channel.k8s.io").await
+            let socket = websocket::accepted(upgrade).await?;
+            serve(socket, &ask, command, &errors, handshake.protocol == "v5.channel.k8s.io").await
         };
         if let Err(error) = result.await {
             tracing::info!("exec: {error:#}");
         }
     });
-    let response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::UPGRADE, "websocket")
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
-        .header(header::SEC_WEBSOCKET_PROTOCOL, protocol)
-        .body(Full::default());
-    response.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    answer
 }
-
-/// RFC 6455, 4.2.2.
-fn derive_accept_key(key: &[u8]) -> String {
-    let seed = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
-    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &seed);
-    base64::engine::general_purpose::STANDARD.encode(digest)
-}
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 async fn serve(
     socket: Socket,
@@ -201,7 +160,7 @@ async fn serve(
     let mut frame = vec![STATUS];
     serde_json::to_writer(&mut frame, &status)?;
     frames.send(Message::Binary(frame.into())).await?;
-    frames.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await?;
+    frames.send(websocket::end()).await?;
     drop(frames);
     Ok(writer.await?)
 }

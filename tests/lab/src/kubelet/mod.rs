@@ -1,4 +1,4 @@
-//! The kubelet stand-in: static pods from the manifests folder, mirror pods, pods from the API, exec. One process a
+//! The kubelet stand-in: static pods from the manifests folder, mirror pods, pods from the API, exec, port forwarding. One process a
 //! node, in the node's network, mount and process namespaces, where it is the first process.
 
 mod api;
@@ -6,6 +6,7 @@ mod boot;
 mod container;
 mod exec;
 mod handle;
+mod port_forward;
 mod reap;
 mod runtime;
 mod server;
@@ -13,6 +14,7 @@ mod spec;
 mod statics;
 mod status;
 mod volumes;
+mod websocket;
 mod worker;
 
 use std::collections::HashMap;

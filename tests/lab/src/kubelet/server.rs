@@ -1,4 +1,4 @@
-//! The kubelet's own server: exec and logs, for the API server only, and the health check on loopback.
+//! The kubelet's own server: exec, port forwarding and logs, for the API server only, and the health check on loopback.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 
-use super::{Node, exec};
+use super::{Node, exec, port_forward};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -87,6 +87,7 @@ async fn route(node: Arc<Node>, user: &str, request: Request<Incoming>) -> Answe
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["exec", namespace, pod, container] => exec::exec(&node, namespace, pod, container, request),
+        ["portForward", namespace, pod] => port_forward::port_forward(&node, namespace, pod, request),
         ["containerLogs", namespace, pod, container] => logs(&node, namespace, pod, container, request.uri().query()),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }

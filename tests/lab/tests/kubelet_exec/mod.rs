@@ -72,21 +72,8 @@ async fn replay(admin: &Admin, case: &Value) {
         query.append_pair("container", "nope");
     }
     let pod = if name == "no such pod" { "nopod" } else { "agent-cp1" };
-    let request = format!(
-        "GET {PODS}/{pod}/exec?{} HTTP/1.1\r\nHost: lab\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Protocol: {}\r\n\r\n",
-        query.finish(),
-        case["offered"].as_str().expect("a protocol")
-    );
-    let mut stream = admin.connect().await.expect("a connection");
-    stream.write_all(request.as_bytes()).await.expect("the request goes out");
-    stream.flush().await.expect("the request goes out");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.expect("a head"));
-    }
-    let head = String::from_utf8(head).expect("a head is text");
+    let path = format!("{PODS}/{pod}/exec?{}", query.finish());
+    let (head, mut stream) = admin.upgrade(&path, case["offered"].as_str().expect("a protocol")).await;
     let said: Vec<String> = head.lines().map(str::to_ascii_lowercase).collect();
     for line in case["response"].as_array().expect("lines") {
         let line = line.as_str().expect("a line");

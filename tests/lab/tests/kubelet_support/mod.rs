@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use lab::{Lab, Options};
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -70,7 +71,16 @@ pub(crate) struct Admin {
 
 impl Admin {
     pub(crate) fn new(lab: &Lab) -> Self {
-        let text = std::fs::read_to_string(lab.kubeconfig()).expect("a kubeconfig");
+        Self::of_file(lab, lab.kubeconfig())
+    }
+
+    /// Somebody else, whose rights are what the API's roles say.
+    pub(crate) fn user(lab: &Lab, name: &str) -> Self {
+        Self::of_file(lab, &lab.kubeconfig_for(name, &[]).expect("a kubeconfig"))
+    }
+
+    fn of_file(lab: &Lab, kubeconfig: &Path) -> Self {
+        let text = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
         let config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
         let pem = |path: &str| {
             let text = config.pointer(path).and_then(Value::as_str).expect("it is there");
@@ -123,6 +133,23 @@ impl Admin {
         let request = http::Request::builder().method(method).uri(path).header("host", "lab");
         let request = request.header("content-type", "application/json").body(Full::new(body)).expect("a request");
         sender.send_request(request).await.map_err(std::io::Error::other)
+    }
+
+    /// A WebSocket handshake that offers these protocols: the head of the answer, and the stream behind it.
+    pub(crate) async fn upgrade(&self, path: &str, protocols: &str) -> (String, TlsStream<TcpStream>) {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: lab\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: {protocols}\r\n\r\n"
+        );
+        let mut stream = self.connect().await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("the request goes out");
+        stream.flush().await.expect("the request goes out");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        (String::from_utf8(head).expect("a head is text"), stream)
     }
 
     /// One request that must be answered with JSON.
