@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::commands;
 use crate::connection::ConnectionArgs;
 use crate::context::Context;
 use crate::idle::{self, Idle};
+use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
 
 /// At the end of every `--help`.
@@ -150,7 +150,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
         Command::Diff(_) => |exit| ExitCode::from(exit.code_of_diff()),
         _ => code,
     };
-    let context = Context::new(Printer::new(cli.quiet), cli.connection);
+    let context = Context::new(Printer::new(cli.quiet).verbose(cli.v > 0), cli.connection);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -200,7 +200,7 @@ fn log(level: u8) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).init();
 }
 
-/// Runs a command until it ends or is interrupted, and then deletes what it has made.
+/// Runs a command until it ends, tells it when it is interrupted, and then deletes what it has made.
 async fn supervise(
     running: impl Future<Output = Outcome>,
     mut interruptions: impl Stream<Item = ()> + Unpin,
@@ -214,26 +214,22 @@ async fn supervise(
         biased;
         ended = &mut running => Some(ended),
         Some(()) = interruptions.next() => {
-            context.cancelled.store(true, Relaxed);
             printer.note("interrupted, cleaning up; interrupt again to stop at once");
-            match context.ends_itself.load(Relaxed) {
-                true => tokio::select! {
-                    biased;
-                    ended = &mut running => Some(ended),
-                    Some(()) = interruptions.next() => None,
-                },
-                false => None,
+            context.interruption.raise();
+            tokio::select! {
+                biased;
+                ended = &mut running => Some(ended),
+                Some(()) = interruptions.next() => None,
             }
         }
     };
     drop(running);
     let mut outcome = match ended.map(|ended| ended.unwrap_or_else(|_| Err(fault()))) {
         // It may have been done before it heard of the interruption, or have failed for a reason of its own.
-        Some(Err(failed)) if failed.exit == Exit::Interrupted => Err(context.interrupted()),
         Some(outcome) => outcome,
-        None => Err(context.interrupted()),
+        None => Err(interrupted()),
     };
-    let Some(pods) = context.pods.get() else { return outcome };
+    let Some(pods) = context.pods() else { return outcome };
     let names = pods.names();
     tokio::select! {
         left = pods.delete_all() => {
@@ -252,7 +248,7 @@ async fn supervise(
 /// What nobody can vouch for. The fault itself was told when it happened.
 fn fault() -> Failed {
     Failed::new(Exit::Changed, "a fault in this program has stopped the command")
-        .cause("whether anything was changed is not known")
+        .effect("whether anything was changed is not known")
         .hint("report it, with all that was printed\n  https://github.com/kubectl-etcd/kubectl-etcd/issues")
 }
 
@@ -267,28 +263,33 @@ fn with_pods_left(failed: Failed) -> Failed {
 /// Of a command that had ended, and was interrupted while its pods were deleted: what it failed of counts for more.
 fn interrupted_at_the_end(outcome: Outcome, pods: &[String]) -> Failed {
     let failed = match outcome {
-        Ok(()) => Failed::new(Exit::Interrupted, "interrupted"),
+        Ok(()) => interrupted(),
         Err(failed) => with_pods_left(failed),
     };
     let left = pods.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
-    failed.causes(left).hint("kubectl etcd cleanup")
+    left.fold(failed, Failed::effect).hint("kubectl etcd cleanup")
 }
 
+/// Runs a command. Those that must not be dropped in their middle hear of an interruption themselves.
 async fn run(typed: Command, context: Context) -> Outcome {
+    let whole = context.clone();
     match typed {
-        Command::Backup(args) => commands::backup::run(args, context).await,
-        Command::Verify(args) => commands::verify::run(args, context).await,
-        Command::Inspect(args) => commands::inspect::run(args, context).await,
-        Command::Get(args) => commands::get::run(args, context).await,
-        Command::Diff(args) => commands::diff::run(args, context).await,
-        Command::Apply(args) => commands::apply::run(args, context).await,
         Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
-        Command::Status(args) => commands::status::run(args, context).await,
-        Command::Cleanup(args) => commands::cleanup::run(args, context).await,
-        Command::Version(args) => commands::version::run(args, context).await,
+        Command::Apply(args) => commands::apply::run(args, context).await,
+        Command::Backup(args) => whole.interruptible(commands::backup::run(args, context)).await,
+        Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
+        Command::Inspect(args) => whole.interruptible(commands::inspect::run(args, context)).await,
+        Command::Get(args) => whole.interruptible(commands::get::run(args, context)).await,
+        Command::Diff(args) => whole.interruptible(commands::diff::run(args, context)).await,
+        Command::Status(args) => whole.interruptible(commands::status::run(args, context)).await,
+        Command::Cleanup(args) => whole.interruptible(commands::cleanup::run(args, context)).await,
+        Command::Version(args) => whole.interruptible(commands::version::run(args, context)).await,
         Command::Completion(args) => commands::completion::run(args, command("kubectl-etcd"), context),
-        Command::Complete(args) => commands::complete::run(args, &command("kubectl-etcd"), context).await,
+        Command::Complete(args) => {
+            let root = command("kubectl-etcd");
+            whole.interruptible(commands::complete::run(args, &root, context)).await
+        }
     }
 }
 
@@ -332,40 +333,30 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_of_a_command_is_told_although_it_was_interrupted() {
-        let itself = || {
-            let context = context();
-            context.ends_itself.store(true, Relaxed);
-            context
-        };
         // It had ended already.
-        for context in [context(), itself()] {
-            let failed = supervise(async { damaged() }, once(), &context).await.expect_err("damaged");
-            assert_eq!((failed.exit, failed.message.as_str()), (Exit::Damaged, "damaged"));
-        }
+        let failed = supervise(async { damaged() }, once(), &context()).await.expect_err("damaged");
+        assert_eq!((failed.exit, failed.message.as_str()), (Exit::Damaged, "damaged"));
         // It ends itself when it hears of it: well, with an error of its own, or because of it.
         for (outcome, told) in [
             (Ok(()), None),
             (damaged(), Some(Exit::Damaged)),
             (Err(Failed::new(Exit::Interrupted, "stopped verifying a.db")), Some(Exit::Interrupted)),
         ] {
-            let context = itself();
-            let cancelled = std::sync::Arc::clone(&context.cancelled);
-            let mut outcome = Some(outcome);
-            let running = std::future::poll_fn(move |task| {
-                task.waker().wake_by_ref();
-                match cancelled.load(Relaxed) {
-                    true => Poll::Ready(outcome.take().expect("polled once")),
-                    false => Poll::Pending,
-                }
-            });
+            let context = context();
+            let interruption = context.interruption.clone();
+            let running = async {
+                interruption.heard().await;
+                outcome
+            };
             let ended = supervise(running, once(), &context).await;
             assert_eq!(ended.map_err(|failed| failed.exit).err(), told);
         }
         // It would have gone on, or does not end.
+        let context = context();
+        let ended = supervise(context.interruptible(std::future::pending()), once(), &context).await;
+        assert_eq!(ended.expect_err("interrupted").exit, Exit::Interrupted);
         let second = stream::iter([(), ()]).chain(stream::pending());
-        let ended = supervise(std::future::pending(), second, &itself()).await.expect_err("interrupted");
-        assert_eq!(ended.exit, Exit::Interrupted);
-        let ended = supervise(std::future::pending(), once(), &context()).await.expect_err("interrupted");
+        let ended = supervise(std::future::pending(), second, &self::context()).await.expect_err("interrupted");
         assert_eq!(ended.exit, Exit::Interrupted);
     }
 
@@ -382,7 +373,7 @@ mod tests {
             let failed = interrupted_at_the_end(outcome, &pods);
             assert_eq!(failed.exit, exit, "{failed}");
             assert!(
-                failed.causes.iter().any(|cause| cause.starts_with("pod kube-system/a may be left behind")),
+                failed.effects.iter().any(|effect| effect.starts_with("pod kube-system/a may be left behind")),
                 "{failed}"
             );
         }

@@ -19,6 +19,7 @@ use tower::retry::{Policy, RetryLayer};
 
 use crate::api_client;
 use crate::client_config::{configured, server_url};
+use crate::cluster_name::{Named, cluster_name};
 use crate::kubeconfig::{self, Mount};
 use crate::login::{self, Login};
 use crate::output::{Exit, Failed, Outcome, ResultExt};
@@ -101,7 +102,8 @@ struct Elsewhere {
 struct Resolved {
     cluster: Cluster,
     user: AuthInfo,
-    cluster_name: String,
+    /// What the cluster is called.
+    name: String,
     user_name: String,
     /// URL of the API server.
     url: Uri,
@@ -114,7 +116,7 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// For exec streams, which may be silent for long.
     pub(crate) streams: Client,
-    /// Name of the cluster in the kubeconfig.
+    /// What the cluster is called: a name that tells it from others, see [`cluster_name`].
     pub(crate) cluster: String,
     /// URL of the API server.
     pub(crate) server: String,
@@ -157,7 +159,7 @@ impl ConnectionArgs {
     /// No or a bad kubeconfig, no such context, contradictory flags.
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
         let elsewhere = Elsewhere { mount: Mount::here(), master: std::env::var("KUBERNETES_MASTER").ok() };
-        let Resolved { cluster, user, cluster_name, user_name, url } = self.resolve(self.load()?, elsewhere)?;
+        let Resolved { cluster, user, name, user_name, url } = self.resolve(self.load()?, elsewhere)?;
         let (mut config, login, identity) = configured(&cluster, user, &user_name, url).await?;
         let agent = format!("kubectl-etcd/{}", env!("CARGO_PKG_VERSION"));
         if let Ok(agent) = http::HeaderValue::from_str(&agent) {
@@ -181,7 +183,7 @@ impl ConnectionArgs {
             config.reset_reader_on_write = true;
             connect(config)?
         };
-        Ok(Connection { client, streams, cluster: cluster_name, server })
+        Ok(Connection { client, streams, cluster: name, server })
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is
@@ -207,20 +209,19 @@ impl ConnectionArgs {
 
     /// Cluster and user, with every flag in effect.
     fn resolve(&self, kubeconfig: Kubeconfig, elsewhere: Elsewhere) -> Outcome<Resolved> {
-        let context =
-            match self.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty()) {
-                Some(name) => match kubeconfig.contexts.iter().find(|c| &c.name == name) {
-                    Some(found) => found.context.clone(),
-                    None => return Err(no_context(name)),
-                },
-                None => None,
-            };
-        let cluster_name = self.cluster.clone().or(context.as_ref().map(|c| c.cluster.clone())).unwrap_or_default();
-        let found = kubeconfig.clusters.iter().find(|c| c.name == cluster_name).and_then(|c| c.cluster.clone());
-        if found.is_none() && (self.cluster.is_some() || (!cluster_name.is_empty() && self.server.is_none())) {
-            return Err(
-                Failed::plain(format!("cluster \"{cluster_name}\" does not exist")).hint("kubectl config get-clusters")
-            );
+        let typed = self.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty());
+        let context = match typed {
+            Some(name) => match kubeconfig.contexts.iter().find(|c| &c.name == name) {
+                Some(found) => found.context.clone(),
+                None => return Err(no_context(name)),
+            },
+            None => None,
+        };
+        let in_kubeconfig = self.cluster.clone().or(context.as_ref().map(|c| c.cluster.clone())).unwrap_or_default();
+        let found = kubeconfig.clusters.iter().find(|c| c.name == in_kubeconfig).and_then(|c| c.cluster.clone());
+        if found.is_none() && (self.cluster.is_some() || (!in_kubeconfig.is_empty() && self.server.is_none())) {
+            return Err(Failed::plain(format!("cluster \"{in_kubeconfig}\" does not exist"))
+                .hint("kubectl config get-clusters"));
         }
         let user_name = self.user.clone().or(context.and_then(|c| c.user)).unwrap_or_default();
         let user = kubeconfig.auth_infos.iter().find(|u| u.name == user_name).and_then(|u| u.auth_info.clone());
@@ -228,11 +229,9 @@ impl ConnectionArgs {
             return Err(Failed::plain(format!("user \"{user_name}\" does not exist")).hint("kubectl config get-users"));
         }
         let (mut cluster, mut user) = (found.unwrap_or_default(), user.unwrap_or_default());
-        let mut cluster_name = if cluster_name.is_empty() { "cluster".to_owned() } else { cluster_name };
         if self.server.is_none() && cluster.server.is_none() {
             if let Some(mount) = &elsewhere.mount {
                 (cluster, user) = mount.connection();
-                "in-cluster".clone_into(&mut cluster_name);
             } else {
                 cluster.server = elsewhere.master.filter(|master| !master.is_empty());
             }
@@ -245,7 +244,13 @@ impl ConnectionArgs {
             let exit = if self.server.is_some() { Exit::Usage } else { Exit::Failed };
             Failed::new(exit, format!("cannot use the server {server:?}")).cause(why)
         })?;
-        Ok(Resolved { cluster, user, cluster_name, user_name, url })
+        let named = Named {
+            context: typed.map(String::as_str),
+            cluster: self.cluster.as_deref(),
+            elsewhere: self.server.is_some(),
+        };
+        let name = cluster_name(&named, &url);
+        Ok(Resolved { cluster, user, name, user_name, url })
     }
 
     fn cluster_with_flags(&self, mut cluster: Cluster) -> Outcome<Cluster> {
@@ -446,14 +451,14 @@ users:
 
     fn resolve(args: ConnectionArgs) -> Outcome<(Cluster, AuthInfo, String)> {
         let kubeconfig = Kubeconfig::from_yaml(KUBECONFIG).expect("the test's own kubeconfig");
-        let Resolved { cluster, user, cluster_name, .. } = args.resolve(kubeconfig, nowhere())?;
-        Ok((cluster, user, cluster_name))
+        let Resolved { cluster, user, name, .. } = args.resolve(kubeconfig, nowhere())?;
+        Ok((cluster, user, name))
     }
 
     #[test]
     fn the_current_context_is_the_default() {
         let (cluster, user, name) = resolve(ConnectionArgs::default()).unwrap();
-        assert_eq!((cluster.server.as_deref(), name.as_str()), (Some("https://10.0.0.1:6443"), "prod"));
+        assert_eq!((cluster.server.as_deref(), name.as_str()), (Some("https://10.0.0.1:6443"), "one"));
         assert!(user.token.is_some());
     }
 

@@ -345,7 +345,7 @@ async fn walk<T: Send + 'static>(
     + Send
     + 'static,
 ) -> Outcome<T> {
-    let (to_read, printer, cancelled) = (file.clone(), context.printer, context.cancelled.clone());
+    let (to_read, printer, cancelled) = (file.clone(), context.printer, context.cancelled());
     let walk = move || -> Result<T, VerifyError> {
         let bar = Progress::new(printer, "read", 0);
         let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };

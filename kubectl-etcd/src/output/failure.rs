@@ -57,19 +57,21 @@ pub(crate) struct Failed {
     pub(crate) message: String,
     /// Why, outermost first.
     pub(crate) causes: Vec<String>,
+    /// What the command has changed all the same, or that nothing was changed: a sentence a line.
+    pub(crate) effects: Vec<String>,
     /// What to do next, best with a command to paste. Each may have several lines.
     pub(crate) hints: Vec<String>,
 }
 
 impl Failed {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failed {
-        Failed { exit, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Failed { exit, message: message.into(), causes: Vec::new(), effects: Vec::new(), hints: Vec::new() }
     }
 
     /// The same failure, to be told in two places.
     pub(crate) fn copy(&self) -> Failed {
-        let (message, causes, hints) = (self.message.clone(), self.causes.clone(), self.hints.clone());
-        Failed { exit: self.exit, message, causes, hints }
+        let (causes, effects, hints) = (self.causes.clone(), self.effects.clone(), self.hints.clone());
+        Failed { exit: self.exit, message: self.message.clone(), causes, effects, hints }
     }
 
     /// Message and causes in one line, for a list of several failures.
@@ -98,6 +100,37 @@ impl Failed {
         self
     }
 
+    /// Adds why each of several things failed, by name; those that failed for the same reason are told together. `noun` is
+    /// what they are, in the plural.
+    #[must_use]
+    pub(crate) fn each(mut self, noun: &str, reasons: impl IntoIterator<Item = (String, String)>) -> Failed {
+        let mut grouped: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, reason) in reasons {
+            match grouped.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, names)) => names.push(name),
+                None => grouped.push((reason, vec![name])),
+            }
+        }
+        self.causes.extend(grouped.into_iter().map(|(reason, names)| format!("{}: {reason}", named(noun, &names))));
+        self
+    }
+
+    /// Says what was changed, or was not, on a line of its own.
+    #[must_use]
+    pub(crate) fn effect(mut self, effect: impl fmt::Display) -> Failed {
+        let effect = effect.to_string();
+        if !self.effects.contains(&effect) {
+            self.effects.push(effect);
+        }
+        self
+    }
+
+    /// Says that nothing was changed.
+    #[must_use]
+    pub(crate) fn unchanged(self) -> Failed {
+        self.effect("nothing was changed")
+    }
+
     /// Adds an error and what lies below it; a text that its parent has said already is left out. A disk that is full
     /// brings its hint along.
     #[must_use]
@@ -124,7 +157,7 @@ impl Failed {
     /// The same failure, once something was changed: `done` says what.
     #[must_use]
     pub(crate) fn after_change(self, done: impl fmt::Display) -> Failed {
-        Failed { exit: Exit::Changed, ..self }.cause(done)
+        Failed { exit: Exit::Changed, ..self }.effect(done)
     }
 
     /// Adds what failed besides, which counts for less: that the output was lost hides no damage and no refusal.
@@ -165,6 +198,19 @@ impl From<etcd_wire::Failure> for Failed {
     }
 }
 
+/// Things by name, as many as can be read at a glance.
+fn named(noun: &str, names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match names {
+        [name] => name.clone(),
+        names if names.len() <= SHOWN => names.join(", "),
+        names => {
+            let (shown, rest) = names.split_at(SHOWN);
+            format!("{} {noun} ({} and {} more)", names.len(), shown.join(", "), rest.len())
+        }
+    }
+}
+
 /// Turns library errors into failures that say what was being done.
 pub(crate) trait ResultExt<T> {
     /// `message` says what could not be done.
@@ -184,6 +230,9 @@ impl fmt::Display for Failed {
         for cause in &self.causes {
             writeln!(f, "  cause: {}", visible::text(cause.trim_end()).replace('\n', "\n         "))?;
         }
+        for effect in &self.effects {
+            writeln!(f, "{}", visible::name(effect))?;
+        }
         for hint in &self.hints {
             writeln!(f, "\nhint: {}", visible::message(hint.trim_end()))?;
         }
@@ -202,6 +251,27 @@ mod tests {
         assert_eq!(
             failed.to_string(),
             "error: take a snapshot\n  cause: reach cp1\n  cause: no route\n\nhint: kubectl etcd status\n"
+        );
+    }
+
+    #[test]
+    fn what_was_changed_is_a_line_of_its_own() {
+        let failed = Failed::plain("cannot reach cp1").cause("no route").unchanged().unchanged().hint("status");
+        assert_eq!(
+            failed.to_string(),
+            "error: cannot reach cp1\n  cause: no route\nnothing was changed\n\nhint: status\n"
+        );
+        assert_eq!(failed.one_line(), "cannot reach cp1: no route");
+    }
+
+    #[test]
+    fn equal_reasons_are_told_once() {
+        let pages = (1..=30).map(|number| (format!("cm/{number}"), "its page is damaged".to_owned()));
+        let reasons = pages.chain([("cm/31".to_owned(), "no value".to_owned())]);
+        let failed = Failed::plain("31 objects cannot be read").each("objects", reasons);
+        assert_eq!(
+            failed.causes,
+            ["30 objects (cm/1, cm/2, cm/3 and 27 more): its page is damaged", "cm/31: no value"]
         );
     }
 
@@ -235,7 +305,7 @@ mod tests {
             )
         );
         let changed = Failed::plain("cannot write to stdout").after_change("3 objects were applied");
-        assert_eq!((changed.exit, changed.causes), (Exit::Changed, vec!["3 objects were applied".to_owned()]));
+        assert_eq!((changed.exit, changed.effects), (Exit::Changed, vec!["3 objects were applied".to_owned()]));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What people and scripts see: reports of failure, progress, tables, and the one place that writes to the terminal.
 
+pub(crate) mod confirm;
 mod failure;
 mod format;
 mod printer;
 mod progress;
+mod screen;
 mod table;
 pub(crate) mod visible;
 

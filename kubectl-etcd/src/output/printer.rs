@@ -5,18 +5,25 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use super::{Failed, Outcome, visible};
+use super::{Failed, Outcome, screen, visible};
 
 /// Writes for people and for scripts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     quiet: bool,
+    verbose: bool,
 }
 
 impl Printer {
     /// `quiet` leaves only data, warnings and errors.
     pub(crate) fn new(quiet: bool) -> Printer {
-        Printer { quiet }
+        Printer { quiet, verbose: false }
+    }
+
+    /// The same printer; `verbose` lets lines stay that are only of passing interest.
+    #[must_use]
+    pub(crate) fn verbose(self, verbose: bool) -> Printer {
+        Printer { verbose, ..self }
     }
 
     /// Data. A reader that has gone away (a closed pipe) ends the output quietly, as other tools do.
@@ -37,8 +44,10 @@ impl Printer {
     }
 
     fn stdout(bytes: &[u8]) -> Outcome {
-        let mut out = std::io::stdout().lock();
-        written(out.write_all(bytes).and_then(|()| out.flush()))
+        screen::beside(|| {
+            let mut out = std::io::stdout().lock();
+            written(out.write_all(bytes).and_then(|()| out.flush()))
+        })
     }
 
     /// Help, the version, and what is wrong with a command line.
@@ -53,7 +62,7 @@ impl Printer {
     /// Everything for people. Nobody can be told that stderr is lost (a closed pipe, a terminal that is gone), and the
     /// command has to end as it would have: pods are still to be deleted.
     fn stderr(text: &str) -> std::io::Result<()> {
-        std::io::stderr().lock().write_all(visible::text(text).as_bytes())
+        screen::beside(|| std::io::stderr().lock().write_all(visible::text(text).as_bytes()))
     }
 
     /// What is going on, for people.
@@ -61,6 +70,21 @@ impl Printer {
         if !self.quiet {
             self.show(&format!("{}\n", visible::message(text.as_ref())));
         }
+    }
+
+    /// What is of passing interest: pods that come and go, steps on nodes. It stays with `-v`; else it is shown on a terminal until the
+    /// next line, and nowhere else.
+    pub(crate) fn detail(self, text: impl AsRef<str>) {
+        match (self.quiet, self.verbose) {
+            (true, _) => {}
+            (false, true) => self.note(text),
+            (false, false) => screen::transient(&visible::name(text.as_ref())),
+        }
+    }
+
+    /// How a command that changed something has ended, in one line: the last thing that it says.
+    pub(crate) fn result(self, text: impl AsRef<str>) {
+        self.note(text);
     }
 
     /// Something that went well but not as it should.
@@ -73,17 +97,17 @@ impl Printer {
         self.show(&failed.to_string());
     }
 
-    /// Asks a question that is answered by typing `y`; anything else, and the end of input, is no.
-    pub(crate) fn confirm(self, question: &str) -> bool {
-        matches!(self.ask(&format!("{question} (y/N) ")).as_str(), "y" | "Y" | "yes")
-    }
-
     /// Asks a question, and gives what is typed, without white space around it. The end of input is an empty answer, and so
-    /// is a question that cannot be shown.
-    pub(crate) fn ask(self, question: &str) -> String {
-        let mut answer = String::new();
-        match Self::stderr(question).and_then(|()| std::io::stdin().read_line(&mut answer)) {
-            Ok(_) => answer.trim().to_owned(),
+    /// is a question that cannot be shown. Nobody waits for the thread that reads: an interruption ends the program at once.
+    pub(crate) async fn ask(self, question: String) -> String {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let read = move || {
+            let mut answer = String::new();
+            let read = Self::stderr(&question).and_then(|()| std::io::stdin().read_line(&mut answer));
+            let _gone = tell.send(if read.is_ok() { answer.trim().to_owned() } else { String::new() });
+        };
+        match std::thread::Builder::new().name("question".to_owned()).spawn(read) {
+            Ok(_) => told.await.unwrap_or_default(),
             Err(_) => String::new(),
         }
     }

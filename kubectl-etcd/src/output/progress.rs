@@ -1,12 +1,11 @@
 //! Progress of long work: a bar on a terminal, a line every ten seconds elsewhere, nothing when quiet.
 
-use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Printer, bytes, visible};
+use super::{Printer, bytes, screen, visible};
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -24,24 +23,16 @@ impl Progress {
         if printer.quiet() {
             return Progress { bar: None, lines: None, what };
         }
-        if !std::io::stderr().is_terminal() {
+        if !screen::is_drawn() {
             return Progress { bar: None, lines: Some((printer, Mutex::new(Instant::now()))), what };
         }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
-        Progress::drawn(bar, what, total)
+        screen::clear();
+        Progress::drawn(screen::add(ProgressBar::new(total)), what, total)
     }
 
     /// Several pieces of work of the same size at the same time, a line each.
     pub(crate) fn several(printer: Printer, whats: &[String], total: u64) -> Vec<Progress> {
-        let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let one = |what: &String| {
-            let mut plain = Progress::new(printer, what, total);
-            match plain.bar.take() {
-                Some(_) => Progress::drawn(screen.add(ProgressBar::new(total)), plain.what.clone(), total),
-                None => plain,
-            }
-        };
-        whats.iter().map(one).collect()
+        whats.iter().map(|what| Progress::new(printer, what, total)).collect()
     }
 
     fn drawn(bar: ProgressBar, what: String, total: u64) -> Progress {

@@ -94,7 +94,7 @@ impl Pods {
         });
         self.made().push(Made { name: name.clone(), request: Some(request) });
         told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
-        self.printer.note(format!("pod/{name} created on node {}", member.node));
+        self.printer.detail(format!("pod/{name} created on node {}", member.node));
         if let Err(failed) = self.running(&name, &member.node).await {
             // Whoever reads journals tries again, with another.
             if matches!(operation, Operation::Recall | Operation::Follow) {
@@ -167,7 +167,7 @@ impl Pods {
                     .hint("give a slow node more time with --pod-running-timeout"));
             }
             if begun.elapsed() > Duration::from_secs(2) && told != state {
-                self.printer.note(format!("waiting for pod/{name} to start on node {node}: {state}"));
+                self.printer.detail(format!("waiting for pod/{name} to start on node {node}: {state}"));
                 told = state;
             }
             tokio::time::sleep(POLL).await;
@@ -228,7 +228,7 @@ impl Pods {
             let _told_elsewhere = tokio::time::timeout(RECOVERY, request).await;
         }
         if remove(&self.api(), name).await? {
-            self.printer.note(format!("pod/{name} deleted"));
+            self.printer.detail(format!("pod/{name} deleted"));
         }
         self.made().retain(|made| made.name != name);
         Ok(())

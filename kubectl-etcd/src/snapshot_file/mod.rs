@@ -34,7 +34,7 @@ impl SnapshotFile {
     /// # Errors
     /// As [`SnapshotFile::open_here`].
     pub(crate) async fn open(path: &Path, context: &Context) -> Outcome<SnapshotFile> {
-        let (path, printer, cancelled) = (path.to_owned(), context.printer, Arc::clone(&context.cancelled));
+        let (path, printer, cancelled) = (path.to_owned(), context.printer, context.cancelled());
         let shown = path.display().to_string();
         let open = tokio::task::spawn_blocking(move || SnapshotFile::open_here(&path, printer, &cancelled));
         open.await.or_fail(|| format!("cannot read {shown}"))?

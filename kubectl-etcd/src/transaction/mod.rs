@@ -3,7 +3,6 @@
 //! one are the same transaction over other data.
 
 mod check;
-mod confirm;
 mod follow;
 mod identity;
 mod node_sessions;
@@ -14,7 +13,6 @@ mod restore_flags;
 pub(crate) mod step_labels;
 mod verdict;
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use etcd_wire::restore::{RearmRequest, RestoreNode, RestorePlan};
@@ -23,7 +21,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-pub(crate) use confirm::{confirm, consent};
 pub(crate) use follow::Watched;
 use follow::follow;
 use identity::identities;
@@ -39,6 +36,7 @@ use verdict::{NodeEnd, Verdict};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::EtcdPod;
+use crate::interruption;
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::{Committed, MANAGED_BY, Operation, Pods, SidecarArgs, Upload, remove};
 
@@ -97,26 +95,23 @@ pub(crate) struct Ended {
 /// # Errors
 /// It did not begin, and nothing was changed. How it ended once it had begun is in what it gives.
 pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
-    let context = work.context;
+    let interruption = &work.context.interruption;
     // An interruption ends the sessions in order: the nodes take back what they have begun.
-    context.ends_itself.store(true, Relaxed);
     let mut nodes = tokio::select! {
         nodes = NodeSessions::gather(work, plan) => nodes.map_err(untouched)?,
-        () = context.interruption() => return Err(interrupted()),
+        () = interruption.heard() => return Err(interrupted()),
     };
     let ready = tokio::select! {
         // A node's refusal counts for more than an interruption that came with it.
         biased;
         staged = nodes.ready() => staged.map(|_| ()).map_err(untouched),
-        () = context.interruption() => Err(interrupted()),
+        () = interruption.heard() => Err(interrupted()),
     };
     if let Err(failed) = ready {
         nodes.dismiss().await;
         return Err(failed);
     }
-    context.note_going_on(Some(on_their_own(&plan.id)));
-    if context.cancelled.load(Relaxed) {
-        context.note_going_on(None);
+    if interruption.happened() {
         nodes.dismiss().await;
         return Err(interrupted());
     }
@@ -124,17 +119,15 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     let word = match nodes.commit().await {
         Committed::Begun => None,
         Committed::Refused(failed) => {
-            context.note_going_on(None);
             nodes.dismiss().await;
             return Err(untouched(failed));
         }
         Committed::Unknown(failed) => Some(failed),
     };
     // An interruption meanwhile has waited for the word; from now on it is told as what it is, and nothing has to be taken back.
-    if context.cancelled.load(Relaxed) {
+    if interruption.happened() {
         return Err(on_their_own(&plan.id));
     }
-    context.ends_itself.store(false, Relaxed);
     let talks = nodes.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
         work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, Operation::Follow, talk)).collect();
@@ -149,9 +142,11 @@ pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
 
 /// Follows a restore to its end, whoever began it.
 pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
-    work.context.note_going_on(Some(on_their_own(&plan.id)));
-    rearm(work, watched, plan).await;
-    conclude(work, watched, plan, None).await
+    let told = || on_their_own(&plan.id);
+    match work.context.interruption.or(told, rearm(work, watched, plan)).await {
+        Ok(()) => conclude(work, watched, plan, None).await,
+        Err(failed) => Ended { report: None, outcome: Err(failed) },
+    }
 }
 
 /// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones, or none does,
@@ -197,41 +192,69 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan)
     }
 }
 
-/// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word.
+/// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word. An interruption ends only the
+/// watching: the nodes go on.
 async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan, word: Option<Failed>) -> Ended {
-    let id = &plan.id;
+    let interruption = &work.context.interruption;
+    let over = || {
+        let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");
+        over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status")
+    };
     let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
     let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().partition(serves);
-    let mut ends: Vec<NodeEnd> = follow(&mut serving, id, work).await;
+    let followed = follow_all(work, &mut serving, &mut left_out, plan);
+    let ended = match interruption.or(|| on_their_own(&plan.id), followed).await {
+        Ok((ends, verdict)) => interruption.or(over, judge(work, &mut serving, plan, &ends, verdict, word)).await,
+        Err(failed) => Err(failed),
+    };
+    ended.unwrap_or_else(|failed| Ended { report: None, outcome: Err(failed) })
+}
+
+/// Follows the nodes to their ends.
+async fn follow_all(
+    work: &Work<'_>,
+    serving: &mut [&mut Watched<'_>],
+    left_out: &mut [&mut Watched<'_>],
+    plan: &RestorePlan,
+) -> (Vec<NodeEnd>, Verdict) {
+    let mut ends: Vec<NodeEnd> = follow(serving, &plan.id, work).await;
     gone(&mut ends, plan.serving());
-    let mut verdict = Verdict::of(&ends);
-    if verdict != Verdict::Restored && plan.serving().count() < plan.nodes.len() {
-        // Their API servers are to run again.
-        ends.extend(follow(&mut left_out, id, work).await);
-        gone(&mut ends, plan.nodes.iter());
-        verdict = Verdict::of(&ends);
+    let verdict = Verdict::of(&ends);
+    if verdict == Verdict::Restored || plan.serving().count() == plan.nodes.len() {
+        return (ends, verdict);
     }
-    if verdict != Verdict::Unknown {
-        let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");
-        let over = over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status");
-        work.context.note_going_on(Some(over));
-    }
+    // The API servers of what was left out are to run again.
+    ends.extend(follow(left_out, &plan.id, work).await);
+    gone(&mut ends, plan.nodes.iter());
+    let verdict = Verdict::of(&ends);
+    (ends, verdict)
+}
+
+/// Looks at the cluster as it is now, and says how the transaction ended.
+async fn judge(
+    work: &Work<'_>,
+    serving: &mut [&mut Watched<'_>],
+    plan: &RestorePlan,
+    ends: &[NodeEnd],
+    verdict: Verdict,
+    word: Option<Failed>,
+) -> Ended {
     let check = match verdict {
-        Verdict::Restored => Some(check::check(work, &mut serving, &ends).await),
+        Verdict::Restored => Some(check::check(work, serving, ends).await),
         _ => None,
     };
-    let mut report = Report::of(verdict, &ends, check);
+    let mut report = Report::of(verdict, ends, check);
     let outcome = match (verdict, word, &mut report) {
         // It was refused after all.
         (Verdict::GivenUp, Some(word), _) => {
-            Err(untouched(Failed { exit: Exit::Refused, ..word }).causes(verdict::reasons(&ends)))
+            Err(untouched(Failed { exit: Exit::Refused, ..word }).causes(verdict::reasons(ends)))
         }
         (Verdict::Restored, _, Some(report)) => {
             let begun = ends.iter().filter_map(|end| end.restore.as_ref()).map(|restore| restore.begun_at).min();
             report.pods_back = send_away(work, begun).await;
             healthy(report)
         }
-        _ => verdict.outcome(id, &ends),
+        _ => verdict.outcome(&plan.id, ends),
     };
     Ended { report, outcome }
 }
@@ -282,11 +305,11 @@ async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
 }
 
 fn untouched(failed: Failed) -> Failed {
-    failed.cause("nothing was changed")
+    failed.unchanged()
 }
 
 fn interrupted() -> Failed {
-    untouched(Failed::new(Exit::Interrupted, "interrupted"))
+    untouched(interruption::interrupted())
 }
 
 /// What an interruption is told as while nodes are on their own.

@@ -57,11 +57,11 @@ impl Verdict {
             Verdict::Restored => Ok(()),
             Verdict::WentBack => Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes are back at the old state"))
                 .causes(reasons(ends))
-                .cause(outage(ends))
+                .effect(outage(ends))
                 .hint("see how the members are\n  kubectl etcd status")),
             Verdict::GivenUp => Err(Failed::plain(format!("the {what} was given up before anything was stopped"))
                 .causes(reasons(ends))
-                .cause("nothing was changed")),
+                .unchanged()),
             Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("{what} {id} has not come to one end on all nodes"))
                 .causes(ends.iter().map(standing))
                 .causes(reasons(ends))
@@ -209,12 +209,12 @@ pub(crate) mod tests {
         of(&mut ends[1], 2000);
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
         assert!(failed.message.starts_with("the rollback failed"), "{failed}");
-        assert!(failed.causes.iter().any(|cause| cause.contains("31.4s, by the clock of node cp1")), "{failed}");
+        assert!(failed.effects.iter().any(|effect| effect.contains("31.4s, by the clock of node cp1")), "{failed}");
         for end in &mut ends {
             end.restore.as_mut().expect("a journal").events.truncate(3);
         }
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
-        assert!(failed.causes.iter().any(|cause| cause.contains("no node tells for how long")), "{failed}");
+        assert!(failed.effects.iter().any(|effect| effect.contains("no node tells for how long")), "{failed}");
     }
 
     #[test]
@@ -222,7 +222,10 @@ pub(crate) mod tests {
         let ends = [node("cp1", Some(Ending::WentBack)), node("cp2", Some(Ending::WentBack))];
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
         let away = "the API was away for 12.0s, by the clock of node cp2, where that was longest";
-        assert_eq!(failed.causes, ["node cp1: node cp2 was lost", away]);
+        assert_eq!(
+            (&failed.causes[..], &failed.effects[..]),
+            (&["node cp1: node cp2 was lost".to_owned()][..], &[away.to_owned()][..])
+        );
         let ends = [node("cp1", None), silent("cp2", Some("no route"))];
         let failed = Verdict::Unknown.outcome("id", &ends).expect_err("unknown");
         assert_eq!(failed.causes[..2], ["node cp1: the API server serves", "node cp2: cannot be asked: no route"]);

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{Running, Scene, etcd_3_5, run, until};
 
 /// What every failed backup says.
-pub const UNCHANGED: &str = "no file was written and nothing was changed on any node";
+pub const UNCHANGED: &str = "no file was written; nothing was changed on any node";
 
 /// `etcdctl` of etcd 3.5 at one node's member, with its health check pair.
 pub fn etcdctl(lab: &Lab, node: &str, args: &[&str]) -> Command {

@@ -60,7 +60,7 @@ fn a_full_disk_is_told_and_left_empty() {
 fn a_place_that_cannot_be_written_is_told_before_anything_is_done() {
     let scene = Scene::new(1, Etcd::V3_5);
     let refused = |file: &str, code: i32, texts: &[&str]| {
-        let ran = run(scene.plugin(&["backup", file])).expect_code(code).expect_error(texts);
+        let ran = run(scene.plugin(&["backup", file, "-v", "1"])).expect_code(code).expect_error(texts);
         assert!(!ran.stderr.contains("created on node"), "a pod was made:\n{}", ran.stderr);
     };
     refused("missing/a.db", 1, &["error: write missing/a.db", "No such file or directory", UNCHANGED]);

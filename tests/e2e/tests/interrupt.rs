@@ -10,7 +10,7 @@ use serde_json::json;
 const CLEANING: &str = "interrupted, cleaning up; interrupt again to stop at once";
 
 fn backup(scene: &Scene) -> Running {
-    Running::start(scene.plugin(&["backup", "a.db", "--compress", "none"]))
+    Running::start(scene.plugin(&["backup", "a.db", "--compress", "none", "-v", "1"]))
 }
 
 #[track_caller]
@@ -94,7 +94,7 @@ fn while_the_members_are_asked() {
         interrupted_and_clean(&scene, running.end());
     }
     // The same goes for other commands.
-    let mut running = Running::start(scene.plugin(&["status"]));
+    let mut running = Running::start(scene.plugin(&["status", "-v", "1"]));
     running.wait_for("created on node cp1");
     running.signal("INT");
     interrupted_and_clean(&scene, running.end());

@@ -301,7 +301,7 @@ fn what_differs_is_put_back() {
     };
     let (code, said) = asked_on_a_terminal(&scene, &two, change, "y\n");
     for text in [
-        "2 of 2 objects were not applied, and nothing was changed",
+        "2 of 2 objects were not applied",
         "configmap/goes: it was made since it was looked for; it was not overwritten",
         "configmap/turns: it was changed since it was looked at: data.v; it was not overwritten",
     ] {
@@ -317,11 +317,7 @@ fn what_differs_is_put_back() {
     // Nor is a file taken whose cluster nobody can tell.
     let before = everything(&scene);
     let blind = silent(&scene, &["apply", "a.db", "cm/goes", "-n", "shop", "--yes", "--as", "mallory"], 4);
-    assert!(
-        blind.stderr.contains("whether a.db is of cluster lab is not known, and nothing was changed"),
-        "{}",
-        blind.stderr
-    );
+    assert!(blind.stderr.contains("whether a.db is of cluster lab is not known"), "{}", blind.stderr);
     assert_eq!(everything(&scene), before);
 
     let done = silent(&scene, &apply(&["--yes"]), 0);
@@ -506,7 +502,7 @@ fn a_namespace_of_another_cluster_can_be_taken_over() {
     std::fs::write(scene.path("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).unwrap();
     let refused = silent(&scene, &["apply", "a.db", "ns/shop", "--all", "--yes"], 4);
     assert!(
-        refused.stderr.contains("error: a.db is of another cluster than lab, and nothing was changed")
+        refused.stderr.contains("error: a.db is of another cluster than lab")
             && refused.stderr.contains("--other-cluster"),
         "{}",
         refused.stderr

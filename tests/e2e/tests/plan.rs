@@ -95,7 +95,7 @@ fn the_file_of_another_cluster_is_refused() {
     // Without a terminal nobody is asked; flags that mean nothing are refused.
     let ran = run(scene.plugin(&NEITHER)).expect_code(4);
     assert!(
-        ran.stderr.contains("nobody has confirmed it") && ran.stderr.contains("--dry-run=client"),
+        ran.stderr.contains("confirmation required: no terminal") && ran.stderr.contains("--dry-run=client"),
         "{}",
         ran.stderr
     );

@@ -10,7 +10,7 @@ use lab::Etcd;
 use serde_json::{Value, json};
 
 /// What every refused backup says at its end.
-const UNCHANGED: &str = "no file was written and nothing was changed on any node";
+const UNCHANGED: &str = "no file was written; nothing was changed on any node";
 
 fn scene() -> Scene {
     Scene::new(1, Etcd::V3_5)
@@ -235,7 +235,7 @@ fn a_kubelet_that_does_not_take_the_pod_is_waited_for_only_so_long() {
     let signal =
         |name: &str| assert!(Command::new("kill").args(["-s", name, &kubelet]).status().expect("kill runs").success());
     signal("STOP");
-    let mut plugin = Running::start(scene.plugin(&["backup", "--pod-running-timeout", "3s"]));
+    let mut plugin = Running::start(scene.plugin(&["backup", "--pod-running-timeout", "3s", "-v", "1"]));
     plugin.wait_for("created on node cp1");
     // It gives up, and deletes a pod whose kubelet has to say that it is gone.
     until("the pod is being deleted", || {

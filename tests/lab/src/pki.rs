@@ -209,7 +209,7 @@ pub(crate) fn kubeconfig(ca: &Pair, user: &str, groups: &[&str], server: &str) -
     let leaf = Leaf { common_name: user, organizations: groups, uses: vec![Use::ClientAuth], ..Leaf::default() };
     let pair = issue(ca, leaf, Issue::Valid)?;
     let encode = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
-    let context = format!("{user}@lab");
+    let context = "lab";
     Ok(serde_yaml_ng::to_string(&json!({
         "apiVersion": "v1", "kind": "Config", "preferences": {}, "current-context": context,
         "clusters": [{"name": "lab", "cluster": {"server": server, "certificate-authority-data": encode(&ca.cert)}}],

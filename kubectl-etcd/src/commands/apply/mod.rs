@@ -25,7 +25,8 @@ use crate::connection::Connection;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
 use crate::context::Context;
 use crate::idle::{self, Idle};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, ResultExt};
+use crate::output::confirm::Question;
+use crate::output::{Exit, Failed, Format, Outcome, Printer};
 use carry_out::{Action, Done, Uids, carry_out, expected};
 use facts::Facts;
 use owners::owners;
@@ -134,22 +135,37 @@ enum DryRun {
 /// # Errors
 /// The file is damaged (exit 3), something speaks against it (exit 4), or not everything was applied (exit 5, or 1 if nothing was).
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    match context.interruptible(prepare(&args, &context)).await? {
+        Some(ready) => apply(&args, &ready, &context).await,
+        None => Ok(()),
+    }
+}
+
+/// What is to be applied, as it was shown.
+struct Ready {
+    items: Vec<Item>,
+    left_out: Vec<String>,
+    connection: Connection,
+}
+
+/// Finds out what is to be applied, shows it, and asks. Nothing, if it was only to be shown.
+async fn prepare(args: &Args, context: &Context) -> Outcome<Option<Ready>> {
     let printer = context.printer;
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
-    let (mut contents, keys) = Contents::open_checked(&args.file, &context, digest, origin::keep).await?;
+    let (mut contents, keys) = Contents::open_checked(&args.file, context, digest, origin::keep).await?;
     if contents.report.digest == DigestState::Absent && !args.skip_hash_check {
         return Err(without_digest(&contents));
     }
-    contents.learn(&args.what, None, &context).await?;
+    contents.learn(&args.what, None, context).await?;
     let connection = context.connection.connect().await?;
     // Whether the API server answers at all shows here.
     let serving = Serving::discover(&connection).await?;
     let origin = Origin::judge(origin::of_file(&contents, &keys), origin::of_cluster(&connection).await);
     allow(&origin, &contents.name(), &connection.cluster, args.other_cluster, printer)?;
-    let wanted = wanted(&args, &contents, &context)?;
-    let mut entries = read(&args, &wanted, &contents, &context).await?;
+    let wanted = wanted(args, &contents, context)?;
+    let mut entries = read(args, &wanted, &contents, context).await?;
     let mut facts = Facts::default();
-    gather(&args, &mut entries, &mut facts, &contents, &serving, &connection, &context).await?;
+    gather(args, &mut entries, &mut facts, &contents, &serving, &connection, context).await?;
 
     let catalog = &contents.catalog;
     let whole_namespace = wanted.whole_namespace;
@@ -168,13 +184,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return Err(if lacking.is_empty() { failed } else { failed.hint(hint()) });
     }
     if args.dry_run == Some(DryRun::Client) {
-        show::notes(&items, &context);
-        return show::manifests(&items, args.output, &context);
+        show::notes(&items, context);
+        return show::manifests(&items, args.output, context).map(|()| None);
     }
 
     let Refusals { why, conflicts } =
         rehearse::rehearse(&mut items, &facts, &connection.client, args.force_conflicts).await;
-    show::notes(&items, &context);
+    show::notes(&items, context);
     if !why.is_empty() {
         let failed = refused(why, items.len());
         return Err(if conflicts { failed.hint(FORCE) } else { failed });
@@ -184,15 +200,20 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.dry_run.is_some() {
         let mut report = Report::new(Some("server"), &left_out);
         for item in &items {
-            tell(&args, item, &Done::well(expected(item)), Some("server"), &context)?;
+            tell(args, item, &Done::well(expected(item)), Some("server"), context)?;
             report.add(item, Done::well(expected(item)));
         }
-        return report.print(args.output, &context);
+        return report.print(args.output, context).map(|()| None);
     }
     if changes > 0 {
-        confirm(&args, changes, &connection, printer).await?;
+        let question = Question {
+            text: format!("Apply {changes} object(s) to cluster {} ({})?", connection.cluster, connection.server),
+            otherwise: "nothing was applied",
+            hint: "read what would change, and then\n  --yes",
+        };
+        question.ask(args.yes, printer).await?;
     }
-    apply(&args, &items, &left_out, &connection, &context).await
+    Ok(Some(Ready { items, left_out, connection }))
 }
 
 /// A file whose bytes nothing proves is taken only when that was asked for.
@@ -216,13 +237,13 @@ fn allow(origin: &Origin, file: &str, cluster: &str, other_cluster: bool, printe
         printer.warn(std::iter::once(message).chain(why).collect::<Vec<_>>().join(": "));
         return Ok(());
     }
-    let failed = Failed::new(Exit::Refused, format!("{message}, and nothing was changed")).causes(why);
+    let failed = Failed::new(Exit::Refused, message).causes(why).unchanged();
     Err(failed.hint("apply its objects to this cluster all the same with\n  --other-cluster"))
 }
 
 fn refused(refusals: Vec<String>, of: usize) -> Failed {
-    let message = format!("{} of {of} objects cannot be applied, and nothing was changed", refusals.len());
-    Failed::new(Exit::Refused, message).causes(refusals)
+    let message = format!("{} of {of} objects cannot be applied", refusals.len());
+    Failed::new(Exit::Refused, message).causes(refusals).unchanged()
 }
 
 fn wanted(args: &Args, contents: &Contents, context: &Context) -> Outcome<Wanted> {
@@ -307,45 +328,27 @@ fn is_owner(entry: &Entry, gone: &[(Place, String)]) -> bool {
     gone.iter().any(meant) && refuse::never(&entry.place, &object.json).is_none()
 }
 
-async fn confirm(args: &Args, changes: usize, connection: &Connection, printer: Printer) -> Outcome {
-    if args.yes {
-        return Ok(());
-    }
-    if !Printer::interactive() {
-        return Err(Failed::new(Exit::Refused, "nothing was applied: there is no terminal to ask on")
-            .hint("read what would change, and then\n  --yes"));
-    }
-    let question = format!("Apply {changes} object(s) to cluster {} ({})?", connection.cluster, connection.server);
-    let answer = tokio::task::spawn_blocking(move || printer.confirm(&question)).await;
-    if answer.or_fail(|| "ask".to_owned())? { Ok(()) } else { Err(Failed::new(Exit::Refused, "nothing was applied")) }
-}
-
 /// Applies everything; what fails does not keep the rest from being applied.
-async fn apply(
-    args: &Args,
-    items: &[Item],
-    left_out: &[String],
-    connection: &Connection,
-    context: &Context,
-) -> Outcome {
+async fn apply(args: &Args, ready: &Ready, context: &Context) -> Outcome {
+    let Ready { items, left_out, connection } = ready;
     let (mut report, mut uids) = (Report::new(None, left_out), Uids::default());
     let (mut failures, mut changed, mut refused) = (Vec::new(), 0_usize, 0_usize);
     let (mut unknown, mut told) = (false, Ok(()));
     for item in items {
         // What was sent last may have been done.
         let done = format!("{changed} of {} objects were applied, or one more", items.len());
-        context.note_going_on(Some(Failed::new(Exit::Changed, "interrupted").cause(done)));
-        let done = carry_out(item, &mut uids, &connection.client, args.force_conflicts).await;
+        let interrupted = || Failed::new(Exit::Changed, "interrupted").effect(done);
+        let sent = carry_out(item, &mut uids, &connection.client, args.force_conflicts);
+        let done = context.interruption.or(interrupted, sent).await?;
         unknown |= done.unknown;
         refused += usize::from(done.refused);
         changed += usize::from(matches!(done.action, Action::Created | Action::Configured));
         if let Some(error) = &done.error {
-            failures.push(format!("{}: {error}", item.title()));
+            failures.push((item.title(), error.clone()));
         }
         told = told.and(tell(args, item, &done, None, context));
         report.add(item, done);
     }
-    context.note_going_on(None);
     let told = told.and_then(|()| report.print(args.output, context));
     if failures.is_empty() {
         let done = format!("{changed} of {} objects were changed; only the report of it is lost", items.len());
@@ -357,11 +360,11 @@ async fn apply(
         _ => Exit::Failed,
     };
     let done = match exit {
-        Exit::Changed => format!("; {changed} were changed"),
-        _ => ", and nothing was changed".to_owned(),
+        Exit::Changed => format!("{changed} objects were changed"),
+        _ => "nothing was changed".to_owned(),
     };
-    let message = format!("{} of {} objects were not applied{done}", failures.len(), items.len());
-    let failed = Failed::new(exit, message).causes(failures).also(told);
+    let message = format!("{} of {} objects were not applied", failures.len(), items.len());
+    let failed = Failed::new(exit, message).each("objects", failures).effect(done).also(told);
     let failed =
         if refused > 0 { failed.hint("the same command again shows what would change by now") } else { failed };
     Err(if changed > 0 {

@@ -8,7 +8,6 @@ mod room;
 mod target;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_wire::message::{Compression, SnapshotRequest};
@@ -22,6 +21,7 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
+use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, bytes, print_data, seconds};
 use crate::sidecar::{
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let outcome = backup(args, &context).await;
     outcome.map_err(|failed| match failed.exit {
         Exit::Failed | Exit::Refused | Exit::Damaged => {
-            failed.cause("no file was written and nothing was changed on any node")
+            failed.effect("no file was written; nothing was changed on any node")
         }
         _ => failed,
     })
@@ -187,13 +187,13 @@ async fn backup(args: Args, context: &Context) -> Outcome {
         printer.warn(warning);
     }
     writing.sync()?;
-    if let Some(path) = &keep {
-        context.note_left(format!(
-            "node {} may have kept {path}: what is there under this name is whole",
-            choice.member.node
-        ));
-    }
-    let kept = acknowledge(&mut session, length, keep.as_deref(), &choice.member.node).await?;
+    let node = &choice.member.node;
+    let told = || {
+        let left = |path| format!("node {node} may have kept {path}: what is there under this name is whole");
+        interrupted().causes(keep.as_deref().map(left))
+    };
+    let acknowledged = acknowledge(&mut session, length, keep.as_deref(), node);
+    let kept = context.interruption.or(told, acknowledged).await??;
     let taken = Taken {
         at: begun,
         file: target.file_name(),
@@ -214,7 +214,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     let took = seconds(Timestamp::now().as_second() - begun.as_second());
     let told = match (finished, args.output) {
         (None, _) => {
-            printer.note(format!("{} written to stdout, sha256 {}, in {took}", bytes(length), manifest.sha256()));
+            printer.result(format!("{} written to stdout, sha256 {}, in {took}", bytes(length), manifest.sha256()));
             Ok(())
         }
         (Some(path), format) => {
@@ -279,7 +279,7 @@ async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, nod
         }
         // The sidecar may have given its copy a name before the road broke.
         (Err(TransferError::Transport(failed)), Some(path)) => Err(Failed { exit: Exit::Changed, ..failed }
-            .cause(format!("no file was written here, but node {node} may have kept {path}"))
+            .effect(format!("no file was written here, but node {node} may have kept {path}"))
             .hint("look on the node: what is there under this name is whole")),
         (Err(error), _) => Err(error.into_failed()),
     }
@@ -294,7 +294,7 @@ async fn check_pages(
 ) -> Outcome<(Report, LiveKeys)> {
     let path = writing.path().to_owned();
     let source = SnapshotFile::open(&path, context).await?;
-    let (shown, printer, cancelled) = (path, context.printer, Arc::clone(&context.cancelled));
+    let (shown, printer, cancelled) = (path, context.printer, context.cancelled());
     let checked = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);
         let options = Options { digest: DigestCheck::Known(sha256), cancel: Some(&cancelled), ..Options::default() };

@@ -11,7 +11,8 @@ use super::Args;
 use crate::commands::API_VERSION;
 use crate::context::Context;
 use crate::discovery::{self, Overrides};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, bytes, print_data, timestamp};
+use crate::output::confirm::Question;
+use crate::output::{Exit, Failed, Format, Outcome, Table, age, bytes, print_data, timestamp};
 use crate::sidecar::{Operation, Pods, access, build};
 use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, step_labels};
 
@@ -37,7 +38,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     if let Some(failed) = silence(&nodes) {
-        return Err(failed.cause("nothing was removed"));
+        return Err(failed.effect("nothing was removed"));
     }
     // Those that read journals cannot remove anything.
     transaction::forget(&work, watched).await;
@@ -65,7 +66,12 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     if only_shown {
         return Ok(());
     }
-    agree(&args, count, size, printer).await?;
+    let question = Question {
+        text: format!("Remove {count} folder(s) of old data, {}? No rollback is possible then.", bytes(size)),
+        otherwise: "nothing was removed",
+        hint: "kubectl etcd cleanup --aside --yes",
+    };
+    question.ask(args.yes, printer).await?;
     let mut removals = unasked(&nodes);
     let mut watched = work.watch(Operation::Remove);
     let having = kept.nodes.iter().zip(&mut watched).filter(|(node, _)| node.ids().next().is_some());
@@ -177,24 +183,11 @@ fn outcome(removals: &[Removal]) -> Outcome {
         .map(|one| format!("node {} ({})", one.node, one.removed.join(", ")))
         .collect();
     if !gone.is_empty() {
-        all = all.cause(format!("removed from {}", gone.join(", ")));
+        all = all.effect(format!("removed from {}", gone.join(", ")));
     } else if !changed {
-        all = all.cause("nothing was removed");
+        all = all.effect("nothing was removed");
     }
     Err(all.hint("once the cause is mended, run it again; what is left stays listed\n  kubectl etcd cleanup --aside"))
-}
-
-async fn agree(args: &Args, count: usize, size: u64, printer: Printer) -> Outcome {
-    if args.yes {
-        return Ok(());
-    }
-    if !Printer::interactive() {
-        return Err(Failed::new(Exit::Refused, "nothing was removed: there is no terminal to ask on")
-            .hint("kubectl etcd cleanup --aside --yes"));
-    }
-    let question = format!("Remove {count} folder(s) of old data, {}? No rollback is possible then.", bytes(size));
-    let answer = tokio::task::spawn_blocking(move || printer.confirm(&question)).await;
-    if answer.unwrap_or(false) { Ok(()) } else { Err(Failed::new(Exit::Refused, "nothing was removed")) }
 }
 
 /// What restores have left on the nodes.
@@ -372,7 +365,8 @@ mod tests {
             ),
         ] {
             let failed = outcome(&removals).expect_err("some is left");
-            assert_eq!((failed.exit, &failed.causes), (exit, &texts.iter().map(|text| (*text).to_owned()).collect()));
+            let told: Vec<String> = failed.causes.iter().chain(&failed.effects).cloned().collect();
+            assert_eq!((failed.exit, &told), (exit, &texts.iter().map(|text| (*text).to_owned()).collect()));
         }
         // The data says so too.
         let nodes = [recalled("cp1", &[("a", Some(Ending::Restored)), ("b", Some(Ending::Restored))])];

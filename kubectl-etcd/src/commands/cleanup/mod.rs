@@ -12,7 +12,8 @@ use super::API_VERSION;
 use crate::context::Context;
 use crate::discovery::{Manifests, Reach};
 use crate::idle::{Idle, NAMESPACE};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
+use crate::output::confirm::Question;
+use crate::output::{Exit, Failed, Format, Outcome, Table, age, print_data, timestamp};
 use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
 
 const EXAMPLES: &str = "\
@@ -92,18 +93,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if report.pods.is_empty() || args.dry_run {
         return Ok(());
     }
-    if !args.yes {
-        if !Printer::interactive() {
-            return Err(Failed::new(Exit::Refused, "nothing was deleted: there is no terminal to ask on")
-                .hint("kubectl etcd cleanup --yes"));
-        }
-        let question = format!("Delete {} pod(s)?", report.pods.len());
-        let printer = context.printer;
-        let answer = tokio::task::spawn_blocking(move || printer.confirm(&question)).await;
-        if !answer.unwrap_or(false) {
-            return Err(Failed::new(Exit::Refused, "nothing was deleted"));
-        }
-    }
+    let question = Question {
+        text: format!("Delete {} pod(s)?", report.pods.len()),
+        otherwise: "nothing was deleted",
+        hint: "kubectl etcd cleanup --yes",
+    };
+    question.ask(args.yes, printer).await?;
     let mut left = Vec::new();
     for pod in &report.pods {
         match remove(&pods, &pod.name).await {
@@ -119,10 +114,10 @@ fn undeleted(pods: usize, left: Vec<String>) -> Outcome {
     let deleted = pods - left.len();
     match (left.is_empty(), deleted) {
         (true, _) => Ok(()),
-        (false, 0) => Err(Failed::plain("cannot delete the pods").causes(left).cause("nothing was deleted")),
+        (false, 0) => Err(Failed::plain("cannot delete the pods").causes(left).effect("nothing was deleted")),
         (false, _) => Err(Failed::new(Exit::Changed, format!("cannot delete {} of {pods} pods", left.len()))
             .causes(left)
-            .cause(format!("{deleted} pod(s) were deleted"))),
+            .effect(format!("{deleted} pod(s) were deleted"))),
     }
 }
 
@@ -188,7 +183,7 @@ mod tests {
     fn a_pod_that_stays_does_not_keep_the_others() {
         assert!(undeleted(2, Vec::new()).is_ok());
         let some = undeleted(2, vec!["pod/a: forbidden".into()]).expect_err("one is left");
-        assert_eq!((some.exit, some.causes.len()), (Exit::Changed, 2));
+        assert_eq!((some.exit, some.causes.len(), some.effects.len()), (Exit::Changed, 1, 1));
         let none = undeleted(1, vec!["pod/a: forbidden".into()]).expect_err("all are left");
         assert_eq!(none.exit, Exit::Failed);
     }

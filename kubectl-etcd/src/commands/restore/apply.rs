@@ -8,9 +8,10 @@ use super::plan::Plan;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{EtcdPod, Manifests};
+use crate::output::confirm::{confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods};
-use crate::transaction::{self, RestoreFlags, Terms, Work, confirm, consent};
+use crate::transaction::{self, RestoreFlags, Terms, Work};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
 const ONLY_FORTH: [&str; 10] = [
@@ -65,8 +66,8 @@ impl LiveArgs {
 /// The file is damaged (exit 3), something speaks against it, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let snapshot = read(&args, &context).await?;
-    let connection = context.connection.connect().await?;
+    let snapshot = context.interruptible(read(&args, &context)).await?;
+    let connection = context.interruptible(context.connection.connect()).await?;
     let applies = args.live.shared.dry_run.is_none();
     // A name that is wrong, and nobody to ask, are told before anything is made in the cluster.
     let flag = args.live.shared.confirm.as_deref();
@@ -75,12 +76,13 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     } else {
         None
     };
+    let planning = plan(&args, &context, &connection, &snapshot);
     let Planned { plan, upload, members, pods, hints } =
-        plan(&args, &context, &connection, &snapshot).await.map_err(|failed| failed.cause("nothing was changed"))?;
+        context.interruptible(planning).await.map_err(Failed::unchanged)?;
     let refused = |plan: &Plan| {
         let failed =
             Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file().display()));
-        let failed = failed.causes(plan.refusals.clone()).cause("nothing was changed");
+        let failed = failed.causes(plan.refusals.clone()).unchanged();
         hints.iter().fold(failed, Failed::hint)
     };
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
@@ -90,7 +92,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     if !applies {
         print_data(printer, args.output, &plan, || plan.whole_text())?;
         if args.live.shared.dry_run.as_deref() == Some("server") {
-            prove(&pods, &members, printer).await?;
+            context.interruptible(prove(&pods, &members, printer)).await?;
         }
         printer.note("nothing was changed");
         return Ok(());
@@ -101,7 +103,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         printer.show("\n");
     }
     if let Some(consented) = consented {
-        confirm(consented, &connection.cluster, printer).await?;
+        context.interruptible(confirm(consented, &connection.cluster, printer)).await?;
     }
     let mut work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
     work.upload = Some(upload);
@@ -133,7 +135,7 @@ pub(crate) fn tell(ended: transaction::Ended, output: Format, printer: Printer) 
 /// Asks the API server whether it would take the pods that a restore makes.
 pub(crate) async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
     for member in members {
-        pods.rehearse(member, Operation::Restore).await.map_err(|failed| failed.cause("nothing was changed"))?;
+        pods.rehearse(member, Operation::Restore).await.map_err(|failed| failed.unchanged())?;
         printer.note(format!("the API server would take the privileged pod of a restore on node {}", member.node));
     }
     Ok(())

@@ -165,7 +165,7 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
     let file = SnapshotFile::open(args.file(), context).await?;
     let (to_read, shown) = (file.clone(), args.file());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
-    let (printer, cancelled) = (context.printer, context.cancelled.clone());
+    let (printer, cancelled) = (context.printer, context.cancelled());
     let read = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);
         let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };

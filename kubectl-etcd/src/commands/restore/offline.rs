@@ -85,7 +85,6 @@ impl FromStr for Version {
 /// The members are not in order, the file is damaged or newer than it may be, or the directory cannot be made. Nothing is left.
 pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
-    context.ends_itself.store(true, std::sync::atomic::Ordering::Relaxed);
     let snapshot = SnapshotFile::open(args.file(), &context).await?;
     let worked = tokio::task::spawn_blocking(move || {
         let chosen = choose(&args.offline, &recorded(&snapshot, &args, &context)?, args.file(), &data_dir)?;
@@ -123,7 +122,7 @@ fn recorded(snapshot: &SnapshotFile, args: &Args, context: &Context) -> Outcome<
     }
     let file = args.file();
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
-    let options = Options { digest, cancel: Some(&context.cancelled), ..Options::default() };
+    let options = Options { digest, cancel: Some(&context.cancelled()), ..Options::default() };
     let bar = Progress::new(context.printer, "read", 0);
     let report =
         etcd_snapshot::verify(snapshot.source(), &options, &|at| bar.update(at.walked, at.total)).map_err(|error| {
@@ -156,7 +155,7 @@ fn build(
         digest: if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute },
         etcd_version: args.offline.etcd_version.map(|Version(major, minor)| (major, minor)),
         allow_older_etcd: args.offline.allow_older_etcd,
-        cancel: Some(&context.cancelled),
+        cancel: Some(&context.cancelled()),
     };
     let bar = Progress::new(context.printer, "restore", 0);
     let progress = |at: RestoreProgress| bar.update(at.done, at.total);
@@ -202,7 +201,9 @@ fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
         error @ RestoreError::WalDirNotEmpty(_) => refuse("the directory for the log is not empty".to_owned())
             .source(&error)
             .hint("name a directory that does not exist yet; nothing is ever overwritten"),
-        error => Failed::plain(format!("restore {file} to {data_dir}")).source(&error).cause("nothing was left behind"),
+        error => {
+            Failed::plain(format!("restore {file} to {data_dir}")).source(&error).effect("nothing was left behind")
+        }
     }
 }
 

@@ -18,13 +18,14 @@ use crate::transaction::{self, Recalled, Work, by_time, silence, step_labels, un
 /// No node can be asked; with `--resume`, however the restore ends.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
-    let members = super::live::members(&args, &context, &connection).await?.readable(printer);
-    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
+    let connection = context.interruptible(context.connection.connect()).await?;
+    let members = context.interruptible(super::live::members(&args, &context, &connection)).await?.readable(printer);
+    context.interruptible(access::preflight(&connection, &args.sidecar.pod_namespace)).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
-    let nodes = transaction::recall(&work, &mut watched).await;
+    let recalling = async { Ok(transaction::recall(&work, &mut watched).await) };
+    let nodes = context.interruptible(recalling).await?;
     for node in &nodes {
         if let Err(failed) = &node.outcome {
             printer.warn(format!("node {}: {}", node.node, failed.one_line()));

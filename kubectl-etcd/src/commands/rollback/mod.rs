@@ -5,9 +5,10 @@ mod plan;
 use crate::commands::restore::{prove, tell};
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides, Reach};
+use crate::output::confirm::{confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access};
-use crate::transaction::{self, RestoreFlags, Work, confirm, consent, silence};
+use crate::transaction::{self, RestoreFlags, Work, silence};
 use plan::{Found, Plan};
 
 const EXAMPLES: &str = "\
@@ -63,7 +64,7 @@ pub(crate) struct Args {
 /// Nothing can come back, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
+    let connection = context.interruptible(context.connection.connect()).await?;
     let applies = args.shared.dry_run.is_none();
     let flag = args.shared.confirm.as_deref();
     let consented = if applies || flag.is_some() {
@@ -72,17 +73,17 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         None
     };
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let members =
-        discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests)
-            .await?
-            .all()?;
-    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
+    let finding =
+        discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests);
+    let members = context.interruptible(finding).await?.all()?;
+    context.interruptible(access::preflight(&connection, &args.sidecar.pod_namespace)).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
     let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
-    let nodes = transaction::recall(&work, &mut watched).await;
+    let recalling = async { Ok(transaction::recall(&work, &mut watched).await) };
+    let nodes = context.interruptible(recalling).await?;
     if let Some(failed) = silence(&nodes) {
-        return Err(failed.cause("nothing was changed"));
+        return Err(failed.unchanged());
     }
     // The transaction has sidecars of another kind.
     transaction::forget(&work, watched).await;
@@ -100,7 +101,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
         let told = print_data(printer, args.output, &plan, || plan.text());
         let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));
-        let failed = failed.causes(plan.refusals.iter().cloned()).cause("nothing was changed").also(told);
+        let failed = failed.causes(plan.refusals.iter().cloned()).unchanged().also(told);
         return Err(match plan.another() {
             Some(id) => failed.hint(format!(
                 "the old data of another restore is on all nodes; to undo that one\n  kubectl etcd rollback --id {id}"
@@ -111,7 +112,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if !applies {
         print_data(printer, args.output, &plan, || plan.text())?;
         if args.shared.dry_run.as_deref() == Some("server") {
-            prove(&pods, &members, printer).await?;
+            context.interruptible(prove(&pods, &members, printer)).await?;
         }
         printer.note("nothing was changed");
         return Ok(());
@@ -121,7 +122,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         printer.show("\n");
     }
     if let Some(consented) = consented {
-        confirm(consented, &connection.cluster, printer).await?;
+        context.interruptible(confirm(consented, &connection.cluster, printer)).await?;
     }
     let members: Vec<_> =
         members.iter().filter(|one| order.nodes.iter().any(|node| node.node == one.node)).cloned().collect();

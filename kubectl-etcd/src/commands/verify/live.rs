@@ -187,7 +187,7 @@ fn theirs(answer: &MemberHash, report: &Report) -> Result<(u32, i64), String> {
 
 /// The file's hash as of another compaction.
 async fn rehash(context: &Context, file: &SnapshotFile, revision: i64, compact_revision: i64) -> Outcome<u32> {
-    let (file, cancelled) = (file.clone(), context.cancelled.clone());
+    let (file, cancelled) = (file.clone(), context.cancelled());
     let name = file.path().display().to_string();
     let at = HashKvAt { revision, compact_revision: Some(compact_revision) };
     let hashed = tokio::task::spawn_blocking(move || {

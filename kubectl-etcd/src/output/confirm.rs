@@ -1,0 +1,103 @@
+//! The questions before something is changed: yes or no, or the name of the cluster. `--yes` and `--confirm` answer them before they are
+//! asked; without a terminal, nobody can be asked.
+
+use super::visible::quoted;
+use super::{Exit, Failed, Outcome, Printer};
+
+/// A question that is answered by yes or no.
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) text: String,
+    /// What was not done, should the answer be no: "nothing was deleted".
+    pub(crate) otherwise: &'a str,
+    /// How `--yes` is typed, after what the user is to do first, if anything.
+    pub(crate) hint: &'a str,
+}
+
+impl Question<'_> {
+    /// Asks, unless `yes` is the answer already.
+    ///
+    /// # Errors
+    /// Exit 4: the answer is no, or there is no terminal to ask on.
+    pub(crate) async fn ask(self, yes: bool, printer: Printer) -> Outcome {
+        let refused = |why: &str| Failed::new(Exit::Refused, why).effect(self.otherwise);
+        match yes {
+            true => Ok(()),
+            false if !Printer::interactive() => {
+                Err(refused("confirmation required: no terminal to ask on").hint(self.hint))
+            }
+            false => match printer.ask(format!("{} (y/N) ", self.text)).await.as_str() {
+                "y" | "Y" | "yes" => Ok(()),
+                _ => Err(refused("not confirmed")),
+            },
+        }
+    }
+}
+
+/// What is known before anything is asked.
+#[derive(Debug)]
+pub(crate) enum Consent {
+    /// The flag names this cluster.
+    Given,
+    /// The name has to be typed.
+    Wanted,
+}
+
+/// What the flag says, before anything else is done.
+///
+/// # Errors
+/// Exit 4: the flag names another cluster, or there is neither a flag nor a terminal to ask on.
+pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool) -> Outcome<Consent> {
+    let refused = |why: String| Failed::new(Exit::Refused, why).unchanged();
+    match flag {
+        Some(name) if name == cluster => Ok(Consent::Given),
+        Some(name) => Err(refused(format!("--confirm names cluster {name}, and this is cluster {cluster}"))
+            .hint("see which cluster the kubeconfig leads to\n  kubectl config current-context")),
+        None if interactive => Ok(Consent::Wanted),
+        None => Err(refused("confirmation required: no terminal to ask on".to_owned()).hint(format!(
+            "read the plan with --dry-run=client; then name the cluster\n  --confirm {}",
+            quoted(cluster)
+        ))),
+    }
+}
+
+/// Asks for the name of the cluster, if the flag has not given it.
+///
+/// # Errors
+/// Exit 4: what is typed is not the cluster's name.
+pub(crate) async fn confirm(consent: Consent, cluster: &str, printer: Printer) -> Outcome {
+    if let Consent::Given = consent {
+        return Ok(());
+    }
+    let typed = printer.ask(format!("Type the name of the cluster ({cluster}) to continue: ")).await;
+    if typed == cluster {
+        return Ok(());
+    }
+    Err(Failed::new(Exit::Refused, "not confirmed: the typed name is not the name of the cluster").unchanged())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_clusters_own_name_is_consent() {
+        for interactive in [true, false] {
+            assert!(matches!(consent(Some("prod"), "prod", interactive), Ok(Consent::Given)));
+            for wrong in ["", "Prod", "prod ", "yes"] {
+                let failed = consent(Some(wrong), "prod", interactive).expect_err(wrong);
+                assert_eq!(failed.exit, Exit::Refused);
+            }
+        }
+        assert!(matches!(consent(None, "prod", true), Ok(Consent::Wanted)));
+        let nobody = consent(None, "my cluster", false).expect_err("nobody");
+        assert!(nobody.exit == Exit::Refused && nobody.hints[0].ends_with("--confirm 'my cluster'"), "{nobody}");
+        assert!(nobody.to_string().contains("\nnothing was changed\n"), "{nobody}");
+    }
+
+    #[tokio::test]
+    async fn yes_is_never_asked_for() {
+        let question = || Question { text: "Delete 2 pods?".into(), otherwise: "nothing was deleted", hint: "--yes" };
+        assert!(question().ask(true, Printer::new(false)).await.is_ok());
+    }
+}
