@@ -14,6 +14,7 @@ use super::{Args, Bump, without_digest};
 use crate::commands::API_VERSION;
 use crate::commands::verify::{self, damaged, explain};
 use crate::context::Context;
+use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::SnapshotFile;
 
@@ -84,6 +85,15 @@ impl FromStr for Version {
 /// # Errors
 /// The members are not in order, the file is damaged or newer than it may be, or the directory cannot be made. Nothing is left.
 pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
+    let built = write(args, data_dir, context).await;
+    built.map_err(|failed| match failed.exit {
+        Exit::Interrupted => interrupted().effect("nothing was left behind"),
+        _ => failed,
+    })
+}
+
+/// As [`run`]. An interruption is heard by the work itself, which takes away what it has made.
+async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
     let snapshot = SnapshotFile::open(args.file(), &context).await?;
     let worked = tokio::task::spawn_blocking(move || {
