@@ -18,6 +18,7 @@ pub mod cli;
 
 mod balancer;
 mod client;
+mod defaults;
 mod disk;
 mod files;
 mod fill;

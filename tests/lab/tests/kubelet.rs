@@ -5,6 +5,7 @@ mod kubelet_exec;
 mod kubelet_node;
 mod kubelet_outage;
 mod kubelet_port_forward;
+mod kubelet_proxy;
 mod kubelet_support;
 
 use kubelet_support::{Admin, IMAGE, PODS, pod, wait};

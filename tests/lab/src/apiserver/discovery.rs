@@ -80,6 +80,9 @@ fn resources(group: &str, version: &str) -> Option<Value> {
         if res.status {
             subresource("status", res.kind, &["get", "patch", "update"]);
         }
+        if res.kind == "Node" {
+            subresource("proxy", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]);
+        }
         if res.is_pods() {
             subresource("binding", "Binding", &["create"]);
             subresource("exec", "PodExecOptions", &["create", "get"]);

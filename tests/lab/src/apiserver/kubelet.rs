@@ -85,7 +85,8 @@ impl ServerCertVerifier for AnyKubelet {
 /// Where the kubelet of a node listens.
 pub(super) struct Kubelet {
     /// `HOST:PORT`.
-    authority: String,
+    pub(super) authority: String,
+    pub(super) port: u64,
     host: ServerName<'static>,
 }
 
@@ -100,7 +101,7 @@ impl Kubelet {
         let host = host.ok_or_else(|| Failure::internal("no preferred addresses found; known addresses: []"))?;
         let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap_or(10250);
         let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Ok(Self { authority, host: ServerName::try_from(host.to_owned()).map_err(Failure::internal)? })
+        Ok(Self { authority, port, host: ServerName::try_from(host.to_owned()).map_err(Failure::internal)? })
     }
 
     /// Sends one request over a connection of its own.

@@ -3,7 +3,8 @@
 //! underneath is what was restored.
 //!
 //! Streams to a kubelet are WebSockets: exec and port forwarding by the channels of `v4.channel.k8s.io`, as kube-rs
-//! speaks them. `kubectl exec` works; `kubectl port-forward` does not, as it has SPDY inside its WebSocket.
+//! speaks them. `kubectl exec` works; `kubectl port-forward` does not, as it has SPDY inside its WebSocket. The proxy of a
+//! node passes on any request but an upgrade, and to the kubelet's port alone.
 //!
 //! What it does not do: sign or check service-account tokens, schedule, garbage-collect, run controllers, convert
 //! versions, keep managed fields, speak SPDY, or protobuf but for kubectl's reviews (so of `kubectl
@@ -17,6 +18,7 @@ mod exec;
 mod faults;
 mod kubelet;
 mod list;
+mod node_proxy;
 mod patch;
 mod pods;
 mod protobuf;

@@ -10,15 +10,10 @@ use super::{
     rest,
     server::Cx,
 };
+use crate::defaults;
 
 /// Annotation of the API's image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
-
-fn set(object: &mut Value, field: &str, value: Value) {
-    if let Some(map) = object.as_object_mut() {
-        map.entry(field).or_insert(value);
-    }
-}
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
@@ -32,15 +27,9 @@ pub(super) fn default(pod: &mut Value) -> Result<(), Failure> {
     let is_mirror = pod["metadata"]["annotations"].get(MIRROR).is_some();
     let name = text(&pod["metadata"]["name"]).to_owned();
     let spec = &mut pod["spec"];
-    set(spec, "restartPolicy", json!("Always"));
-    set(spec, "terminationGracePeriodSeconds", json!(30));
-    set(spec, "dnsPolicy", json!("ClusterFirst"));
-    set(spec, "schedulerName", json!("default-scheduler"));
-    set(spec, "enableServiceLinks", json!(true));
-    set(spec, "securityContext", json!({}));
-    set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
+    defaults::set(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
     if !is_mirror {
-        set(spec, "serviceAccountName", json!("default"));
+        defaults::set(spec, "serviceAccountName", json!("default"));
         spec["serviceAccount"] = spec["serviceAccountName"].clone();
     }
     let priority = match text(&spec["priorityClassName"]) {
@@ -52,26 +41,8 @@ pub(super) fn default(pod: &mut Value) -> Result<(), Failure> {
             return Err(Failure::forbidden("", "pods", Some(&name), &why));
         }
     };
-    set(spec, "priority", json!(priority));
-    for list in ["initContainers", "containers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            set(container, "terminationMessagePath", json!("/dev/termination-log"));
-            set(container, "terminationMessagePolicy", json!("File"));
-            set(container, "resources", json!({}));
-            let image = text(&container["image"]);
-            let tagged = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
-            let policy = if !tagged || image.ends_with(":latest") { "Always" } else { "IfNotPresent" };
-            set(container, "imagePullPolicy", json!(policy));
-            for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                set(port, "protocol", json!("TCP"));
-            }
-        }
-    }
-    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
-        if volume["hostPath"].is_object() {
-            set(&mut volume["hostPath"], "type", json!(""));
-        }
-    }
+    defaults::set(spec, "priority", json!(priority));
+    defaults::spec(spec);
     pod["status"] = json!({ "phase": "Pending", "qosClass": qos(&pod["spec"]) });
     Ok(())
 }

@@ -58,6 +58,8 @@ pub(super) struct Info {
     pub(super) version: String,
     pub(super) resource: String,
     pub(super) subresource: String,
+    /// What follows the subresource: the path that a proxy passes on, without its first slash.
+    pub(super) rest: String,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
 }
@@ -97,7 +99,8 @@ impl Info {
         info.resource_request = true;
         info.resource = parts.first().map(|part| (*part).to_owned()).unwrap_or_default();
         info.name = parts.get(1).and_then(text);
-        info.subresource = parts.get(2..).unwrap_or_default().join("/");
+        info.subresource = parts.get(2).map(|part| (*part).to_owned()).unwrap_or_default();
+        info.rest = parts.get(3..).unwrap_or_default().join("/");
         info.verb = info.resource_verb(method, query);
         if matches!(info.verb, "list" | "watch" | "deletecollection") && info.name.is_none() {
             // A collection narrowed to one name is authorised as that name.

@@ -35,7 +35,11 @@ impl Resource {
 
     /// Subresources by name, besides `status`.
     pub(super) fn subresources(&self) -> &'static [&'static str] {
-        if self.is_pods() { &["binding", "exec", "log", "portforward"] } else { &[] }
+        match self.kind {
+            "Pod" => &["binding", "exec", "log", "portforward"],
+            "Node" => &["proxy"],
+            _ => &[],
+        }
     }
 }
 

@@ -70,6 +70,7 @@ fn asked(spec: &Value) -> Result<Info, Failure> {
         version: text(&resource["version"]).to_owned(),
         resource: text(&resource["resource"]).to_owned(),
         subresource: text(&resource["subresource"]).to_owned(),
+        rest: String::new(),
         namespace: some("namespace"),
         name: some("name"),
     })

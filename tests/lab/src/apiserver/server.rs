@@ -23,7 +23,7 @@ use super::{
     auth::{self, Authenticator, User},
     discovery, exec,
     faults::{FaultFile, Faults},
-    kubelet, list, rbac,
+    kubelet, list, node_proxy, rbac,
     request::{Info, Query, Render, render},
     resource,
     respond::{Failure, Reply, text_reply},
@@ -270,6 +270,12 @@ async fn dispatch(mut cx: Cx, request: Request<Incoming>) -> Result<Reply, Failu
     let Some(res) = resource::find(&cx.info.group, &cx.info.version, &cx.info.resource) else {
         return Ok(text_reply(StatusCode::NOT_FOUND, "404 page not found\n"));
     };
+    if res.kind == "Node" && cx.info.subresource == "proxy" {
+        return node_proxy::answer(cx, request).await;
+    }
+    if !cx.info.rest.is_empty() {
+        return Ok(text_reply(StatusCode::NOT_FOUND, "404 page not found\n"));
+    }
     if res.is_pods() && matches!(cx.info.subresource.as_str(), "exec" | "log" | "portforward") {
         return exec::answer(cx, request).await;
     }

@@ -119,14 +119,17 @@ async fn admit(node: &Arc<Node>, object: &Value) -> Result<()> {
     let uid = pod.metadata.uid.clone();
     let known = node.pods().into_iter().find(|handle| handle.pod.metadata.uid == uid);
     let handle = match known {
-        Some(handle) => handle,
+        Some(handle) => {
+            handle.renew(object);
+            handle
+        }
         None if pod.metadata.deletion_timestamp.is_some() => {
             let path = format!("/api/v1/namespaces/{}/pods/{}", pod.metadata.namespace, pod.metadata.name);
             return delete(node, &path, &uid).await;
         }
         None if pod.is_terminal() => return Ok(()),
         None => {
-            let (handle, reports) = Handle::new(pod.clone(), None);
+            let (handle, reports) = Handle::new(pod.clone(), object.clone(), false);
             let handle = Arc::new(handle);
             node.insert(&uid, Arc::clone(&handle));
             tokio::spawn(report(Arc::clone(node), Arc::clone(&handle), reports));
@@ -177,9 +180,11 @@ async fn mirrors(node: &Arc<Node>, known: &Known) -> Result<()> {
     }
     for handle in statics {
         let key = (handle.namespace().to_owned(), handle.api_name(&node.name));
-        let Some(manifest) = handle.manifest.as_ref().filter(|_| !known.contains_key(&key)) else { continue };
+        if known.contains_key(&key) {
+            continue;
+        }
         let path = format!("/api/v1/namespaces/{}/pods", key.0);
-        let mut mirror = manifest.clone();
+        let mut mirror = handle.object();
         let object = node.api.get(&format!("/api/v1/nodes/{}", node.name)).await?;
         mirror["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "controller": true,
             "name": node.name, "uid": object["metadata"]["uid"]}]);

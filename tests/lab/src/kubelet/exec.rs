@@ -3,6 +3,7 @@
 //! things differ, as `tests/kubelet_exec` pins: crun holds both outputs open until the process has ended, so that one
 //! which closes stdout early keeps its stdin; and crun says on stderr, too, that a program is not there.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -65,7 +66,7 @@ pub(super) fn exec(node: &Node, namespace: &str, pod: &str, container: &str, mut
         return text(StatusCode::NOT_FOUND, "pod does not exist");
     };
     let Some(id) = handle.container_id(container) else {
-        return text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"));
+        return text(StatusCode::INTERNAL_SERVER_ERROR, format!("container not found (\"{container}\")"));
     };
     let ask = Ask::parse(request.uri().query().unwrap_or_default());
     if !(ask.stdin || ask.stdout || ask.stderr) {
@@ -83,9 +84,7 @@ pub(super) fn exec(node: &Node, namespace: &str, pod: &str, container: &str, mut
     };
     let answer = handshake.answer();
     let upgrade = hyper::upgrade::on(&mut request);
-    let mut command = crun(&node.dir.runtime());
-    let errors = node.dir.containers().join(&id).join(format!("exec-{:016x}.log", rand::random::<u64>()));
-    command.arg("--log").arg(&errors).arg("exec").arg(&id).args(&ask.command);
+    let (command, errors) = command(node, &id, &ask.command);
     tokio::spawn(async move {
         let result = async {
             let socket = websocket::accepted(upgrade).await?;
@@ -98,13 +97,34 @@ pub(super) fn exec(node: &Node, namespace: &str, pod: &str, container: &str, mut
     answer
 }
 
-async fn serve(
-    socket: Socket,
-    ask: &Ask,
-    mut command: tokio::process::Command,
-    errors: &std::path::Path,
-    v5: bool,
-) -> Result<()> {
+/// A command in a running container, and the file that crun's complaint will be in if it cannot be started.
+pub(super) fn command(node: &Node, container: &str, words: &[String]) -> (tokio::process::Command, PathBuf) {
+    let mut command = crun(&node.dir.runtime());
+    let errors = node.dir.containers().join(container).join(format!("exec-{:016x}.log", rand::random::<u64>()));
+    command.arg("--log").arg(&errors).arg("exec").arg(container).args(words);
+    (command, errors)
+}
+
+/// What crun complained of; the file goes.
+pub(super) fn complaint(errors: &Path) -> Result<String> {
+    match fs_err::read_to_string(errors) {
+        Ok(said) => {
+            fs_err::remove_file(errors)?;
+            Ok(said.trim().to_owned())
+        }
+        Err(_) => Ok(String::new()),
+    }
+}
+
+/// Why a program was not started, as the runtime tells it.
+pub(super) fn not_started(words: &[String], complaint: &str) -> String {
+    format!(
+        "OCI runtime exec failed: exec failed: unable to start container process: exec: {:?}: {complaint}",
+        words.first().map_or("", String::as_str)
+    )
+}
+
+async fn serve(socket: Socket, ask: &Ask, mut command: tokio::process::Command, errors: &Path, v5: bool) -> Result<()> {
     let (mut sink, source) = socket.split();
     let (frames, mut outbox) = mpsc::channel::<Message>(4);
     // When the client is away its process lives on, and what it says goes nowhere.
@@ -149,14 +169,7 @@ async fn serve(
     );
     let code = child.wait().await?.code().context("crun was killed")?;
     input.abort();
-    let complaint = match fs_err::read_to_string(errors) {
-        Ok(said) => {
-            fs_err::remove_file(errors)?;
-            said
-        }
-        Err(_) => String::new(),
-    };
-    let status = status(code, complaint.trim(), &ask.command, v5);
+    let status = status(code, &complaint(errors)?, &ask.command, v5);
     let mut frame = vec![STATUS];
     serde_json::to_writer(&mut frame, &status)?;
     frames.send(Message::Binary(frame.into())).await?;
@@ -226,8 +239,8 @@ fn status(code: i32, complaint: &str, command: &[String], v5: bool) -> Value {
     } else {
         let message = format!(
             "Internal error occurred: error executing command in container: failed to exec in container: failed to \
-             start exec: OCI runtime exec failed: exec failed: unable to start container process: exec: {:?}: {complaint}",
-            command.first().map_or("", String::as_str)
+             start exec: {}",
+            not_started(command, complaint)
         );
         json!({"status": "Failure", "reason": "InternalError", "code": 500,
             "message": format!("Internal error occurred: {message}"),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::Node;
@@ -24,11 +24,14 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) pod: Pod,
-    /// As the mirror pod carries it; only for static pods.
-    pub(super) manifest: Option<Value>,
+    is_static: bool,
     /// The grace period, once the pod is to end.
     pub(super) stop: watch::Sender<Option<Duration>>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
+    /// The last status, told to the API server or not.
+    status: Mutex<Value>,
+    /// As the API told of it, or as the mirror pod will be.
+    object: Mutex<Value>,
     /// Asks for the latest status to be sent again.
     pub(super) repost: Notify,
     pub(super) generation: AtomicU64,
@@ -42,12 +45,15 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(pod: Pod, manifest: Option<Value>) -> (Self, mpsc::UnboundedReceiver<Report>) {
+    /// A pod of the API, by its object; or a static one, by the object that its mirror pod will be.
+    pub(super) fn new(pod: Pod, object: Value, is_static: bool) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
         let generation = AtomicU64::new(pod.metadata.generation.unwrap_or_default());
         let handle = Self {
             pod,
-            manifest,
+            status: Mutex::new(json!({"phase": "Pending"})),
+            object: Mutex::new(object),
+            is_static,
             stop: watch::Sender::new(None),
             reports,
             repost: Notify::new(),
@@ -61,7 +67,29 @@ impl Handle {
     }
 
     pub(super) fn is_static(&self) -> bool {
-        self.manifest.is_some()
+        self.is_static
+    }
+
+    /// The whole object; its status is what the pod had when the kubelet heard of it.
+    pub(super) fn object(&self) -> Value {
+        self.object.lock().expect("no panic while the lock is held").clone()
+    }
+
+    /// Takes the object as the API has it now.
+    pub(super) fn renew(&self, object: &Value) {
+        self.object.lock().expect("no panic while the lock is held").clone_from(object);
+    }
+
+    /// The last status.
+    pub(super) fn status(&self) -> Value {
+        self.status.lock().expect("no panic while the lock is held").clone()
+    }
+
+    /// Takes note of a status and has it told to the API server.
+    pub(super) fn report(&self, status: Value) {
+        self.status.lock().expect("no panic while the lock is held").clone_from(&status);
+        // The reporter lives as long as the handle; after that nobody asks.
+        let _ = self.reports.send(Report::Status(status));
     }
 
     pub(super) fn is_active(&self) -> bool {

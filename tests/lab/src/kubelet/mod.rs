@@ -1,13 +1,19 @@
 //! The kubelet stand-in: static pods from the manifests folder, mirror pods, pods from the API, exec, port forwarding. One process a
 //! node, in the node's network, mount and process namespaces, where it is the first process.
+//!
+//! Its own server answers on port 10250 as the real one does: `/pods`, `/run`, `/exec`, `/portForward`, `/containerLogs`,
+//! `/healthz`. What it does not do: ask the API server who may do what (it obeys the API server's certificate and no
+//! other), take the UID of a pod in a path, speak SPDY, measure (`/metrics`, `/stats`).
 
 mod api;
 mod boot;
 mod container;
 mod exec;
 mod handle;
+mod pods;
 mod port_forward;
 mod reap;
+mod run;
 mod runtime;
 mod server;
 mod spec;
@@ -73,10 +79,11 @@ impl Node {
         self.pods.lock().expect("no panic while the lock is held").remove(uid);
     }
 
+    /// The pod of this name; of two, the one that has not ended.
     fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Handle>> {
-        self.pods()
-            .into_iter()
-            .find(|handle| handle.namespace() == namespace && handle.api_name(&self.name) == name && handle.is_active())
+        let all = self.pods().into_iter();
+        all.filter(|handle| handle.namespace() == namespace && handle.api_name(&self.name) == name)
+            .max_by_key(|handle| handle.is_active())
     }
 }
 

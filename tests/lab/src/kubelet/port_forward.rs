@@ -35,9 +35,7 @@ pub(super) fn port_forward(node: &Arc<Node>, namespace: &str, pod: &str, mut req
         Err(message) if is_websocket => return text(StatusCode::BAD_REQUEST, message),
         Err(_) => Vec::new(),
     };
-    let handles = node.pods();
-    let named = handles.iter().filter(|one| one.namespace() == namespace && one.api_name(&node.name) == pod);
-    let Some(handle) = named.max_by_key(|one| one.is_active()) else {
+    let Some(handle) = node.pod(namespace, pod) else {
         return text(StatusCode::NOT_FOUND, "pod does not exist");
     };
     if !handle.is_active() {

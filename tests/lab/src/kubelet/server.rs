@@ -1,4 +1,5 @@
-//! The kubelet's own server: exec, port forwarding and logs, for the API server only, and the health check on loopback.
+//! The kubelet's own server: its pods, commands, port forwarding and logs, for the API server only, and the health check
+//! on loopback.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use anyhow::Result;
 use crate::pem;
 use bytes::Bytes;
 use fs_err as fs;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 
-use super::{Node, exec, port_forward};
+use super::{Node, exec, pods, port_forward, run};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -79,18 +80,46 @@ async fn connection(node: Arc<Node>, acceptor: tokio_rustls::TlsAcceptor, tcp: t
 }
 
 async fn route(node: Arc<Node>, user: &str, request: Request<Incoming>) -> Answer {
-    if user != API_SERVER {
-        let message = format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[proxy])");
-        return text(StatusCode::FORBIDDEN, message);
-    }
-    let path = request.uri().path().to_owned();
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["exec", namespace, pod, container] => exec::exec(&node, namespace, pod, container, request),
-        ["portForward", namespace, pod] => port_forward::port_forward(&node, namespace, pod, request),
-        ["containerLogs", namespace, pod, container] => logs(&node, namespace, pod, container, request.uri().query()),
+    if user != API_SERVER {
+        return forbidden(user, &method, parts[0]);
+    }
+    match (parts.as_slice(), &method) {
+        (["healthz"], _) => text(StatusCode::OK, "ok"),
+        (["pods"], &Method::GET) => pods::list(&node),
+        (["run", namespace, pod, container], &Method::POST) => {
+            run::run(&node, namespace, pod, container, &request).await
+        }
+        (["exec", namespace, pod, container], &Method::GET | &Method::POST) => {
+            exec::exec(&node, namespace, pod, container, request)
+        }
+        (["portForward", namespace, pod], &Method::GET | &Method::POST) => {
+            port_forward::port_forward(&node, namespace, pod, request)
+        }
+        (["containerLogs", namespace, pod, container], &Method::GET) => {
+            logs(&node, namespace, pod, container, request.uri().query())
+        }
+        (["pods"] | ["run" | "exec" | "containerLogs", _, _, _] | ["portForward", _, _], _) => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
+        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+/// A real kubelet asks the API server for the right to `nodes/proxy`, or to a narrower subresource where there is one.
+/// The lab's asks nobody and has one user, who in kubeadm's clusters may do everything.
+fn forbidden(user: &str, method: &Method, place: &str) -> Answer {
+    let verb = match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "get",
+    };
+    let subresources = if matches!(place, "healthz" | "pods") { format!("{place} proxy") } else { "proxy".into() };
+    let what = format!("resource=nodes, subresource(s)=[{subresources}]");
+    text(StatusCode::FORBIDDEN, format!("Forbidden (user={user}, verb={verb}, {what})\n"))
 }
 
 fn logs(node: &Node, namespace: &str, pod: &str, container: &str, query: Option<&str>) -> Answer {

@@ -66,7 +66,7 @@ pub(super) async fn run(node: Arc<Node>) -> Result<()> {
         }
         for (name, wanted) in wanted {
             if let Entry::Vacant(place) = running.entry(name) {
-                let (handle, reports) = Handle::new(wanted.pod.clone(), Some(wanted.manifest.clone()));
+                let (handle, reports) = Handle::new(wanted.pod.clone(), wanted.manifest.clone(), true);
                 let handle = Arc::new(handle);
                 node.insert(&wanted.hash, Arc::clone(&handle));
                 place.insert(Arc::clone(&handle));

@@ -25,8 +25,7 @@ struct Worker {
 impl Worker {
     fn report(&mut self, summary: &Summary) {
         let value = status(&self.node, &self.handle, &self.tracks, summary, &self.started, &mut self.conditions);
-        // The reporter lives as long as the handle; after that nobody asks.
-        let _ = self.handle.reports.send(Report::Status(value));
+        self.handle.report(value);
     }
 }
 

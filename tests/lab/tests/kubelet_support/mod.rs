@@ -93,6 +93,11 @@ impl Admin {
         Self::with(&ca, &cert, &key, (host, server.port().expect("a port")))
     }
 
+    /// The lab's administrator at the kubelet of its node, past the API server.
+    pub(crate) fn at_kubelet(lab: &Lab) -> Self {
+        Self { address: (lab.node_ip("cp1"), 10250), ..Self::new(lab) }
+    }
+
     /// Whoever has the certificate that a node's API server shows to kubelets, at that very server.
     pub(crate) fn of_node(lab: &Lab, node: &str) -> Self {
         let pki = lab.node_root(node).join("etc/kubernetes/pki");
@@ -150,6 +155,14 @@ impl Admin {
             head.push(stream.read_u8().await.expect("a head"));
         }
         (String::from_utf8(head).expect("a head is text"), stream)
+    }
+
+    /// One request and the text that answers it.
+    pub(crate) async fn text(&self, method: &str, path: &str) -> (u16, String) {
+        let response = self.request(method, path, &Value::Null).await.expect("an answer");
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (code, String::from_utf8(body.to_vec()).expect("text"))
     }
 
     /// One request that must be answered with JSON.

@@ -1,0 +1,40 @@
+//! `/pods`: the node's pods as its kubelet knows them. A static pod is the one of its manifest, with a mirror pod in the
+//! API or without: its UID is its hash, it came from a file, and nothing of it is a mirror's.
+
+use http::{Response, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::Node;
+use super::handle::Handle;
+use super::server::Answer;
+use crate::defaults;
+
+/// The list.
+pub(super) fn list(node: &Node) -> Answer {
+    let mut pods: Vec<Value> = node.pods().iter().map(|handle| pod(handle)).collect();
+    pods.sort_by_key(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+    // Of no pods Go makes null.
+    let items = if pods.is_empty() { Value::Null } else { pods.into() };
+    let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items });
+    let mut answer = Response::new(Full::from(format!("{list}\n")));
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// One pod. In a list it has no kind and no version.
+fn pod(handle: &Handle) -> Value {
+    let mut pod = handle.object();
+    for field in ["kind", "apiVersion"] {
+        pod.as_object_mut().and_then(|pod| pod.remove(field));
+    }
+    if handle.is_static() {
+        pod["metadata"]["uid"] = handle.pod.metadata.uid.clone().into();
+        if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+            annotations.remove("kubernetes.io/config.mirror");
+        }
+        defaults::spec(&mut pod["spec"]);
+    }
+    pod["status"] = handle.status();
+    pod
+}
