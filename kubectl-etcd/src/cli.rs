@@ -13,37 +13,10 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use crate::commands;
 use crate::connection::ConnectionArgs;
 use crate::context::Context;
+use crate::help;
 use crate::idle::{self, Idle};
 use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
-
-/// At the end of every `--help`.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    done
-  1    failed, nothing was changed (of diff: there are differences)
-  2    usage (of diff: failed, too)
-  3    the snapshot is damaged or cannot be restored
-  4    refused by a preflight, or not confirmed; nothing was changed
-  5    failed after changing something (a restore: stopping something); the message says how to go on
-  130  interrupted, cleaned up";
-
-/// At the end of `diff --help`.
-const EXIT_CODES_OF_DIFF: &str = "\
-Exit codes, as of diff and kubectl diff:
-  0    no differences
-  1    there are differences
-  2    failed, or usage
-  3    a snapshot is damaged
-  130  interrupted";
-
-/// At the end of the program's own.
-const ENVIRONMENT: &str = "\
-Environment (flags win):
-  KUBECONFIG HTTPS_PROXY NO_PROXY KUBECTL_ETCD_IMAGE KUBECTL_ETCD_POD_NAMESPACE
-  KUBECTL_ETCD_IMAGE_PULL_POLICY KUBECTL_ETCD_IMAGE_PULL_SECRET
-
-Documentation and issues: https://github.com/kubectl-etcd/kubectl-etcd";
 
 /// How long what is left of a command may take to end once its work is over.
 const WIND_DOWN: Duration = Duration::from_secs(5);
@@ -81,6 +54,8 @@ enum Command {
     Cleanup(commands::cleanup::Args),
     Version(commands::version::Args),
     Completion(commands::completion::Args),
+    Help(commands::help::Args),
+    Options(commands::options::Args),
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete(commands::complete::Args),
 }
@@ -98,24 +73,22 @@ impl Command {
             Command::Cleanup(args) => args.idle(),
             Command::Version(args) => args.idle(),
             Command::Completion(args) => args.idle(),
+            Command::Help(args) => args.idle(),
+            Command::Options(args) => args.idle(),
             Command::Backup(_) | Command::Rollback(_) | Command::Status(_) | Command::Complete(_) => Vec::new(),
         }
     }
 }
 
-/// The clap tree, with the name that the user typed: `kubectl etcd` when kubectl runs the plugin.
+/// The clap tree, with the name that the user typed (`kubectl etcd` when kubectl runs the plugin), and with its help.
 pub(crate) fn command(program: &str) -> clap::Command {
-    let of_command = |sub: clap::Command| {
-        let own = sub.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
-        let codes = if sub.get_name() == "diff" { EXIT_CODES_OF_DIFF } else { EXIT_CODES };
-        sub.after_help(format!("{own}{codes}"))
-    };
-    let command = Cli::command().mut_subcommands(of_command).after_help(format!("{EXIT_CODES}\n\n{ENVIRONMENT}"));
-    if program.starts_with("kubectl-") {
-        command.bin_name(program.replacen('-', " ", 1).replace('_', "-"))
-    } else {
-        command
-    }
+    help::dress(Cli::command(), program)
+}
+
+/// The clap tree as the commands describe it.
+#[cfg(test)]
+pub(crate) fn undressed() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses, runs, cleans up, reports.
@@ -130,11 +103,19 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == "__complete") {
         args.insert(2, "--".into());
     }
+    // As kubectl does.
+    if args.len() == 1 {
+        args.push("--help".into());
+    }
     let mut command = command(&program);
-    let cli = match parse(&mut command, args) {
+    let cli = match parse(&mut command, args.clone()) {
         Ok(cli) => cli,
         Err(usage) => {
             let printer = Printer::new(false);
+            if let Some(failed) = help::explain(&command, &args, &usage) {
+                printer.failure(&failed);
+                return code(failed.exit);
+            }
             return match printer.usage(&usage) {
                 Ok(()) if usage.use_stderr() => code(Exit::Usage),
                 Ok(()) => ExitCode::SUCCESS,
@@ -286,6 +267,8 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Cleanup(args) => whole.interruptible(commands::cleanup::run(args, context)).await,
         Command::Version(args) => whole.interruptible(commands::version::run(args, context)).await,
         Command::Completion(args) => commands::completion::run(args, command("kubectl-etcd"), context),
+        Command::Help(args) => commands::help::run(args, command("kubectl-etcd"), context),
+        Command::Options(args) => commands::options::run(args, command("kubectl-etcd"), context),
         Command::Complete(args) => {
             let root = command("kubectl-etcd");
             whole.interruptible(commands::complete::run(args, &root, context)).await

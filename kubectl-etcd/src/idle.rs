@@ -140,6 +140,9 @@ mod tests {
             ("version", &none),
             ("version --client", &all),
             ("completion bash", &all),
+            ("help", &all),
+            ("help exit-codes", &all),
+            ("options", &all),
         ];
         for (line, expected) in table {
             assert_eq!(&refused(line), expected, "{line}");

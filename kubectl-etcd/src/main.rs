@@ -13,6 +13,7 @@ mod contents;
 mod context;
 mod discovery;
 mod etcd_clusters;
+mod help;
 mod idle;
 mod interruption;
 mod kube_system;

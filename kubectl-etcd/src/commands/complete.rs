@@ -88,7 +88,7 @@ fn complete(root: &Command, before: &[String], word: &str) -> Wanted {
         return value_of(arg);
     }
     if word.starts_with('-') {
-        let flags = args().filter(|arg| !arg.is_hide_set()).filter_map(|arg| {
+        let flags = args().filter(|arg| !arg.is_hide_set() || arg.is_global_set()).filter_map(|arg| {
             let help = arg.get_help().map(|help| format!("\t{help}")).unwrap_or_default();
             Some(format!("--{}{help}", arg.get_long()?))
         });

@@ -31,8 +31,9 @@ Examples:
   # One namespace
   kubectl etcd inspect etcd.db -n shop
 
-  # By which keys values are encrypted, and how many of them a configuration decrypts
-  kubectl etcd inspect etcd.db --encryption-config enc.yaml -o json | jq .encryption";
+  # By which keys values are encrypted, and how many of them can be decrypted
+  kubectl etcd inspect etcd.db --encryption-config enc.yaml -o json |
+    jq .encryption";
 
 /// Show what is in a snapshot: objects and bytes by resource and namespace
 ///

@@ -25,7 +25,7 @@ Examples:
   # The member of one node, for a script
   kubectl etcd status --node cp1 -o json";
 
-/// Show the members: role, version, size, revision, lag, alarms, certificate expiry
+/// Show the members: role, version, size, revision, lag, alarms
 ///
 /// Runs a sidecar on each control-plane node for a few seconds and asks the member there. LAG is the number of raft
 /// entries that a member has not applied yet; CERTS is the time until its first certificate expires. Members that do not answer

@@ -71,12 +71,15 @@ fn what_needs_no_cluster_asks_none() {
             ran
         };
         let root = offline(&["--help"]);
-        assert!(root.stdout.contains("\nUsage: kubectl etcd [OPTIONS] <COMMAND>\n"), "{}", root.stdout);
+        assert!(root.stdout.contains("\nUsage:\n  kubectl etcd COMMAND [OPTIONS]\n"), "{}", root.stdout);
         for command in commands {
             let help = offline(&[command, "--help"]).stdout;
-            assert!(help.contains(&format!("\nUsage: kubectl etcd {command} ")), "{help}");
+            assert!(help.contains(&format!("\nUsage:\n  kubectl etcd {command} ")), "{help}");
             assert!(help.contains("\nExamples:\n"), "{help}");
         }
+        assert!(offline(&["options"]).stdout.contains("--context"));
+        assert_eq!(offline(&["help", "backup"]).stdout, offline(&["backup", "-h"]).stdout);
+        assert_eq!(offline(&[]).stdout, root.stdout);
         offline(&["--version"]);
         assert_eq!(offline(&["version", "--client", "-o", "json"]).json()["protocol"], "1.0");
         offline(&["verify", text(&snapshot)]);
@@ -99,8 +102,10 @@ fn what_needs_no_cluster_asks_none() {
     let mut command = alone(&ASK);
     command.env("KUBECONFIG", &broken);
     failed(command, 1, &["read the kubeconfig file", "broken.conf"]);
-    failed(alone(&["status", "--nope"]), 2, &["unexpected argument '--nope'", "Usage: kubectl etcd status"]);
-    failed(alone(&["frobnicate"]), 2, &["unrecognized subcommand 'frobnicate'"]);
+    failed(alone(&["status", "--nope"]), 2, &["error: unknown flag: --nope", "kubectl etcd status --help"]);
+    failed(alone(&["frobnicate"]), 2, &["error: unknown command \"frobnicate\"", "kubectl etcd --help"]);
+    failed(alone(&["snapshot", "save", "a.db"]), 2, &["unknown command \"snapshot save\"", "kubectl etcd backup a.db"]);
+    failed(alone(&["help", "frobnicate"]), 2, &["no help topic is called \"frobnicate\""]);
 }
 
 #[test]
@@ -314,8 +319,8 @@ fn kubectl_runs_and_completes_it() {
     assert_eq!(tag.split('-').next(), Some(scene.lab.etcd_version()));
     assert!(version["serverVersion"].as_str().is_some_and(|version| version.starts_with("v1.")), "{version}");
     let help = run(scene.kubectl_etcd(&["backup", "--help"])).expect_code(0).stdout;
-    assert!(help.contains("Usage: kubectl etcd backup [OPTIONS] [FILE]"), "{help}");
-    run(scene.kubectl_etcd(&["status", "--nope"])).expect_error(&["Usage: kubectl etcd status"]);
+    assert!(help.contains("Usage:\n  kubectl etcd backup [OPTIONS] [FILE]"), "{help}");
+    run(scene.kubectl_etcd(&["status", "--nope"])).expect_error(&["kubectl etcd status --help"]);
     let listed = run(scene.kubectl(&["plugin", "list"]));
     assert!(listed.stdout.contains("kubectl-etcd"), "{}", listed.stdout);
 

@@ -39,11 +39,12 @@ const FORCE: &str = "take over the fields that others have set with\n  --force-c
 
 const EXAMPLES: &str = "\
 Examples:
-  # Take back a config map that was deleted or changed: shows what would change, and asks
+  # Take back a config map that was deleted or changed: shows what would change,
+  # and asks
   kubectl etcd apply etcd.db cm/settings -n shop
 
   # Only see what the server would make of it
-  kubectl etcd apply etcd.db cm/settings deployment/web -n shop --dry-run=server
+  kubectl etcd apply etcd.db cm/settings deploy/web -n shop --dry-run=server
 
   # What would be sent
   kubectl etcd apply etcd.db deployment/web -n shop --dry-run=client -o yaml

@@ -31,8 +31,8 @@ use crate::snapshot_file::SnapshotFile;
 
 const EXAMPLES: &str = "\
 Examples:
-  # A verified snapshot in this folder, etcd-<cluster>-<UTC time>.db, and beside it
-  # what it is a snapshot of, in the same name plus .json
+  # A verified snapshot in this folder, etcd-<cluster>-<UTC time>.db, and beside
+  # the file what it is a snapshot of, in the same name plus .json
   kubectl etcd backup
 
   # Under a name of your own, from the member on one node
@@ -41,7 +41,7 @@ Examples:
   # Also keep a copy on the node
   kubectl etcd backup --on-node /var/lib/etcd-backups
 
-  # Into a pipe; its digest is checked, its pages are not: run verify on what comes out
+  # Into a pipe; the digest is checked, the pages are not: verify what comes out
   kubectl etcd backup - | age -r RECIPIENT > etcd.db.age
 
 A snapshot holds every Secret of the cluster: the file is readable by you alone.

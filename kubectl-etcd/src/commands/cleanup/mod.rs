@@ -27,7 +27,8 @@ Examples:
   # Delete it without a question
   kubectl etcd cleanup --yes
 
-  # The data that restores have set aside on the nodes: show it, and ask before it is removed
+  # The data that restores have set aside on the nodes: show it, and ask before
+  # it is removed
   kubectl etcd cleanup --aside";
 
 /// Find and delete pods that an earlier run left behind

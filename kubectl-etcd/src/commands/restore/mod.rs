@@ -35,28 +35,31 @@ Examples:
   # The same from a script
   kubectl etcd restore etcd.db --confirm prod-eu
 
-  # Without a node that is gone; whatever is not named is left out, and stopped where it can be reached
+  # Without a node that is gone; what is not named is left out, and stopped
+  # where it can be reached
   kubectl etcd restore etcd.db --to-nodes cp1,cp2
 
-  # How the last restore is on every node, and to wait for the end of one that goes on
+  # How the last restore is on every node; wait for the end of one that goes on
   kubectl etcd restore --status
   kubectl etcd restore --resume
 
   # The directory of a cluster of one, as for the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
-  # The directory of one of several members that the file records; run it once for each
+  # The directory of one of several members that the file records; run it once
+  # for each
   kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1
 
-  # The same for other members than the recorded ones, with the same file, token and bump for each
+  # The same for other members than the recorded ones, with the same file, token
+  # and bump for each
   kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
     --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
     --initial-cluster-token restored-20261121
 
-  # Without raising the revision: only for a cluster whose clients all start anew
+  # Without raising the revision: only where all clients start anew
   kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
 
-/// Restore a running control plane from a snapshot file, or build a member's data directory
+/// Restore a control plane, or build the data directory of a member
 ///
 /// Restores the cluster that the kubeconfig leads to, on all its control-plane nodes at once. The plan is shown and the cluster's
 /// name has to be typed. Every node gets the file, verifies it and builds its new data beside the old while everything runs; then API
