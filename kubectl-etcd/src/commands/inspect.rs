@@ -35,7 +35,7 @@ Examples:
   kubectl etcd inspect etcd.db --encryption-config enc.yaml -o json |
     jq .encryption";
 
-/// Show what is in a snapshot: objects and bytes by resource and namespace
+/// Show what is in a snapshot, by resource and namespace
 ///
 /// Reads the value of every object, and names those that cannot be read; of what is encrypted only what --encryption-config decrypts. Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
 /// the file's history goes, and by which keys of the API server values are encrypted; with --encryption-config also how many of those

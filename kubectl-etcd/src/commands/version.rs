@@ -24,7 +24,7 @@ Examples:
 /// The cluster's part is a courtesy: it must not make anyone wait.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Show the versions of the plugin, the sidecar, the API server and etcd
+/// Show the versions of plugin, sidecar image, API server and etcd
 ///
 /// The version of a member is that of its pod's image; `kubectl etcd status` asks the member itself.
 #[derive(Debug, clap::Args)]
