@@ -82,14 +82,35 @@ impl Contents {
 pub(crate) struct Quorum {
     pub(crate) voters: usize,
     pub(crate) answering: usize,
+    /// Voters that answer and know the leader; where no member knows one, voters that answer.
+    pub(crate) healthy: usize,
     /// Whether a member that answers knows of a leader: there is none without a quorum.
     pub(crate) holds: bool,
 }
 
 impl Quorum {
+    /// How many more members the cluster can lose and still take writes; `None` if that is not known, or if it takes none now.
+    pub(crate) fn can_lose(self) -> Option<usize> {
+        self.healthy.checked_sub(self.voters / 2 + 1).filter(|_| self.holds)
+    }
+
+    /// The state of the cluster in one line, for people.
+    pub(crate) fn summary(self) -> String {
+        let Quorum { voters, answering, healthy, holds } = self;
+        let answer = if answering == 1 { "answers" } else { "answer" };
+        match self.can_lose() {
+            Some(0) => format!("{healthy} of {voters} members healthy; can lose none"),
+            Some(spare) => format!("{healthy} of {voters} members healthy; can lose {spare}"),
+            // The others were not asked, or cannot be reached from here.
+            None if holds => format!("{answering} of {voters} members {answer}; there is a leader: quorum holds"),
+            None if healthy > voters / 2 => format!("{healthy} of {voters} members healthy; there is no leader"),
+            None => format!("{healthy} of {voters} members healthy; quorum is lost"),
+        }
+    }
+
     /// For people, where it is worth a line: a member does not answer, or there is no leader.
     pub(crate) fn line(self) -> Option<String> {
-        let Quorum { voters, answering, holds } = self;
+        let Quorum { voters, answering, holds, .. } = self;
         let verdict = if holds { "quorum holds" } else { "quorum is lost: there is no leader" };
         let members = if answering == 1 { "answers" } else { "answer" };
         (answering < voters || !holds).then(|| format!("{answering} of {voters} members {members}; {verdict}"))
@@ -203,7 +224,9 @@ impl<'a> EtcdCluster<'a> {
         let listed = statuses.iter().map(|status| status.members.iter().filter(|member| !member.learner).count()).max();
         let answering = statuses.iter().filter(|status| !status.learner).count();
         let voters = listed.filter(|voters| *voters > 0).unwrap_or(self.members.len());
-        Quorum { voters, answering, holds: statuses.iter().any(|status| status.leader_id != 0) }
+        let led = statuses.iter().filter(|status| !status.learner && status.leader_id != 0).count();
+        let holds = statuses.iter().any(|status| status.leader_id != 0);
+        Quorum { voters, answering, healthy: if holds { led } else { answering }, holds }
     }
 
     /// Whether it is certain that the API server's objects are not in it.
@@ -306,7 +329,7 @@ pub(crate) mod samples {
     use etcd_wire::message::{KubeSystem, NodeStatus};
 
     use super::*;
-    use crate::sidecar::{Answer, Started};
+    use crate::sidecar::{Started, Via};
 
     /// Namespace kube-system with this UID as a member stores it.
     pub(crate) fn held(uid: &str) -> KubeSystem {
@@ -345,12 +368,19 @@ pub(crate) mod samples {
         };
         let sidecar = Started { pod: format!("pod-{node}-{port}"), namespace: "kube-system".into() };
         let status = NodeStatus { etcd: Some(status), ..NodeStatus::default() };
-        Surveyed { member: pod(node, port), outcome: Ok(Answer { sidecar, status }) }
+        Surveyed {
+            member: pod(node, port),
+            outcome: Ok(status),
+            via: Via::Sidecar,
+            sidecar: Some(sidecar),
+            served: None,
+        }
     }
 
     /// One that does not.
     pub(crate) fn silent(node: &str, port: u16) -> Surveyed {
-        Surveyed { member: pod(node, port), outcome: Err(Failed::plain("no answer")) }
+        let outcome = Err(Failed::plain("no answer"));
+        Surveyed { member: pod(node, port), outcome, via: Via::Sidecar, sidecar: None, served: None }
     }
 
     /// kubeadm's API server on a node, and its etcd for events.
@@ -473,6 +503,24 @@ mod tests {
         let lost = Quorum { holds: false, ..quorum };
         assert_eq!(lost.line().as_deref(), Some("1 of 3 members answers; quorum is lost: there is no leader"));
         assert_eq!(Quorum { answering: 3, ..quorum }.line(), None);
+    }
+
+    #[test]
+    fn a_cluster_tells_what_it_can_lose() {
+        let summary = |voters, answering, healthy, holds| Quorum { voters, answering, healthy, holds }.summary();
+        for (quorum, text) in [
+            ((3, 3, 3, true), "3 of 3 members healthy; can lose 1"),
+            ((5, 5, 5, true), "5 of 5 members healthy; can lose 2"),
+            ((3, 2, 2, true), "2 of 3 members healthy; can lose none"),
+            ((1, 1, 1, true), "1 of 1 members healthy; can lose none"),
+            ((3, 3, 2, true), "2 of 3 members healthy; can lose none"),
+            ((3, 1, 1, false), "1 of 3 members healthy; quorum is lost"),
+            ((3, 3, 3, false), "3 of 3 members healthy; there is no leader"),
+            ((3, 1, 1, true), "1 of 3 members answers; there is a leader: quorum holds"),
+        ] {
+            let (voters, answering, healthy, holds) = quorum;
+            assert_eq!(summary(voters, answering, healthy, holds), text);
+        }
     }
 
     #[test]

@@ -17,7 +17,5 @@ pub(crate) use removal::remove;
 pub(crate) use restoring::Committed;
 pub(crate) use session::{Received, Session, Sink, TransferError};
 pub(crate) use spec::{DEFAULT_IMAGE, MANAGED_BY, OPERATION, Operation, POD_NAMES, SESSION, SidecarArgs};
-#[cfg(test)]
-pub(crate) use survey::Answer;
-pub(crate) use survey::{Ask, Surveyed, converse, survey};
+pub(crate) use survey::{Ask, Surveyed, Via, converse, survey};
 pub(crate) use upload::{Stage, Upload};

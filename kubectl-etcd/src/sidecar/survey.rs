@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_wire::message::{MemberStatus, NodeStatus, StatusRequest};
+use etcd_wire::message::{Certificate, MemberStatus, NodeStatus, StatusRequest};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
@@ -14,24 +14,46 @@ use crate::output::{Failed, Outcome};
 /// How long the other members are waited for once a quorum has answered, where that will do.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A member, and what its node's sidecar said of it.
+/// A member, and what was answered when it was asked.
 #[derive(Debug)]
 pub(crate) struct Surveyed {
     pub(crate) member: EtcdPod,
-    /// The answer, or why there is no sidecar to ask. An answer may itself say that etcd does not answer.
-    pub(crate) outcome: Outcome<Answer>,
+    /// The answer, or why there is nothing to ask. An answer may itself say that etcd does not answer.
+    pub(crate) outcome: Outcome<NodeStatus>,
+    /// How the member was asked.
+    pub(crate) via: Via,
+    /// The sidecar on its node, where one was asked and has answered.
+    pub(crate) sidecar: Option<Started>,
+    /// The certificate that the member presents to clients, where that was looked at; its path is the URL.
+    pub(crate) served: Option<Certificate>,
+}
+
+/// How a member was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Via {
+    /// A sidecar on its node.
+    Sidecar,
+}
+
+impl Via {
+    /// As a word for people.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Via::Sidecar => "sidecar",
+        }
+    }
 }
 
 /// What a sidecar answered.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) sidecar: Started,
-    pub(crate) status: NodeStatus,
+struct Answer {
+    sidecar: Started,
+    status: NodeStatus,
 }
 
 impl Surveyed {
     /// Gives a member whose pod does not show its name the one that it has in its cluster, or else that of its pod.
-    fn named(mut self) -> Surveyed {
+    pub(crate) fn named(mut self) -> Surveyed {
         if self.member.name.is_empty() {
             let listed = self.etcd().ok().and_then(|status| {
                 let own = status.members.iter().find(|one| one.id == status.member_id)?;
@@ -45,10 +67,10 @@ impl Surveyed {
     /// The member's own status, or what stood in the way of it.
     pub(crate) fn etcd(&self) -> Result<&MemberStatus, Failed> {
         match &self.outcome {
-            Ok(answer) => match (&answer.status.etcd, &answer.status.failure) {
+            Ok(status) => match (&status.etcd, &status.failure) {
                 (Some(status), _) => Ok(status),
                 (None, Some(failure)) => Err(failure.clone().into()),
-                (None, None) => Err(Failed::plain("the sidecar said nothing about etcd")),
+                (None, None) => Err(Failed::plain("nothing was said about etcd")),
             },
             Err(failed) => Err(failed.copy()),
         }
@@ -100,7 +122,14 @@ pub(crate) async fn survey(
         Some(Ok(None)) | None => Err(not_waited_for(member)),
     });
     let outcomes: Vec<Outcome<Answer>> = outcomes.collect();
-    members.into_iter().zip(outcomes).map(|(member, outcome)| Surveyed { member, outcome }.named()).collect()
+    let surveyed = members.into_iter().zip(outcomes).map(|(member, outcome)| {
+        let (outcome, sidecar) = match outcome {
+            Ok(Answer { sidecar, status }) => (Ok(status), Some(sidecar)),
+            Err(failed) => (Err(failed), None),
+        };
+        Surveyed { member, outcome, via: Via::Sidecar, sidecar, served: None }.named()
+    });
+    surveyed.collect()
 }
 
 /// A session that is open, and the first answer in it.

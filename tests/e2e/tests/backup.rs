@@ -207,7 +207,8 @@ fn status(scene: &Scene) {
     let wide = scene.ok(&["status", "-o", "wide"]).stdout;
     let header = wide.lines().next().unwrap();
     assert!(header.starts_with("NAME") && header.contains("QUOTA") && header.contains("TERM"), "{header}");
-    assert_eq!(wide.lines().count(), 4);
+    let lines: Vec<&str> = wide.lines().skip(4).collect();
+    assert_eq!(lines, ["", "3 of 3 members healthy; can lose 1"], "{wide}");
     let yaml = scene.ok(&["status", "-o", "yaml", "--node", "cp3"]).stdout;
     assert!(yaml.contains("kind: Status") && yaml.contains("node: cp3"), "{yaml}");
     assert!(scene.sidecars().is_empty());

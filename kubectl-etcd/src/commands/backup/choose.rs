@@ -42,13 +42,13 @@ pub(super) fn choose<'a>(surveyed: &[&'a Surveyed], named: bool) -> Outcome<Choi
     let mut fit = Vec::new();
     let mut overrulable = None;
     for &one in surveyed {
-        let (status, sidecar) = match (one.etcd(), &one.outcome) {
-            (Ok(status), Ok(answer)) => (status, &answer.sidecar),
+        let (status, sidecar) = match (one.etcd(), &one.sidecar) {
+            (Ok(status), Some(sidecar)) => (status, sidecar),
             (Err(failed), _) => {
                 against.push((&one.member, failed.one_line(), Some(failed)));
                 continue;
             }
-            (Ok(_), Err(_)) => continue, // No answer, no status: etcd() has said so.
+            (Ok(_), None) => continue, // A snapshot needs a sidecar, and survey() gives one to each that answers.
         };
         let candidate = |reason: String, warnings| Choice { member: &one.member, status, sidecar, reason, warnings };
         match objection(status, &known, newest) {
@@ -128,6 +128,7 @@ mod tests {
 
     use super::super::member;
     use super::*;
+    use crate::sidecar::Via;
 
     fn answer(node: &str, id: u64, change: impl FnOnce(&mut MemberStatus)) -> Surveyed {
         let mut status = MemberStatus {
@@ -140,8 +141,7 @@ mod tests {
         change(&mut status);
         let sidecar = Started { pod: format!("pod-{node}"), namespace: "kube-system".into() };
         let status = NodeStatus { etcd: Some(status), ..Default::default() };
-        let answer = crate::sidecar::Answer { sidecar, status };
-        Surveyed { member: member(node), outcome: Ok(answer) }
+        Surveyed { member: member(node), outcome: Ok(status), via: Via::Sidecar, sidecar: Some(sidecar), served: None }
     }
 
     fn choose(surveyed: &[Surveyed], named: bool) -> Outcome<Choice<'_>> {
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn nobody_fit_is_explained_member_by_member() {
-        let down =
-            Surveyed { member: member("cp2"), outcome: Err(Failed::plain("no pod").cause("image").hint("--image")) };
+        let outcome = Err(Failed::plain("no pod").cause("image").hint("--image"));
+        let down = Surveyed { member: member("cp2"), outcome, via: Via::Sidecar, sidecar: None, served: None };
         let all = [answer("cp1", 1, |s| s.alarms = vec![alarm(1, "NOSPACE")]), down];
         let failed = choose(&all, false).unwrap_err();
         assert_eq!(failed.exit, Exit::Failed);

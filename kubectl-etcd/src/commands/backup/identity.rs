@@ -207,8 +207,8 @@ mod tests {
             (Some(held("theirs")), Some(Exit::Damaged)),
             (Some(held("ours")), None),
         ] {
-            if let Ok(answer) = &mut silent.outcome {
-                answer.status.etcd.as_mut().expect("it answers").kube_system.clone_from(&said);
+            if let Ok(status) = &mut silent.outcome {
+                status.etcd.as_mut().expect("it answers").kube_system.clone_from(&said);
             }
             let api_servers = [api_server("cp1", LOCAL, None)];
             let evidence = Evidence { api_servers: &api_servers, served: Ok(&served) };

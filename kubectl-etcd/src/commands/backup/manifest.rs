@@ -221,7 +221,7 @@ impl Manifest {
         let shown = |number: Option<String>| number.unwrap_or_default();
         table.row(vec![
             path.display().to_string(),
-            bytes(self.snapshot.size).replace(' ', ""),
+            bytes(self.snapshot.size),
             shown(self.snapshot.revision.map(|r| r.to_string())),
             shown(self.snapshot.total_key.map(|k| k.to_string())),
             shown(self.snapshot.hash.map(|h| format!("{h:x}"))),

@@ -155,7 +155,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     for warning in &choice.warnings {
         printer.warn(warning);
     }
-    let spare = surveyed.iter().filter_map(|one| one.outcome.as_ref().ok()).map(|answer| answer.sidecar.pod.clone());
+    let spare = surveyed.iter().filter_map(|one| Some(one.sidecar.as_ref()?.pod.clone()));
     let spare: Vec<String> = spare.filter(|pod| args.on_node.is_some() || *pod != choice.sidecar.pod).collect();
     let sidecar = match &args.on_node {
         // Only the pod that keeps a copy may write to its node.

@@ -63,7 +63,7 @@ pub(super) async fn plan(
     let facts = join_all(surveyed.iter().map(|one| facts(connection, one, &args.live.manifests.manifests_dir))).await;
     let live = held(connection, &surveyed, context).await?;
     // Whoever carries the plan out has sidecars of another kind.
-    let survey_pods = surveyed.iter().filter_map(|one| Some(&one.outcome.as_ref().ok()?.sidecar.pod));
+    let survey_pods = surveyed.iter().filter_map(|one| Some(&one.sidecar.as_ref()?.pod));
     join_all(survey_pods.map(|pod| pods.delete_early(pod))).await;
     let cluster = cluster(connection).await?;
     let (prefix, others) = own_prefix(keys, live.as_ref(), cluster.kube_system_uid.as_deref());
@@ -133,14 +133,14 @@ fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
 
 /// What a node's disk tells; `None` if there is no sidecar to ask.
 async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
-    let answer = one.outcome.as_ref().ok()?;
+    let sidecar = one.sidecar.as_ref()?;
     let Some(data_dir) = one.member.data_dir.clone() else {
         return Some(Err(Failed::plain("it keeps its data where no folder of the node is mounted")));
     };
     let request =
         FactsRequest { data_dir, wal_dir: one.member.wal_dir.clone(), manifests_dir: manifests_dir.to_owned() };
     let ask = async {
-        let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+        let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
         session.require("facts")?;
         session.facts(request).await
     };
@@ -190,10 +190,10 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
 
 /// The keys of the member that has the newest revision; `None` if there is no member to ask.
 async fn held(connection: &Connection, surveyed: &[Surveyed], context: &Context) -> Outcome<Option<Keys>> {
-    let answers = surveyed.iter().filter_map(|one| Some((one, one.outcome.as_ref().ok()?, one.etcd().ok()?)));
+    let answers = surveyed.iter().filter_map(|one| Some((one, one.sidecar.as_ref()?, one.etcd().ok()?)));
     let votes = answers.filter(|(.., status)| !status.learner);
-    let Some((one, answer, status)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
-    let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+    let Some((one, sidecar, status)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
+    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
     session.require("keys")?;
     let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
     let request = KeysRequest { etcd: one.member.access.clone(), compression };

@@ -155,8 +155,8 @@ async fn hash(connection: &Connection, one: &Surveyed, cluster: Option<u64>, rev
         let used = cluster.unwrap_or_default();
         return Err(Failed::plain(format!("it belongs to etcd cluster {its:x}, and the API server uses {used:x}")));
     }
-    let answer = one.outcome.as_ref().map_err(Failed::copy)?;
-    let mut session = Session::open(connection, &answer.sidecar).await.map_err(TransferError::into_failed)?;
+    let sidecar = one.sidecar.as_ref().ok_or_else(|| Failed::plain("no sidecar runs on its node"))?;
+    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
     session.require("hashKv")?;
     session.hash_kv(HashKvRequest { etcd: one.member.access.clone(), revision }).await
 }
