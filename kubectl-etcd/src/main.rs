@@ -19,6 +19,7 @@ mod interruption;
 mod kube_system;
 mod kubeconfig;
 mod login;
+mod member_probe;
 mod output;
 mod proxy;
 mod sidecar;

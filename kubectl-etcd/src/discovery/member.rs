@@ -49,6 +49,9 @@ pub(crate) struct EtcdPod {
     /// How to reach the member from its node.
     #[serde(skip)]
     pub(crate) access: EtcdAccess,
+    /// Its own container.
+    #[serde(skip)]
+    pub(crate) own: OwnContainer,
     /// Addresses of its node.
     #[serde(skip)]
     pub(crate) addresses: Vec<String>,
@@ -58,6 +61,53 @@ pub(crate) struct EtcdPod {
     /// SELinux type of the etcd pod: a sidecar with the same can read the same files.
     #[serde(skip)]
     pub(crate) selinux_type: Option<String>,
+}
+
+/// The container that a member runs in. Paths are those that the container sees.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct OwnContainer {
+    /// Namespace of the pod.
+    pub(crate) namespace: String,
+    /// Name of the container.
+    pub(crate) container: String,
+    /// Whether the API has the pod; one that only the kubelet knows has no mirror pod.
+    pub(crate) mirror: bool,
+    /// What it does instead of running, as far as the API has heard.
+    pub(crate) state: Option<String>,
+    /// Authority that signed the certificate for clients.
+    pub(crate) ca: Option<String>,
+    /// Client certificates, best first, of which the first may not be there.
+    pub(crate) credentials: Vec<KeyPair>,
+}
+
+impl OwnContainer {
+    fn of(pod: &Pod, spec: &PodSpec, container: &Container, flags: &Flags, overrides: &Overrides) -> OwnContainer {
+        let text = |flag: &str| flags.get(flag).map(str::to_owned);
+        let reach = &overrides.reach;
+        // What is passed are paths on the node, and it may not be mounted.
+        let passed = |path: &Option<String>| container_path(spec, container, path.as_deref()?);
+        let paths = CertificatePaths {
+            server_cert: text("cert-file"),
+            server_key: text("key-file"),
+            ..CertificatePaths::default()
+        };
+        let credentials = match reach.cert.is_some() && reach.key.is_some() {
+            false => credentials(&paths, overrides),
+            true => passed(&reach.cert)
+                .zip(passed(&reach.key))
+                .map(|(cert, key)| KeyPair { cert, key })
+                .into_iter()
+                .collect(),
+        };
+        OwnContainer {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            container: container.name.clone(),
+            mirror: true,
+            state: state(pod, &container.name),
+            ca: if reach.cacert.is_some() { passed(&reach.cacert) } else { text("trusted-ca-file") },
+            credentials,
+        }
+    }
 }
 
 /// Where a member's certificates are on its node.
@@ -137,6 +187,7 @@ impl EtcdPod {
             manifests_dir: None,
             encryption_config: None,
             node_trouble: None,
+            own: OwnContainer::of(pod, spec, container, &flags, overrides),
             addresses: addresses(pod),
             quota: flags
                 .get("quota-backend-bytes")
@@ -210,6 +261,17 @@ impl EtcdPod {
     }
 }
 
+/// What a container does that does not run: the kubelet's word for it, `CrashLoopBackOff` or `terminated`.
+fn state(pod: &Pod, container: &str) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = statuses.iter().find(|status| status.name == container)?.state.as_ref()?;
+    match (&state.running, &state.waiting, &state.terminated) {
+        (None, Some(waiting), _) => Some(waiting.reason.clone().unwrap_or_else(|| "waiting".to_owned())),
+        (None, None, Some(_)) => Some("terminated".to_owned()),
+        _ => None,
+    }
+}
+
 /// The addresses of a pod on its node's network.
 fn addresses(pod: &Pod) -> Vec<String> {
     let Some(status) = &pod.status else { return Vec::new() };
@@ -256,6 +318,19 @@ pub(super) fn host_path(spec: &PodSpec, container: &Container, path: &str) -> Op
     let host = volume.host_path.as_ref()?.path.trim_end_matches('/');
     let sub = mount.sub_path.as_deref().map(|sub| format!("/{}", sub.trim_matches('/'))).unwrap_or_default();
     Some(format!("{host}{sub}{rest}"))
+}
+
+/// Follows a path on the node to where a container has it.
+fn container_path(spec: &PodSpec, container: &Container, path: &str) -> Option<String> {
+    let mounted = container.volume_mounts.iter().flatten().filter_map(|mount| {
+        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
+        let host = volume.host_path.as_ref()?.path.trim_end_matches('/');
+        let sub = mount.sub_path.as_deref().map(|sub| format!("/{}", sub.trim_matches('/'))).unwrap_or_default();
+        let rest = strip_folder(path, &format!("{host}{sub}"))?;
+        Some(format!("{}{rest}", mount.mount_path.trim_end_matches('/')))
+    });
+    // Another mount may lie over it.
+    mounted.into_iter().find(|inside| host_path(spec, container, inside).as_deref() == Some(path))
 }
 
 /// What is left of `path` inside `folder`: empty, or beginning with a slash.
@@ -378,6 +453,7 @@ mod tests {
         let member = read(&pod, &Overrides::default()).unwrap();
         assert_eq!(member.data_dir.as_deref(), Some("/mnt/fast/etcd"));
         assert_eq!(member.certificates.server_key.as_deref(), Some("/srv/pki/server.key"));
+        assert_eq!(member.own.credentials[1].key, "/etc/kubernetes/pki/etcd/server.key");
         assert_eq!(member.folders(), ["/srv/pki"]);
     }
 
@@ -396,6 +472,15 @@ mod tests {
         assert_eq!(member.access.credentials, [KeyPair { cert: "/b/c.crt".into(), key: "/b/c.key".into() }]);
         assert_eq!(member.data_dir.as_deref(), Some("/d"));
         assert!(member.folders().starts_with(&["/a".to_owned(), "/b".to_owned()]));
+        // Its own container does not see them.
+        assert_eq!((member.own.ca, member.own.credentials), (None, Vec::new()));
+        let mut pod = kubeadm_pod();
+        for volume in pod.spec.as_mut().unwrap().volumes.as_mut().unwrap() {
+            let host = volume.host_path.as_mut().unwrap();
+            host.path = host.path.replace("/etc/kubernetes/pki/etcd", "/b");
+        }
+        let member = read(&pod, &overrides).unwrap();
+        assert_eq!(member.own.credentials[0].cert, "/etc/kubernetes/pki/etcd/c.crt");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod api_server;
 mod command_line;
 mod encryption;
 mod environment;
+mod kubelets;
 mod member;
 mod not_found;
 mod readiness;
@@ -178,8 +179,22 @@ pub(crate) async fn find(
     let listed = listed.map_err(|error| {
         access::explain(&error, "list", "pods", namespace, format!("find the etcd pods in namespace {namespace}"))
     })?;
-    let sources = environment::Sources::read(connection, namespace, &listed.items).await;
-    let mut found = read(&listed.items, overrides, &sources);
+    let mut kubelets = Ok(Vec::new());
+    let mut found = match listed.items.is_empty() && overrides.reach.endpoints.is_empty() {
+        false => {
+            read(&listed.items, overrides, &environment::Sources::read(connection, namespace, &listed.items).await)
+        }
+        true => match without_mirror(connection, namespace, overrides).await {
+            Ok((found, failures)) => {
+                kubelets = Ok(failures);
+                found
+            }
+            Err(failed) => {
+                kubelets = Err(failed);
+                Found::default()
+            }
+        },
+    };
     found.named = only.is_some() || overrides.reach.pods.selector != SELECTOR;
     if let Some(node) = only {
         narrow(&mut found, node, overrides)?;
@@ -188,7 +203,7 @@ pub(crate) async fn find(
         if !found.unreadable.is_empty() {
             return Err(unreadable(found.unreadable));
         }
-        return Err(not_found::explain(connection, namespace, overrides, api_servers).await);
+        return Err(not_found::explain(connection, namespace, overrides, api_servers, kubelets.err()).await);
     }
     found.api_servers = api_servers.unwrap_or_default();
     give_endpoints(&mut found, overrides);
@@ -197,6 +212,24 @@ pub(crate) async fn find(
     }
     readiness::look(connection, &mut found.members).await;
     Ok(found)
+}
+
+/// The static etcd pods that the kubelets know, and why kubelets did not answer. Beside those of the API there is only one that lost its
+/// mirror.
+///
+/// # Errors
+/// No kubelet can be asked.
+pub(crate) async fn without_mirror(
+    connection: &Connection,
+    namespace: &str,
+    overrides: &Overrides,
+) -> Outcome<(Found, Vec<Failed>)> {
+    let (pods, failures) = kubelets::static_pods(connection, namespace, &overrides.reach.pods.selector).await?;
+    let mut found = read(&pods, overrides, &environment::Sources::read(connection, namespace, &pods).await);
+    for member in &mut found.members {
+        member.own.mirror = false;
+    }
+    Ok((found, failures))
 }
 
 /// Reads pods, each by itself.

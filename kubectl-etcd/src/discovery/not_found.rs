@@ -45,6 +45,7 @@ pub(super) async fn explain(
     namespace: &str,
     overrides: &Overrides,
     api_servers: kube::Result<Vec<ApiServer>>,
+    kubelets: Option<Failed>,
 ) -> Failed {
     let mut others = Vec::new();
     let mut namespaces = vec![namespace];
@@ -60,7 +61,7 @@ pub(super) async fn explain(
     let failed = Failed::new(Exit::Refused, format!("no etcd pods in namespace {namespace} with labels {selector}"));
     match (&others[..], api_servers) {
         ([], Err(error)) => failed.cause("and looking for API servers failed").source(&error),
-        ([], Ok(servers)) => without_pods(failed, &namespaces, &servers),
+        ([], Ok(servers)) => without_pods(failed, &namespaces, &servers, kubelets),
         (others, _) => elsewhere(failed, others),
     }
 }
@@ -83,7 +84,7 @@ fn elsewhere(failed: Failed, others: &[Other]) -> Failed {
 }
 
 /// No pod runs etcd: API servers say where theirs is, or there are none to be seen.
-fn without_pods(failed: Failed, namespaces: &[&str], servers: &[ApiServer]) -> Failed {
+fn without_pods(failed: Failed, namespaces: &[&str], servers: &[ApiServer], kubelets: Option<Failed>) -> Failed {
     let Some(server) = servers.first() else {
         let looked = namespaces.join(" and ");
         let failed = failed
@@ -101,10 +102,19 @@ fn without_pods(failed: Failed, namespaces: &[&str], servers: &[ApiServer]) -> F
     };
     let urls = server.servers.join(",");
     let local = server.servers.iter().filter_map(|url| address(url)).any(|(host, _)| is_loopback(&host));
-    let failed = failed.cause(match local {
-        true => format!("the API server on node {} uses an etcd there that is no pod: {urls}", server.node),
+    let mut failed = failed.cause(match local {
+        true => format!("the API server on node {} uses an etcd there that is no pod in the API: {urls}", server.node),
         false => format!("the API server uses an external etcd: {urls}"),
     });
+    // Only an etcd beside the API server may be a static pod.
+    if let Some(kubelets) = kubelets.filter(|_| local) {
+        failed = failed.cause(kubelets.one_line());
+        failed = failed.hint(
+            "where etcd is a static pod, its mirror in the API is gone while etcd takes no writes; the kubelets know the pod, and \
+             tell it to users with the right to get nodes/proxy",
+        );
+        failed.hints.extend(kubelets.hints);
+    }
     let file = |index: usize| server.files[index].as_deref().unwrap_or(KUBEADM[index]);
     failed.hint(format!(
         "name a node that reaches it and the certificate files there:\n  kubectl etcd backup --node {} --endpoints {urls} \
@@ -146,7 +156,7 @@ mod tests {
             files: [Some("/etc/ssl/etcd/ssl/ca.pem".into()), Some("/etc/ssl/etcd/ssl/node.pem".into()), None],
             ..ApiServer::default()
         };
-        let said = without_pods(failed(), &["kube-system"], std::slice::from_ref(&server)).to_string();
+        let said = without_pods(failed(), &["kube-system"], std::slice::from_ref(&server), None).to_string();
         for text in [
             "the API server uses an external etcd: https://10.0.0.5:2379",
             "--node n1 --endpoints https://10.0.0.5:2379 --cacert /etc/ssl/etcd/ssl/ca.pem --cert /etc/ssl/etcd/ssl/node.pem",
@@ -155,13 +165,17 @@ mod tests {
             assert!(said.contains(text), "{text:?} is not in {said}");
         }
         let local = ApiServer { servers: vec!["https://127.0.0.1:2379".into()], ..server };
-        let said = without_pods(failed(), &["kube-system"], &[local]).to_string();
-        assert!(said.contains("on node n1 uses an etcd there that is no pod") && !said.contains("external"), "{said}");
+        let said = without_pods(failed(), &["kube-system"], &[local], Some(Failed::plain("no right"))).to_string();
+        assert!(
+            said.contains("on node n1 uses an etcd there that is no pod in the API") && !said.contains("external"),
+            "{said}"
+        );
+        assert!(said.contains("  cause: no right\n") && said.contains("the right to get nodes/proxy"), "{said}");
     }
 
     #[test]
     fn where_nothing_is_found_it_is_said_where_it_was_looked_for() {
-        let said = without_pods(failed(), &["default", "kube-system"], &[]).to_string();
+        let said = without_pods(failed(), &["default", "kube-system"], &[], None).to_string();
         for text in
             ["no pod in default and kube-system runs etcd", "-n NAMESPACE -l SELECTOR", "--node NODE --endpoints URL"]
         {

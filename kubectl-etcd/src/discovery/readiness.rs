@@ -10,7 +10,7 @@ use super::EtcdPod;
 use crate::connection::Connection;
 
 /// How long the API may take to tell of a node: this is a courtesy, and no command fails for want of it.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a node may not run a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl NodeTrouble {
     }
 
     /// What a Node object tells.
-    fn of(node: &Node) -> Option<NodeTrouble> {
+    pub(super) fn of(node: &Node) -> Option<NodeTrouble> {
         let conditions = node.status.as_ref()?.conditions.as_ref()?;
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
         match ready.status.as_str() {

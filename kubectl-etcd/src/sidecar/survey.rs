@@ -32,6 +32,10 @@ pub(crate) struct Surveyed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Via {
+    /// `etcdctl` in its own container, by exec.
+    Pod,
+    /// `etcdctl` in its own container, by the kubelet of its node.
+    Kubelet,
     /// A sidecar on its node.
     Sidecar,
 }
@@ -40,6 +44,8 @@ impl Via {
     /// As a word for people.
     pub(crate) fn word(self) -> &'static str {
         match self {
+            Via::Pod => "pod",
+            Via::Kubelet => "kubelet",
             Via::Sidecar => "sidecar",
         }
     }

@@ -99,7 +99,7 @@ pub(super) struct CertificateRow {
 }
 
 impl Report {
-    pub(super) fn of(clusters: &EtcdClusters<'_>, unreadable: &[Unreadable], now: Timestamp) -> Report {
+    pub(super) fn of(clusters: &EtcdClusters<'_>, unreadable: &[Unreadable], now: Timestamp, named: bool) -> Report {
         let mut members: Vec<Row> = Vec::new();
         for cluster in &clusters.all {
             members.extend(rows(cluster, now));
@@ -116,7 +116,7 @@ impl Report {
         let only = clusters.all.first().filter(|_| clusters.all.len() == 1).map(|cluster| cluster.id);
         let voting = clusters.all.iter().all(|cluster| cluster.quorum().holds);
         Report {
-            degraded: !voting || members.iter().any(Row::is_degraded),
+            degraded: !voting || members.iter().any(|row| row.is_degraded(named)),
             api_version: API_VERSION,
             kind: "Status",
             cluster_id: clusters.used.or(only).map(|id| format!("{id:x}")),
@@ -215,10 +215,10 @@ impl Row {
         row
     }
 
-    /// Whether something is wrong with this member: it was asked and did not answer, it knows no leader, an alarm is raised, or a
+    /// Whether something is wrong with this member: it does not answer (one that was not named need not), it knows no leader, an alarm is raised, or a
     /// certificate has expired.
-    fn is_degraded(&self) -> bool {
-        let silent = self.asked && self.error.is_some();
+    fn is_degraded(&self, named: bool) -> bool {
+        let silent = self.error.is_some() && (self.asked || !named);
         let expired = self.first_expiry.is_some_and(|left| left < 0);
         silent || expired || !self.alarms.is_empty() || self.role == Some(NO_LEADER)
     }

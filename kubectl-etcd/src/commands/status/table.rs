@@ -169,7 +169,7 @@ mod tests {
         let served = Served { uid: "ours".into(), revision: None };
         let clusters = EtcdClusters::of(surveyed, &Evidence { api_servers: &api, served: Ok(&served) });
         let unreadable = Unreadable { pod: "etcd-x".into(), node: None, failed: Failed::plain("it has no node") };
-        let report = Report::of(&clusters, &[unreadable], Timestamp::UNIX_EPOCH);
+        let report = Report::of(&clusters, &[unreadable], Timestamp::UNIX_EPOCH, false);
         let warnings = report.warnings(&clusters);
         (report, warnings)
     }
