@@ -22,6 +22,8 @@ use etcd_snapshot::{
     DigestCheck, FileSource, Fingerprints, Keep, LiveKey, LiveKeys, Options, Pick, Report, VerifyError, live_keys,
 };
 
+use serde_json::Value;
+
 pub(crate) use checking::{Checking, Unreadable};
 #[cfg(test)]
 pub(crate) use entry::entry_of;
@@ -34,6 +36,7 @@ pub(crate) use selector::{parse_selector, selects};
 pub(crate) use unified_diff::unified;
 pub(crate) use wanted::{Request, Wanted};
 
+use crate::columns::PrinterColumns;
 use crate::commands::verify::{damaged, explain};
 use crate::context::Context;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
@@ -74,6 +77,8 @@ pub(crate) struct Contents {
     pub(crate) neighbours: Arc<Neighbours>,
     /// The built-in types, those that the file's own definitions make, and after [`Contents::learn`] those without a definition.
     pub(crate) catalog: Catalog,
+    /// What definitions say of how their objects are shown, by group and plural.
+    pub(crate) printer_columns: BTreeMap<(String, String), PrinterColumns>,
     keyring: Keyring,
     /// Whether the prefix was typed: whoever does that knows of the others.
     named_prefix: bool,
@@ -169,7 +174,9 @@ impl Contents {
         };
         let neighbours = Arc::new(Neighbours::new(prefix.clone(), all));
         let (catalog, named_prefix, told) = (Catalog::builtin(), args.prefix.is_some(), AtomicBool::new(false));
-        let mut contents = Contents { file, report, prefix, neighbours, catalog, keyring, named_prefix, told };
+        let printer_columns = BTreeMap::new();
+        let mut contents =
+            Contents { file, report, prefix, neighbours, catalog, printer_columns, keyring, named_prefix, told };
         let definitions = keys.iter().filter(|(key, _)| is_definition(key));
         contents.define(definitions.map(|(key, live)| (key.clone(), live.clone())).collect(), context);
         Ok((contents, keys))
@@ -179,7 +186,15 @@ impl Contents {
     fn define(&mut self, definitions: LiveKeys, context: &Context) {
         for entry in self.entries(definitions) {
             let added = match &entry.object {
-                Ok(object) => self.catalog.add_crd(&object.json).map_err(|error| error.to_string()),
+                Ok(object) => {
+                    let of = |pointer: &str| object.json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+                    if let (Some(group), Some(plural), Some(columns)) =
+                        (of("/spec/group"), of("/spec/names/plural"), PrinterColumns::of(&object.json))
+                    {
+                        self.printer_columns.insert((group, plural), columns);
+                    }
+                    self.catalog.add_crd(&object.json).map_err(|error| error.to_string())
+                }
                 Err(why) => Err(why.to_string()),
             };
             if let Err(why) = added {

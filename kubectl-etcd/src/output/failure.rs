@@ -104,14 +104,7 @@ impl Failed {
     /// what they are, in the plural.
     #[must_use]
     pub(crate) fn each(mut self, noun: &str, reasons: impl IntoIterator<Item = (String, String)>) -> Failed {
-        let mut grouped: Vec<(String, Vec<String>)> = Vec::new();
-        for (name, reason) in reasons {
-            match grouped.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, names)) => names.push(name),
-                None => grouped.push((reason, vec![name])),
-            }
-        }
-        self.causes.extend(grouped.into_iter().map(|(reason, names)| format!("{}: {reason}", named(noun, &names))));
+        self.causes.extend(grouped(noun, reasons));
         self
     }
 
@@ -199,6 +192,18 @@ impl From<etcd_wire::Failure> for Failed {
 }
 
 /// Things by name, as many as can be read at a glance.
+/// Names and reasons, each reason once with the names that it is of.
+pub(crate) fn grouped(noun: &str, reasons: impl IntoIterator<Item = (String, String)>) -> Vec<String> {
+    let mut grouped: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, reason) in reasons {
+        match grouped.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => grouped.push((reason, vec![name])),
+        }
+    }
+    grouped.into_iter().map(|(reason, names)| format!("{}: {reason}", named(noun, &names))).collect()
+}
+
 fn named(noun: &str, names: &[String]) -> String {
     const SHOWN: usize = 3;
     match names {

@@ -9,7 +9,7 @@ mod screen;
 mod table;
 pub(crate) mod visible;
 
-pub(crate) use failure::{Exit, Failed, Outcome, ResultExt};
+pub(crate) use failure::{Exit, Failed, Outcome, ResultExt, grouped};
 pub(crate) use format::{Format, age, bytes, print_data, seconds, timestamp};
 pub(crate) use printer::{Log, Printer};
 pub(crate) use progress::Progress;

@@ -8,17 +8,37 @@ use super::visible;
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// Whether an empty cell stays empty.
+    blanks: bool,
+    /// Whether the headers are left out.
+    bare: bool,
 }
 
 impl Table {
     pub(crate) fn new(headers: &[&str]) -> Table {
-        Table { rows: vec![headers.iter().map(|&h| h.to_owned()).collect()] }
+        Table {
+            rows: vec![headers.iter().map(|&h| visible::name(h).into_owned()).collect()],
+            blanks: false,
+            bare: false,
+        }
+    }
+
+    /// Leaves empty cells empty, as kubectl does in the tables of an API server.
+    #[must_use]
+    pub(crate) fn with_blanks(self) -> Table {
+        Table { blanks: true, ..self }
+    }
+
+    /// Leaves the headers out.
+    #[must_use]
+    pub(crate) fn without_headers(self, bare: bool) -> Table {
+        Table { bare, ..self }
     }
 
     /// Adds a row; it must have as many cells as there are headers.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.rows[0].len());
-        let shown = |cell: String| match cell.is_empty() {
+        let shown = |cell: String| match cell.is_empty() && !self.blanks {
             true => "<none>".to_owned(),
             false => visible::name(&cell).into_owned(),
         };
@@ -29,9 +49,10 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows[0].len();
-        let width = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+        let rows = &self.rows[usize::from(self.bare)..];
+        let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.rows {
+        for row in rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
@@ -53,6 +74,13 @@ mod tests {
         table.row(vec!["a-long-name".into(), "3m".into()]);
         table.row(vec!["b".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME          AGE\na-long-name   3m\nb             <none>\n");
+    }
+
+    #[test]
+    fn a_table_of_kubectl_has_empty_cells_and_may_have_no_headers() {
+        let mut table = Table::new(&["A", "LONG HEADER", "C"]).with_blanks().without_headers(true);
+        table.row(vec!["a".into(), String::new(), "c".into()]);
+        assert_eq!(table.to_string(), "a      c\n");
     }
 
     #[test]

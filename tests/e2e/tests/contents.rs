@@ -177,6 +177,72 @@ fn what_is_not_there_or_not_understood_is_told() {
     assert_eq!(names(offline.folder.path()), ["a.db"]);
 }
 
+/// The first lines of a table, each without its age and with one space between cells.
+fn rows(table: &str) -> Vec<String> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let aged =
+            |cell: &&&str| cell.starts_with(|c: char| c.is_ascii_digit()) && cell.ends_with(['s', 'm', 'h', 'd', 'y']);
+        cells.iter().map(|cell| if aged(&cell) { "_" } else { cell }).collect::<Vec<_>>().join(" ")
+    };
+    table.lines().map(row).collect()
+}
+
+#[test]
+fn tables_have_kubectls_columns_and_templates_its_meaning() {
+    let offline = Offline::new();
+    for (what, expected) in [
+        ("deploy -n shop", &["NAME READY UP-TO-DATE AVAILABLE AGE", "web 3/3 3 3 _"][..]),
+        (
+            "sts/db svc/web -n shop",
+            &["NAME READY AGE", "statefulset.apps/db 2/2 _", "", "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE"],
+        ),
+        ("nodes", &["NAME STATUS ROLES AGE VERSION", "cp1 Ready control-plane _ v1.36.2"]),
+        ("pods -n kube-system", &["NAME READY STATUS RESTARTS AGE", "etcd-cp1 1/1 Running 1 (_ ago) _"]),
+        ("widgets -A", &["NAMESPACE NAME AGE", "shop blue _"]),
+        ("widgets -A -L nosuch --no-headers", &["shop blue _ <none>"]),
+        ("deploy -n shop --no-headers -o custom-columns=A:.metadata.name,B:.nosuch", &["web <none>"]),
+    ] {
+        let ran = offline.get(what).expect_code(0);
+        let shown = rows(&ran.stdout.replace(" ago)", " ago)   "));
+        let shown: Vec<String> = shown.iter().map(|row| mask_restart(row)).collect();
+        assert!(
+            shown.starts_with(&expected.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>()),
+            "{what}: {shown:#?}"
+        );
+    }
+    let wide = offline.get("deploy -n shop -o wide").expect_code(0).stdout;
+    assert!(wide.contains("SELECTOR") && wide.contains("REVISION") && wide.contains("apps/v1 Deployment"), "{wide}");
+    let labels = offline.get("node/cp1 --show-labels").expect_code(0).stdout;
+    assert!(labels.contains("node-role.kubernetes.io/control-plane="), "{labels}");
+    for (what, printed) in [
+        ("nodes -o jsonpath={.items[*].metadata.name}", "cp1 cp2 cp3"),
+        ("node/cp1 -o jsonpath={.metadata.name}", "cp1"),
+        ("node/cp1 -o jsonpath-as-json={.metadata.name}", "[\n    \"cp1\"\n]\n"),
+        ("nodes -o name --sort-by .status.addresses[0].address", "node/cp1\nnode/cp2\nnode/cp3\n"),
+    ] {
+        assert_eq!(offline.get(what).expect_code(0).stdout, printed, "{what}");
+    }
+    for (what, said) in [
+        ("nodes -o jsonpath={.items[9].metadata.name}", "array index out of bounds: index 9, length 3"),
+        ("nodes -o jsonpath={.items", "unclosed action"),
+        ("nodes --sort-by .nosuch", "no object has this field"),
+        ("nodes -o yaml --show-labels", "--show-labels has no effect"),
+        ("nodes -o yaml --no-headers", "--no-headers has no effect"),
+    ] {
+        let ran = offline.get(what).expect_code(2);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(said), "{what}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+/// The time of a last restart changes.
+fn mask_restart(row: &str) -> String {
+    match (row.find('('), row.find(" ago)")) {
+        (Some(open), Some(close)) if open < close => format!("{}_{}", &row[..=open], &row[close..]),
+        _ => row.to_owned(),
+    }
+}
+
 #[test]
 fn nothing_beside_nothing_is_no_equality() {
     let offline = Offline::new();

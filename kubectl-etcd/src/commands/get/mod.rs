@@ -1,6 +1,9 @@
 //! `kubectl etcd get`: objects out of a file, as kubectl would have shown them.
 
+mod format;
 mod show;
+mod sort;
+mod table;
 
 use std::sync::Arc;
 
@@ -11,8 +14,9 @@ use crate::connection::ConnectionArgs;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
 use crate::context::Context;
 use crate::idle::{self, Idle};
+use crate::json_path::JsonPath;
 use crate::output::{Exit, Failed, Outcome};
-use show::Format;
+use format::{Format, FormatParser};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +32,13 @@ Examples:
   # What a config map was at an earlier revision that the file still has
   kubectl etcd get etcd.db cm/settings -n shop --revision 41873 -o yaml
 
+  # The pods of a namespace by age, with one of their labels
+  kubectl etcd get etcd.db pods -n shop --sort-by .metadata.creationTimestamp -L app
+
+  # Names and images, by templates of kubectl
+  kubectl etcd get etcd.db deploy -A -o jsonpath='{.items[*].metadata.name}'
+  kubectl etcd get etcd.db po -A -o custom-columns='NODE:.spec.nodeName,IP:..podIP'
+
   # Objects of a custom resource in all namespaces, by label
   kubectl etcd get etcd.db certificates.cert-manager.io -A -l app=web
 
@@ -40,8 +51,12 @@ Examples:
 /// TYPE.GROUP. Custom resources are known from the file itself. Reads only the file: no cluster is needed, and nothing is changed. Its
 /// pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
 ///
+/// A table has kubectl's own columns, those of custom resources from their definition in the file. Ages are as of now, as kubectl
+/// shows them. -o wide adds what etcd knows: the revision of the last change, how many versions the file has, bytes. Templates of
+/// -o jsonpath are kubectl's.
+///
 /// An object is shown in the version that it is stored in, with the revision that last changed it as its resource version. Values of
-/// Secrets are shown only with -o yaml or json, of Secrets that are named, by themselves or with their whole namespace.
+/// Secrets are shown only of Secrets that are named, by themselves or with their whole namespace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -60,8 +75,20 @@ pub(crate) struct Args {
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
     selector: Option<Selector>,
     /// Output format
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_parser = FormatParser, default_value = "table", value_name = "FORMAT")]
     output: Format,
+    /// Sort by a field, as in kubectl: .metadata.creationTimestamp
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<String>,
+    /// Leave out the headers of a table
+    #[arg(long)]
+    no_headers: bool,
+    /// Show all labels as the last column
+    #[arg(long)]
+    show_labels: bool,
+    /// Show these labels as columns
+    #[arg(short = 'L', long, value_name = "LABEL", value_delimiter = ',')]
+    label_columns: Vec<String>,
     /// As of an earlier revision, which the file must still have
     #[arg(long, value_name = "REVISION")]
     revision: Option<i64>,
@@ -91,6 +118,18 @@ impl Args {
         if !matches!(self.output, Format::Yaml | Format::Json) {
             idle.push(Idle::flags(&["show_managed_fields"], "only -o yaml and -o json show whole objects"));
         }
+        if !self.output.is_table() || self.raw {
+            idle.push(Idle::flags(
+                &["show_labels", "label_columns"],
+                "only -o table and -o wide have columns for labels",
+            ));
+        }
+        if !matches!(self.output, Format::Table | Format::Wide | Format::CustomColumns(_)) || self.raw {
+            idle.push(Idle::flags(&["no_headers"], "only tables have headers"));
+        }
+        if self.raw {
+            idle.push(Idle::flags(&["sort_by"], "--raw is for one object"));
+        }
         idle
     }
 }
@@ -100,11 +139,16 @@ impl Args {
 /// # Errors
 /// The file is damaged (exit 3); something that is named is not there, or cannot be read (exit 1).
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let sort_by = args.sort_by.as_deref().map(JsonPath::relaxed).transpose();
+    let sort_by = sort_by.map_err(|why| Failed::new(Exit::Usage, "--sort-by is not understood").cause(why))?;
     let mut contents = Contents::open(&args.file, &context).await?;
     contents.learn(&args.what, args.revision, &context).await?;
     let wanted = wanted(&args, &context, &contents)?;
     let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision).await?;
-    let entries = choose(&contents, &wanted, keys, args.selector.as_ref());
+    let mut entries = choose(&contents, &wanted, keys, args.selector.as_ref());
+    if let (Some(path), Some(typed)) = (&sort_by, &args.sort_by) {
+        entries = sort::sort(entries, path, typed)?;
+    }
     let missing = missing(&wanted, &entries);
     if args.raw && missing.is_empty() {
         return raw(&entries, &wanted, &context);
@@ -112,21 +156,14 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.raw {
         return Err(not_there(&missing, &wanted, &contents, args.revision, &context).await);
     }
-    show::show(&args, &wanted, &entries, &contents.catalog, &context)?;
-    let unread = entries.iter().filter_map(|entry| Some((entry, entry.object.as_ref().err()?)));
-    let unread: Vec<String> = unread.map(|(entry, why)| format!("{}: {why}", entry.title())).collect();
-    let shows_objects = matches!(args.output, Format::Yaml | Format::Json);
+    show::show(&args, &wanted, &entries, &contents, &context)?;
     if !missing.is_empty() {
         return Err(not_there(&missing, &wanted, &contents, args.revision, &context).await);
     }
-    if !unread.is_empty() && (shows_objects || args.selector.is_some()) {
-        return Err(Failed::plain(format!(
-            "{} of {} objects cannot be read, or not whole",
-            unread.len(),
-            entries.len()
-        ))
-        .causes(unread)
-        .hint("see what is stored with\n  --raw"));
+    let unread = entries.iter().filter(|entry| entry.object.is_err()).count();
+    if unread > 0 && (args.output.shows_objects() || args.selector.is_some()) {
+        let message = format!("{unread} of {} objects cannot be read, or not whole", entries.len());
+        return Err(Failed::plain(message).causes(table::reasons(&entries)).hint("see what is stored with\n  --raw"));
     }
     Ok(())
 }

@@ -4,28 +4,14 @@ use etcd_objects::catalog::Catalog;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Args;
-use crate::contents::{Entry, Wanted, keeps_copies};
+use super::{Args, Format, table};
+use crate::contents::{Contents, Entry, Wanted, keeps_copies};
 use crate::context::Context;
-use crate::output::{self, Outcome, Table, age, bytes, print_data, visible};
-
-/// `-o`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// A line an object
-    Table,
-    /// The same with more columns
-    Wide,
-    /// TYPE/NAME
-    Name,
-    /// Whole objects
-    Yaml,
-    /// Whole objects
-    Json,
-}
+use crate::json_path::{JsonPath, plain};
+use crate::output::{self, Exit, Failed, Outcome, Printer, Table, print_data, visible};
 
 /// `deployment.apps/web`, as kubectl has it.
-fn name(entry: &Entry, catalog: &Catalog) -> String {
+pub(super) fn name(entry: &Entry, catalog: &Catalog) -> String {
     let group = entry.place.group.as_deref().unwrap_or_default();
     let kind = match catalog.get(group, &entry.place.resource) {
         Some(resource) if group.is_empty() => resource.singular.clone(),
@@ -36,26 +22,85 @@ fn name(entry: &Entry, catalog: &Catalog) -> String {
 }
 
 /// Prints the objects that can be read.
-pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Catalog, context: &Context) -> Outcome {
+pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], contents: &Contents, context: &Context) -> Outcome {
     let printer = context.printer;
-    let format = match args.output {
+    match &args.output {
+        Format::Table | Format::Wide | Format::CustomColumns(_) if entries.is_empty() => {
+            let place =
+                wanted.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+            printer.note(format!("no objects found{place}"));
+            Ok(())
+        }
         Format::Table | Format::Wide => {
-            if entries.is_empty() {
-                let place = wanted
-                    .namespace
-                    .as_ref()
-                    .map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
-                printer.note(format!("no objects found{place}"));
-                return Ok(());
-            }
-            return printer.data(&table(entries, wanted, args.output == Format::Wide, Timestamp::now()));
+            let told = printer.data(&table::tables(args, wanted, entries, contents, Timestamp::now()));
+            table::reasons(entries).into_iter().for_each(|why| printer.warn(why));
+            told
         }
         Format::Name => {
-            return printer.data(&entries.iter().map(|entry| name(entry, catalog) + "\n").collect::<String>());
+            printer.data(&entries.iter().map(|entry| name(entry, &contents.catalog) + "\n").collect::<String>())
         }
-        Format::Yaml => output::Format::Yaml,
-        Format::Json => output::Format::Json,
-    };
+        Format::CustomColumns(columns) => {
+            printer.data(&custom(columns, &objects(args, wanted, entries, printer), args.no_headers)?)
+        }
+        Format::Yaml => {
+            whole(args, wanted, entries, printer, |data| print_data(printer, output::Format::Yaml, data, String::new))
+        }
+        Format::Json => {
+            whole(args, wanted, entries, printer, |data| print_data(printer, output::Format::Json, data, String::new))
+        }
+        Format::JsonPath(path) => whole(args, wanted, entries, printer, |data| found(path.text(data), printer)),
+        Format::JsonPathAsJson(path) => whole(args, wanted, entries, printer, |data| found(path.json(data), printer)),
+    }
+}
+
+/// Prints what a template has found.
+fn found(text: Result<String, String>, printer: Printer) -> Outcome {
+    let text = text.map_err(|why| {
+        Failed::new(Exit::Usage, "the template does not fit the objects")
+            .cause(why)
+            .hint("see what the objects have with\n  -o yaml")
+    })?;
+    printer.raw(text.as_bytes())
+}
+
+/// A column for each path, a row for each object; what is not there is `<none>`.
+fn custom(columns: &[(String, JsonPath)], objects: &[Value], no_headers: bool) -> Outcome<String> {
+    let headers: Vec<&str> = columns.iter().map(|(header, _)| header.as_str()).collect();
+    let mut table = Table::new(&headers).without_headers(no_headers);
+    for object in objects {
+        let cell = |(header, path): &(String, JsonPath)| match path.values(object) {
+            Ok(values) if values.is_empty() => Ok("<none>".to_owned()),
+            Ok(values) => Ok(values.iter().map(|value| plain(value)).collect::<Vec<_>>().join(",")),
+            Err(why) => {
+                Err(Failed::new(Exit::Usage, format!("the column {header} does not fit the objects")).cause(why))
+            }
+        };
+        table.row(columns.iter().map(cell).collect::<Outcome<_>>()?);
+    }
+    Ok(table.to_string())
+}
+
+/// Hands on the one object that is named, or a list.
+fn whole(
+    args: &Args,
+    wanted: &Wanted,
+    entries: &[Entry],
+    printer: Printer,
+    print: impl FnOnce(&Value) -> Outcome,
+) -> Outcome {
+    let objects = objects(args, wanted, entries, printer);
+    let named = wanted.requests.iter().map(|request| request.names.len()).sum::<usize>();
+    match objects.as_slice() {
+        [] if named > 0 => Ok(()),
+        [one] if named == 1 && !wanted.whole_namespace => print(one),
+        _ => print(&json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}})),
+    }
+}
+
+/// The objects that can be read, without what is not to be shown of them.
+fn objects(args: &Args, wanted: &Wanted, entries: &[Entry], printer: Printer) -> Vec<Value> {
+    // A template says itself what it wants.
+    let stripped = !args.show_managed_fields && matches!(args.output, Format::Yaml | Format::Json);
     let mut withheld = 0;
     let mut objects = Vec::new();
     for entry in entries {
@@ -65,7 +110,7 @@ pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Ca
             printer.warn(format!("{}: field {}{path} is not known, and not shown", entry.title(), field.number));
         }
         let mut object = object.clone();
-        if !args.show_managed_fields {
+        if stripped {
             object.strip_managed_fields();
         }
         if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
@@ -78,13 +123,7 @@ pub(super) fn show(args: &Args, wanted: &Wanted, entries: &[Entry], catalog: &Ca
         printer
             .note(format!("the values of {withheld} Secrets are left out: they are shown of Secrets that are named"));
     }
-    let named = wanted.requests.iter().map(|request| request.names.len()).sum::<usize>();
-    let data = match objects.as_slice() {
-        [] if named > 0 => return Ok(()),
-        [one] if named == 1 && !wanted.whole_namespace => one.clone(),
-        _ => json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}}),
-    };
-    print_data(printer, format, &data, String::new)
+    objects
 }
 
 /// Takes the values out of a Secret.
@@ -97,44 +136,6 @@ fn withhold(secret: &mut Value) {
     if let Some(annotations) = secret.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.retain(|name, _| !keeps_copies(name));
     }
-}
-
-fn table(entries: &[Entry], wanted: &Wanted, wide: bool, now: Timestamp) -> String {
-    let several = wanted.whole_namespace || wanted.requests.len() > 1;
-    let with_namespace = wanted.namespace.is_none();
-    let mut headers = Vec::new();
-    if with_namespace {
-        headers.push("NAMESPACE");
-    }
-    headers.extend(["NAME", "AGE", "REVISION"]);
-    if wide {
-        headers.extend(["VERSIONS", "BYTES", "STORED AS", "UID"]);
-    }
-    let mut table = Table::new(&headers);
-    for entry in entries {
-        let mut row = Vec::new();
-        if with_namespace {
-            row.push(entry.place.namespace.clone().unwrap_or_default());
-        }
-        row.push(match several {
-            true => format!("{}/{}", entry.resource(), entry.place.name),
-            false => entry.place.name.clone(),
-        });
-        let object = entry.shown();
-        let made = object.and_then(|object| object.json["metadata"]["creationTimestamp"].as_str()?.parse().ok());
-        row.push(match &entry.object {
-            Ok(_) => made.map(|made| age(made, now)).unwrap_or_default(),
-            Err(why) => format!("<{why}>"),
-        });
-        row.push(entry.live.mod_revision.to_string());
-        if wide {
-            let kind = object.map(|object| format!("{} {}", object.api_version, object.kind));
-            let uid = object.and_then(|object| object.uid()).unwrap_or_default().to_owned();
-            row.extend([entry.live.versions.to_string(), bytes(entry.live.value_bytes), kind.unwrap_or_default(), uid]);
-        }
-        table.row(row);
-    }
-    table.to_string()
 }
 
 #[cfg(test)]
