@@ -17,6 +17,7 @@ use crate::help;
 use crate::idle::{self, Idle};
 use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
+use crate::typed::Typed;
 
 /// How long what is left of a command may take to end once its work is over.
 const WIND_DOWN: Duration = Duration::from_secs(5);
@@ -145,6 +146,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
+            let failed = context.connection.with_trouble(failed);
             context.printer.failure(&failed);
             code(failed.exit)
         }
@@ -156,8 +158,10 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
 /// # Errors
 /// Usage, of which a flag that has no effect is one.
 pub(crate) fn parse(command: &mut clap::Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let matches = command.try_get_matches_from_mut(args)?;
-    let cli = Cli::from_arg_matches(&matches)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.connection.typed = Typed::new(matches.subcommand_name().unwrap_or_default(), &words);
     let idle = cli.command.idle(&cli.connection);
     let found = matches.subcommand().and_then(|(name, typed)| idle::find(&idle, typed, command, name));
     match found {

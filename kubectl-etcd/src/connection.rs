@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use etcd_tls::Identity;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode, Uri};
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
@@ -24,6 +25,8 @@ use crate::kubeconfig::{self, Mount};
 use crate::login::{self, Login};
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::proxy;
+use crate::request_limit::RequestLimit;
+use crate::typed::Typed;
 
 /// kubectl's connection flags; names and meaning as in kubectl.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -76,8 +79,9 @@ pub(crate) struct ConnectionArgs {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) tls_server_name: Option<String>,
     /// How long to wait before giving up on a single server request (such as 1s, 2m, 3h); 0 does not time out
-    #[arg(long, global = true, default_value = "0", value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) request_timeout: Duration,
+    /// [default: 30s, and 65s for a request that changes something]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) request_timeout: Option<Duration>,
     /// Opt out of response compression for all requests to the server
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) disable_compression: Option<bool>,
@@ -87,6 +91,12 @@ pub(crate) struct ConnectionArgs {
     /// The files, once they have been read: one may be a pipe.
     #[arg(skip)]
     loaded: Arc<OnceLock<Kubeconfig>>,
+    /// The command line, for hints.
+    #[arg(skip)]
+    pub(crate) typed: Typed,
+    /// The API server that is asked, once that is known.
+    #[arg(skip)]
+    asked: Arc<OnceLock<String>>,
 }
 
 /// Where an API server is looked for when neither a flag nor a kubeconfig names one.
@@ -120,9 +130,19 @@ pub(crate) struct Connection {
     pub(crate) cluster: String,
     /// URL of the API server.
     pub(crate) server: String,
+    /// The command line, for hints.
+    pub(crate) typed: Typed,
 }
 
 impl ConnectionArgs {
+    /// A failure with what to do where the API server does not do its work.
+    pub(crate) fn with_trouble(&self, failed: Failed) -> Failed {
+        match (failed.trouble, self.asked.get()) {
+            (Some(trouble), Some(server)) => trouble.hints(server).into_iter().fold(failed, Failed::hint),
+            _ => failed,
+        }
+    }
+
     /// Namespace of the etcd pods.
     pub(crate) fn etcd_namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("kube-system")
@@ -169,21 +189,21 @@ impl ConnectionArgs {
             proxy::for_server(&config.cluster_url, cluster.proxy_url.as_deref(), |name| std::env::var(name).ok())
                 .map_err(|why| Failed::plain("cannot use the proxy").cause(why))?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let connect = |config: Config| {
-            client(&config, login.clone(), identity.as_ref())
+        self.asked.get_or_init(|| server.clone());
+        let connect = |config: Config, limit: RequestLimit| {
+            client(&config, limit, login.clone(), identity.as_ref())
                 .map_err(|error| Failed::plain(format!("cannot prepare a connection to {server}")).source(&*error))
         };
-        let streams = connect(config.clone())?;
-        let client = if self.request_timeout.is_zero() {
-            streams.clone()
-        } else {
-            config.read_timeout = Some(self.request_timeout);
-            config.connect_timeout = Some(self.request_timeout);
-            // The time counts from a request, not from when its connection was last used.
-            config.reset_reader_on_write = true;
-            connect(config)?
-        };
-        Ok(Connection { client, streams, cluster: name, server })
+        let streams = connect(config.clone(), RequestLimit::of_streams(&server))?;
+        let limit = RequestLimit::new(&server, self.request_timeout);
+        config.read_timeout = limit.silence();
+        if let Some(timeout) = self.request_timeout {
+            config.connect_timeout = limit.silence().map(|_| timeout);
+        }
+        // The time counts from a request, not from when its connection was last used.
+        config.reset_reader_on_write = true;
+        let client = connect(config, limit)?;
+        Ok(Connection { client, streams, cluster: name, server, typed: self.typed.clone() })
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is
@@ -360,17 +380,21 @@ fn no_context(name: &str) -> Failed {
 
 /// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
 /// silently for minutes.
-fn client(config: &Config, login: Login, identity: Option<&Identity>) -> Result<Client, BoxError> {
+fn client(config: &Config, limit: RequestLimit, login: Login, identity: Option<&Identity>) -> Result<Client, BoxError> {
     let again = RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(2), 3, true);
     let again = again.expect("the first delay is shorter than the last");
     let client = ClientBuilder::new(api_client::service(config, identity)?, &*config.default_namespace);
-    let client = client.with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
+    let client = client.with_layer(&limit).with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
     Ok(client.with_layer(&RetryLayer::new(Again(again))).build())
 }
 
-/// kube's policy, but for a change that was not answered in time: it may have been made, and would be refused as one of somebody else.
+/// kube's policy, but for two answers. An API server that says that a request took too long (504) has waited for a minute already,
+/// and a change may have been made. One that wants to be asked again much later is not waited for.
 #[derive(Clone)]
 struct Again(RetryPolicy);
+
+/// How long a server may ask to be left alone.
+const LEFT_ALONE: u64 = 10;
 
 impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for Again {
     type Future = tokio::time::Sleep;
@@ -380,9 +404,11 @@ impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for Again {
         request: &mut Request<Body>,
         result: &mut Result<Response<Answer>, BoxError>,
     ) -> Option<Self::Future> {
-        let too_late = matches!(result, Ok(answer) if answer.status() == StatusCode::GATEWAY_TIMEOUT);
-        if too_late && *request.method() != Method::GET {
-            return None;
+        if let Ok(answer) = result {
+            let later = answer.headers().get(RETRY_AFTER).and_then(|later| later.to_str().ok()?.parse::<u64>().ok());
+            if answer.status() == StatusCode::GATEWAY_TIMEOUT || later.is_some_and(|later| later > LEFT_ALONE) {
+                return None;
+            }
         }
         self.0.retry(request, result)
     }
@@ -393,7 +419,7 @@ impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for Again {
 }
 
 fn path_text(path: &Path) -> Outcome<String> {
-    let absolute = std::path::absolute(path).or_fail(|| format!("find the file {}", path.display()))?;
+    let absolute = std::path::absolute(path).or_fail(|| format!("cannot find the file {}", path.display()))?;
     absolute
         .into_os_string()
         .into_string()
@@ -453,6 +479,45 @@ users:
         let kubeconfig = Kubeconfig::from_yaml(KUBECONFIG).expect("the test's own kubeconfig");
         let Resolved { cluster, user, name, .. } = args.resolve(kubeconfig, nowhere())?;
         Ok((cluster, user, name))
+    }
+
+    /// A server that takes connections and never answers.
+    async fn deaf() -> (String, tokio::task::JoinHandle<()>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let holding = async move {
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                held.push(connection);
+            }
+        };
+        (url, tokio::spawn(holding))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_waits_for_ever() {
+        use k8s_openapi::api::core::v1::Pod;
+        use kube::api::{Api, AttachParams, ListParams, PostParams};
+
+        let (url, _holding) = deaf().await;
+        for (wanted, read, change) in [(None, "30s", "65s"), (Some(Duration::from_secs(2)), "2s", "2s")] {
+            let args =
+                ConnectionArgs { server: Some(url.clone()), request_timeout: wanted, ..ConnectionArgs::default() };
+            args.loaded.get_or_init(Kubeconfig::default);
+            let connection = args.connect().await.expect("a client");
+            let pods: Api<Pod> = Api::namespaced(connection.client.clone(), "kube-system");
+            let said = |error: &kube::Error| args.with_trouble(Failed::plain("cannot ask").source(error)).to_string();
+            let listed = pods.list(&ListParams::default()).await.expect_err("no answer");
+            let text = said(&listed);
+            assert!(text.contains(&format!("{url} did not answer within {read}")), "{text}");
+            assert!(text.contains("quorum") && text.contains("systemctl status kubelet"), "{text}");
+            let made = pods.create(&PostParams::default(), &Pod::default()).await.expect_err("no answer");
+            assert!(said(&made).contains(&format!("did not answer within {change}")), "{}", said(&made));
+            // A stream has to begin.
+            let pods: Api<Pod> = Api::namespaced(connection.streams, "kube-system");
+            let Err(stream) = pods.exec("a", ["b"], &AttachParams::default()).await else { panic!("no answer") };
+            assert!(said(&stream).contains("did not answer within 65s"), "{}", said(&stream));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod api;
 mod api_client;
+mod api_trouble;
 mod cli;
 mod client_config;
 mod cluster_name;
@@ -24,9 +25,11 @@ mod login;
 mod member_probe;
 mod output;
 mod proxy;
+mod request_limit;
 mod sidecar;
 mod snapshot_file;
 mod transaction;
+mod typed;
 
 use std::process::ExitCode;
 

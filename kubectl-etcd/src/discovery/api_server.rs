@@ -10,6 +10,8 @@ use crate::connection::Connection;
 
 /// Labels of API servers that run as pods.
 pub(super) const SELECTOR: &str = "component=kube-apiserver";
+/// Those of kOps and Talos.
+pub(super) const OTHER_SELECTOR: &str = "k8s-app=kube-apiserver";
 const PROGRAM: &str = "kube-apiserver";
 /// Where they run.
 pub(super) const NAMESPACE: &str = "kube-system";
@@ -84,8 +86,16 @@ fn prefix(text: &str) -> String {
 /// # Errors
 /// They cannot be listed.
 pub(super) async fn all(connection: &Connection) -> kube::Result<Vec<ApiServer>> {
+    labelled(connection, SELECTOR).await
+}
+
+/// Those with other labels.
+///
+/// # Errors
+/// They cannot be listed.
+pub(super) async fn labelled(connection: &Connection, selector: &str) -> kube::Result<Vec<ApiServer>> {
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), NAMESPACE);
-    let listed = pods.list(&ListParams::default().labels(SELECTOR)).await?;
+    let listed = pods.list(&ListParams::default().labels(selector)).await?;
     Ok(listed.items.iter().filter_map(ApiServer::read).collect())
 }
 

@@ -3,6 +3,7 @@
 
 mod api_server;
 mod command_line;
+mod distribution;
 mod encryption;
 mod environment;
 mod kubelets;

@@ -2,6 +2,8 @@
 
 use Does::{Here, InThePod, Otherwise};
 
+use crate::typed::quoted;
+
 /// Flags of etcdctl that say how a member is reached, or how its answer is written. Each takes a value.
 pub(super) const ETCDCTL: [&str; 14] = [
     "--endpoints",
@@ -148,16 +150,6 @@ fn joined_raw(words: &[String]) -> String {
     words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,13 +218,6 @@ mod tests {
             assert!(root.find_subcommand(row).is_none(), "{row} is a command");
             let before = rows[..number].iter().find(|before| row.starts_with(&format!("{before} ")) || *before == row);
             assert_eq!(before, None, "{row}");
-        }
-    }
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_needs_it() {
-        for (word, shell) in [("a.db", "a.db"), ("my file", "'my file'"), ("it's", "'it'\\''s'"), ("", "''")] {
-            assert_eq!(quoted(word), shell);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use etcd_wire::FailureCode;
 
 use super::visible;
+use crate::api_trouble::ApiTrouble;
 
 /// Exit codes, as the README and every `--help` promise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,17 +62,26 @@ pub(crate) struct Failed {
     pub(crate) effects: Vec<String>,
     /// What to do next, best with a command to paste. Each may have several lines.
     pub(crate) hints: Vec<String>,
+    /// What this says of the API server.
+    pub(crate) trouble: Option<ApiTrouble>,
 }
 
 impl Failed {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failed {
-        Failed { exit, message: message.into(), causes: Vec::new(), effects: Vec::new(), hints: Vec::new() }
+        Failed {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            effects: Vec::new(),
+            hints: Vec::new(),
+            trouble: None,
+        }
     }
 
     /// The same failure, to be told in two places.
     pub(crate) fn copy(&self) -> Failed {
         let (causes, effects, hints) = (self.causes.clone(), self.effects.clone(), self.hints.clone());
-        Failed { exit: self.exit, message: self.message.clone(), causes, effects, hints }
+        Failed { exit: self.exit, message: self.message.clone(), causes, effects, hints, trouble: self.trouble }
     }
 
     /// Message and causes in one line, for a list of several failures.
@@ -128,6 +138,7 @@ impl Failed {
     /// brings its hint along.
     #[must_use]
     pub(crate) fn source(mut self, error: &(dyn std::error::Error + 'static)) -> Failed {
+        self.trouble = self.trouble.or_else(|| ApiTrouble::of(error));
         let mut next = Some(error);
         while let Some(error) = next {
             // The text of an API server's answer is its message; kube's own adds a dump of the whole status.

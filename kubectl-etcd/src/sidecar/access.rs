@@ -94,12 +94,19 @@ pub(crate) fn explain(
                 }
                 403 => failed.hint("an admission controller refused the pod; its webhook's owner knows the exception:\n  kubectl get validatingwebhookconfigurations,validatingadmissionpolicies"),
                 _ if message.contains("database space exceeded") => failed.hint(NO_SPACE),
-                _ => failed,
+                _ => failed.source(error),
             }
         }
-        error => failed
-            .source(error)
-            .hint("see whether kubectl reaches the API server with the same flags:\n  kubectl version"),
+        error => {
+            let failed = failed.source(error);
+            match failed.trouble {
+                // What it says of the API server is told with it.
+                Some(_) => failed,
+                None => {
+                    failed.hint("see whether kubectl reaches the API server with the same flags:\n  kubectl version")
+                }
+            }
+        }
     }
 }
 

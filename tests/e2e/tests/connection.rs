@@ -306,7 +306,7 @@ fn a_request_is_given_up_when_its_time_is_over() {
     scene.lab.set_faults(&json!({"delayMs": 5000})).expect("faults are set");
     let ran = run(scene.plugin(&["backup", "--request-timeout", "1s"]));
     scene.lab.set_faults(&json!({})).expect("faults are ended");
-    ran.expect_code(1).expect_error(&["find the etcd pods", "time"]);
+    ran.expect_code(1).expect_error(&["find the etcd pods", "did not answer within 1s"]);
     scene.assert_nothing_left();
 }
 

@@ -124,7 +124,17 @@ fn what_the_api_server_refuses_is_told_in_its_own_words() {
     let faults = |faults: Value| scene.lab.set_faults(&faults).expect("faults are set");
 
     let unreachable = ["--server", "https://127.0.0.1:1"];
-    refused(&scene, &unreachable, 1, &["find the etcd pods", "Connection refused", "hint: ", "kubectl version"]);
+    refused(
+        &scene,
+        &unreachable,
+        1,
+        &[
+            "find the etcd pods",
+            "Connection refused",
+            "hint: no API server listens at https://",
+            "systemctl status kubelet",
+        ],
+    );
 
     // The answer of a server that has lost its etcd. Looking afterwards needs the path again.
     faults(json!({"status": {"/api/v1/namespaces/kube-system/pods": 503}}));

@@ -1,0 +1,141 @@
+//! An API server that does not do its work: what that says of etcd, and what to do now. Pure functions.
+
+use std::error::Error;
+use std::io;
+
+use crate::request_limit::NoAnswer;
+
+/// What is known to do where there is no quorum any more.
+const BY_HAND: &str = "https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#without-an-api-server";
+/// On a control-plane node. The names are those of the containers of static pods.
+const ON_A_NODE: &str = "  systemctl status kubelet\n  \
+                         crictl ps -a | grep -e etcd -e kube-apiserver\n  \
+                         crictl logs --tail 50 $(crictl ps -a -q --name etcd | head -n 1)\n  \
+                         journalctl -u kubelet --since '15 min ago'";
+/// Words of etcd's client, and of an API server whose etcd does not answer.
+const ETCD_SAYS: [&str; 10] = [
+    "no leader",
+    "etcdserver: request timed out",
+    "etcdserver: leader changed",
+    "etcdserver: server stopped",
+    "context deadline exceeded",
+    "did not complete within the allotted",
+    "unable to return a response in the time allotted",
+    "etcd cluster is unavailable",
+    "no available endpoints",
+    "error while dialing",
+];
+
+/// What is wrong with the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ApiTrouble {
+    /// It says that its etcd does not answer.
+    Etcd,
+    /// It takes requests and does not answer them.
+    Silent,
+    /// Nothing listens where it should be.
+    Away,
+}
+
+impl ApiTrouble {
+    /// What an error of a request says.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<ApiTrouble> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<NoAnswer>() {
+                return Some(ApiTrouble::Silent);
+            }
+            if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+                return from_answer(status.code, &status.message);
+            }
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+                return Some(ApiTrouble::Away);
+            }
+            // An io::Error's source is the source of what it wraps: step into the wrapped error itself.
+            next = match io.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    /// What to do, on the cluster with this API server.
+    pub(crate) fn hints(self, server: &str) -> Vec<String> {
+        let look = match self {
+            ApiTrouble::Etcd => format!(
+                "etcd has no quorum: more than half of its members are down, or do not reach each other. The API \
+                 server {server} can neither read nor write, what runs goes on running. On each control-plane \
+                 node, see why:\n{ON_A_NODE}"
+            ),
+            ApiTrouble::Silent => format!(
+                "most often etcd has lost its quorum: more than half of its members are down, and the API server \
+                 {server} waits for them. On each control-plane node, see why:\n{ON_A_NODE}\n\
+                 if the API server is only slow, --request-timeout=2m gives it more time"
+            ),
+            ApiTrouble::Away => format!(
+                "no API server listens at {server}: wrong address, or the API server is down, as it is when etcd is. \
+                 On a control-plane node, see why:\n{ON_A_NODE}"
+            ),
+        };
+        vec![
+            look,
+            format!(
+                "members that start again make a quorum by themselves. If too many are lost for good, put a snapshot back by \
+                 hand:\n  {BY_HAND}"
+            ),
+        ]
+    }
+}
+
+/// What an answer with an error says. A webhook that does not answer is not etcd, and neither is a database that is full.
+fn from_answer(code: u16, message: &str) -> Option<ApiTrouble> {
+    let message = message.to_lowercase();
+    let etcd = code >= 500 && !message.contains("webhook") && ETCD_SAYS.iter().any(|word| message.contains(word));
+    etcd.then_some(ApiTrouble::Etcd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_api_server_says_of_its_etcd() {
+        for (code, message, etcd) in [
+            (500, "etcdserver: no leader", true),
+            (500, "rpc error: code = Unavailable desc = etcdserver: leader changed", true),
+            (500, "etcdserver: request timed out", true),
+            (500, "context deadline exceeded", true),
+            (504, "Timeout: request did not complete within the allotted duration", true),
+            (504, "the server was unable to return a response in the time allotted, but may still be processing", true),
+            (503, "storage is (re)initializing", false),
+            (500, "etcdserver: mvcc: database space exceeded", false),
+            (500, "failed calling webhook \"w\": context deadline exceeded", false),
+            (403, "pods is forbidden", false),
+            (404, "no leader", false),
+        ] {
+            let status = kube::core::Status { message: message.into(), code, ..Default::default() };
+            let found = ApiTrouble::of(&kube::Error::Api(Box::new(status)));
+            assert_eq!(found, etcd.then_some(ApiTrouble::Etcd), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_found_below_other_errors() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
+        let wrapped = kube::Error::Service(Box::new(io::Error::other(refused)));
+        assert_eq!(ApiTrouble::of(&wrapped), Some(ApiTrouble::Away));
+        assert_eq!(ApiTrouble::of(&kube::Error::Service("a certificate".into())), None);
+    }
+
+    #[test]
+    fn each_says_what_to_do_on_this_cluster() {
+        for trouble in [ApiTrouble::Etcd, ApiTrouble::Silent, ApiTrouble::Away] {
+            let hints = trouble.hints("https://10.0.0.1:6443").join("\n");
+            for text in ["https://10.0.0.1:6443", "systemctl status kubelet", "crictl ps", "journalctl", BY_HAND] {
+                assert!(hints.contains(text), "{trouble:?}: {hints}");
+            }
+        }
+    }
+}
