@@ -76,7 +76,9 @@ impl Command {
             Command::Completion(args) => args.idle(),
             Command::Help(args) => args.idle(),
             Command::Options(args) => args.idle(),
-            Command::Backup(_) | Command::Rollback(_) | Command::Status(_) | Command::Complete(_) => Vec::new(),
+            Command::Backup(args) => args.idle(),
+            Command::Rollback(args) => args.idle(),
+            Command::Status(_) | Command::Complete(_) => Vec::new(),
         }
     }
 }

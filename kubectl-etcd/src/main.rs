@@ -15,6 +15,7 @@ mod contents;
 mod context;
 mod discovery;
 mod etcd_clusters;
+mod explain;
 mod help;
 mod idle;
 mod interruption;

@@ -21,6 +21,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
+use crate::explain::{self, Facts};
+use crate::idle::Idle;
 use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, bytes, print_data, seconds};
@@ -40,6 +42,9 @@ Examples:
 
   # Also keep a copy on the node
   kubectl etcd backup --on-node /var/lib/etcd-backups
+
+  # The same by hand: what to type on this cluster, and why; nothing is done
+  kubectl etcd backup --explain
 
   # Into a pipe; the digest is checked, the pages are not: verify what comes out
   kubectl etcd backup - | age -r RECIPIENT > etcd.db.age
@@ -74,6 +79,9 @@ pub(crate) struct Args {
     /// Overwrite FILE
     #[arg(long)]
     force: bool,
+    /// Print the commands that do the same by hand on this cluster, and do nothing
+    #[arg(long)]
+    explain: bool,
     /// Output format: json and yaml print what is written beside the file
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -81,6 +89,19 @@ pub(crate) struct Args {
     overrides: Overrides,
     #[command(flatten)]
     sidecar: SidecarArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "--explain prints commands, and does nothing";
+        match self.explain {
+            true => {
+                vec![Idle::flags(&["on_node", "compress", "force", "output"], WHY), Idle::group::<SidecarArgs>(WHY)]
+            }
+            false => Vec::new(),
+        }
+    }
 }
 
 fn node_folder(path: &str) -> Result<String, String> {
@@ -92,7 +113,26 @@ fn node_folder(path: &str) -> Result<String, String> {
     }
 }
 
+/// Prints how it is done by hand.
+///
+/// # Errors
+/// No member is found, or there would be no file.
+async fn explained(args: &Args, context: &Context) -> Outcome {
+    let connection = context.connection.connect().await?;
+    let target = Target::plan(args.file.as_deref(), &connection.cluster, Timestamp::now(), true)?;
+    let Target::File { path, .. } = target else {
+        return Err(Failed::new(Exit::Usage, "--explain needs a file: by hand, etcdctl writes to no pipe"));
+    };
+    let namespace = context.connection.etcd_namespace();
+    let found = discovery::find(&connection, namespace, &args.overrides, args.node.as_deref()).await?;
+    let facts = Facts::of(&connection.cluster, &found.readable(context.printer), "");
+    context.printer.data(&explain::backup(&facts, &path.display().to_string()))
+}
+
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.explain {
+        return explained(&args, &context).await;
+    }
     let outcome = backup(args, &context).await;
     outcome.map_err(|failed| match failed.exit {
         Exit::Failed | Exit::Refused | Exit::Damaged => {

@@ -7,7 +7,8 @@ use super::live::{Planned, plan, read};
 use super::plan::Plan;
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{EtcdPod, Manifests};
+use crate::discovery::{self, EtcdPod, Manifests, Overrides};
+use crate::explain::{self, Facts};
 use crate::output::confirm::{confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods};
@@ -58,6 +59,27 @@ impl LiveArgs {
     pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
         self.shared.terms(connection, self.no_rollback, marker)
     }
+}
+
+/// Prints how it is done by hand.
+///
+/// # Errors
+/// No member is found, or one of them does not show what it takes.
+pub(super) async fn explained(args: Args, context: Context) -> Outcome {
+    let connection = context.connection.connect().await?;
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let mut members =
+        discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?.all()?;
+    let to = &args.live.to_nodes;
+    if let Some(unknown) = to.iter().find(|node| !members.iter().any(|member| member.node == **node)) {
+        return Err(Failed::new(Exit::Refused, format!("no etcd member runs on node {unknown}")));
+    }
+    members.retain(|member| to.is_empty() || to.contains(&member.node));
+    let facts = Facts::of(&connection.cluster, &members, &args.live.manifests.manifests_dir);
+    let file = args.file().display().to_string();
+    let restore =
+        explain::Restore { file: &file, bump: args.bump_revision.amount(), skip_hash_check: args.skip_hash_check };
+    context.printer.data(&explain::restore(&facts, &restore)?)
 }
 
 /// Shows the plan, and carries it out unless it is only to be shown.

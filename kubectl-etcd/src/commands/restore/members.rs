@@ -26,6 +26,8 @@ pub(super) struct Recorded {
     pub(super) members: Vec<Known>,
     /// Where that is written, for people.
     pub(super) place: String,
+    /// The version of the etcd that the file is from, as far as that is written.
+    pub(super) etcd_version: String,
 }
 
 /// The cluster of the directory.
@@ -116,7 +118,7 @@ mod tests {
 
     fn recorded(names: &[&str]) -> Recorded {
         let known = |name: &&str| Known { name: (*name).to_owned(), peer_urls: vec![format!("https://{name}:2380")] };
-        Recorded { members: names.iter().map(known).collect(), place: "a.db".into() }
+        Recorded { members: names.iter().map(known).collect(), place: "a.db".into(), ..Recorded::default() }
     }
 
     fn chosen(name: Option<&str>, initial_cluster: Option<&str>, names: &[&str]) -> Outcome<(String, String, String)> {

@@ -56,6 +56,9 @@ Examples:
     --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
     --initial-cluster-token restored-20261121
 
+  # The same by hand: what to type on this cluster, and why; nothing is done
+  kubectl etcd restore etcd.db --explain
+
   # Without raising the revision: only where all clients start anew
   kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
 
@@ -90,6 +93,9 @@ pub(crate) struct Args {
     /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
     #[arg(long)]
     skip_hash_check: bool,
+    /// Print the commands that do the same by hand on this cluster, or for this directory, and do nothing
+    #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "resume"])]
+    explain: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -112,18 +118,28 @@ impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         const WHY: &str = "--data-dir builds a directory from the file, and asks no cluster";
+        const EXPLAINED: &str = "--explain prints commands, and does nothing";
+        let explained = self.explain.then(|| {
+            let flags =
+                ["output", "peer_port", "start_timeout", "no_rollback", "allow_lower_revisions", "allow_older_etcd"];
+            Idle::flags(&flags, EXPLAINED)
+        });
         if self.offline.data_dir.is_none() {
-            return Vec::new();
+            let pods = self.explain.then(|| Idle::group::<SidecarArgs>(EXPLAINED));
+            return explained.into_iter().chain(pods).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);
-        vec![Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)]
+        let offline = [Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)];
+        offline.into_iter().chain(explained).collect()
     }
 }
 
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     match args.offline.data_dir.take() {
+        Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,
         Some(data_dir) => offline::run(args, data_dir, context).await,
         None if args.live.status || args.live.resume => restore_status::run(args, context).await,
+        None if args.explain => apply::explained(args, context).await,
         None => apply::run(args, context).await,
     }
 }

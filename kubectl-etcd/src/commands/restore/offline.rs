@@ -14,6 +14,7 @@ use super::{Args, Bump, without_digest};
 use crate::commands::API_VERSION;
 use crate::commands::verify::{self, damaged, explain};
 use crate::context::Context;
+use crate::explain;
 use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::SnapshotFile;
@@ -52,7 +53,7 @@ pub(super) struct OfflineArgs {
 }
 
 impl Bump {
-    fn amount(self) -> u64 {
+    pub(super) fn amount(self) -> u64 {
         match self {
             Bump::Auto => UNSEEN,
             Bump::By(amount) => amount,
@@ -122,6 +123,39 @@ async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     Ok(())
 }
 
+/// Prints how the directory is built by hand.
+///
+/// # Errors
+/// The members are not in order, or the file cannot be read or is damaged.
+pub(super) async fn explained(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
+    let printer = context.printer;
+    let snapshot = SnapshotFile::open(args.file(), &context).await?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let recorded = recorded(&snapshot, &args, &context)?;
+        let chosen = choose(&args.offline, &recorded, args.file(), &data_dir)?;
+        let membership = chosen.cluster.validate().map_err(|error| {
+            Failed::new(Exit::Usage, "the members of the new cluster are not in order").source(&error)
+        })?;
+        let version = match args.offline.etcd_version {
+            Some(Version(major, minor)) => format!("{major}.{minor}"),
+            None => recorded.etcd_version,
+        };
+        Ok::<_, Failed>(explain::directory(&explain::Directory {
+            file: args.file().display().to_string(),
+            data_dir: data_dir.display().to_string(),
+            wal_dir: args.offline.wal_dir.as_ref().map(|dir| dir.display().to_string()),
+            name: chosen.cluster.name.clone(),
+            initial_cluster: chosen.cluster.initial_cluster.clone(),
+            token: chosen.cluster.initial_cluster_token.clone(),
+            peer_urls: membership.local().peer_urls.join(","),
+            bump: args.bump_revision.amount(),
+            skip_hash_check: args.skip_hash_check,
+            version: explain::Version::parse(&version),
+        }))
+    });
+    printer.data(&worked.await.or_fail(|| "read the file".to_owned())??)
+}
+
 /// The members that the file records, if the command line leaves them open.
 ///
 /// # Errors
@@ -144,12 +178,13 @@ fn recorded(snapshot: &SnapshotFile, args: &Args, context: &Context) -> Outcome<
     drop(bar);
     // What the manifests said when the backup was taken is nearer to what is wanted than what the members had agreed on.
     let beside = verify::Recorded::of(snapshot, &report, context.printer);
+    let etcd_version = beside.etcd_version.clone().unwrap_or(report.version);
     if let Some(path) = beside.path.filter(|_| !beside.members.is_empty()) {
         let known = beside.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
-        return Ok(Recorded { members: known.collect(), place: path.display().to_string() });
+        return Ok(Recorded { members: known.collect(), place: path.display().to_string(), etcd_version });
     }
     let known = report.members.into_iter().map(|one| Known { name: one.name, peer_urls: one.peer_urls });
-    Ok(Recorded { members: known.collect(), place: format!("the list of members in {}", file.display()) })
+    Ok(Recorded { members: known.collect(), place: format!("the list of members in {}", file.display()), etcd_version })
 }
 
 fn build(

@@ -5,6 +5,8 @@ mod plan;
 use crate::commands::restore::{prove, tell};
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides, Reach};
+use crate::explain::{self, Facts};
+use crate::idle::Idle;
 use crate::output::confirm::{confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access};
@@ -47,6 +49,9 @@ pub(crate) struct Args {
     /// existing watches stop receiving events; restart kubelets and controllers
     #[arg(long)]
     keep_revisions: bool,
+    /// Print the commands that do the same by hand on this cluster, and do nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
+    explain: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -58,11 +63,38 @@ pub(crate) struct Args {
     sidecar: SidecarArgs,
 }
 
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        const WHY: &str = "--explain prints commands, and does nothing";
+        match self.explain {
+            true => vec![
+                Idle::flags(&["keep_revisions", "peer_port", "start_timeout", "output"], WHY),
+                Idle::group::<SidecarArgs>(WHY),
+            ],
+            false => Vec::new(),
+        }
+    }
+}
+
+/// Prints how it is done by hand.
+async fn explained(args: &Args, context: &Context) -> Outcome {
+    let connection = context.connection.connect().await?;
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let namespace = context.connection.etcd_namespace();
+    let members = discovery::find(&connection, namespace, &overrides, None).await?.all()?;
+    let facts = Facts::of(&connection.cluster, &members, &args.manifests.manifests_dir);
+    context.printer.data(&explain::rollback(&facts, args.id.as_deref())?)
+}
+
 /// Shows the plan, and carries it out unless it is only to be shown.
 ///
 /// # Errors
 /// Nothing can come back, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.explain {
+        return explained(&args, &context).await;
+    }
     let printer = context.printer;
     let connection = context.interruptible(context.connection.connect()).await?;
     let applies = args.shared.dry_run.is_none();

@@ -43,6 +43,9 @@ Examples:
 pub(crate) struct Args {
     /// Snapshot file
     file: PathBuf,
+    /// Print the commands that do the same by hand, and do nothing
+    #[arg(long, conflicts_with = "live")]
+    explain: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
@@ -53,11 +56,18 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        self.live.idle()
+        let mut idle = self.live.idle();
+        if self.explain {
+            idle.push(Idle::flags(&["output"], "--explain prints commands, and does nothing"));
+        }
+        idle
     }
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.explain {
+        return context.printer.data(&crate::explain::verify(&args.file.display().to_string()));
+    }
     let file = SnapshotFile::open(&args.file, &context).await?;
     let (to_check, printer, cancelled) = (file.clone(), context.printer, context.cancelled());
     let checked = tokio::task::spawn_blocking(move || check(&to_check, None, &cancelled, printer, "verify")).await;

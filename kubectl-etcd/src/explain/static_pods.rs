@@ -1,0 +1,66 @@
+//! The steps that stop and start a control plane by its static pod manifests.
+
+use super::facts::{Facts, Member};
+use super::{Place, Step, command, words};
+use crate::output::visible::quoted;
+
+/// Where the manifests wait while their pods are stopped. Not below the kubelet's folder, which it reads.
+fn stopped(facts: &Facts) -> String {
+    format!("{}-stopped", facts.manifests_dir)
+}
+
+fn moved(from: &str, names: &[&str], to: &str) -> String {
+    let files = names.iter().map(|name| quoted(&format!("{from}/{name}.yaml")));
+    let mut all = vec!["mv".to_owned()];
+    all.extend(files);
+    all.push(format!("{}/", quoted(to)));
+    command(&all)
+}
+
+const API: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kube-apiserver"];
+
+/// Stops the API servers and then etcd on every node.
+pub(super) fn stop(facts: &Facts) -> [Step; 2] {
+    let (running, stopped) = (&facts.manifests_dir, stopped(facts));
+    let api = Step::new(facts.everywhere(), "no API server may write to a cluster that is being replaced; the kubelet stops a static pod whose manifest is gone")
+        .beyond("a participant on each node does this and the next steps without an API server, and undoes them if one fails anywhere")
+        .run(format!("mkdir -p {}", quoted(&stopped)))
+        .run(moved(running, &API, &stopped))
+        .run("while pgrep -x kube-apiserver >/dev/null; do sleep 1; done");
+    let etcd = Step::new(facts.everywhere(), "the data directory must not change while it is exchanged")
+        .beyond("every node waits until all others have stopped")
+        .run(moved(running, &["etcd"], &stopped))
+        .run("while pgrep -x etcd >/dev/null; do sleep 1; done");
+    [api, etcd]
+}
+
+/// Starts etcd and then the API servers on every node.
+pub(super) fn start(facts: &Facts, first: &Member) -> [Step; 4] {
+    let (running, stopped) = (&facts.manifests_dir, stopped(facts));
+    let health = command(&[words(&["until"]), first.etcdctl(), words(&["endpoint health --cluster"])].concat());
+    let etcd = Step::new(facts.everywhere(), "the kubelet starts a static pod whose manifest is back").run(moved(
+        &stopped,
+        &["etcd"],
+        running,
+    ));
+    let wait = Step::new(first.place(), "the API server needs a quorum")
+        .beyond("every member must serve the new cluster at the expected revision, or all nodes go back")
+        .run(format!("{health}\ndo sleep 1; done"));
+    let api = Step::new(facts.everywhere(), "the API servers read the new state")
+        .run(moved(&stopped, &API, running))
+        .run(format!("rmdir {}", quoted(&stopped)));
+    let ready = Step::new(Place::Here, "ready means that the API server can read etcd")
+        .beyond("each API server is asked for an object of the new state before it is decided that the state stays")
+        .run("until kubectl get --raw /readyz; do sleep 1; done");
+    [etcd, wait, api, ready]
+}
+
+/// Makes clients forget what they remember, where revisions went down.
+pub(super) fn restart_kubelets() -> Step {
+    Step::new(
+        Place::Nodes(vec!["the nodes of the cluster".to_owned()]),
+        "revisions went down: watches that exist receive no events; restart operators and network plugins, too",
+    )
+    .beyond("the revision is raised, so that every client reads everything again; no restart is needed")
+    .run("systemctl restart kubelet")
+}
