@@ -45,6 +45,7 @@ pub(crate) struct Cli {
 enum Command {
     Backup(commands::backup::Args),
     Verify(commands::verify::Args),
+    List(commands::list::Args),
     Restore(Box<commands::restore::Args>),
     Rollback(commands::rollback::Args),
     Inspect(commands::inspect::Args),
@@ -66,6 +67,7 @@ impl Command {
     fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
         match self {
             Command::Verify(args) => args.idle(),
+            Command::List(args) => args.idle(),
             Command::Restore(args) => args.idle(),
             Command::Inspect(args) => args.idle(),
             Command::Get(args) => args.idle(connection),
@@ -266,6 +268,7 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Apply(args) => commands::apply::run(args, context).await,
         Command::Backup(args) => whole.interruptible(commands::backup::run(args, context)).await,
         Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
+        Command::List(args) => whole.interruptible(commands::list::run(args, context)).await,
         Command::Inspect(args) => whole.interruptible(commands::inspect::run(args, context)).await,
         Command::Get(args) => whole.interruptible(commands::get::run(args, context)).await,
         Command::Diff(args) => whole.interruptible(commands::diff::run(args, context)).await,

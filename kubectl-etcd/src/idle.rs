@@ -116,6 +116,7 @@ mod tests {
         let table = [
             ("backup", &none),
             ("verify a.db", &all),
+            ("list", &all),
             ("verify a.db --live", &none),
             ("restore a.db", &none),
             ("restore a.db --dry-run=client", &none),

@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod inspect;
+pub(crate) mod list;
 pub(crate) mod options;
 mod origin;
 pub(crate) mod restore;

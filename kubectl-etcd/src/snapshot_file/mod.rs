@@ -149,6 +149,12 @@ fn folder_of(path: &Path) -> PathBuf {
     real.parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
+/// Whether a file begins as a database of etcd does; not, if it cannot be read.
+pub(crate) fn is_database(path: &Path) -> bool {
+    let read = || File::open(path).and_then(|file| beginning(&file));
+    read().is_ok_and(|beginning| recognise::is_database(&beginning))
+}
+
 /// The first bytes of a file.
 fn beginning(mut file: &File) -> io::Result<Vec<u8>> {
     let mut beginning = Vec::with_capacity(BEGINNING);

@@ -70,6 +70,11 @@ const BEGINNINGS: &[(&[u8], &str, Option<&str>)] = &[
     (b"SQLite format 3\0", "a SQLite database, as k3s keeps without etcd", None),
 ];
 
+/// Whether a file begins with the first page of a database of bbolt.
+pub(super) fn is_database(beginning: &[u8]) -> bool {
+    beginning.get(BBOLT.0..).is_some_and(|rest| rest.starts_with(BBOLT.1))
+}
+
 /// Tells what a file is by its first [`BEGINNING`] bytes.
 pub(super) fn recognise(beginning: &[u8]) -> Kind {
     let has = |(offset, magic): (usize, &[u8])| beginning.get(offset..).is_some_and(|rest| rest.starts_with(magic));

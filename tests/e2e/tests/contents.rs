@@ -177,6 +177,63 @@ fn what_is_not_there_or_not_understood_is_told() {
     assert_eq!(names(offline.folder.path()), ["a.db"]);
 }
 
+#[test]
+fn a_folder_is_listed_with_what_is_whole_and_what_is_not() {
+    let offline = Offline::new();
+    let folder = offline.folder.path();
+    let whole = std::fs::read(folder.join("a.db")).expect("the snapshot");
+    let record = serde_json::json!({
+        "kind": "Backup", "takenAt": "2026-11-21T06:16:40Z", "cluster": {"name": "prod-eu"}, "source": {"etcdVersion": "3.6.14"},
+        "snapshot": {"size": whole.len(), "sha256": sha256(&folder.join("a.db")), "revision": 7},
+    });
+    std::fs::write(folder.join("a.db.json"), record.to_string()).expect("a record");
+    std::fs::write(folder.join("notes.txt"), "not a snapshot").expect("a file");
+    let list = |args: &[&str]| offline.run(&[&["list", "-o", "json"], args].concat());
+    let items = |ran: &Ran| ran.json()["items"].as_array().cloned().expect("items");
+
+    let all = items(&list(&[]).expect_code(0));
+    assert_eq!((all.len(), &all[0]["file"], &all[0]["whole"]), (1, &"a.db".into(), &true.into()));
+    assert_eq!((&all[0]["cluster"], &all[0]["takenAt"]), (&"prod-eu".into(), &"2026-11-21T06:16:40Z".into()));
+    assert!(all[0]["revision"].as_i64().is_some_and(|revision| revision > 7), "the file's own, not the record's");
+    let verified = offline.run(&["verify", "a.db"]).expect_code(0).stdout;
+    assert!(
+        verified.contains("a.db is whole:\n  cluster prod-eu, taken 2026-11-21 06:16:40 UTC, revision "),
+        "{verified}"
+    );
+
+    // One that is damaged, and one that has no digest; a record of another file is not believed.
+    let mut damaged = whole.clone();
+    let half = damaged.len() / 2;
+    damaged[8192..half].fill(0xff);
+    std::fs::write(folder.join("b.db"), damaged).expect("a damaged file");
+    std::fs::write(folder.join("b.db.json"), record.to_string()).expect("its record");
+    std::fs::write(folder.join("c.db"), unpacked("restored/copied-3.5.30.db.zst")).expect("a copy");
+    let ran = list(&[]).expect_code(3).expect_error(&["error: 1 of 3 snapshots is damaged", "cause: b.db: "]);
+    let shown: Vec<Value> = items(&ran).iter().map(|one| one["whole"].clone()).collect();
+    assert_eq!(shown, [Value::from(true), Value::from(false), Value::Null]);
+    let quick = items(&list(&["--no-verify"]).expect_code(0));
+    assert!(quick.iter().all(|one| one["state"] == "unchecked" && one["whole"].is_null()), "{quick:?}");
+    // A file of another size than the recorded one is not whole, whoever looks.
+    std::fs::write(folder.join("b.db"), &whole[..whole.len() - 4096]).expect("a short file");
+    let quick = items(&list(&["--no-verify"]).expect_code(3));
+    assert_eq!((&quick[1]["whole"], &quick[1]["cluster"]), (&false.into(), &Value::Null));
+
+    let table = offline.run(&["list"]).expect_code(3).stdout;
+    assert!(table.starts_with("FILE   CLUSTER") && table.lines().all(|line| line.len() <= 80), "{table}");
+    let names = offline.run(&["list", "-o", "name"]).expect_code(3).stdout;
+    assert_eq!(names, "a.db\nb.db\nc.db\n");
+    for (args, code) in [(&["list", "a.db"][..], 2), (&["list", "gone"], 2), (&["list", "--context", "x"], 2)] {
+        let ran = offline.run(args).expect_code(code);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("error: "), "{args:?}: {}", ran.stderr);
+    }
+}
+
+fn sha256(path: &std::path::Path) -> String {
+    let mut command = Command::new("sha256sum");
+    command.arg(path);
+    run(command).expect_code(0).stdout.split_whitespace().next().expect("a digest").to_owned()
+}
+
 /// The first lines of a table, each without its age and with one space between cells.
 fn rows(table: &str) -> Vec<String> {
     let row = |line: &str| {

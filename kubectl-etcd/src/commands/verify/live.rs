@@ -14,7 +14,7 @@ use crate::discovery::{self, Found, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
 use crate::kube_system;
-use crate::output::{Failed, Outcome, ResultExt, Table};
+use crate::output::{Failed, Outcome, ResultExt, Table, grouped};
 use crate::sidecar::{Ask, Operation, Pods, Session, SidecarArgs, Surveyed, TransferError, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
@@ -214,28 +214,41 @@ pub(super) fn judge(compared: &[Compared], path: &Path) -> Outcome {
         ));
     }
     if count(|verdict| matches!(verdict, Verdict::Equal { .. })) == 0 {
-        let reasons = compared.iter().filter_map(|one| match &one.verdict {
-            Verdict::NotComparable { reason } => Some(format!("{} on node {}: {reason}", one.name, one.node)),
-            _ => None,
-        });
-        let failed = Failed::plain(format!("{name} is whole, but no member could be compared with it")).causes(reasons);
+        let failed = Failed::plain(format!("{name} is whole, but no member could be compared with it"));
+        let failed = failed.causes(reasons(compared));
         return Err(failed.hint("the cluster compacts every few minutes: compare a backup soon after it was taken"));
     }
     Ok(())
 }
 
+/// Why members could not be compared: each reason once.
+fn reasons(compared: &[Compared]) -> Vec<String> {
+    let reason = |one: &Compared| match &one.verdict {
+        Verdict::NotComparable { reason } => {
+            Some((format!("member {} on node {}", one.name, one.node), reason.clone()))
+        }
+        _ => None,
+    };
+    grouped("members", compared.iter().filter_map(reason))
+}
+
+/// Why some of several members could not be compared. That none could is an error of its own, which says why.
+pub(super) fn warnings(compared: &[Compared]) -> Vec<String> {
+    let any = compared.iter().any(|one| !matches!(one.verdict, Verdict::NotComparable { .. }));
+    if any { reasons(compared) } else { Vec::new() }
+}
+
+/// HASHKV is the member's, EXPECTED that of the file.
 pub(super) fn table(compared: &[Compared]) -> String {
-    let mut table = Table::new(&["MEMBER", "NODE", "REVISION", "HASHKV", "RESULT"]);
+    let mut table = Table::new(&["MEMBER", "NODE", "REVISION", "HASHKV", "EXPECTED", "RESULT"]);
     for one in compared {
-        let (hash, result) = match &one.verdict {
-            Verdict::Equal { hash, .. } => (hash.to_string(), "equal".to_owned()),
-            Verdict::Different { hash, expected, .. } => {
-                (hash.to_string(), format!("different: the file has {expected}"))
-            }
-            Verdict::NotComparable { reason } => (String::new(), format!("not comparable: {reason}")),
+        let (hash, expected, result) = match &one.verdict {
+            Verdict::Equal { hash, .. } => (hash.to_string(), hash.to_string(), "equal"),
+            Verdict::Different { hash, expected, .. } => (hash.to_string(), expected.to_string(), "different"),
+            Verdict::NotComparable { .. } => (String::new(), String::new(), "not comparable"),
         };
         let revision = one.current_revision.map_or_else(String::new, |revision| revision.to_string());
-        table.row(vec![one.name.clone(), one.node.clone(), revision, hash, result]);
+        table.row(vec![one.name.clone(), one.node.clone(), revision, hash, expected, result.to_owned()]);
     }
     table.to_string()
 }

@@ -1,21 +1,24 @@
 //! `kubectl etcd verify`: is this file whole, and what is in it? Offline; with `--live`, is it what the cluster holds?
 
+mod check;
 mod live;
 mod recorded;
+mod verdict;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 
-use etcd_snapshot::{Damage, DigestCheck, DigestState, Finding, Options, Report, VerifyError, verify};
+use etcd_snapshot::{Damage, DigestState, Finding, Report};
 use serde::Serialize;
 
+pub(crate) use check::{Checked, check, damaged, explain};
 use live::{Compared, LiveArgs};
-pub(crate) use recorded::Recorded;
+pub(crate) use recorded::{Record, Recorded};
+pub(crate) use verdict::{State, Verdict};
 
 use crate::commands::API_VERSION;
 use crate::context::Context;
 use crate::idle::Idle;
-use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, Table, bytes, print_data};
+use crate::output::{Format, Outcome, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::{Compression, SnapshotFile};
 
 const EXAMPLES: &str = "\
@@ -30,6 +33,8 @@ Examples:
   kubectl etcd verify etcd-prod-20261121T061640Z.db --live";
 
 /// Check that a snapshot file is whole, and show what it holds
+///
+/// The last line says whether the file is whole, of which cluster and when the snapshot was taken (as recorded in FILE.json).
 ///
 /// Checks the SHA-256 that etcd wrote at the end of the file, both meta pages, every page that can be reached, the order of
 /// all keys, and every record. Reads only the file: no cluster is needed, and nothing is changed. A copy of
@@ -70,20 +75,27 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     let file = SnapshotFile::open(&args.file, &context).await?;
     let (to_check, printer, cancelled) = (file.clone(), context.printer, context.cancelled());
-    let checked = tokio::task::spawn_blocking(move || check(&to_check, None, &cancelled, printer, "verify")).await;
+    let checked = tokio::task::spawn_blocking(move || check(&to_check, &cancelled, printer, "verify")).await;
     let checked = checked.or_fail(|| "verify the file".to_owned())?;
     match checked.map_err(|error| explain(error, &args.file))? {
-        Ok(report) => {
+        Ok(checked) => {
+            let (report, verdict) = (&checked.report, Verdict::of(&checked));
             for warning in &report.warnings {
                 printer.warn(warning.to_string());
             }
             let live = match args.live.live {
-                true => Some(live::compare(&args.live, &context, &file, &report).await?),
+                true => Some(live::compare(&args.live, &context, &file, report).await?),
                 false => None,
             };
             let beside = live.as_deref();
-            let tables = || format!("{}{}", human(&report), beside.map(live::table).unwrap_or_default());
-            let told = print_data(printer, args.output, &Verification::whole(&file, &report, beside), tables);
+            if let Some(compared) = beside {
+                live::warnings(compared).into_iter().for_each(|why| printer.warn(why));
+            }
+            let text = || {
+                let members = beside.map(live::table).map(|table| format!("{table}\n")).unwrap_or_default();
+                format!("{}\n{members}{}\n", human(report), verdict.line(&args.file.display().to_string()))
+            };
+            let told = print_data(printer, args.output, &Verification::whole(&file, report, &verdict, beside), text);
             match beside.map_or(Ok(()), |compared| live::judge(compared, &args.file)) {
                 Ok(()) => told,
                 Err(failed) => Err(failed.also(told)),
@@ -98,60 +110,6 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
 }
 
-/// Verifies a file; with `known`, the SHA-256 of its data is not computed again.
-///
-/// The outer error is about reading the file or about a file that is no snapshot at all, the inner about damage.
-pub(crate) fn check(
-    file: &SnapshotFile,
-    known: Option<[u8; 32]>,
-    cancelled: &AtomicBool,
-    printer: Printer,
-    what: &str,
-) -> Result<Result<Report, Box<Damage>>, VerifyError> {
-    let bar = Progress::new(printer, what, 0);
-    let digest = known.map_or(DigestCheck::Compute, DigestCheck::Known);
-    let options = Options { digest, cancel: Some(cancelled), ..Options::default() };
-    let progress = |at: etcd_snapshot::Progress| {
-        let done = if known.is_some() { at.walked } else { at.hashed.min(at.walked) };
-        bar.update(done, at.total);
-    };
-    let verified = verify(file.source(), &options, &progress);
-    drop(bar);
-    match verified {
-        Ok(mut report) => {
-            // Nothing is recorded yet of a file that is being made.
-            if known.is_none() {
-                Recorded::of(file, &report, printer).etcd_version.iter().for_each(|version| report.taken_from(version));
-            }
-            Ok(Ok(report))
-        }
-        Err(VerifyError::Damaged(damage)) => Ok(Err(damage)),
-        Err(error) => Err(error),
-    }
-}
-
-/// A file that could not be read, or is no snapshot.
-pub(crate) fn explain(error: VerifyError, path: &Path) -> Failed {
-    let name = path.display();
-    match error {
-        VerifyError::Io(error) => Failed::plain(format!("read {name}")).source(&error),
-        VerifyError::Cancelled => Failed::new(Exit::Interrupted, format!("stopped verifying {name}")),
-        error => Failed::new(Exit::Damaged, format!("{name} is damaged or no etcd snapshot")).source(&error),
-    }
-}
-
-/// What is wrong with a damaged file, and where.
-pub(crate) fn damaged(path: &Path, damage: &Damage) -> Failed {
-    const SHOWN: usize = 10;
-    let mut failed = Failed::new(Exit::Damaged, format!("{} is damaged", path.display()))
-        .causes(damage.findings.iter().take(SHOWN).map(ToString::to_string));
-    let more = damage.findings.len().saturating_sub(SHOWN) as u64 + damage.omitted;
-    if more > 0 {
-        failed = failed.cause(format!("and {more} more; -o json shows them"));
-    }
-    failed.hint("do not restore this file; take another backup with\n  kubectl etcd backup")
-}
-
 /// The result as data.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +121,8 @@ struct Verification<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     compression: Option<Compression>,
     ok: bool,
+    /// What it comes to.
+    verdict: Verdict,
     #[serde(flatten)]
     report: Option<&'a Report>,
     /// What is wrong; empty for a file that is whole.
@@ -175,8 +135,8 @@ struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    fn whole(file: &SnapshotFile, report: &'a Report, live: Option<&'a [Compared]>) -> Self {
-        Verification { report: Some(report), ok: true, live, ..Verification::of(file) }
+    fn whole(file: &SnapshotFile, report: &'a Report, verdict: &Verdict, live: Option<&'a [Compared]>) -> Self {
+        Verification { report: Some(report), ok: true, verdict: verdict.clone(), live, ..Verification::of(file) }
     }
 
     fn damaged(file: &SnapshotFile, damage: &'a Damage) -> Self {
@@ -193,6 +153,7 @@ impl<'a> Verification<'a> {
             file,
             compression: of.compression(),
             ok: false,
+            verdict: Verdict::damaged(),
             report,
             findings,
             findings_omitted,

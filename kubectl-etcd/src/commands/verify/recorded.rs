@@ -20,10 +20,40 @@ pub(crate) struct Recorded {
     pub(crate) etcd_version: Option<String>,
     /// When the backup began.
     pub(crate) taken_at: Option<String>,
+    /// Name of the cluster.
+    pub(crate) cluster: Option<String>,
     /// The members of the cluster, if all of them are recorded with a name and peer URLs.
     pub(crate) members: Vec<RecordedMember>,
     /// The record's own path.
     pub(crate) path: Option<PathBuf>,
+}
+
+/// What a record says, of whichever file: for a look at a folder that hashes nothing.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Record {
+    /// Bytes of the file that is recorded.
+    pub(crate) size: u64,
+    pub(crate) cluster: Option<String>,
+    pub(crate) kube_system_uid: Option<String>,
+    pub(crate) taken_at: Option<String>,
+    pub(crate) revision: Option<i64>,
+    pub(crate) etcd_version: Option<String>,
+}
+
+impl Record {
+    /// Reads `FILE.json`. `None` if there is none, or if it is no record of a backup.
+    pub(crate) fn beside(path: &Path) -> Option<Record> {
+        let record: Value = serde_json::from_slice(&read(&record_of(path)).ok()?).ok()?;
+        let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Some(Record {
+            size: record.pointer("/snapshot/size")?.as_u64()?,
+            cluster: text("/cluster/name"),
+            kube_system_uid: text("/cluster/kubeSystemUid"),
+            taken_at: text("/takenAt"),
+            revision: record.pointer("/snapshot/revision").and_then(Value::as_i64),
+            etcd_version: text("/source/etcdVersion"),
+        })
+    }
 }
 
 /// A member as its manifest had it when the backup was taken.
@@ -102,6 +132,7 @@ fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, S
     Ok(Recorded {
         etcd_version: text(&record["source"]["etcdVersion"]),
         taken_at: text(&record["takenAt"]),
+        cluster: text(&record["cluster"]["name"]).filter(|name| !name.is_empty()),
         members: members.collect::<Option<_>>().unwrap_or_default(),
         path: None,
     })
@@ -136,12 +167,12 @@ mod tests {
     #[test]
     fn a_record_is_believed_only_of_its_own_file() {
         let record = json!({
-            "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "snapshot": {"size": 64, "sha256": "AB12"},
+            "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "cluster": {"name": "prod-eu"}, "snapshot": {"size": 64, "sha256": "AB12"},
         });
         let of = |size, sha256| believe(record.to_string().as_bytes(), size, sha256);
         let recorded = of(64, Some("ab12")).expect("its own");
         assert_eq!((recorded.etcd_version.as_deref(), recorded.taken_at.is_some()), (Some("3.5.1"), true));
-        assert!(recorded.members.is_empty());
+        assert!(recorded.members.is_empty() && recorded.cluster.as_deref() == Some("prod-eu"));
         for (size, sha256, why) in [
             (64, Some("ab13"), "another SHA-256"),
             (65, Some("ab12"), "64 bytes, and this file has 65"),

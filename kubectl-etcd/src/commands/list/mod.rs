@@ -1,0 +1,136 @@
+//! `kubectl etcd list`: the snapshots of a folder, and whether they are whole.
+
+mod find;
+mod show;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::commands::verify::{self, State};
+use crate::context::Context;
+use crate::idle::Idle;
+use crate::output::{Exit, Failed, Outcome, ResultExt};
+use crate::snapshot_file::SnapshotFile;
+use find::Candidate;
+use show::{Format, Row, Whole};
+
+const EXAMPLES: &str = "\
+Examples:
+  # The snapshots in this folder, each checked
+  kubectl etcd list
+
+  # Those of another folder, by what was recorded beside them
+  kubectl etcd list /backups --no-verify
+
+  # The newest snapshot that is whole, for a script
+  kubectl etcd list /backups -o json |
+    jq -r '[.items[] | select(.whole)] | max_by(.takenAt).path'";
+
+/// List the snapshots in a folder, and whether they are whole
+///
+/// Checks each file as kubectl etcd verify does. Cluster and time are those that were recorded beside the file (FILE.json), if the
+/// record is of this very file. Files that are no snapshots are passed over. Reads only the folder: no cluster is needed, and
+/// nothing is changed.
+///
+/// WHOLE is yes, no, unproven (a copy of a database, which has no digest), unchecked or unknown (the file cannot be read). With
+/// --no-verify only sizes are compared with what was recorded: fast, and no proof.
+///
+/// Ends with exit code 3 if a file is damaged, and 1 if one cannot be read; all others are shown.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Folder of the snapshots
+    #[arg(value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    folder: PathBuf,
+    /// Do not check the files
+    #[arg(long)]
+    no_verify: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    output: Format,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    #[expect(clippy::unused_self, reason = "every command is asked in the same way")]
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        vec![Idle::connection("list reads only the folder")]
+    }
+}
+
+/// Lists a folder.
+///
+/// # Errors
+/// The folder cannot be read; or a file of it is damaged (exit 3) or cannot be read, after all of them are shown.
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    let folder = args.folder.clone();
+    if folder.is_file() {
+        let file = folder.display();
+        return Err(Failed::new(Exit::Usage, format!("{file} is no folder"))
+            .hint(format!("check one file with\n  kubectl etcd verify {file}")));
+    }
+    let found = tokio::task::spawn_blocking(move || find::find(&folder)).await;
+    let found = found.or_fail(|| "cannot read the folder".to_owned())??;
+    let mut rows = Vec::new();
+    for candidate in found {
+        let row = match args.no_verify {
+            true => Row::recorded(&candidate),
+            false => checked(&candidate, &context).await?,
+        };
+        rows.push(row);
+    }
+    let told = show::show(&args, &rows, Timestamp::now(), context.printer);
+    let reasons = |whole: Whole| {
+        let of = rows.iter().filter(move |row| row.whole == whole);
+        of.map(|row| (row.file.clone(), row.reason.clone().unwrap_or_default()))
+    };
+    let (damaged, unread) = (reasons(Whole::No).count(), reasons(Whole::Unknown).count());
+    let message = |count: usize, what: &str| {
+        format!("{count} of {} snapshots {} {what}", rows.len(), if count == 1 { "is" } else { "are" })
+    };
+    let failed = match (damaged, unread) {
+        (0, 0) => return told,
+        (0, unread) => Failed::plain(message(unread, "not readable")),
+        (damaged, _) => Failed::new(Exit::Damaged, message(damaged, "damaged"))
+            .hint("see where a file is damaged with\n  kubectl etcd verify FILE"),
+    };
+    Err(failed.each("files", reasons(Whole::No)).each("files", reasons(Whole::Unknown)).also(told))
+}
+
+/// Checks a file. What is wrong with it is told in its row.
+///
+/// # Errors
+/// The user has interrupted.
+async fn checked(candidate: &Candidate, context: &Context) -> Outcome<Row> {
+    let file = match SnapshotFile::open(&candidate.path, context).await {
+        Ok(file) => file,
+        Err(failed) if failed.exit == Exit::Interrupted => return Err(failed),
+        Err(failed) => return Ok(Row::failed(candidate, &failed)),
+    };
+    let (printer, cancelled) = (context.printer, context.cancelled());
+    let what = format!("verify {}", candidate.name);
+    let to_check = file.clone();
+    let done = tokio::task::spawn_blocking(move || verify::check(&to_check, &cancelled, printer, &what)).await;
+    match done.or_fail(|| format!("cannot check {}", candidate.path.display()))? {
+        Ok(Ok(checked)) => Ok(Row::checked(candidate, &file, &checked)),
+        Ok(Err(damage)) => {
+            let reason = damage.findings.first().map(ToString::to_string).unwrap_or_default();
+            Ok(Row::wrong(candidate, Whole::No, reason))
+        }
+        Err(error) => match verify::explain(error, &candidate.path) {
+            failed if failed.exit == Exit::Interrupted => Err(failed),
+            failed => Ok(Row::failed(candidate, &failed)),
+        },
+    }
+}
+
+impl From<State> for Whole {
+    fn from(state: State) -> Whole {
+        match state {
+            State::Whole => Whole::Yes,
+            State::Unproven => Whole::Unproven,
+            State::Damaged => Whole::No,
+        }
+    }
+}
