@@ -140,7 +140,7 @@ pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            context.printer.failure(&Failed::plain("start").source(&error));
+            context.printer.failure(&Failed::plain("cannot start").source(&error));
             return code(Exit::Failed);
         }
     };
@@ -275,7 +275,7 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Status(args) => whole.interruptible(commands::status::run(args, context)).await,
         Command::Cleanup(args) => whole.interruptible(commands::cleanup::run(args, context)).await,
         Command::Version(args) => whole.interruptible(commands::version::run(args, context)).await,
-        Command::Completion(args) => commands::completion::run(args, command("kubectl-etcd"), context),
+        Command::Completion(args) => commands::completion::run(args, context),
         Command::Help(args) => commands::help::run(args, command("kubectl-etcd"), context),
         Command::Options(args) => commands::options::run(args, command("kubectl-etcd"), context),
         Command::Complete(args) => {

@@ -46,8 +46,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<String> {
         initial_advertise_peer_urls: args.initial_advertise_peer_urls,
     };
     let membership = cluster.validate().context("the members of the new cluster are not in order")?;
-    let file = std::fs::File::open(&args.file).with_context(|| format!("open {}", args.file.display()))?;
-    let source = FileSource::new(file).with_context(|| format!("read {}", args.file.display()))?;
+    let file = std::fs::File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
+    let source = FileSource::new(file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let destination = Destination { data_dir: args.data_dir, wal_dir: args.wal_dir };
     let options = RestoreOptions {
         bump: args.bump_revision,
@@ -57,7 +57,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<String> {
         cancel: None,
     };
     let restored = restore(&source, &membership, &destination, &options, &|_| {})
-        .with_context(|| format!("restore {}", args.file.display()))?;
+        .with_context(|| format!("cannot restore {}", args.file.display()))?;
     restored.report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     restored.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let told = serde_json::json!({

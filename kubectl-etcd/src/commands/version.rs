@@ -100,7 +100,9 @@ impl Versions {
     async fn ask(&mut self, args: &Args, context: &Context) -> Outcome {
         let connection = context.connection.connect().await?;
         let info = connection.client.apiserver_version().await;
-        let info = info.map_err(|error| crate::output::Failed::plain("ask the API server").source(&error))?;
+        let info = info.map_err(|error| {
+            crate::output::Failed::plain("cannot ask the API server for its version").source(&error)
+        })?;
         self.server_version = Some(info.git_version);
         let overrides = Overrides { reach: Reach { pods: args.pods.clone(), ..Reach::default() }, data_dir: None };
         let found = discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?;

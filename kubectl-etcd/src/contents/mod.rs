@@ -11,7 +11,7 @@ mod unified_diff;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,6 +57,11 @@ pub(crate) struct FileArgs {
 }
 
 impl FileArgs {
+    /// A file as it is, of which nothing is decrypted.
+    pub(crate) fn of(file: &Path) -> FileArgs {
+        FileArgs { file: file.to_owned(), encryption_config: None, prefix: None }
+    }
+
     /// Another file, read in the same way.
     pub(crate) fn beside(&self, file: PathBuf) -> FileArgs {
         FileArgs { file, ..self.clone() }

@@ -65,7 +65,7 @@ async fn allowed(connection: &Connection, namespace: &str, (verb, resource, subr
     }
 }
 
-/// A failed request to the API server, explained. A refusal for want of rights gets the line that shows it and the
+/// A failed request to the API server, explained. `doing` is what cannot be done. A refusal for want of rights gets the line that shows it and the
 /// Role that mends it.
 pub(crate) fn explain(
     error: &kube::Error,
@@ -74,7 +74,7 @@ pub(crate) fn explain(
     namespace: &str,
     doing: String,
 ) -> Failed {
-    let failed = Failed::plain(doing);
+    let failed = Failed::plain(format!("cannot {doing}"));
     match error {
         kube::Error::Api(status) => {
             let message = if status.message.is_empty() { status.reason.clone() } else { status.message.clone() };

@@ -93,7 +93,7 @@ impl Pods {
             let _gone = tell.send(outcome);
         });
         self.made().push(Made { name: name.clone(), request: Some(request) });
-        told.await.map_err(|_| Failed::plain("make the sidecar's pod").cause("its request was lost"))??;
+        told.await.map_err(|_| Failed::plain("cannot make the sidecar's pod").cause("its request was lost"))??;
         self.printer.detail(format!("pod/{name} created on node {}", member.node));
         if let Err(failed) = self.running(&name, &member.node).await {
             // Whoever reads journals tries again, with another.

@@ -98,7 +98,7 @@ impl Session {
             .map_err(|error| explain_exec(&error, started))?;
         let streams = (process.stdin(), process.stdout(), process.stderr(), process.take_status());
         let (Some(stdin), Some(stdout), Some(stderr), Some(status)) = streams else {
-            let failed = Failed::plain(format!("talk to the sidecar in pod {}", started.pod));
+            let failed = Failed::plain(format!("cannot talk to the sidecar in pod {}", started.pod));
             return Err(TransferError::Final(failed.cause("exec gave no streams")));
         };
         let ended = ended(status);
@@ -123,7 +123,7 @@ impl Session {
                 return Err(if transport { TransferError::Transport(failed) } else { TransferError::Final(failed) });
             }
             Err(_) => {
-                let failed = Failed::plain(format!("talk to the sidecar in pod {}", started.pod));
+                let failed = Failed::plain(format!("cannot talk to the sidecar in pod {}", started.pod));
                 let silent = format!("it said nothing for {}s", GREETING.as_secs());
                 return Err(TransferError::Transport(failed.cause(silent)));
             }
@@ -248,8 +248,8 @@ impl Session {
         receive(&mut self.incoming, unannounced, sink).await.map_err(|broken| match broken {
             Broken::Wire(error) => self.broken(error, doing),
             Broken::Other(frame) => self.unexpected(*frame),
-            Broken::Disk(error) => TransferError::Final(Failed::plain("write what was received").source(&error)),
-            Broken::Writer(why) => TransferError::Final(Failed::plain(doing).cause(why)),
+            Broken::Disk(error) => TransferError::Final(Failed::plain("cannot write what was received").source(&error)),
+            Broken::Writer(why) => TransferError::Final(Failed::plain(format!("cannot {doing}")).cause(why)),
         })
     }
 
@@ -284,14 +284,15 @@ impl Session {
     }
 
     pub(super) fn broken(&self, error: WireError, doing: &str) -> TransferError {
-        let failed = Failed::plain(format!("{doing} from pod {}", self.pod)).source(&error).causes(said(&self.stderr));
+        let failed =
+            Failed::plain(format!("cannot {doing} from pod {}", self.pod)).source(&error).causes(said(&self.stderr));
         if error.is_transport() { TransferError::Transport(failed) } else { TransferError::Final(failed) }
     }
 
     pub(super) fn unexpected(&self, frame: Frame) -> TransferError {
         TransferError::Final(match frame {
             Frame::Failure(failure) => failure.into(),
-            other => Failed::plain(format!("talk to the sidecar in pod {}", self.pod))
+            other => Failed::plain(format!("cannot talk to the sidecar in pod {}", self.pod))
                 .cause(format!("it sent a {} frame, which has no place here", other.name())),
         })
     }
@@ -431,7 +432,7 @@ fn not_greeted(
             .cause(format!("it speaks {theirs}, this plugin {}", Preface::OURS))
             .hint(format!("take the image that belongs to this plugin: --image {DEFAULT_IMAGE}"));
     }
-    let failed = Failed::plain(format!("talk to the sidecar in pod {pod}"));
+    let failed = Failed::plain(format!("cannot talk to the sidecar in pod {pod}"));
     let failed = failed.source(&error).causes(status).causes(said(stderr));
     match error {
         WireError::NotOurs(_) => {

@@ -105,7 +105,7 @@ impl Session {
             Ok(Err(error)) | Err(Unsent::Wire(error)) => Err(self.broken(error, DOING).into_failed()),
             Err(Unsent::File(why)) => {
                 let path = upload.map(|upload| upload.file.path().display().to_string()).unwrap_or_default();
-                Err(Failed::plain(format!("send {path} to the node")).cause(why))
+                Err(Failed::plain(format!("cannot send {path} to the node")).cause(why))
             }
         }
     }

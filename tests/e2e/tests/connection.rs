@@ -85,7 +85,7 @@ fn what_needs_no_cluster_asks_none() {
         offline(&["verify", text(&snapshot)]);
         for shell in ["bash", "zsh", "fish", "powershell"] {
             let script = offline(&["completion", shell]).stdout;
-            assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+            assert!(script.contains("kubectl-etcd") && script.contains("__complete"), "{shell}");
             if shell == "bash" {
                 let path = folder.path().join("completion.sh");
                 std::fs::write(&path, script).expect("a script");
@@ -308,6 +308,47 @@ fn a_request_is_given_up_when_its_time_is_over() {
     scene.lab.set_faults(&json!({})).expect("faults are ended");
     ran.expect_code(1).expect_error(&["find the etcd pods", "did not answer within 1s"]);
     scene.assert_nothing_left();
+}
+
+/// What bash would put in place of the last word, with bash-completion or without. The words are split as bash splits them.
+fn in_bash(folder: &std::path::Path, library: bool, words: &[&str]) -> Vec<String> {
+    const LIBRARY: &str = "/usr/share/bash-completion/bash_completion";
+    let source = if library { format!("source {LIBRARY}") } else { "true".to_owned() };
+    // compopt works only while bash completes a line.
+    let script = format!(
+        "{source} || exit 9; compopt() {{ :; }}; source <(\"$1\" completion bash); shift
+         COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_LINE=$LINE; COMP_POINT=${{#COMP_LINE}}
+         __kubectl_etcd && printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let line = words.join(" ").replace(" = ", "=").replace(" =", "=").replace(" : ", ":");
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", &script, "bash"]).arg(plugin()).args(words).env("LINE", line);
+    bash.current_dir(folder).stdin(Stdio::null());
+    run(bash).expect_code(0).stdout.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_line_is_completed_in_bash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.db"), unpacked("snapshots/kubeadm-ha.db.zst")).expect("a snapshot");
+    let program = plugin();
+    let program = text(&program);
+    for library in [true, false] {
+        let complete = |words: &[&str]| in_bash(folder.path(), library, &[&[program], words].concat());
+        assert_eq!(complete(&["stat"]), ["status"]);
+        assert_eq!(complete(&["status", "--output", "=", "js"]), ["json"]);
+        assert!(complete(&["__comp"]).is_empty());
+        let types = complete(&["get", "a.db", ""]);
+        assert!(
+            types.contains(&"namespaces".to_owned()) && types.contains(&"deployments.apps".to_owned()),
+            "{types:?}"
+        );
+        assert!(complete(&["get", "a.db", "ns/kube-s"]).contains(&"ns/kube-system".to_owned()));
+        assert_eq!(complete(&["get", "a.db", "ns", "kube-s"]), ["kube-system"]);
+        assert!(complete(&["get", "a.db", "cm", "-n", "kube-s"]).contains(&"kube-system".to_owned()));
+        // bash completes the names of files.
+        assert!(complete(&["verify", ""]).is_empty());
+    }
 }
 
 #[test]
