@@ -11,6 +11,8 @@ Exit codes. A code that is not here means failure.
   4    refused by a check, or not confirmed; nothing was changed
   5    failed after something was changed; the message says how to go on.
        Of restore and rollback: something was stopped, and is as it was before
+  6    of status --exit-code: etcd is degraded. A member does not answer, knows
+       no leader or has raised an alarm, or a certificate has expired
   130  interrupted; pods of this run were deleted
 
 Of diff, as of diff(1) and kubectl diff:
@@ -29,6 +31,8 @@ own name, does not.
 const FILES: [u8; 4] = [1, 2, 3, 130];
 /// Codes of commands that run pods, or change something.
 const CLUSTER: [u8; 5] = [1, 2, 4, 5, 130];
+/// Codes of status.
+const STATUS: [u8; 6] = [1, 2, 4, 5, 6, 130];
 /// Codes of commands that do both.
 const BOTH: [u8; 6] = [1, 2, 3, 4, 5, 130];
 
@@ -36,7 +40,8 @@ const BOTH: [u8; 6] = [1, 2, 3, 4, 5, 130];
 pub(super) fn of(command: &str, name: &str) -> Option<String> {
     let codes: &[u8] = match command {
         "backup" | "verify" | "restore" | "apply" => &BOTH,
-        "rollback" | "status" | "cleanup" => &CLUSTER,
+        "rollback" | "cleanup" => &CLUSTER,
+        "status" => &STATUS,
         "inspect" | "get" | "list" => &FILES,
         "diff" => {
             return Some(
@@ -58,6 +63,7 @@ fn meaning(code: u8) -> &'static str {
         3 => "snapshot damaged",
         4 => "refused",
         5 => "failed after a change",
+        6 => "degraded (--exit-code)",
         _ => "interrupted",
     }
 }

@@ -239,7 +239,7 @@ mod tests {
             ("status --ouptut json", "unknown flag: --ouptut", "did you mean: --output"),
             ("status --endpoint=x", "unknown flag: --endpoint", "did you mean: --endpoints"),
             ("verify a.db --write-out=json", "unknown flag: --write-out", "did you mean: --output"),
-            ("status -w json", "unknown flag: -w", "did you mean: --output"),
+            ("verify a.db -w json", "unknown flag: -w", "did you mean: --output"),
             ("status extra", "too many arguments: \"extra\"", "see the flags and examples"),
             ("--cacert /c", "unknown flag: --cacert", "it is a flag of backup, verify"),
             ("--nope", "unknown flag: --nope", "the flags that every command takes"),

@@ -63,6 +63,19 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
     }
 }
 
+/// A command line for people, with the certificate that is surely there and time for long work.
+pub(super) fn by_hand(member: &EtcdPod, command: &[&str]) -> Vec<String> {
+    let endpoint = member.access.endpoints.first().cloned().unwrap_or_default();
+    let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={endpoint}")];
+    if let Some(pair) = member.own.credentials.last().filter(|_| endpoint.starts_with("https:")) {
+        words.extend(member.own.ca.iter().map(|ca| format!("--cacert={ca}")));
+        words.extend([format!("--cert={}", pair.cert), format!("--key={}", pair.key)]);
+    }
+    words.push("--command-timeout=5m".to_owned());
+    words.extend(command.iter().map(|word| (*word).to_owned()));
+    words
+}
+
 /// Whether it failed because a file of its command line is not there.
 pub(super) fn lacks_file(said: &str) -> bool {
     said.contains("no such file or directory")

@@ -21,7 +21,8 @@ pub(super) async fn run(connection: &Connection, member: &EtcdPod, words: &[Stri
     connection.client.request_text(request).await.map_err(|error| failed(member, &error))
 }
 
-fn path(member: &EtcdPod, words: &[String]) -> String {
+/// The way through the API server to the kubelet.
+pub(super) fn path(member: &EtcdPod, words: &[String]) -> String {
     let part = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let plain = |text: &str| part(text).replace("%2D", "-").replace("%2E", ".");
     let (namespace, container) = (plain(&member.own.namespace), plain(&member.own.container));

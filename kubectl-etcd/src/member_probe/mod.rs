@@ -6,14 +6,15 @@ mod exec;
 mod kubelet;
 mod served_certificate;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use etcd_wire::message::{KubeSystem, MemberStatus, NodeStatus};
+use etcd_wire::message::{KubeSystem, Member, MemberStatus, NodeStatus};
 use futures::future::join_all;
 
 use crate::connection::Connection;
 use crate::discovery::{EtcdPod, NodeTrouble};
-use crate::output::Failed;
+use crate::output::{Failed, visible};
 use crate::sidecar::{Surveyed, Via};
 use etcdctl::Command;
 
@@ -38,30 +39,65 @@ enum Trouble {
     Silent(Failed),
 }
 
-/// Asks all members at the same time. `kube_system` is the key of namespace kube-system; `certificates` says whether to look at the
-/// certificates that they present.
-pub(crate) async fn probe(
-    connection: &Connection,
-    members: Vec<EtcdPod>,
-    kube_system: &str,
-    certificates: bool,
-) -> Probed {
-    let all = members.into_iter().map(|member| one(connection, member, kube_system, certificates));
+/// What is asked of members.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Questions<'a> {
+    /// Key of namespace kube-system.
+    pub(crate) kube_system: &'a str,
+    /// Whether to look at the certificates that they present.
+    pub(crate) certificates: bool,
+}
+
+/// Asks all members at the same time. What all members of a cluster would answer alike, the first is asked; another only where that has
+/// told nothing.
+pub(crate) async fn probe(connection: &Connection, members: Vec<EtcdPod>, questions: Questions<'_>) -> Probed {
+    let first = members.iter().position(|member| member.node_trouble.is_none() && etcdctl::possible(member).is_ok());
+    let all = members.into_iter().enumerate().map(|(index, member)| {
+        let shared = (Some(index) == first).then_some(questions.kube_system);
+        one(connection, member, questions.certificates, shared)
+    });
     let mut probed = Probed::default();
     for result in join_all(all).await {
         match result {
-            Ok(surveyed) => probed.asked.push(surveyed.named()),
+            Ok(surveyed) => probed.asked.push(surveyed),
             Err(unreached) => probed.unreached.push(*unreached),
         }
     }
+    let asked = &probed.asked;
+    let answers = join_all(without_shared(asked).into_iter().map(|index| async move {
+        (index, shared(asked[index].via, connection, &asked[index].member, questions.kube_system).await)
+    }));
+    for (index, answer) in answers.await {
+        if let Ok(status) = &mut probed.asked[index].outcome
+            && let Some(status) = &mut status.etcd
+        {
+            answer.put_into(status);
+        }
+    }
+    probed.asked = probed.asked.into_iter().map(Surveyed::named).collect();
     probed
+}
+
+/// Of each cluster that nobody has told the members or the namespace of: one that may know, a voter with a leader if there is one.
+fn without_shared(asked: &[Surveyed]) -> Vec<usize> {
+    let statuses = || asked.iter().enumerate().filter_map(|(index, one)| Some((index, one.etcd().ok()?)));
+    let clusters: BTreeSet<u64> = statuses().map(|(_, status)| status.cluster_id).collect();
+    let lacks = |id: &u64| {
+        let mut of_it = statuses().filter(|(_, status)| status.cluster_id == *id).map(|(_, status)| status);
+        !of_it.any(|status| !status.members.is_empty() && status.kube_system.is_some())
+    };
+    let best = |id: u64| {
+        let of_it = statuses().filter(|(_, status)| status.cluster_id == id && status.kube_system.is_none());
+        of_it.min_by_key(|(index, status)| (status.learner, status.leader_id == 0, *index)).map(|(index, _)| index)
+    };
+    clusters.into_iter().filter(lacks).filter_map(best).collect()
 }
 
 async fn one(
     connection: &Connection,
     member: EtcdPod,
-    kube_system: &str,
     certificates: bool,
+    shared: Option<&str>,
 ) -> Result<Surveyed, Box<(EtcdPod, Failed)>> {
     if let Some(trouble @ NodeTrouble::Silent { .. }) = &member.node_trouble {
         let outcome = Err(Failed::plain(trouble.describe(&member.node)));
@@ -76,7 +112,7 @@ async fn one(
             false => None,
         }
     };
-    let (answer, served) = tokio::join!(by_any_way(connection, &member, kube_system), served);
+    let (answer, served) = tokio::join!(by_any_way(connection, &member, shared), served);
     let (via, outcome) = match answer {
         Ok((via, status)) => (via, Ok(NodeStatus { etcd: Some(status), ..NodeStatus::default() })),
         Err((_, Trouble::NoWay(failed))) => return Err(Box::new((member, failed))),
@@ -93,17 +129,17 @@ async fn one(
 async fn by_any_way(
     connection: &Connection,
     member: &EtcdPod,
-    kube_system: &str,
+    shared: Option<&str>,
 ) -> Result<(Via, MemberStatus), (Via, Trouble)> {
     let mut first = None;
     if member.own.mirror {
-        match by(Via::Pod, connection, member, kube_system).await {
+        match by(Via::Pod, connection, member, shared).await {
             Ok(status) => return Ok((Via::Pod, status)),
             Err(Trouble::NoWay(failed)) => first = Some(failed),
             Err(silent) => return Err((Via::Pod, silent)),
         }
     }
-    match by(Via::Kubelet, connection, member, kube_system).await {
+    match by(Via::Kubelet, connection, member, shared).await {
         Ok(status) => Ok((Via::Kubelet, status)),
         Err(Trouble::NoWay(failed)) => {
             let failed = match first {
@@ -116,42 +152,98 @@ async fn by_any_way(
     }
 }
 
-/// The three questions, at the same time.
-async fn by(via: Via, connection: &Connection, member: &EtcdPod, kube_system: &str) -> Result<MemberStatus, Trouble> {
-    let run = |command: Command| async move {
-        let asked = async {
-            let mut failed = None;
-            for words in etcdctl::lines(member, &command) {
-                match run(via, connection, member, &words).await {
-                    Err(Ended::Failed(said)) if etcdctl::lacks_file(&said) => failed = Some(said),
-                    other => return other,
-                }
-            }
-            Err(Ended::Failed(failed.unwrap_or_default()))
-        };
-        let silent = || Ended::Failed(format!("no answer within {} seconds", LIMIT.as_secs()));
-        tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| Err(silent()))
+/// A member's status and, at the same time, what all members of its cluster know, where the key of namespace kube-system is given.
+async fn by(
+    via: Via,
+    connection: &Connection,
+    member: &EtcdPod,
+    kube_system: Option<&str>,
+) -> Result<MemberStatus, Trouble> {
+    let shared = async {
+        match kube_system {
+            Some(key) => Some(shared(via, connection, member, key).await),
+            None => None,
+        }
     };
-    let (status, members, namespace) =
-        tokio::join!(run(Command::Status), run(Command::Members), run(Command::Get(kube_system.to_owned())));
+    let (status, shared) = tokio::join!(in_turn(via, connection, member, Command::Status), shared);
     let mut status = match status {
         Ok(said) => etcdctl::status(&said).map_err(Trouble::Silent)?,
         Err(Ended::NoWay(failed)) => return Err(Trouble::NoWay(failed)),
         Err(Ended::Failed(said)) => return Err(Trouble::Silent(etcdctl::explain(&said))),
     };
+    if let Some(shared) = shared {
+        shared.put_into(&mut status);
+    }
+    Ok(status)
+}
+
+/// What all members of a cluster know.
+#[derive(Debug)]
+struct Shared {
+    members: Result<Vec<Member>, String>,
+    kube_system: KubeSystem,
+}
+
+impl Shared {
+    fn put_into(self, status: &mut MemberStatus) {
+        match self.members {
+            Ok(members) => status.members = members,
+            // A learner does not answer this in any version; that is no complaint.
+            Err(_) if status.learner => {}
+            Err(why) => status.errors.push(format!("the member list is not known: {why}")),
+        }
+        status.kube_system = Some(self.kube_system);
+    }
+}
+
+async fn shared(via: Via, connection: &Connection, member: &EtcdPod, key: &str) -> Shared {
     let text = |ended: Ended| match ended {
         Ended::NoWay(failed) => failed.one_line(),
         Ended::Failed(said) => etcdctl::explain(&said).one_line(),
     };
-    match members.map_err(text).and_then(|said| etcdctl::members(&said)) {
-        Ok(members) => status.members = members,
-        // A learner does not answer this in any version; that is no complaint.
-        Err(_) if status.learner => {}
-        Err(why) => status.errors.push(format!("the member list is not known: {why}")),
-    }
+    let (members, namespace) = tokio::join!(
+        in_turn(via, connection, member, Command::Members),
+        in_turn(via, connection, member, Command::Get(key.to_owned()))
+    );
     let namespace = namespace.map_err(text).and_then(|said| etcdctl::namespace(&said));
-    status.kube_system = Some(namespace.unwrap_or_else(|why| KubeSystem::Unread { why }));
-    Ok(status)
+    Shared {
+        members: members.map_err(text).and_then(|said| etcdctl::members(&said)),
+        kube_system: namespace.unwrap_or_else(|why| KubeSystem::Unread { why }),
+    }
+}
+
+/// Runs a command, with each client certificate that may be there in turn.
+async fn in_turn(via: Via, connection: &Connection, member: &EtcdPod, command: Command) -> Result<String, Ended> {
+    let asked = async {
+        let mut failed = None;
+        for words in etcdctl::lines(member, &command) {
+            match run(via, connection, member, &words).await {
+                Err(Ended::Failed(said)) if etcdctl::lacks_file(&said) => failed = Some(said),
+                other => return other,
+            }
+        }
+        Err(Ended::Failed(failed.unwrap_or_default()))
+    };
+    let silent = || Ended::Failed(format!("no answer within {} seconds", LIMIT.as_secs()));
+    tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// A command line for people that runs `etcdctl` as the member was asked; `None` for one that was asked by a sidecar.
+pub(crate) fn by_hand(via: Via, member: &EtcdPod, command: &[&str]) -> Option<String> {
+    let words = etcdctl::by_hand(member, command);
+    match via {
+        Via::Pod => {
+            let quoted = |word: &String| match word.split_once('=') {
+                Some((flag, value)) => format!("{flag}={}", visible::quoted(value)),
+                None => visible::quoted(word),
+            };
+            let quoted: Vec<_> = words.iter().map(quoted).collect();
+            let (namespace, pod, container) = (&member.own.namespace, &member.pod, &member.own.container);
+            Some(format!("kubectl exec -n {namespace} {pod} -c {container} -- {}", quoted.join(" ")))
+        }
+        Via::Kubelet => Some(format!("kubectl create --raw '{}' -f /dev/null", kubelet::path(member, &words))),
+        Via::Sidecar => None,
+    }
 }
 
 /// How a command line did not do what it should.
@@ -167,5 +259,32 @@ async fn run(via: Via, connection: &Connection, member: &EtcdPod, words: &[Strin
     match via {
         Via::Kubelet => kubelet::run(connection, member, words).await,
         Via::Pod | Via::Sidecar => exec::run(connection, member, words).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd_clusters::samples::{answers, held, silent};
+
+    #[test]
+    fn each_cluster_is_asked_once_for_what_its_members_share() {
+        let told = |node: &str, id| answers(node, 2379, id, &["cp1", "cp2"], held("ours"));
+        let untold = |node: &str, id, leader| {
+            let mut one = told(node, id);
+            if let Ok(NodeStatus { etcd: Some(status), .. }) = &mut one.outcome {
+                (status.members, status.kube_system, status.leader_id) = (Vec::new(), None, leader);
+            }
+            one
+        };
+        assert!(without_shared(&[told("cp1", 9), untold("cp2", 9, 1), silent("cp3", 2379)]).is_empty());
+        // Another cluster, and of that the member that has a leader.
+        assert_eq!(without_shared(&[told("cp1", 9), untold("cp2", 5, 0), untold("cp3", 5, 1)]), [2]);
+        // The one that was asked did not tell: another is, and nobody twice.
+        let mut deaf = told("cp1", 9);
+        if let Ok(NodeStatus { etcd: Some(status), .. }) = &mut deaf.outcome {
+            status.members.clear();
+        }
+        assert_eq!(without_shared(&[deaf, untold("cp2", 9, 1)]), [1]);
     }
 }

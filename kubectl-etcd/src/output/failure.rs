@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Refused,
     /// Failed after something was changed.
     Changed,
+    /// `status --exit-code` has found something wrong: no error, and told as none.
+    Degraded,
     /// Interrupted, cleaned up.
     Interrupted,
 }
@@ -35,6 +37,7 @@ impl Exit {
             Exit::Damaged => 3,
             Exit::Refused => 4,
             Exit::Changed => 5,
+            Exit::Degraded => 6,
             Exit::Interrupted => 130,
         }
     }
@@ -241,7 +244,7 @@ impl<T, E: std::error::Error + 'static> ResultExt<T> for Result<T, E> {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = if self.exit == Exit::Different { "" } else { "error: " };
+        let error = if matches!(self.exit, Exit::Different | Exit::Degraded) { "" } else { "error: " };
         writeln!(f, "{error}{}", visible::name(&self.message))?;
         for cause in &self.causes {
             writeln!(f, "  cause: {}", visible::text(cause.trim_end()).replace('\n', "\n         "))?;

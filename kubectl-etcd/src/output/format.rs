@@ -40,6 +40,14 @@ pub(crate) fn print_data(
     value: &impl Serialize,
     human: impl FnOnce() -> String,
 ) -> Outcome {
+    printer.data(&data_text(format, value, human)?)
+}
+
+/// `value` as JSON or YAML, or the text that `human` makes for `table` and `wide`.
+///
+/// # Errors
+/// The value cannot be represented.
+pub(crate) fn data_text(format: Format, value: &impl Serialize, human: impl FnOnce() -> String) -> Outcome<String> {
     let text = match format {
         Format::Json => serde_json::to_string_pretty(value)
             .map(|text| visible::json(text) + "\n")
@@ -47,7 +55,7 @@ pub(crate) fn print_data(
         Format::Yaml => visible::yaml(value),
         Format::Table | Format::Wide => Ok(human()),
     };
-    printer.data(&text.map_err(|error| Failed::plain("write the output").cause(error))?)
+    text.map_err(|error| Failed::plain("write the output").cause(error))
 }
 
 /// A size with decimal units, as etcd's own tools print it: `152 kB`, `1.6 GB`.

@@ -10,7 +10,7 @@ mod table;
 pub(crate) mod visible;
 
 pub(crate) use failure::{Exit, Failed, Outcome, ResultExt, grouped};
-pub(crate) use format::{Format, age, bytes, print_data, seconds, timestamp};
+pub(crate) use format::{Format, age, bytes, data_text, print_data, seconds, timestamp};
 pub(crate) use printer::{Log, Printer};
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;

@@ -35,6 +35,25 @@ impl Printer {
         Self::stdout(visible::text(text).as_bytes())
     }
 
+    /// Data that is shown again and again: on a terminal in the place of what was there before, below it elsewhere. Gives whether there is
+    /// still a reader.
+    ///
+    /// # Errors
+    /// See [`Printer::data`].
+    pub(crate) fn again(self, text: &str) -> Outcome<bool> {
+        const CLEAR: &str = "\x1b[H\x1b[2J";
+        let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
+        let bytes = format!("{clear}{}", visible::text(text));
+        let write = || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes.as_bytes()).and_then(|()| out.flush())
+        };
+        match screen::beside(write) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            result => written(result).map(|()| true),
+        }
+    }
+
     /// Data as it is; what of it is text, on a terminal, is shown as any text is.
     ///
     /// # Errors

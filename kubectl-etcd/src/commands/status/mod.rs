@@ -1,7 +1,11 @@
 //! `kubectl etcd status`: how every member is, as seen from its own node.
 
+mod full;
 mod report;
 mod table;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,8 +14,8 @@ use crate::context::Context;
 use crate::discovery::{self, ApiServer, EtcdPod, Found, Overrides, Unreadable};
 use crate::etcd_clusters::{EtcdClusters, Evidence, lists};
 use crate::kube_system::{self, Served};
-use crate::member_probe::{Probed, probe};
-use crate::output::{Failed, Format, Outcome, print_data};
+use crate::member_probe::{Probed, Questions, probe};
+use crate::output::{Exit, Failed, Format, Outcome, data_text};
 use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, Surveyed, Via, access, survey};
 use report::Report;
 pub(crate) use report::{alarms, role};
@@ -24,8 +28,14 @@ Examples:
   # With nodes, quota, raft term and index
   kubectl etcd status -o wide
 
+  # For a monitor: exit code 0 if all is well, 6 if etcd is degraded
+  kubectl etcd status --exit-code
+
   # The member of one node, for a script
   kubectl etcd status --node cp1 -o json";
+
+/// How long `--watch` waits between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Show the members: health, role, version, size, lag, alarms
 ///
@@ -45,6 +55,12 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     overrides: Overrides,
+    /// Look again every two seconds, until interrupted
+    #[arg(short, long, conflicts_with = "exit_code")]
+    watch: bool,
+    /// Exit with 6 if etcd is degraded: a member does not answer or knows no leader, an alarm is raised, or a certificate has expired
+    #[arg(long)]
+    exit_code: bool,
     #[command(flatten)]
     sidecar: SidecarArgs,
 }
@@ -52,7 +68,41 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let connection = context.connection.connect().await?;
     let seen = look(&args, &context, &connection, None).await?;
-    show(&args, &context, &seen)
+    if args.watch {
+        return watch(&args, &context, &connection, seen).await;
+    }
+    let told = seen.tell(&args);
+    let printed = told.text.and_then(|text| context.printer.data(&text));
+    told.warnings.iter().for_each(|warning| context.printer.warn(warning));
+    match told.failed {
+        Some(failed) => Err(failed.also(printed)),
+        None if told.degraded && args.exit_code => Err(Failed::new(Exit::Degraded, "etcd is degraded").also(printed)),
+        None => printed,
+    }
+}
+
+/// Shows what is seen again and again, until the user interrupts or the reader of the output has gone. A look that fails is told, and
+/// another is taken: the API may come back.
+async fn watch(args: &Args, context: &Context, connection: &Connection, mut seen: Seen) -> Outcome {
+    let mut said = Vec::new();
+    loop {
+        let told = seen.tell(args);
+        if !context.printer.again(&told.text?)? {
+            return Ok(());
+        }
+        // On a terminal they were cleared away with the rest.
+        if told.warnings != said || std::io::stdout().is_terminal() {
+            told.warnings.iter().for_each(|warning| context.printer.warn(warning));
+        }
+        said = told.warnings;
+        seen = loop {
+            tokio::time::sleep(INTERVAL).await;
+            match look(args, context, connection, Some(&seen)).await {
+                Ok(seen) => break seen,
+                Err(failed) => context.printer.warn(failed.one_line()),
+            }
+        };
+    }
 }
 
 /// What was found out.
@@ -76,16 +126,17 @@ async fn look(args: &Args, context: &Context, connection: &Connection, before: O
     let Found { members, mut unreadable, api_servers, named } = found?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let key = kube_system::key(prefix);
-    let mut probed = probe(connection, members, &key, before.is_none()).await;
+    let questions = Questions { kube_system: &key, certificates: before.is_none() };
+    let mut probed = probe(connection, members, questions).await;
     if !named && lacks_members(&probed.asked) {
         let more = without_mirror(args, context, connection, &probed).await;
         unreadable.extend(more.unreadable);
-        let more = probe(connection, more.members, &key, before.is_none()).await;
+        let more = probe(connection, more.members, questions).await;
         probed.asked.extend(more.asked);
         probed.unreached.extend(more.unreached);
     }
     let Probed { asked: mut surveyed, unreached } = probed;
-    surveyed.extend(by_sidecars(args, context, connection, unreached, key).await);
+    surveyed.extend(by_sidecars(args, context, connection, unreached, &key).await);
     surveyed.sort_by(|a, b| (&a.member.node, &a.member.pod).cmp(&(&b.member.node, &b.member.pod)));
     for one in &mut surveyed {
         let same = |other: &&Surveyed| other.member.node == one.member.node && other.member.pod == one.member.pod;
@@ -131,7 +182,7 @@ async fn by_sidecars(
     context: &Context,
     connection: &Connection,
     unreached: Vec<(EtcdPod, Failed)>,
-    key: String,
+    key: &str,
 ) -> Vec<Surveyed> {
     let Some((_, why)) = unreached.first() else { return Vec::new() };
     if let Err(failed) = access::preflight(connection, &args.sidecar.pod_namespace).await {
@@ -141,27 +192,46 @@ async fn by_sidecars(
         };
         return unreached.into_iter().map(silent).collect();
     }
+    if args.watch {
+        let silent = |(member, why): (EtcdPod, Failed)| {
+            let outcome = Err(why.cause("and no pods are made again and again to watch it"));
+            Surveyed { member, outcome, via: Via::Sidecar, sidecar: None, served: None }.named()
+        };
+        return unreached.into_iter().map(silent).collect();
+    }
     context.printer.note(format!("asking by pods on the nodes: {}", why.one_line()));
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
-    let ask = Ask { kube_system: Some(key), quorum_will_do: true };
+    let ask = Ask { kube_system: Some(key.to_owned()), quorum_will_do: true };
     let members = unreached.into_iter().map(|(member, _)| member).collect();
     survey(connection, &pods, members, Operation::Status, &ask).await
 }
 
-fn show(args: &Args, context: &Context, seen: &Seen) -> Outcome {
-    let evidence = Evidence { api_servers: &seen.api_servers, served: seen.served.as_ref().map_err(String::as_str) };
-    let clusters = EtcdClusters::of(&seen.surveyed, &evidence);
-    let report = Report::of(&clusters, &seen.unreadable, Timestamp::now(), seen.named);
-    let told = print_data(context.printer, args.output, &report, || report.table(args.output == Format::Wide));
-    for warning in report.warnings(&clusters) {
-        context.printer.warn(warning);
+/// What is told of it.
+struct Told {
+    /// For stdout.
+    text: Outcome<String>,
+    warnings: Vec<String>,
+    degraded: bool,
+    /// Why there is nothing to tell.
+    failed: Option<Failed>,
+}
+
+impl Seen {
+    fn tell(&self, args: &Args) -> Told {
+        let evidence =
+            Evidence { api_servers: &self.api_servers, served: self.served.as_ref().map_err(String::as_str) };
+        let clusters = EtcdClusters::of(&self.surveyed, &evidence);
+        let report = Report::of(&clusters, &self.unreadable, Timestamp::now(), self.named);
+        let in_vain = report.members.iter().all(|member| member.error.is_some());
+        let failed = in_vain.then(|| {
+            let failed = self.surveyed.iter().filter_map(|one| one.etcd().err()).next();
+            failed.unwrap_or_else(|| Failed::plain("no member was found")).context("no member could be asked")
+        });
+        Told {
+            text: data_text(args.output, &report, || report.table(args.output == Format::Wide)),
+            warnings: report.warnings(&clusters),
+            degraded: report.degraded,
+            failed,
+        }
     }
-    if report.members.iter().all(|member| member.error.is_some()) {
-        let failed = seen.surveyed.iter().filter_map(|one| one.etcd().err()).next();
-        return Err(failed
-            .unwrap_or_else(|| Failed::plain("no member was found"))
-            .context("no member could be asked")
-            .also(told));
-    }
-    told
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::full::next_steps;
 use super::report::{Report, Row};
 use crate::etcd_clusters::{EtcdCluster, EtcdClusters};
 use crate::output::{Table, bytes, seconds};
@@ -51,6 +52,7 @@ impl Report {
 
     pub(super) fn warnings(&self, clusters: &EtcdClusters<'_>) -> Vec<String> {
         let mut warnings = about_clusters(clusters);
+        warnings.extend(clusters.all.iter().filter_map(next_steps));
         for row in &self.members {
             let mut about = format!("member {}", row.name);
             if let Some(node) = &row.node {
