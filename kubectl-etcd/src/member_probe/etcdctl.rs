@@ -244,12 +244,13 @@ pub(super) fn explain(said: &str) -> Failed {
         () if cause("certificate has expired") || cause("expired certificate") => {
             failed.cause("a certificate has expired").hint("kubeadm certs check-expiration")
         }
-        () if cause("bad certificate")
-            || cause("unknown certificate")
-            || cause("certificate signed by unknown authority") =>
-        {
-            failed.cause("etcd or etcdctl refuses the other's certificate").hint("kubeadm certs check-expiration")
-        }
+        // A server's alert.
+        () if cause("remote error: tls") => failed
+            .cause("etcd refuses the client certificate in its container: it has expired, or another authority has signed it")
+            .hint("kubeadm certs check-expiration"),
+        () if cause("signed by unknown authority") => failed
+            .cause("etcd's certificate is not signed by the authority that is in its container")
+            .hint("kubeadm certs check-expiration"),
         () => failed.cause(reason(said).unwrap_or_else(|| last_line(said).to_owned())),
     }
 }
@@ -336,6 +337,10 @@ mod tests {
 {"level":"warn","msg":"retrying of unary invoker failed","attempt":0,"error":"rpc error: code = DeadlineExceeded desc = latest balancer error: last connection error: connection error: desc = \"transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused\""}
 Failed to get the status of endpoint http://127.0.0.1:1 (context deadline exceeded)"#;
         assert_eq!(explain(refused).causes, ["nothing listens at its client URL: connection refused"]);
+        let tls = |error: &str| explain(&format!("Error: {error}")).causes.concat();
+        assert!(tls("x509: certificate has expired or is not yet valid").contains("a certificate has expired"));
+        assert!(tls("remote error: tls: bad certificate").contains("etcd refuses the client certificate"));
+        assert!(tls("x509: certificate signed by unknown authority").contains("not signed by the authority"));
         let denied = r#"{"level":"warn","error":"rpc error: code = Unavailable desc = etcdserver: leader changed"}
 Error: etcdserver: leader changed"#;
         assert_eq!(explain(denied).causes, ["etcdserver: leader changed"]);

@@ -63,21 +63,24 @@ pub(super) fn not_started(message: &str) -> Ended {
 /// An exec that the API server refused.
 fn refused(member: &EtcdPod, error: &kube::Error) -> Ended {
     let failed = Failed::plain(format!("cannot run etcdctl in pod {}/{}", member.own.namespace, member.pod));
-    match error {
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => match code.as_u16() {
-            403 => {
-                Ended::NoWay(Failed::plain(format!("no right to exec in pods of namespace {}", member.own.namespace)))
-            }
-            404 => Ended::NoWay(failed.cause("the pod is gone")),
-            // Over a WebSocket the API server does not tell why.
-            code => {
-                let state = member.own.state.as_ref().map(|state| format!("its container is {state}"));
-                let why =
-                    state.unwrap_or_else(|| "its container does not run, or the kubelet does not answer".to_owned());
-                Ended::Failed(failed.cause(why).cause(format!("HTTP status {code}")).one_line())
-            }
-        },
-        _ => Ended::Failed(failed.source(error).one_line()),
+    let (code, message) = match error {
+        // Some servers do not tell why over a WebSocket.
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => (code.as_u16(), None),
+        kube::Error::Api(status) => (status.code, Some(status.message.as_str())),
+        _ => return Ended::Failed(failed.source(error).one_line()),
+    };
+    match (code, message) {
+        (403, _) => {
+            Ended::NoWay(Failed::plain(format!("no right to exec in pods of namespace {}", member.own.namespace)))
+        }
+        (404, _) => Ended::NoWay(failed.cause("the pod is gone")),
+        (_, Some(message)) if message.contains("container not found") => not_started(message),
+        (_, message) => {
+            let state = member.own.state.as_ref().map(|state| format!("its container is {state}"));
+            let why = state.or_else(|| message.map(str::to_owned));
+            let why = why.unwrap_or_else(|| "its container does not run, or the kubelet does not answer".to_owned());
+            Ended::Failed(failed.cause(why).one_line())
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::connection::Connection;
 use crate::discovery::{EtcdPod, address};
+use crate::output::Failed;
 
 /// How long the handshake may take.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -34,12 +35,7 @@ pub(super) async fn look(connection: &Connection, member: &EtcdPod) -> Option<Ce
 /// The certificate, in DER.
 async fn handshake(connection: &Connection, member: &EtcdPod, host: String, port: u16) -> Result<Vec<u8>, String> {
     let pods: Api<Pod> = Api::namespaced(connection.streams.clone(), &member.own.namespace);
-    let mut forwarded = pods.portforward(&member.pod, &[port]).await.map_err(|error| match error {
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
-            "no right to create pods/portforward".to_owned()
-        }
-        error => error.to_string(),
-    })?;
+    let mut forwarded = pods.portforward(&member.pod, &[port]).await.map_err(|error| refused(&error))?;
     let stream = forwarded.take_stream(port).ok_or("the port was not forwarded")?;
     let reader = Arc::new(Reader::default());
     let config = ClientConfig::builder_with_provider(etcd_tls::provider())
@@ -53,6 +49,18 @@ async fn handshake(connection: &Connection, member: &EtcdPod, host: String, port
     forwarded.abort();
     let seen = reader.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
     seen.ok_or_else(|| ended.err().map_or_else(|| "it presented none".to_owned(), |error| error.to_string()))
+}
+
+fn refused(error: &kube::Error) -> String {
+    let code = match error {
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => code.as_u16(),
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
+    match code {
+        403 => "it is not known: no right to create pods/portforward".to_owned(),
+        _ => Failed::plain("it is not known").source(error).one_line(),
+    }
 }
 
 /// Keeps the certificate and refuses it: no byte of data is exchanged with a server that nobody has verified.

@@ -21,9 +21,8 @@ const SIDECAR: [Right; 5] = [
 ];
 
 /// etcd's alarm NOSPACE stops every write of the API server, and a pod is one.
-const NO_SPACE: &str = "etcd takes no writes until there is space again (alarm NOSPACE), so no pod can be made: in an etcd \
-                        pod, with etcdctl, compact, defrag and disarm the alarm\n  \
-                        https://etcd.io/docs/latest/op-guide/maintenance/#space-quota";
+const NO_SPACE: &str = "etcd takes no writes until there is space again (alarm NOSPACE), so no pod can be made; the \
+                        commands that make room are told by\n  kubectl etcd status";
 
 /// Asks the API server whether the user may run sidecars in `namespace`, before anything is made there.
 ///

@@ -93,9 +93,9 @@ fn while_the_members_are_asked() {
         running.signal(name);
         interrupted_and_clean(&scene, running.end());
     }
-    // The same goes for other commands.
-    let mut running = Running::start(scene.plugin(&["status", "-v", "1"]));
-    running.wait_for("created on node cp1");
+    // The same goes for a command that makes no pods.
+    let mut running = Running::start(scene.plugin(&["status", "--watch", "-v", "6"]));
+    running.wait_for("requesting");
     running.signal("INT");
     interrupted_and_clean(&scene, running.end());
 }

@@ -48,11 +48,12 @@ fn members_are_asked_without_a_pod_and_without_a_write() {
     // It goes on until its reader has gone, or it is interrupted.
     let watched = ["status", "--watch"].map(str::to_owned);
     let mut shell = Command::new("sh");
-    let line = format!("{} {} | head -n 5", e2e::plugin().display(), watched.join(" "));
+    let line = format!("{} {} | head -n 6", e2e::plugin().display(), watched.join(" "));
     shell.args(["-c", &line]).env("KUBECONFIG", scene.lab.kubeconfig());
     let seen = run(shell).expect_code(0).stdout;
     assert!(seen.contains("3 of 3 members healthy"), "{seen}");
-    let running = Running::start(scene.plugin(&["status", "--watch"]));
+    let mut running = Running::start(scene.plugin(&["status", "--watch", "-v", "6"]));
+    running.wait_for("requesting");
     running.signal("INT");
     assert_eq!(running.end().0.code(), Some(130));
     scene.assert_nothing_left();
@@ -110,7 +111,7 @@ fn rights_decide_how_members_are_asked() {
     grant(&scene, "execs", "kube-system", &all[..2]);
     let ran = as_user(&scene, "execs", &["status"]).expect_code(0);
     ran.expect_error(&[
-        "member cp1 on node cp1: certificate https://127.0.0.1:2379: no right to create pods/portforward",
+        "member cp1 on node cp1: certificate https://127.0.0.1:2379: it is not known: no right to create pods/portforward",
     ]);
 
     // Without a right to exec there, by a pod of a namespace that the user may use.
