@@ -137,6 +137,12 @@ impl Found {
         if self.unreadable.is_empty() { Ok(self.members) } else { Err(unreadable(self.unreadable)) }
     }
 
+    /// Whether anything is on a node.
+    fn is_on(&self, node: &str) -> bool {
+        self.members.iter().any(|member| member.node == node)
+            || self.unreadable.iter().any(|one| one.node.as_deref() == Some(node))
+    }
+
     /// The members that could be read; the others are told as warnings.
     pub(crate) fn readable(self, printer: Printer) -> Vec<EtcdPod> {
         for one in &self.unreadable {
@@ -198,7 +204,18 @@ pub(crate) async fn find(
     };
     found.named = only.is_some() || overrides.reach.pods.selector != SELECTOR;
     if let Some(node) = only {
-        narrow(&mut found, node, overrides)?;
+        // The pod on that node may be the one without a mirror.
+        if !listed.items.is_empty() && !found.is_on(node) && overrides.reach.endpoints.is_empty() {
+            match without_mirror(connection, namespace, overrides).await {
+                Ok((more, _)) if more.is_on(node) => found = more,
+                Ok(_) => {}
+                Err(failed) => kubelets = Err(failed),
+            }
+        }
+        narrow(&mut found, node, overrides).map_err(|refused| match kubelets.as_ref().err() {
+            Some(failed) => refused.cause(failed.one_line()),
+            None => refused,
+        })?;
     }
     if found.members.is_empty() {
         if !found.unreadable.is_empty() {

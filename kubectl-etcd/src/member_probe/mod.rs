@@ -19,7 +19,7 @@ use crate::sidecar::{Surveyed, Via};
 use etcdctl::Command;
 
 /// How long a member may take to answer. `etcdctl` itself gives up before that.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// Members that were asked.
 #[derive(Debug, Default)]

@@ -13,16 +13,18 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use crate::connection::Connection;
-use crate::discovery::{EtcdPod, address};
+use crate::discovery::{EtcdPod, address, is_loopback};
 use crate::output::Failed;
 
 /// How long the handshake may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Looks at the certificate through a port that is forwarded to the member's pod. `None` where the member uses no TLS.
+/// Looks at the certificate through a port that is forwarded to the member's pod. `None` where the member uses no TLS, or does not listen
+/// where the kubelet forwards to.
 pub(super) async fn look(connection: &Connection, member: &EtcdPod) -> Option<Certificate> {
     let url = member.access.endpoints.first().filter(|url| url.starts_with("https:"))?;
-    let (host, port) = address(url)?;
+    // The kubelet forwards to the loopback address of the node.
+    let (host, port) = address(url).filter(|(host, _)| is_loopback(host))?;
     let seen = tokio::time::timeout(LIMIT, handshake(connection, member, host, port)).await;
     let seen = seen.unwrap_or_else(|_| Err(format!("no answer within {} seconds", LIMIT.as_secs())));
     let path = url.clone();

@@ -176,6 +176,10 @@ fn a_full_etcd_without_mirror_pods_is_asked_by_the_kubelets() {
     assert_eq!(via, ["pod", "kubelet", "pod"], "{said}");
     assert_eq!((&member(&said, "cp2")["alarms"], &said["degraded"]), (&json!(["NOSPACE"]), &true.into()));
 
+    // Named by its node, it is found there, too.
+    let named = scene.ok(&["status", "-o", "json", "--node", "cp2"]).json();
+    assert_eq!(member(&named, "cp2")["via"], "kubelet", "{named}");
+
     for node in ["cp1", "cp3"] {
         delete_mirror(&scene, node);
     }

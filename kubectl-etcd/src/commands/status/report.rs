@@ -76,7 +76,7 @@ pub(super) struct Row {
     pub(super) served_certificate: Option<CertificateRow>,
     /// Whether the certificate files on the node were read: only a sidecar can.
     pub(super) certificate_files_read: bool,
-    /// How the member was asked.
+    /// How the member was asked; null if it did not answer.
     pub(super) via: Option<Via>,
     /// Why nothing is known.
     pub(super) error: Option<String>,
@@ -176,7 +176,7 @@ impl Row {
     fn of(one: &Surveyed, statuses: &[&MemberStatus], newest: u64, now: Timestamp) -> Row {
         let member = &one.member;
         let (name, node) = (member.name.clone(), Some(member.node.clone()));
-        let mut row = Row { name, node, asked: true, via: Some(one.via), ..Row::default() };
+        let mut row = Row { name, node, asked: true, via: one.outcome.is_ok().then_some(one.via), ..Row::default() };
         let mut files = Vec::new();
         if let Ok(status) = &one.outcome {
             files.clone_from(&status.certificates);
