@@ -299,6 +299,44 @@ async fn not_ready_without_etcd() {
 }
 
 #[tokio::test]
+async fn a_request_ends_when_its_time_is_over_and_rights_are_remembered() {
+    let mut lab = Lab::start().await;
+    let (admin, robot, mallory) = (lab.admin(), lab.user("robot", &[]), lab.user("mallory", &[]));
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([{ "apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "create"] }]);
+    admin.make(&format!("{rbac}/clusterroles"), json!({ "metadata": { "name": "nodes" }, "rules": rules })).await;
+    let subjects = json!([{ "kind": "User", "name": "robot", "apiGroup": "rbac.authorization.k8s.io" }]);
+    let role = json!({ "kind": "ClusterRole", "name": "nodes", "apiGroup": "rbac.authorization.k8s.io" });
+    let binding = json!({ "metadata": { "name": "nodes" }, "subjects": subjects, "roleRef": role });
+    admin.make(&format!("{rbac}/clusterrolebindings"), binding).await;
+    let nodes = "/api/v1/nodes";
+    assert_eq!(robot.send("GET", nodes, None).await.0, 200);
+    assert_eq!(mallory.send("GET", nodes, None).await.0, 403);
+    let (code, answer) = admin.send("GET", &format!("{nodes}?timeout=soon"), None).await;
+    let wrong = "invalid timeout specified in the request URL - time: invalid duration \"soon\"";
+    assert_eq!((code, &answer["message"]), (400, &json!(wrong)));
+    // A real server's answer, which is of no kind and no version.
+    let late = json!({ "metadata": {}, "status": "Failure", "reason": "Timeout", "code": 504, "details": {},
+        "message": "Timeout: request did not complete within the allotted timeout" });
+
+    lab.signal_etcd("STOP");
+    assert_eq!(robot.send("GET", &format!("{nodes}?timeout=3s"), None).await, (504, late));
+    assert_eq!(mallory.send("GET", nodes, None).await.0, 403);
+    lab.signal_etcd("CONT");
+    assert_eq!(robot.send("GET", nodes, None).await.0, 200);
+
+    // An etcd that is not there answers at once, and a read gives up before its time is over.
+    lab.kill_etcd();
+    let node = json!({ "metadata": { "name": "cp9" } });
+    for (method, body) in [("POST", Some(node)), ("GET", None)] {
+        let (code, answer) = robot.send(method, nodes, body).await;
+        assert_eq!((code, answer.get("reason")), (500, None), "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|m| m.starts_with("rpc error: code = Unavailable")), "{answer}");
+    }
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn kubectl_works_by_hand() {
     let lab = Lab::start().await;
     let manifest = lab.dir().join("pod.json");

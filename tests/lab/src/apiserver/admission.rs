@@ -25,7 +25,8 @@ pub(super) async fn namespace_open(cx: &Cx, name: &str) -> Result<(), Failure> {
 
 async fn namespace(cx: &Cx, name: &str) -> Result<Value, Failure> {
     let res: &Resource = resource::namespaces();
-    let found = cx.server.store.get(&cx.server.store.key(res, None, name)).await?;
+    let found =
+        cx.server.store.cached(res, None).await?.into_iter().find(|item| item.object["metadata"]["name"] == name);
     Ok(found.ok_or_else(|| Failure::not_found(res, name))?.object)
 }
 
@@ -51,7 +52,7 @@ pub(super) async fn pod(cx: &Cx, pod: &Value) -> Result<(), Failure> {
 /// Counts pods that have not ended against every quota of the namespace.
 async fn quota(cx: &Cx, namespace: &str, name: &str) -> Result<(), Failure> {
     let Some(quotas) = resource::find("", "v1", "resourcequotas") else { return Ok(()) };
-    for quota in cx.server.store.all(quotas, Some(namespace)).await?.items {
+    for quota in cx.server.store.cached(quotas, Some(namespace)).await? {
         for what in ["pods", "count/pods"] {
             let hard = &quota.object["spec"]["hard"][what];
             let Some(hard) = hard.as_i64().or_else(|| hard.as_str()?.parse().ok()) else { continue };

@@ -45,6 +45,9 @@ pub struct Args {
     /// Seconds between SIGTERM and the port being closed, as a Go duration (`500ms`, `1s`).
     #[arg(long, default_value = "1s", value_parser = go_duration)]
     pub shutdown_delay_duration: std::time::Duration,
+    /// How long a request may take that is no watch and no stream, as a Go duration; clients may ask for less.
+    #[arg(long, default_value = "1m0s", value_parser = go_duration)]
+    pub request_timeout: std::time::Duration,
     /// Directory whose `faults.json` says what is to go wrong; none means no faults.
     #[arg(long)]
     pub lab_dir: Option<PathBuf>,
@@ -98,13 +101,51 @@ pub struct Meaningless {
     pub service_cluster_ip_range: Option<String>,
 }
 
-/// Reads the one-unit durations of Go that the flag is given in practice.
-fn go_duration(text: &str) -> Result<std::time::Duration, String> {
-    let (number, millis) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1),
-        (None, Some(number)) => (number, 1000),
-        (None, None) => return Err(format!("{text:?} is not a duration in s or ms")),
-    };
-    let number: u64 = number.parse().map_err(|error| format!("{text:?} is not a duration: {error}"))?;
-    Ok(std::time::Duration::from_millis(number.saturating_mul(millis)))
+/// Reads Go's durations, as far as they are positive: `1m0s`, `500ms`, `1.5h`.
+pub(super) fn go_duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || format!("time: invalid duration {text:?}");
+    let (mut rest, mut total) = (text, std::time::Duration::ZERO);
+    if text == "0" {
+        return Ok(total);
+    }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" => 1e-6,
+            "ns" => 1e-9,
+            _ => return Err(wrong()),
+        };
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let part = std::time::Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::go_duration;
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, millis) in [("0", 0), ("0s", 0), ("500ms", 500), ("1m0s", 60_000), ("1.5h", 5_400_000)] {
+            assert_eq!(go_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "-1s", "1x", "1s2"] {
+            assert_eq!(go_duration(text), Err(format!("time: invalid duration {text:?}")));
+        }
+    }
 }

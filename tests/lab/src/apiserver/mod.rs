@@ -1,6 +1,8 @@
 //! A strict stand-in for kube-apiserver: it keeps its objects as JSON in a real etcd under Kubernetes' own keys, and
 //! answers like a real 1.36 server or not at all. It caches nothing, so that what it serves after a restore of the etcd
-//! underneath is what was restored.
+//! underneath is what was restored; but rights, namespaces and quotas are remembered for as long as etcd answers nothing.
+//! Without a quorum of etcd a read waits until its time is over (`--request-timeout`, a minute), and a write until etcd
+//! gives it up. A real server would still serve lists of revision 0 out of its caches.
 //!
 //! Streams to a kubelet are WebSockets: exec and port forwarding by the channels of `v4.channel.k8s.io`, as kube-rs
 //! speaks them. `kubectl exec` works; `kubectl port-forward` does not, as it has SPDY inside its WebSocket. The proxy of a

@@ -110,7 +110,7 @@ async fn grants(store: &Store, user: &User, namespace: Option<&str>) -> Result<V
 }
 
 async fn all(store: &Store, plural: &str, namespace: Option<&str>) -> Result<Vec<Stored>, Failure> {
-    Ok(store.all(found(plural), namespace).await?.items)
+    store.cached(found(plural), namespace).await
 }
 
 fn found(plural: &str) -> &'static resource::Resource {
@@ -121,12 +121,13 @@ async fn grant(store: &Store, user: &User, binding: &Value, namespace: Option<&s
     let subjects = binding["subjects"].as_array().map(Vec::as_slice).unwrap_or_default();
     let Some(subject) = subjects.iter().find_map(|subject| bound(user, subject, namespace)) else { return Ok(None) };
     let (kind, name) = (text(&binding["roleRef"]["kind"]), text(&binding["roleRef"]["name"]));
-    let key = match (kind, namespace) {
-        ("Role", Some(_)) => store.key(found("roles"), namespace, name),
-        _ => store.key(found("clusterroles"), None, name),
+    let (plural, of) = match (kind, namespace) {
+        ("Role", Some(_)) => ("roles", namespace),
+        _ => ("clusterroles", None),
     };
     // A binding to a role that does not exist grants nothing.
-    let Some(role) = store.get(&key).await? else { return Ok(None) };
+    let roles = all(store, plural, of).await?;
+    let Some(role) = roles.into_iter().find(|role| role.object["metadata"]["name"] == name) else { return Ok(None) };
     let of = match namespace {
         None => format!("ClusterRoleBinding {:?}", text(&binding["metadata"]["name"])),
         Some(namespace) => format!("RoleBinding \"{}/{namespace}\"", text(&binding["metadata"]["name"])),

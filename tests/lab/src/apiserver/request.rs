@@ -126,6 +126,11 @@ impl Info {
         }
     }
 
+    /// Whether this may take any time: a watch, or a stream.
+    pub(super) fn is_long_running(&self) -> bool {
+        self.verb == "watch" || matches!(self.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward")
+    }
+
     /// `pods/exec`.
     pub(super) fn full_resource(&self) -> String {
         if self.subresource.is_empty() {

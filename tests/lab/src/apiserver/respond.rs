@@ -104,6 +104,11 @@ impl Failure {
         failure
     }
 
+    /// An error of etcd that the real server does not know what to make of.
+    pub(super) fn of_etcd(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
     pub(super) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)
     }
@@ -136,7 +141,10 @@ impl Failure {
     /// The `v1.Status` object.
     pub(super) fn status(&self) -> Value {
         let mut status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code.as_u16() });
+            "message": self.message, "code": self.code.as_u16() });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -146,6 +154,14 @@ impl Failure {
     pub(super) fn reply(&self) -> Reply {
         json_reply(self.code, &self.status())
     }
+}
+
+/// The answer to a request that took too long. It is written past everything that knows of versions and media types.
+pub(super) fn timed_out() -> Reply {
+    let message = "Timeout: request did not complete within the allotted timeout";
+    let status = json!({ "metadata": {}, "status": "Failure", "message": message, "reason": "Timeout", "details": {},
+        "code": 504 });
+    text_reply(StatusCode::GATEWAY_TIMEOUT, format!("{status}\n"))
 }
 
 /// A JSON answer, ended by a newline as the real server does.

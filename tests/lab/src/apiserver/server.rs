@@ -20,13 +20,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Args,
+    args::go_duration,
     auth::{self, Authenticator, User},
     discovery, exec,
     faults::{FaultFile, Faults},
     kubelet, list, node_proxy, rbac,
     request::{Info, Query, Render, render},
     resource,
-    respond::{Failure, Reply, text_reply},
+    respond::{Failure, Reply, text_reply, timed_out},
     rest, reviews,
     store::Store,
     watch,
@@ -59,6 +60,7 @@ pub(super) struct Server {
     /// The port is closed: streams are to end.
     pub(super) stopped: CancellationToken,
     authenticator: Authenticator,
+    request_timeout: Duration,
     /// SIGTERM was received: not ready any more, still serving.
     stopping: CancellationToken,
     bootstrapped: AtomicBool,
@@ -90,6 +92,7 @@ pub(super) async fn serve(args: Args, listener: TcpListener, stop: CancellationT
         kubelet: kubelet::config(&args)?,
         stopped: CancellationToken::new(),
         authenticator,
+        request_timeout: args.request_timeout,
         stopping: stop.clone(),
         bootstrapped: AtomicBool::new(false),
     });
@@ -230,11 +233,26 @@ async fn judge(
         return Err(Failure::new(code, "ServiceUnavailable", "the lab was asked to refuse this path"));
     }
     let real = server.authenticator.authenticate(peer, request.headers())?;
-    let user = impersonated(&server.store, real, &request).await?;
     let info = Info::read(request.method(), &path, &query);
-    rbac::authorize(&server.store, &user, &info, &faults.deny).await?;
-    let cx = Cx { server, user, info, query, render: Render::Json, faults };
-    dispatch(cx, request).await
+    let limit = if info.is_long_running() { None } else { Some(limit(&query, server.request_timeout)?) };
+    let work = async {
+        let user = impersonated(&server.store, real, &request).await?;
+        rbac::authorize(&server.store, &user, &info, &faults.deny).await?;
+        let server = Arc::clone(&server);
+        dispatch(Cx { server, user, info, query, render: Render::Json, faults }, request).await
+    };
+    match limit {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Ok(timed_out())),
+    }
+}
+
+/// How long a request may take: what its client allows, but not longer than the server does.
+fn limit(query: &Query, most: Duration) -> Result<Duration, Failure> {
+    let Some(asked) = query.get("timeout") else { return Ok(most) };
+    let wrong = |error| Failure::bad_request(format!("invalid timeout specified in the request URL - {error}"));
+    let asked = go_duration(asked).map_err(wrong)?;
+    Ok(if asked.is_zero() { most } else { asked.min(most) })
 }
 
 async fn impersonated(store: &Store, real: User, request: &Request<Incoming>) -> Result<User, Failure> {

@@ -1,22 +1,47 @@
 //! Objects in etcd: JSON under Kubernetes' own keys, `resourceVersion` = the row's mod revision. Nothing is cached.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient, SortOrder,
-    SortTarget, TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, GetResponse, Identity, KvClient,
+    SortOrder, SortTarget, TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
 use super::{Args, resource::Resource, respond::Failure};
 
 /// Longer than an election, shorter than a client's patience.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a read that etcd does not answer is tried, and how long after the last: as etcd's own client in the real
+/// server. An etcd without a leader takes seven seconds to say so, one that is not there none.
+const READS: usize = 100;
+const AGAIN: Duration = Duration::from_millis(25);
+/// How long what requests are judged by may take to be read, and how long after a failure it is taken as it was.
+const JUDGE: Duration = Duration::from_secs(2);
+const REMEMBER: Duration = Duration::from_secs(1);
 
 /// The etcd underneath.
 #[derive(Clone)]
 pub(super) struct Store {
+    /// Requests that are refused at once while there is no leader: those of the server itself.
     kv: KvClient,
+    /// Requests that take what etcd takes, for as long as their sender waits.
+    patient: KvClient,
     client: Client,
     prefix: String,
+    remembered: Arc<Mutex<Remembered>>,
+}
+
+/// What requests are judged by, as it was last read.
+#[derive(Debug, Default)]
+struct Remembered {
+    ranges: HashMap<String, Vec<Stored>>,
+    failed: Option<Instant>,
 }
 
 /// An object as read: its `metadata.resourceVersion` is filled in.
@@ -42,11 +67,7 @@ impl Store {
     /// # Errors
     /// When a file cannot be read or etcd's URLs are unusable.
     pub(super) async fn open(args: &Args) -> anyhow::Result<Self> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(TIMEOUT)
-            .with_timeout(TIMEOUT)
-            .with_keep_alive(TIMEOUT, TIMEOUT)
-            .with_require_leader(true);
+        let mut options = ConnectOptions::new().with_connect_timeout(TIMEOUT).with_keep_alive(TIMEOUT, TIMEOUT);
         if args.etcd_servers.iter().any(|url| url.starts_with("https://")) {
             let mut tls = TlsOptions::new();
             if let Some(path) = &args.etcd_cafile {
@@ -57,10 +78,17 @@ impl Store {
             }
             options = options.with_tls(tls);
         }
+        let patient = Client::connect(&args.etcd_servers, Some(options.clone())).await?;
+        let options = options.with_timeout(TIMEOUT).with_require_leader(true);
         let client = Client::connect(&args.etcd_servers, Some(options)).await?;
-        // Lists come in one answer, however long.
-        let kv = client.kv_client().max_decoding_message_size(usize::MAX);
-        Ok(Self { kv, client, prefix: args.etcd_prefix.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            // Lists come in one answer, however long.
+            kv: client.kv_client().max_decoding_message_size(usize::MAX),
+            patient: patient.kv_client().max_decoding_message_size(usize::MAX),
+            client,
+            prefix: args.etcd_prefix.trim_end_matches('/').to_owned(),
+            remembered: Arc::default(),
+        })
     }
 
     /// Key all objects of a resource begin with, ending in `/`.
@@ -90,8 +118,59 @@ impl Store {
         Ok(answer.header().map_or(0, |h| h.revision()))
     }
 
+    /// Reads, again and again while etcd has no leader or is away.
+    async fn read(&self, key: &str, options: Option<GetOptions>) -> Result<GetResponse, Failure> {
+        let mut tries = 1;
+        loop {
+            match self.patient.clone().get(key, options.clone()).await {
+                Err(error) if tries < READS && passes(&error) => tokio::time::sleep(AGAIN).await,
+                answer => return answer.map_err(failure),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The objects that the server judges requests by. While etcd answers nothing they are what they were, as in the real
+    /// server's caches.
+    pub(super) async fn cached(&self, res: &Resource, namespace: Option<&str>) -> Result<Vec<Stored>, Failure> {
+        let prefix = self.prefix(res, None);
+        let own = self.prefix(res, namespace);
+        let items = self.last_known(&prefix).await?;
+        Ok(items.into_iter().filter(|item| item.key.starts_with(&own)).collect())
+    }
+
+    async fn last_known(&self, prefix: &str) -> Result<Vec<Stored>, Failure> {
+        let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = {
+            let remembered = remembered();
+            let lately = remembered.failed.is_some_and(|at| at.elapsed() < REMEMBER);
+            let before = remembered.ranges.get(prefix).cloned();
+            if lately && let Some(before) = before {
+                return Ok(before);
+            }
+            before
+        };
+        let options = GetOptions::new().with_prefix();
+        let read = async { self.kv.clone().get(prefix, Some(options)).await.map_err(failure) };
+        let read = tokio::time::timeout(JUDGE, read).await.unwrap_or_else(|_| Err(Failure::of_etcd(DEADLINE)));
+        match (read, before) {
+            (Ok(answer), _) => {
+                let items = answer.kvs().iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+                let mut remembered = remembered();
+                remembered.ranges.insert(prefix.to_owned(), items.clone());
+                remembered.failed = None;
+                Ok(items)
+            }
+            (Err(_), Some(before)) => {
+                remembered().failed = Some(Instant::now());
+                Ok(before)
+            }
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
     pub(super) async fn get(&self, key: &str) -> Result<Option<Stored>, Failure> {
-        let answer = self.kv.clone().get(key, None).await.map_err(failure)?;
+        let answer = self.read(key, None).await?;
         answer.kvs().first().map(decode).transpose()
     }
 
@@ -107,7 +186,7 @@ impl Store {
             .with_limit(limit)
             .with_revision(revision)
             .with_sort(SortTarget::Key, SortOrder::Ascend);
-        let answer = self.kv.clone().get(start, Some(options)).await.map_err(failure)?;
+        let answer = self.read(start, Some(options)).await?;
         Ok(Range {
             items: answer.kvs().iter().map(decode).collect::<Result<_, _>>()?,
             revision: answer.header().map_or(0, |h| h.revision()),
@@ -139,7 +218,7 @@ impl Store {
     }
 
     async fn transact(&self, when: Compare, then: TxnOp) -> Result<Option<i64>, Failure> {
-        let answer = self.kv.clone().txn(Txn::new().when([when]).and_then([then])).await.map_err(failure)?;
+        let answer = self.patient.clone().txn(Txn::new().when([when]).and_then([then])).await.map_err(failure)?;
         Ok(answer.succeeded().then(|| answer.header().map_or(0, |h| h.revision())))
     }
 
@@ -177,7 +256,27 @@ pub(super) fn decode_as_of(row: &etcd_client::KeyValue, revision: i64) -> Result
     Ok(Stored { key, revision, object })
 }
 
-/// What the real server answers when etcd refuses or is away.
+/// What Go calls a time that has passed.
+const DEADLINE: &str = "context deadline exceeded";
+
+/// Whether an error says that etcd cannot answer now, and not what it answers.
+fn passes(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => {
+            matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded) || broke(status)
+        }
+        Error::TransportError(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether it was the connection, which Go's client calls unavailable. What etcd itself does not know the code of is that
+/// its time is over: its answer to a write while there is no leader.
+fn broke(status: &tonic::Status) -> bool {
+    status.code() == Code::Unknown && status.message() != DEADLINE && !status.message().starts_with("etcdserver:")
+}
+
+/// What the real server answers when etcd refuses or is away: etcd's own words, and no reason.
 pub(super) fn failure(error: Error) -> Failure {
     match error {
         Error::GRpcStatus(status) if status.message().contains("required revision has been compacted") => {
@@ -186,7 +285,11 @@ pub(super) fn failure(error: Error) -> Failure {
                  list without the continue parameter.",
             )
         }
-        Error::GRpcStatus(status) => Failure::internal(status.message()),
-        other => Failure::internal(other),
+        Error::GRpcStatus(status) if status.message().starts_with("etcdserver:") => Failure::of_etcd(status.message()),
+        Error::GRpcStatus(status) => {
+            let code = if broke(&status) { Code::Unavailable } else { status.code() };
+            Failure::of_etcd(format!("rpc error: code = {code:?} desc = {}", status.message()))
+        }
+        other => Failure::of_etcd(format!("rpc error: code = Unavailable desc = {other}")),
     }
 }

@@ -131,6 +131,13 @@ impl Lab {
         self.etcd.start_kill().expect("etcd is killed");
     }
 
+    /// Sends etcd a signal, by its name.
+    pub(crate) fn signal_etcd(&self, signal: &str) {
+        let pid = self.etcd.id().expect("etcd runs").to_string();
+        let status = std::process::Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
     /// Puts another, empty etcd in the place of the one there was, as a restore does.
     pub(crate) async fn replace_etcd(&mut self) {
         self.etcd.kill().await.expect("etcd ends");
