@@ -42,6 +42,9 @@ enum Cli {
         /// Megabytes of a file system of its own for each node's /var/lib/etcd, 256 or more.
         #[arg(long, value_name = "MEGABYTES")]
         data_disk: Option<u32>,
+        /// How many bytes etcd's database may have, such as 2000000; lab exhaust fills it.
+        #[arg(long, value_name = "BYTES")]
+        etcd_quota: Option<u64>,
     },
     /// End all processes of a lab and take away everything it made.
     Down {
@@ -62,6 +65,14 @@ enum Cli {
         name: String,
         /// Megabytes of objects.
         megabytes: u64,
+    },
+    /// Fill a lab's etcd up to its quota: it takes no more writes. Its mirror pods are lost, and not made again.
+    Exhaust {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Leave the mirror pods of etcd.
+        #[arg(long)]
+        keep_mirrors: bool,
     },
     /// Run a command in a node's network and process namespaces; `NODE_ROOT` names its file tree.
     Exec {
@@ -147,7 +158,7 @@ async fn pause(name: &str) -> Result<()> {
 #[allow(clippy::print_stdout, reason = "the answers of the commands")]
 fn command(cli: Cli) -> Result<()> {
     match cli {
-        Cli::Up { name, nodes, etcd, dir, images, data_disk } => {
+        Cli::Up { name, nodes, etcd, dir, images, data_disk, etcd_quota } => {
             let program = Some(std::env::current_exe()?);
             let lab = Lab::start(Options {
                 name: Some(name),
@@ -156,6 +167,7 @@ fn command(cli: Cli) -> Result<()> {
                 dir,
                 images,
                 data_disk,
+                etcd_quota,
                 program,
                 ..Options::default()
             })?;
@@ -185,6 +197,16 @@ fn command(cli: Cli) -> Result<()> {
             let objects = runtime()?.block_on(Lab::open(&name)?.fill(megabytes * 1_000_000))?;
             println!("{objects} objects");
             Ok(())
+        }
+        Cli::Exhaust { name, keep_mirrors } => {
+            let lab = Lab::open(&name)?;
+            runtime()?.block_on(async {
+                lab.exhaust().await?;
+                for node in lab.node_names().iter().filter(|_| !keep_mirrors) {
+                    lab.lose_mirror(node).await?;
+                }
+                Ok(())
+            })
         }
         Cli::Exec { name, node, command } => {
             let [program, args @ ..] = command.as_slice() else { bail!("no command") };

@@ -1,6 +1,6 @@
 //! Fills a lab's etcd with objects of the shape of Kubernetes', for benchmarks and for trying things out at size.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, PutOptions, TlsOptions, Txn, TxnOp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -34,6 +34,19 @@ impl Lab {
             client.txn(Txn::new().and_then(operations)).await?;
         }
         Ok(number)
+    }
+
+    /// [Fills](Lab::fill) etcd up to its [quota](crate::Options::etcd_quota), so that it has an alarm and refuses every
+    /// write. Reads and deletions go on.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, or its quota is not reached by 50 MB.
+    pub async fn exhaust(&self) -> Result<()> {
+        match self.fill(50_000_000).await {
+            Ok(_) => bail!("etcd takes more than 50 MB: start the lab with a quota for etcd"),
+            Err(error) if format!("{error:#}").contains("database space exceeded") => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn etcd_client(&self) -> Result<Client> {

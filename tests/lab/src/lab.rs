@@ -58,6 +58,9 @@ pub struct Options {
     /// How many megabytes each node's `/var/lib/etcd` has, as a file system of its own (ext4, with its `lost+found`);
     /// without this it is a folder on this machine's disk. etcd takes 128 for its log before it stores anything.
     pub data_disk: Option<u32>,
+    /// How many bytes etcd's database may have (`--quota-backend-bytes`); without this it is etcd's own 2 GiB. Two
+    /// million are soon [full](Lab::exhaust).
+    pub etcd_quota: Option<u64>,
     /// The `lab` program. Without it the one beside this program, or one folder above it, as cargo lays them out.
     pub program: Option<PathBuf>,
 }
@@ -72,6 +75,7 @@ impl Default for Options {
             images: Vec::new(),
             api_server_grace: None,
             data_disk: None,
+            etcd_quota: None,
             program: None,
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Node<'a> {
     pub(crate) etcd_version: &'a str,
     /// etcd's `--initial-cluster`.
     pub(crate) initial_cluster: &'a str,
+    /// etcd's `--quota-backend-bytes`, which kubeadm leaves to etcd.
+    pub(crate) etcd_quota: Option<u64>,
 }
 
 /// A mount of a static pod: volume name, host path and path in the container, volume type, read only.
@@ -72,7 +74,8 @@ fn command(program: &str, flags: &str) -> Vec<String> {
 
 /// etcd's manifest.
 pub(crate) fn etcd(node: &Node<'_>) -> Value {
-    let Node { name, address, etcd_version, initial_cluster } = node;
+    let Node { name, address, etcd_version, initial_cluster, etcd_quota } = node;
+    let quota = etcd_quota.map(|bytes| format!("quota-backend-bytes={bytes}")).unwrap_or_default();
     let flags = format!(
         "advertise-client-urls=https://{address}:2379 cert-file=/etc/kubernetes/pki/etcd/server.crt
          client-cert-auth=true data-dir=/var/lib/etcd experimental-initial-corrupt-check=true
@@ -81,7 +84,7 @@ pub(crate) fn etcd(node: &Node<'_>) -> Value {
          listen-client-urls=https://127.0.0.1:2379,https://{address}:2379
          listen-metrics-urls=http://127.0.0.1:2381 listen-peer-urls=https://{address}:2380 name={name}
          peer-cert-file=/etc/kubernetes/pki/etcd/peer.crt peer-client-cert-auth=true
-         peer-key-file=/etc/kubernetes/pki/etcd/peer.key peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt
+         peer-key-file=/etc/kubernetes/pki/etcd/peer.key peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt {quota}
          snapshot-count=10000 trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt"
     );
     pod(

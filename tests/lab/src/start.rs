@@ -71,7 +71,7 @@ pub(crate) fn start(lab: &Lab, options: &Options) -> Result<()> {
     for number in 1..=record.nodes {
         let name = node_name(number);
         network::host(subnet, &record.netns(&name), &name, subnet.node(number))?;
-        write_node(lab, &authorities, number, options.data_disk)?;
+        write_node(lab, &authorities, number, options)?;
         addresses.push(subnet.node(number).to_string());
     }
     fs::copy(state.node("cp1").host("/etc/kubernetes/admin.conf"), lab.kubeconfig())?;
@@ -127,7 +127,7 @@ fn assemble_images(record: &Record) -> Result<()> {
 }
 
 /// The node's files, but the manifests of what needs etcd.
-fn write_node(lab: &Lab, authorities: &Authorities, number: u8, data_disk: Option<u32>) -> Result<()> {
+fn write_node(lab: &Lab, authorities: &Authorities, number: u8, options: &Options) -> Result<()> {
     let (record, name) = (&lab.record, node_name(number));
     let (subnet, dir) = (record.subnet, record.state().node(&name));
     let address = subnet.node(number);
@@ -148,10 +148,12 @@ fn write_node(lab: &Lab, authorities: &Authorities, number: u8, data_disk: Optio
     files::write(&dir.host("/var/lib/kubelet/config.yaml"), manifests::kubelet_config()?.as_bytes(), 0o644)?;
     files::write(&dir.host(LAB_DIR).join("faults.json"), b"{}", 0o600)?;
     fs::create_dir_all(dir.host(DATA_DIR))?;
-    if let Some(megabytes) = data_disk {
+    if let Some(megabytes) = options.data_disk {
         disk::mount(&dir, megabytes)?;
     }
-    manifests::write(&dir.manifests(), "etcd", &manifests::etcd(&node(record, &name, number, &members(record))))
+    let members = members(record);
+    let node = manifests::Node { etcd_quota: options.etcd_quota, ..node(record, &name, number, &members) };
+    manifests::write(&dir.manifests(), "etcd", &manifests::etcd(&node))
 }
 
 fn members(record: &Record) -> String {
@@ -161,7 +163,7 @@ fn members(record: &Record) -> String {
 
 fn node<'a>(record: &'a Record, name: &'a str, number: u8, initial_cluster: &'a str) -> manifests::Node<'a> {
     let address = record.subnet.node(number);
-    manifests::Node { name, address, etcd_version: &record.etcd_version, initial_cluster }
+    manifests::Node { name, address, etcd_version: &record.etcd_version, initial_cluster, etcd_quota: None }
 }
 
 /// Waits for etcd, writes the manifests of what needs it, and waits for those.

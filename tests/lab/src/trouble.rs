@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use http::{Method, StatusCode};
 
+use crate::client::Client;
 use crate::lab::Lab;
 use crate::{network, start};
 
@@ -101,6 +103,29 @@ impl Lab {
             std::thread::sleep(POLL);
         }
         Ok(())
+    }
+
+    /// Restarts a node's etcd and lets its mirror pod be lost, as it happens to an etcd that restarts while it is
+    /// [full](Lab::exhaust): the kubelet cannot make another.
+    ///
+    /// # Errors
+    /// When etcd is not full, or the mirror pod cannot be deleted.
+    pub async fn lose_mirror(&self, node: &str) -> Result<()> {
+        let alarms = self.etcdctl(node, &["alarm", "list"])?;
+        if !String::from_utf8_lossy(&alarms.stdout).contains("alarm:NOSPACE") {
+            bail!("etcd is not full: the kubelet of {node} would make another mirror pod");
+        }
+        self.kill_container(node, "etcd")?;
+        let client = Client::from_kubeconfig(&fs_err::read_to_string(self.kubeconfig())?, None)?;
+        let path = format!("/api/v1/namespaces/kube-system/pods/etcd-{node}");
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match client.call(Method::DELETE, &path, None).await {
+                Ok((code, _)) if code.is_success() || code == StatusCode::NOT_FOUND => return Ok(()),
+                answer if Instant::now() > until => bail!("the mirror pod of etcd on {node} stays: {answer:?}"),
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
     }
 
     fn has_run(&self, node: &str) -> bool {

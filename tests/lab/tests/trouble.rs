@@ -188,3 +188,85 @@ fn a_data_disk_is_a_file_system_of_its_own_and_can_be_full() {
     lab.stop().expect("the lab goes away");
     assert!(!data.exists());
 }
+
+/// What kubectl said of a request that must be refused.
+fn refused(lab: &Lab, args: &[&str], input: &str) -> String {
+    let output = kubectl(lab, args, input);
+    assert!(!output.status.success(), "kubectl {args:?} succeeded");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+const CONFIG_MAP: &str =
+    r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"}}"#;
+
+#[test]
+fn an_api_server_without_a_quorum_of_etcd_makes_its_clients_wait_and_then_refuses() {
+    let lab = start(Options { nodes: 3, ..Options::default() });
+    let server = format!("https://{}:6443", lab.node_ip("cp1"));
+    let jane = lab.kubeconfig_for("jane", &[]).expect("a kubeconfig");
+    let as_jane = ["get", "nodes", "--kubeconfig", jane.to_str().expect("text"), "--server", &server];
+    assert!(refused(&lab, &as_jane, "").contains("nodes is forbidden"));
+    lab.power_off("cp2").expect("it is switched off");
+    lab.power_off("cp3").expect("it is switched off");
+    wait("the end of the quorum", || {
+        let leader = lab.etcdctl("cp1", &["endpoint", "status", "-w", "json"]).expect("etcdctl runs");
+        let status: Value = serde_json::from_slice(&leader.stdout).unwrap_or_default();
+        status[0]["Status"]["leader"] == 0 || status[0]["Status"].get("leader").is_none()
+    });
+    // The rights are still known, though nothing can be read.
+    assert!(refused(&lab, &as_jane, "").contains("nodes is forbidden"));
+    let raw = |path: &str| refused(&lab, &["get", "--raw", path, "--server", &server], "");
+    let said = raw("/api/v1/nodes?timeout=3s");
+    assert!(said.contains("unable to return a response in the time allotted"), "{said}");
+    assert!(raw("/readyz").contains("[-]etcd failed"));
+    // etcd itself gives a write up, after seven seconds.
+    let words = ["create", "--validate=false", "--server", &server, "-f", "-"];
+    let said = refused(&lab, &words, CONFIG_MAP);
+    assert!(said.contains("rpc error: code = Unknown desc = context deadline exceeded"), "{said}");
+
+    lab.power_on("cp2").expect("it is switched on");
+    wait("the quorum", || kubectl(&lab, &["get", "nodes", "--server", &server], "").status.success());
+    lab.stop().expect("the lab goes away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_etcd_refuses_writes_loses_its_mirror_pod_and_is_rescued_by_its_kubelet() {
+    let lab = start(Options { etcd_quota: Some(2_000_000), ..Options::default() });
+    let create = ["create", "--validate=false", "-f", "-"];
+    let mirror = ["get", "pod", "-n", "kube-system", "etcd-cp1"];
+    assert!(lab.lose_mirror("cp1").await.is_err(), "there is room for another");
+    assert!(kubectl(&lab, &mirror, "").status.success());
+    lab.exhaust().await.expect("it is full");
+    let full = "Error from server: error when creating \"STDIN\": etcdserver: mvcc: database space exceeded\n";
+    assert_eq!(refused(&lab, &create, CONFIG_MAP), full);
+    assert!(kubectl(&lab, &["get", "nodes"], "").status.success(), "reads go on");
+    lab.lose_mirror("cp1").await.expect("it is lost");
+    assert!(refused(&lab, &mirror, "").contains("NotFound"));
+
+    let proxy = "/api/v1/nodes/cp1/proxy";
+    let pods = kubectl(&lab, &["get", "--raw", &format!("{proxy}/pods")], "").stdout;
+    let pods: Value = serde_json::from_slice(&pods).expect("JSON");
+    let names: Vec<_> = pods["items"].as_array().expect("a list").iter().map(|pod| &pod["metadata"]["name"]).collect();
+    assert!(names.contains(&&json!("etcd-cp1")), "{names:?}");
+    let pki = "/etc/kubernetes/pki/etcd";
+    let tls = format!("--cacert {pki}/ca.crt --cert {pki}/healthcheck-client.crt --key {pki}/healthcheck-client.key");
+    let etcdctl = |words: &str| {
+        let cmd = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("cmd", &format!("etcdctl {tls} {words}"))
+            .finish();
+        let path = format!("{proxy}/run/kube-system/etcd-cp1/etcd?{cmd}");
+        let output = kubectl(&lab, &["create", "--raw", &path, "-f", "/dev/null"], "");
+        assert!(output.status.success(), "etcdctl {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(etcdctl("alarm list").contains("alarm:NOSPACE"));
+    etcdctl("del --prefix /registry/pods/filled/");
+    etcdctl("del --prefix /registry/secrets/filled/");
+    let status: Value = serde_json::from_str(&etcdctl("endpoint status -w json")).expect("JSON");
+    etcdctl(&format!("compact {} --physical", status[0]["Status"]["header"]["revision"]));
+    etcdctl("defrag");
+    etcdctl("alarm disarm");
+    assert!(kubectl(&lab, &create, CONFIG_MAP).status.success(), "there is room");
+    wait("the mirror pod", || kubectl(&lab, &mirror, "").status.success());
+    lab.stop().expect("the lab goes away");
+}

@@ -21,6 +21,8 @@ use crate::pod::Pod;
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the node's status is written.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How soon a mirror pod that was refused is tried again.
+const MIRROR_RETRY: Duration = Duration::from_secs(1);
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The node's pods in the API, by namespace and name.
@@ -59,7 +61,7 @@ async fn session(node: &Arc<Node>) -> Result<()> {
     let mut watch = node.api.watch(&format!("/api/v1/pods?{selector}&watch=1&resourceVersion={version}")).await?;
     let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     loop {
-        mirrors(node, &known).await?;
+        let complete = mirrors(node, &known).await?;
         tokio::select! {
             event = watch.next() => {
                 let Some(event) = event? else { return Ok(()) };
@@ -82,6 +84,7 @@ async fn session(node: &Arc<Node>) -> Result<()> {
             }
             () = node.statics_changed.notified() => {}
             _ = beat.tick() => heartbeat(node).await?,
+            () = tokio::time::sleep(MIRROR_RETRY), if !complete => {}
         }
     }
 }
@@ -167,8 +170,10 @@ async fn delete(node: &Node, path: &str, uid: &str) -> Result<()> {
     }
 }
 
-/// Makes the API's mirror pods those of the static pods.
-async fn mirrors(node: &Arc<Node>, known: &Known) -> Result<()> {
+/// Makes the API's mirror pods those of the static pods, and says whether it could: one that is refused, as when etcd is
+/// full, changes nothing for the pod.
+async fn mirrors(node: &Arc<Node>, known: &Known) -> Result<bool> {
+    let mut complete = true;
     let statics: Vec<_> = node.pods().into_iter().filter(|handle| handle.is_static() && handle.is_active()).collect();
     for ((namespace, name), pod) in known {
         let Some(hash) = pod["metadata"]["annotations"].get(MIRROR) else { continue };
@@ -192,10 +197,13 @@ async fn mirrors(node: &Arc<Node>, known: &Known) -> Result<()> {
             (StatusCode::CREATED, _) => handle.repost.notify_one(),
             // The watch has yet to say so.
             (StatusCode::CONFLICT, _) => {}
-            (status, answer) => bail!("POST {path}: {status}: {answer}"),
+            (status, answer) => {
+                tracing::warn!("no mirror pod: POST {path}: {status}: {answer}");
+                complete = false;
+            }
         }
     }
-    Ok(())
+    Ok(complete)
 }
 
 /// Writes a pod's statuses, in order, each until the server took it. What a server that is away missed is made up by
@@ -310,6 +318,10 @@ async fn heartbeat(node: &Node) -> Result<()> {
     }});
     match node.api.call(Method::PATCH, &format!("{path}/status"), Some(&status)).await? {
         (code, _) if code.is_success() => Ok(()),
-        (code, answer) => bail!("PATCH {path}/status: {code}: {answer}"),
+        // The next one may be taken; what is there of pods is looked after all the same.
+        (code, answer) => {
+            tracing::warn!("PATCH {path}/status: {code}: {answer}");
+            Ok(())
+        }
     }
 }
