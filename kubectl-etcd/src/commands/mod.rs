@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod options;
 mod origin;
+mod proposal;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod status;

@@ -71,7 +71,15 @@ fn what_was_made_deleted_and_changed_since_is_counted() {
         }
         assert!(said["snapshot"]["ageSeconds"].as_i64().unwrap() >= 0);
 
-        let table = scene.ok(&["restore", "a.db", "--dry-run=client"]).stdout;
+        let text = scene.ok(&["restore", "a.db", "--dry-run=client"]).stdout;
+        for line in
+            ["  default  configmaps  comes, comes-too", "  default  configmaps  goes", "  default  configmaps  changes"]
+        {
+            assert!(text.lines().any(|other| other == line), "{line:?} is not in:\n{text}");
+        }
+        // Neither pods of our own nor heartbeats, on a terminal of 80 columns.
+        assert!(!text.contains("etcd-sidecar-") && text.lines().all(|line| line.len() <= 80), "{text}");
+        let table = scene.ok(&["restore", "a.db", "--dry-run=client", "-o", "wide"]).stdout;
         assert!(table.lines().any(|line| line.split_whitespace().take(4).eq(["configmaps", "2", "1", "1"])), "{table}");
         assert_eq!(scene.files(), files);
     }

@@ -108,11 +108,11 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         hints.iter().fold(failed, Failed::hint)
     };
     let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
-        let told = print_data(printer, args.output, &plan, || plan.whole_text());
+        let told = print_data(printer, args.output, &plan, || plan.whole_text(args.output == Format::Wide));
         return Err(refused(&plan).also(told));
     };
     if !applies {
-        print_data(printer, args.output, &plan, || plan.whole_text())?;
+        print_data(printer, args.output, &plan, || plan.whole_text(args.output == Format::Wide))?;
         if args.live.shared.dry_run.as_deref() == Some("server") {
             context.interruptible(prove(&pods, &members, printer)).await?;
         }
@@ -120,8 +120,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         return Ok(());
     }
     // Data is what was done; until then the plan is for whoever has to agree to it.
-    if args.output == Format::Table && !printer.quiet() || flag.is_none() {
-        printer.show(&plan.whole_text());
+    if matches!(args.output, Format::Table | Format::Wide) && !printer.quiet() || flag.is_none() {
+        printer.show(&plan.whole_text(args.output == Format::Wide));
         printer.show("\n");
     }
     if let Some(consented) = consented {

@@ -4,25 +4,23 @@ use std::collections::BTreeSet;
 
 use etcd_objects::decode;
 use etcd_objects::key::Prefix;
-use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
+use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError};
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
-use etcd_wire::message::KeysRequest;
 use etcd_wire::restore::Marker;
-use etcd_wire::{Compression, KeyRecord, KeyRecords};
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
-use super::object_changes::Keys;
 use super::plan::{Cluster, Found, Plan, Seen};
 use super::{Args, Bump, without_digest};
+use crate::commands::proposal::{Keys, live_keys};
 use crate::commands::verify::{Recorded, damaged, explain};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Failed, Outcome, Progress, ResultExt};
-use crate::sidecar::{Ask, Operation, Pods, Session, Sink, Surveyed, TransferError, Upload, access, survey};
+use crate::sidecar::{Ask, Operation, Pods, Session, Surveyed, TransferError, Upload, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// A file that was verified, and what it holds.
@@ -61,12 +59,12 @@ pub(super) async fn plan(
     let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
     let surveyed = survey(connection, &pods, members, Operation::Plan, &Ask::default()).await;
     let facts = join_all(surveyed.iter().map(|one| facts(connection, one, &args.live.manifests.manifests_dir))).await;
-    let live = held(connection, &surveyed, context).await?;
+    let live = live_keys(connection, &surveyed, context.printer).await;
     // Whoever carries the plan out has sidecars of another kind.
     let survey_pods = surveyed.iter().filter_map(|one| Some(&one.sidecar.as_ref()?.pod));
     join_all(survey_pods.map(|pod| pods.delete_early(pod))).await;
     let cluster = cluster(connection).await?;
-    let (prefix, others) = own_prefix(keys, live.as_ref(), cluster.kube_system_uid.as_deref());
+    let (prefix, others) = own_prefix(keys, live.as_ref().ok(), cluster.kube_system_uid.as_deref());
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(Prefix::as_str).collect();
         let warning = format!(
@@ -96,7 +94,8 @@ pub(super) async fn plan(
                 facts: facts.as_ref().map(|facts| facts.as_ref().map_err(Failed::one_line)),
             })
             .collect(),
-        live: live.as_ref(),
+        live: live.as_ref().map_err(Failed::one_line),
+        pod_namespace: &args.sidecar.pod_namespace,
         bump: args.bump_revision,
         allow_lower_revisions: args.live.allow_lower_revisions,
         to_nodes: &args.live.to_nodes,
@@ -171,7 +170,7 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
         let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
         let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
-        live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
+        etcd_snapshot::live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
     });
     let (mut report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => damaged(shown, &damage),
@@ -186,46 +185,6 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
         context.printer.warn(warning.to_string());
     }
     Ok(Snapshot { file, report, keys, recorded })
-}
-
-/// The keys of the member that has the newest revision; `None` if there is no member to ask.
-async fn held(connection: &Connection, surveyed: &[Surveyed], context: &Context) -> Outcome<Option<Keys>> {
-    let answers = surveyed.iter().filter_map(|one| Some((one, one.sidecar.as_ref()?, one.etcd().ok()?)));
-    let votes = answers.filter(|(.., status)| !status.learner);
-    let Some((one, sidecar, status)) = votes.max_by_key(|(.., status)| status.revision) else { return Ok(None) };
-    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
-    session.require("keys")?;
-    let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
-    let request = KeysRequest { etcd: one.member.access.clone(), compression };
-    let gather =
-        Gather { records: KeyRecords::new(), keys: Keys::new(), progress: Progress::new(context.printer, "keys", 0) };
-    let (gathered, done) = session.keys(request, u64::try_from(status.db_size).unwrap_or(0), gather).await?;
-    gathered.records.finish().or_fail(|| format!("list the keys of {}", one.member.name))?;
-    if gathered.keys.len() as u64 != done.count {
-        let failed = Failed::plain(format!("list the keys of {}", one.member.name));
-        return Err(failed.cause(format!("{} came, and there are {}", gathered.keys.len(), done.count)));
-    }
-    Ok(Some(gathered.keys))
-}
-
-struct Gather {
-    records: KeyRecords,
-    keys: Keys,
-    progress: Progress,
-}
-
-impl Sink for Gather {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let keys = &mut self.keys;
-        let take = |record: KeyRecord<'_>| {
-            keys.insert(record.key.to_vec(), record.mod_revision);
-        };
-        self.records.push(bytes, take).map_err(std::io::Error::other)
-    }
-
-    fn progress(&mut self, done: u64, total: u64) {
-        self.progress.update(done, total);
-    }
 }
 
 fn kube_system_of(prefix: &Prefix) -> Vec<u8> {

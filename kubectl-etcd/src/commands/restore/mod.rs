@@ -6,12 +6,12 @@ mod live;
 mod members;
 mod node_plan;
 mod node_role;
-mod object_changes;
 mod objections;
 mod offline;
 mod plan;
 mod restore_status;
 mod room;
+mod show;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -97,7 +97,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "resume"])]
     explain: bool,
     /// Output format
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
     live: apply::LiveArgs,

@@ -11,11 +11,11 @@ impl<'a> Found<'a> {
     /// The members whose nodes take part.
     pub(super) fn parts(&self) -> Vec<Part<'a>> {
         let taking_part = self.members.iter().map(|seen| (seen, self.role_of(seen)));
-        let taking_part = taking_part.filter(|(_, fate)| *fate != NodeRole::NotReached);
-        let part = |(seen, fate): (&Seen<'a>, NodeRole)| Part {
+        let taking_part = taking_part.filter(|(_, role)| *role != NodeRole::NotReached);
+        let part = |(seen, role): (&Seen<'a>, NodeRole)| Part {
             pod: seen.pod,
             status: seen.status.as_ref().ok().copied(),
-            left_out: fate == NodeRole::Stopped,
+            left_out: role == NodeRole::Stopped,
         };
         taking_part.map(part).collect()
     }
@@ -36,22 +36,5 @@ impl Plan {
                 self.refusals.extend(new);
             }
         }
-    }
-
-    /// The whole plan for people.
-    pub(super) fn whole_text(&self) -> String {
-        let text = self.text();
-        let Some(transaction) = &self.transaction else { return text };
-        let back = if transaction.keep_unready {
-            "should the API servers not become ready on the new data, it stays all the same"
-        } else {
-            "if anything fails, the nodes go back by themselves"
-        };
-        let (id, coordinator, port) = (&transaction.id, &transaction.coordinator, transaction.peer_port);
-        let among = match transaction.nodes.len() {
-            1 => String::new(),
-            _ => format!("; node {coordinator} coordinates, and the nodes speak to each other over TCP port {port}"),
-        };
-        format!("{text}\nThis is restore {id}{among}; {back}.\n")
     }
 }

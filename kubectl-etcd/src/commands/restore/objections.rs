@@ -71,6 +71,7 @@ impl Found<'_> {
             )),
             PeerUrls::Agreed(_) | PeerUrls::Manifest(_) => None,
         }));
+        doubts.extend(self.live.as_ref().err().map(|why| format!("the plan cannot show which objects change: {why}")));
         for name in node_role::not_reached(self.to_nodes, &self.members) {
             let why =
                 self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());

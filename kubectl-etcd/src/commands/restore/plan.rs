@@ -1,7 +1,6 @@
 //! The plan of a restore, as a pure function of what was found: nothing here asks or touches anything.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use etcd_objects::key::Prefix;
 use etcd_snapshot::Report;
@@ -12,15 +11,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Bump;
-use super::at_rest::describe;
 use super::live::uid;
 use super::node_role::{self, NodeRole};
-use super::object_changes::{Changes, Keys};
 use super::room::Room;
 use crate::commands::API_VERSION;
+use crate::commands::proposal::{Changes, Keys};
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes, seconds, visible};
-use crate::transaction::{LOWER, MARGIN};
+use crate::transaction::MARGIN;
 
 /// What stops, as the static pods of a control plane are called.
 const STOPS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -49,8 +46,10 @@ pub(super) struct Found<'a> {
     /// That of the cluster's API server.
     pub(super) prefix: &'a Prefix,
     pub(super) members: Vec<Seen<'a>>,
-    /// The cluster's keys; `None` if no member could list them, which is then among the refusals.
-    pub(super) live: Option<&'a Keys>,
+    /// The cluster's keys, or why no member lists them: the rest of the plan stands without them.
+    pub(super) live: Result<&'a Keys, String>,
+    /// Where sidecars run.
+    pub(super) pod_namespace: &'a str,
     pub(super) bump: Bump,
     /// Whether revisions may go below those that clients have seen.
     pub(super) allow_lower_revisions: bool,
@@ -85,16 +84,19 @@ pub(super) struct Plan {
     api_version: &'static str,
     kind: &'static str,
     pub(super) cluster: Cluster,
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     pub(super) revision: Revision,
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     /// What could not be reached to be stopped: nodes, and members that have no pod.
     pub(super) not_reached: Vec<String>,
-    outage: Outage,
-    way_back: &'static str,
+    pub(super) outage: Outage,
+    pub(super) way_back: &'static str,
     /// `None` if it is not known what the cluster holds, or the file is not its own.
     #[serde(flatten)]
     pub(super) changes: Option<Changes>,
+    /// Why it is not known what the cluster holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) changes_unknown: Option<String>,
     /// What the nodes are told to do; `None` if a member cannot take part, which is then among the refusals.
     pub(super) transaction: Option<RestorePlan>,
     /// What is worth knowing.
@@ -105,59 +107,60 @@ pub(super) struct Plan {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Snapshot {
-    file: String,
-    taken_at: Option<String>,
+pub(super) struct Snapshot {
+    pub(super) file: String,
+    pub(super) taken_at: Option<String>,
     /// How long before the plan.
-    age_seconds: Option<i64>,
-    kube_system_uid: Option<String>,
-    keys: u64,
-    total_size: u64,
+    pub(super) age_seconds: Option<i64>,
+    pub(super) kube_system_uid: Option<String>,
+    pub(super) keys: u64,
+    pub(super) total_size: u64,
     /// The line of etcd that wrote it, and the version that its store has, from 3.6 on.
-    etcd: String,
-    storage_version: String,
-    encryption_keys: Vec<EncryptionKey>,
+    pub(super) etcd: String,
+    pub(super) storage_version: String,
+    pub(super) encryption_keys: Vec<EncryptionKey>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Revision {
-    snapshot: i64,
+    pub(super) snapshot: i64,
     /// The highest that a member has.
-    highest: Option<i64>,
+    pub(super) highest: Option<i64>,
     pub(super) bump: u64,
-    restored: i64,
+    pub(super) restored: i64,
     /// The least bump above which no client takes what is new for what it has seen; `None` if no member tells its revision.
-    least_bump: Option<u64>,
+    pub(super) least_bump: Option<u64>,
     /// Whether the bump may be less, because that was asked for.
     pub(super) may_be_lower: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Member {
-    name: String,
-    node: String,
-    fate: NodeRole,
-    peer_urls: Vec<String>,
-    etcd_version: Option<String>,
-    revision: Option<i64>,
-    data_dir: Option<String>,
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) node: String,
+    #[serde(rename = "fate")]
+    pub(super) role: NodeRole,
+    pub(super) peer_urls: Vec<String>,
+    pub(super) etcd_version: Option<String>,
+    pub(super) revision: Option<i64>,
+    pub(super) data_dir: Option<String>,
     /// Where the old data will be kept; `ID` stands for what the restore will be called.
-    aside: Option<String>,
-    disk: Option<Room>,
+    pub(super) aside: Option<String>,
+    pub(super) disk: Option<Room>,
     /// The files that start the control plane, by component.
-    manifests: Option<BTreeMap<String, String>>,
-    encryption: Encryption,
+    pub(super) manifests: Option<BTreeMap<String, String>>,
+    pub(super) encryption: Encryption,
 }
 
 /// What does not work while the data is exchanged: on all nodes at once, as all members are made anew.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outage {
-    stops: [&'static str; 4],
+pub(super) struct Outage {
+    pub(super) stops: [&'static str; 4],
     /// An estimate: from, to.
-    seconds: [u32; 2],
+    pub(super) seconds: [u32; 2],
 }
 
 impl Plan {
@@ -193,102 +196,17 @@ impl Plan {
             outage: Outage { stops: STOPS, seconds: OUTAGE },
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
-            changes: found.live.filter(|_| same).map(|live| Changes::between(live, found.keys, found.prefix)),
+            changes: found
+                .live
+                .as_ref()
+                .ok()
+                .filter(|_| same)
+                .map(|live| Changes::between(live, found.keys, found.prefix, found.pod_namespace)),
+            changes_unknown: found.live.as_ref().err().filter(|_| same).cloned(),
             transaction: None,
             warnings: found.doubts(),
             refusals,
         }
-    }
-
-    /// For people.
-    pub(super) fn text(&self) -> String {
-        let (cluster, snapshot, revision) = (&self.cluster, &self.snapshot, &self.revision);
-        let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".to_owned());
-        let mut text = String::new();
-        let mut line = |name: &str, value: String| {
-            let _infallible = writeln!(text, "{:<10} {}", format!("{name}:"), visible::name(&value));
-        };
-        line(
-            "Cluster",
-            format!("{} ({}), Kubernetes {}", cluster.name, cluster.server, unknown(&cluster.kubernetes_version)),
-        );
-        line(
-            "Snapshot",
-            format!(
-                "{}, {}, {} keys, of etcd {}",
-                snapshot.file,
-                bytes(snapshot.total_size),
-                snapshot.keys,
-                snapshot.etcd
-            ),
-        );
-        line(
-            "Taken",
-            match snapshot.age_seconds {
-                Some(age) => format!("{}, {} ago", unknown(&snapshot.taken_at), seconds(age)),
-                None => unknown(&snapshot.taken_at),
-            },
-        );
-        line(
-            "Revision",
-            match revision.highest {
-                Some(highest) => format!(
-                    "{} in the snapshot, {highest} in the cluster; raised by {} to {}",
-                    revision.snapshot, revision.bump, revision.restored
-                ),
-                None => format!(
-                    "{} in the snapshot; raised by {} to {}",
-                    revision.snapshot, revision.bump, revision.restored
-                ),
-            },
-        );
-        if revision.is_lower() {
-            line("Watches", LOWER.to_owned());
-        }
-        let encrypts = |member: &&Member| describe(&member.encryption) != describe(&Encryption::Off);
-        if !snapshot.encryption_keys.is_empty() || self.members.iter().any(|member| encrypts(&member)) {
-            let file = Encryption::Keys { keys: snapshot.encryption_keys.clone() };
-            let servers =
-                self.members.iter().map(|member| format!("; {} {}", member.node, describe(&member.encryption)));
-            line("Encrypted", format!("snapshot {}{}", describe(&file), servers.collect::<String>()));
-        }
-        let [from, to] = self.outage.seconds;
-        line(
-            "Stops",
-            format!(
-                "{} on {} at once, for about {from} to {to} seconds, whatever the size of the database; pods run on",
-                self.outage.stops.join(", "),
-                match self.members.iter().filter(|member| member.fate != NodeRole::NotReached).count() {
-                    1 => "the node".to_owned(),
-                    nodes => format!("all {nodes} nodes"),
-                },
-            ),
-        );
-        let stopped = self.members.iter().filter(|member| member.fate == NodeRole::Stopped);
-        let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
-        left_out.extend(self.not_reached.iter().map(|name| format!("{name} (not reached)")));
-        if !left_out.is_empty() {
-            line("Left out", left_out.join(", "));
-        }
-        line("Old data", "stays on each node, in DATA DIR/.kubectl-etcd/ID/old".to_owned());
-        line("Way back", self.way_back.to_owned());
-        let mut members = Table::new(&["MEMBER", "NODE", "ETCD", "REVISION", "DATA DIR", "NEEDS", "FREE"]);
-        for member in &self.members {
-            let room =
-                |figure: fn(&Room) -> u64| member.disk.as_ref().map(|room| bytes(figure(room))).unwrap_or_default();
-            members.row(vec![
-                member.name.clone(),
-                member.node.clone(),
-                member.etcd_version.clone().unwrap_or_default(),
-                member.revision.map(|revision| revision.to_string()).unwrap_or_default(),
-                member.data_dir.clone().unwrap_or_default(),
-                room(|room| room.needed_bytes),
-                room(|room| room.free_bytes),
-            ]);
-        }
-        let _infallible = write!(text, "\n{members}");
-        text.extend(self.changes.iter().map(Changes::text));
-        text
     }
 }
 
@@ -329,21 +247,21 @@ impl Revision {
     }
 
     /// Whether clients that have seen the cluster as it is may take new revisions for those that they know.
-    fn is_lower(&self) -> bool {
+    pub(super) fn is_lower(&self) -> bool {
         self.least_bump.is_some_and(|least| self.bump < least)
     }
 }
 
 impl Member {
-    fn of(seen: &Seen<'_>, fate: NodeRole, snapshot_bytes: u64) -> Member {
+    fn of(seen: &Seen<'_>, role: NodeRole, snapshot_bytes: u64) -> Member {
         let (pod, status) = (seen.pod, seen.status.as_ref().ok());
         let facts = seen.facts.as_ref().and_then(|facts| facts.as_ref().ok());
-        let restored = fate == NodeRole::Restored;
+        let restored = role == NodeRole::Restored;
         let aside = |dir: &String| format!("{}/.kubectl-etcd/ID/old", dir.trim_end_matches('/'));
         Member {
             name: pod.name.clone(),
             node: pod.node.clone(),
-            fate,
+            role,
             peer_urls: pod.peer_urls.clone(),
             etcd_version: status.map(|status| status.version.clone()),
             revision: status.map(|status| status.revision),
@@ -411,7 +329,8 @@ mod tests {
             },
             prefix: &Prefix::default(),
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
-            live: Some(&keys),
+            live: Ok(&keys),
+            pod_namespace: "kube-system",
             bump: Bump::Auto,
             allow_lower_revisions: false,
             to_nodes: &[],
@@ -464,7 +383,7 @@ mod tests {
         let encryption = Encryption::Keys { keys: vec![key(&hostile())] };
         let text =
             plan_on(&NodeFacts { encryption, ..facts() }, change, MemberStatus { version: hostile(), ..status() })
-                .text();
+                .whole_text(false);
         assert!(text.contains(r"v1\x1b[1A\x9b2K\nCluster:   another\u2066"), "{text:?}");
         assert!(text.chars().all(|c| (!c.is_control() && c != '\u{2066}') || c == '\n'), "{text:?}");
         assert_eq!(text.lines().filter(|line| line.starts_with("Cluster:")).count(), 1, "{text}");
@@ -488,7 +407,7 @@ mod tests {
             assert!(refused.refusals.iter().all(|why| numbers.iter().all(|part| why.contains(part))), "{refused:?}");
             let allowed = plan(|found| (found.bump, found.allow_lower_revisions) = (Bump::By(bump), true), status());
             assert!(allowed.refusals.is_empty() && allowed.revision.may_be_lower, "{:?}", allowed.refusals);
-            assert_eq!(allowed.text().contains("existing watches stop receiving events"), lower, "{}", allowed.text());
+            assert_eq!(allowed.whole_text(false).contains("\nWatches:"), lower, "{}", allowed.whole_text(false));
         }
         // Nothing is allowed that cannot be.
         let beyond = plan(|found| (found.bump, found.allow_lower_revisions) = (Bump::By(u64::MAX), true), status());
@@ -529,6 +448,16 @@ mod tests {
         assert!(refusals[0].contains("several etcd clusters: 0 (cp1) and 7 (cp1); -l"), "{refusals:?}");
         let silent = plan(|found| found.members[0].status = Err("no route".into()), status());
         assert!(silent.refusals[0].contains("does not answer: no route"), "{:?}", silent.refusals);
+    }
+
+    #[test]
+    fn a_plan_stands_although_no_member_lists_its_keys() {
+        let plan = plan(|found| found.live = Err("no route".into()), status());
+        assert!(plan.refusals.is_empty() && plan.changes.is_none(), "{:?}", plan.refusals);
+        assert_eq!(plan.warnings, ["the plan cannot show which objects change: no route"]);
+        let text = plan.whole_text(false);
+        assert!(text.contains("change back is not known") && text.contains("Undo:"), "{text}");
+        assert_eq!(serde_json::to_value(&plan).expect("data")["changesUnknown"], "no route");
     }
 
     /// The plan for a node whose disk tells this, and a file with these keys.
@@ -589,20 +518,25 @@ mod tests {
 
     #[test]
     fn people_are_told_what_stops_what_stays_and_the_way_back() {
-        let text = plan(|_| {}, status()).text();
+        let text = plan(|_| {}, status()).whole_text(false);
         for line in [
-            "Taken:     2026-11-21T06:00:00Z, 3h ago",
-            "Old data:  stays on each node, in DATA DIR/.kubectl-etcd/ID/old",
-            "Way back:  kubectl etcd rollback",
+            "Taken:      2026-11-21T06:00:00Z, 3h ago",
+            "Old data:   kept on each node, in DATA DIR/.kubectl-etcd/ID/old",
+            "Undo:       kubectl etcd rollback",
         ] {
             assert!(text.lines().any(|other| other == line), "{line:?} is not in:\n{text}");
         }
-        assert!(text.contains("on the node at once, for about 10 to 60 seconds"), "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("on the node at the same time, for about 10 to 60 seconds."), "{text}");
         assert!(!text.contains("Encrypted:"), "{text}");
+        for (wide, columns) in [(false, 80), (true, 120)] {
+            let text = plan(|_| {}, status()).whole_text(wide);
+            assert!(text.lines().all(|line| line.len() <= columns), "{text}");
+        }
         let text =
             plan_with(&NodeFacts { encryption: Encryption::Keys { keys: vec![key("a")] }, ..facts() }, &[key("b")])
-                .text();
-        assert!(text.contains("\nEncrypted: snapshot aescbc:v1:b; cp1 aescbc:v1:a\n"), "{text}");
+                .whole_text(false);
+        assert!(text.contains("\nEncrypted:  snapshot aescbc:v1:b; cp1 aescbc:v1:a\n"), "{text}");
         let json = serde_json::to_value(plan(|_| {}, status())).expect("JSON");
         assert_eq!(json["members"][0]["aside"], "/var/lib/etcd/.kubectl-etcd/ID/old");
         assert_eq!((&json["snapshot"]["ageSeconds"], &json["wayBack"]), (&10_800.into(), &WAY_BACK.into()));

@@ -1,0 +1,137 @@
+//! The plan of a restore for people.
+
+use std::fmt::Write as _;
+
+use etcd_wire::facts::Encryption;
+
+use super::at_rest::describe;
+use super::node_role::NodeRole;
+use super::plan::{Member, Plan};
+use super::room::Room;
+use crate::commands::proposal::Fields;
+use crate::output::{Table, bytes, seconds};
+use crate::transaction::LOWER;
+
+/// What comes back.
+const DATA: &str = "the snapshot";
+
+impl Plan {
+    /// What would be done, what would be lost, and how to undo it; all objects if it may be wide.
+    pub(super) fn whole_text(&self, wide: bool) -> String {
+        let mut fields = Fields::default();
+        self.before_and_after(&mut fields);
+        self.outage_and_undo(&mut fields);
+        let mut text = fields.into_text();
+        let _infallible = write!(text, "\n{}", self.table(wide));
+        match (&self.changes, &self.changes_unknown) {
+            (Some(changes), _) => text.push_str(&changes.text(DATA, wide)),
+            (None, Some(_)) => {
+                text.push_str("\nWhich objects would be deleted, come back or change back is not known.\n")
+            }
+            (None, None) => {}
+        }
+        text
+    }
+
+    fn before_and_after(&self, fields: &mut Fields) {
+        let (cluster, snapshot, revision) = (&self.cluster, &self.snapshot, &self.revision);
+        let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".to_owned());
+        fields.line("Cluster", &format!("{}, Kubernetes {}", cluster.name, unknown(&cluster.kubernetes_version)));
+        fields.line("Server", &cluster.server);
+        fields.line(
+            "Snapshot",
+            &format!(
+                "{}, {}, {} keys, of etcd {}",
+                snapshot.file,
+                bytes(snapshot.total_size),
+                snapshot.keys,
+                snapshot.etcd
+            ),
+        );
+        let taken = match snapshot.age_seconds {
+            Some(age) => format!("{}, {} ago", unknown(&snapshot.taken_at), seconds(age)),
+            None => unknown(&snapshot.taken_at),
+        };
+        fields.line("Taken", &taken);
+        let now = revision.highest.map(|highest| format!(", {highest} in the cluster now")).unwrap_or_default();
+        let raised = match revision.bump {
+            0 => "not raised".to_owned(),
+            bump => format!("raised by {bump} to {}", revision.restored),
+        };
+        fields.line("Revision", &format!("{} in the snapshot{now}; {raised}", revision.snapshot));
+        if revision.is_lower() {
+            fields.line("Watches", LOWER);
+        }
+        let encrypts = |member: &Member| describe(&member.encryption) != describe(&Encryption::Off);
+        if !snapshot.encryption_keys.is_empty() || self.members.iter().any(encrypts) {
+            let file = Encryption::Keys { keys: snapshot.encryption_keys.clone() };
+            let servers =
+                self.members.iter().map(|member| format!("; {} {}", member.node, describe(&member.encryption)));
+            fields.line("Encrypted", &format!("snapshot {}{}", describe(&file), servers.collect::<String>()));
+        }
+    }
+
+    fn outage_and_undo(&self, fields: &mut Fields) {
+        let [from, to] = self.outage.seconds;
+        let nodes = match self.members.iter().filter(|member| member.role != NodeRole::NotReached).count() {
+            1 => "the node".to_owned(),
+            nodes => format!("all {nodes} nodes"),
+        };
+        let stops = self.outage.stops.join(", ");
+        fields.line(
+            "Stops",
+            &format!("{stops} on {nodes} at the same time, for about {from} to {to} seconds. Other pods keep running"),
+        );
+        let stopped = self.members.iter().filter(|member| member.role == NodeRole::Stopped);
+        let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
+        left_out.extend(self.not_reached.iter().map(|name| format!("{name} (not reached)")));
+        if !left_out.is_empty() {
+            fields.line("Left out", &left_out.join(", "));
+        }
+        if let Some(transaction) = &self.transaction {
+            if transaction.nodes.len() > 1 {
+                let port = transaction.peer_port;
+                fields.line(
+                    "Needs",
+                    &format!("TCP port {port} between these nodes; {} coordinates", transaction.coordinator),
+                );
+            }
+            let fails = if transaction.keep_unready {
+                "API servers that do not become ready keep the new data; any other failure rolls all nodes back"
+            } else {
+                "all nodes roll back to the current data by themselves"
+            };
+            fields.line("On failure", fails);
+        }
+        fields.line("Old data", "kept on each node, in DATA DIR/.kubectl-etcd/ID/old");
+        fields.line("Undo", self.way_back);
+        if let Some(transaction) = &self.transaction {
+            fields.line("ID", &transaction.id);
+        }
+    }
+
+    fn table(&self, wide: bool) -> Table {
+        let mut headers = vec!["NODE", "MEMBER", "ETCD", "REVISION", "NEEDS", "FREE"];
+        if wide {
+            headers.push("DATA DIR");
+        }
+        let mut table = Table::new(&headers);
+        for member in &self.members {
+            let room =
+                |figure: fn(&Room) -> u64| member.disk.as_ref().map(|room| bytes(figure(room))).unwrap_or_default();
+            let mut row = vec![
+                member.node.clone(),
+                member.name.clone(),
+                member.etcd_version.clone().unwrap_or_default(),
+                member.revision.map(|revision| revision.to_string()).unwrap_or_default(),
+                room(|room| room.needed_bytes),
+                room(|room| room.free_bytes),
+            ];
+            if wide {
+                row.push(member.data_dir.clone().unwrap_or_default());
+            }
+            table.row(row);
+        }
+        table
+    }
+}
