@@ -132,6 +132,8 @@ pub(crate) struct Connection {
     pub(crate) server: String,
     /// The command line, for hints.
     pub(crate) typed: Typed,
+    /// The user as the kubeconfig calls them; empty without one.
+    pub(crate) user: String,
 }
 
 impl ConnectionArgs {
@@ -203,7 +205,7 @@ impl ConnectionArgs {
         // The time counts from a request, not from when its connection was last used.
         config.reset_reader_on_write = true;
         let client = connect(config, limit)?;
-        Ok(Connection { client, streams, cluster: name, server, typed: self.typed.clone() })
+        Ok(Connection { client, streams, cluster: name, server, typed: self.typed.clone(), user: user_name })
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is

@@ -6,6 +6,7 @@ mod cli;
 mod etcd;
 mod hash;
 mod keep;
+mod kept_keys;
 mod keys;
 mod node;
 

@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<String> {
         initial_cluster_token: args.initial_cluster_token,
         initial_advertise_peer_urls: args.initial_advertise_peer_urls,
     };
-    let membership = cluster.validate().context("the members of the new cluster are not in order")?;
+    let membership = cluster.validate().context("the members of the new cluster are not valid")?;
     let file = std::fs::File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
     let source = FileSource::new(file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let destination = Destination { data_dir: args.data_dir, wal_dir: args.wal_dir };

@@ -87,6 +87,23 @@ pub fn live_keys(
     Ok((report, gather.take.keys))
 }
 
+/// Sees a key at every change of it, in the order of revisions: the revision that changed it, or `None` where that deleted it.
+pub type Change<'a> = dyn FnMut(&[u8], Option<i64>) + 'a;
+
+/// Verifies a file and shows all changes of its keys, without their values. Whoever applies them in their order has the live keys. The
+/// memory that this takes does not grow with the file.
+///
+/// # Errors
+/// See [`VerifyError`].
+pub fn key_changes(
+    source: &dyn Source,
+    options: &Options<'_>,
+    each: &mut Change<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Report, VerifyError> {
+    verify_into(source, options, progress, &mut Gather::new(Changes(each), None))
+}
+
 /// What the live keys of a file and their values hash to: enough to tell what differs between two files, in the memory of 40 bytes a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints(HashMap<u128, u128>);
@@ -205,6 +222,22 @@ impl Take for Keys<'_> {
 
     fn remove(&mut self, key: &[u8]) {
         self.keys.remove(key);
+    }
+}
+
+struct Changes<'a, 'b>(&'a mut Change<'b>);
+
+impl Take for Changes<'_, '_> {
+    fn needs(&self, _: &[u8]) -> Need {
+        Need::Nothing
+    }
+
+    fn put(&mut self, row: RowKey, record: Record) {
+        (self.0)(&record.key, Some(row.revision));
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        (self.0)(key, None);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use etcd_snapshot::{
     AlarmKind, Auth, Beside, DigestCheck, DigestState, FileSource, FindingKind, Fingerprints, Keep, LiveKey,
-    MetaReason, Options, Pick, Report, VerifyError, Warning, live_keys, verify,
+    MetaReason, Options, Pick, Report, VerifyError, Warning, key_changes, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -220,6 +220,22 @@ fn live_keys_are_as_many_as_the_vendor_counts() {
         for (key, live) in keys {
             assert_eq!(live.value.as_ref().map(|value| value.len() as u64), wanted(&key).then_some(live.value_bytes));
         }
+    }
+}
+
+#[test]
+fn changes_add_up_to_the_live_keys() {
+    for name in SNAPSHOTS {
+        let bytes = unpack(&format!("snapshots/{name}.db.zst"));
+        let (_, live) = live_keys(&bytes, &Options::default(), &Pick::new(&|_| Keep::Key), &|_| {}).expect(name);
+        let mut keys = std::collections::BTreeMap::new();
+        let mut each = |key: &[u8], revision: Option<i64>| match revision {
+            Some(revision) => drop(keys.insert(key.to_vec(), revision)),
+            None => drop(keys.remove(key)),
+        };
+        let report = key_changes(&bytes, &Options::default(), &mut each, &|_| {}).expect(name);
+        assert!(keys.iter().eq(live.iter().map(|(key, live)| (key, &live.mod_revision)).collect::<Vec<_>>()), "{name}");
+        assert!(keys.values().all(|revision| *revision <= report.revision), "{name}");
     }
 }
 

@@ -28,7 +28,7 @@ pub fn keys_bound(database_bytes: u64) -> u64 {
 /// A key of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRecord<'a> {
-    /// The revision that last changed it.
+    /// The revision that last changed it; in a list of changes, 0 where the key was deleted.
     pub mod_revision: i64,
     /// The key.
     pub key: &'a [u8],
@@ -57,6 +57,8 @@ pub struct KeyRecords {
     /// The key of the last record.
     last: Option<Vec<u8>>,
     count: u64,
+    /// Whether a key may come again, and in any order.
+    changes: bool,
 }
 
 impl KeyRecords {
@@ -65,10 +67,15 @@ impl KeyRecords {
         KeyRecords::default()
     }
 
+    /// Before the first piece of a list of changes: a key comes as often as it was changed, in the order of revisions.
+    pub fn of_changes() -> KeyRecords {
+        KeyRecords { changes: true, ..KeyRecords::default() }
+    }
+
     /// Gives the records that a piece completes to `take`.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] for a key longer than [`MAX_KEY`], or one that is not above the last; [`WireError::Bound`] for more than
+    /// [`WireError::Malformed`] for a key longer than [`MAX_KEY`], or, except in a list of changes, one that is not above the last; [`WireError::Bound`] for more than
     /// [`MAX_KEYS`]. The stream is then broken.
     pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(KeyRecord<'_>)) -> Result<(), WireError> {
         let mut buffer = std::mem::take(&mut self.rest);
@@ -77,7 +84,7 @@ impl KeyRecords {
         let last = self.last.take();
         let mut above = last.as_deref();
         while let Some((record, after)) = split(left)? {
-            if above.is_some_and(|above| above >= record.key) {
+            if !self.changes && above.is_some_and(|above| above >= record.key) {
                 return Err(WireError::malformed("keys", "a key is not above the one before it"));
             }
             self.count += 1;
@@ -175,6 +182,19 @@ mod tests {
             for size in [1, 13, 100] {
                 assert!(matches!(apart(&stream, size), Err(WireError::Malformed { .. })), "{keys:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_list_of_changes_has_a_key_as_often_as_it_was_changed() {
+        let all = [(2, b"b".to_vec()), (3, b"a".to_vec()), (0, b"b".to_vec())];
+        for size in [1, 13, 100] {
+            let (mut records, mut found) = (KeyRecords::of_changes(), Vec::new());
+            for piece in stream(&all).chunks(size) {
+                records.push(piece, |record| found.push((record.mod_revision, record.key.to_vec()))).expect("in order");
+            }
+            records.finish().expect("whole");
+            assert_eq!(found, all);
         }
     }
 

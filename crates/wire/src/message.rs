@@ -13,7 +13,7 @@ use crate::restore::{
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
 pub const CAPABILITIES: &[&str] =
-    &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "restore", "facts", "kubeSystem"];
+    &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "keptKeys", "restore", "facts", "kubeSystem"];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub enum Request {
     HashKv(HashKvRequest),
     /// Stream the member's keys, without their values: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::Keys`].
     Keys(KeysRequest),
+    /// Stream all changes of the keys in the data that a restore has kept on the node, in the order of revisions: `Begin`, `Data`...,
+    /// `End`, then the client's `Ack`, then [`Reply::KeptKeys`]. Capability `keptKeys`.
+    KeptKeys(KeptKeysRequest),
     /// What the node's disk tells about a restore. Answered by [`Reply::Facts`] even where it tells only a part.
     Facts(FactsRequest),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
@@ -160,6 +163,19 @@ pub struct KeysRequest {
     pub compression: Compression,
 }
 
+/// Body of [`Request::KeptKeys`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptKeysRequest {
+    /// etcd's data directory on the node.
+    pub data_dir: String,
+    /// The restore that has kept the data.
+    pub id: String,
+    /// How the stream is compressed on the wire.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
 /// Compression of a stream on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -183,6 +199,8 @@ pub enum Reply {
     HashKv(MemberHash),
     /// To [`Request::Keys`].
     Keys(KeysDone),
+    /// To [`Request::KeptKeys`].
+    KeptKeys(KeptKeysDone),
     /// To [`Request::Facts`].
     Facts(NodeFacts),
     /// To [`Request::Prepare`].
@@ -373,6 +391,16 @@ pub struct KeysDone {
     /// The revision at which these were its keys.
     pub revision: i64,
     /// How many there were.
+    pub count: u64,
+}
+
+/// The end of a list of changes that the client acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptKeysDone {
+    /// The revision of the data.
+    pub revision: i64,
+    /// How many changes there were.
     pub count: u64,
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use etcd_wire::facts::{FactsRequest, NodeFacts};
 use etcd_wire::message::{
-    HashKvRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest,
-    StatusRequest,
+    HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request,
+    SnapshotDone, SnapshotRequest, StatusRequest,
 };
 use etcd_wire::{
-    Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, Preface, Receiving, WireError, keys_bound,
+    Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, MAX_KEYS_BYTES, Preface, Receiving, WireError,
+    keys_bound,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess};
@@ -231,6 +232,18 @@ impl Session {
         let Received { sink, end, .. } = received.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::Keys(done) => Ok((sink, done)),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Receives the changes of keys in the data that a restore has kept on the sidecar's node: as [`etcd_wire::KeyRecords::of_changes`]
+    /// takes them apart.
+    pub(crate) async fn kept_keys<S: Sink>(&mut self, request: KeptKeysRequest, sink: S) -> Outcome<(S, KeptKeysDone)> {
+        let received =
+            self.receive(Request::KeptKeys(request), "list the keys of the old data", Some(MAX_KEYS_BYTES), sink);
+        let Received { sink, end, .. } = received.await.map_err(TransferError::into_failed)?;
+        match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
+            Reply::KeptKeys(done) => Ok((sink, done)),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use etcd_wire::restore::NodeRestore;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::Api;
 
+use super::api_away::reachable;
 use super::node_sessions::CAPABILITY;
 use super::verdict::NodeEnd;
 use super::{Work, step_labels};
@@ -16,8 +15,6 @@ use crate::output::{Failed, Outcome};
 use crate::sidecar::{Operation, Session, Started, converse};
 
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the API server may take to answer a question that only shows whether it is there.
-const ANSWER: Duration = Duration::from_secs(5);
 /// How long a coordinator that has ended it may take to hear the same of the nodes that are left out.
 const OTHERS: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(3);
@@ -54,7 +51,7 @@ impl<'a> Watched<'a> {
     /// The API server is not there, or a pod does not start.
     pub(crate) async fn session(&mut self, work: &Work<'_>) -> Outcome<&mut Session> {
         if self.session.is_none() {
-            reachable(work).await?;
+            reachable(work.connection).await?;
             let opened = match self.sidecar.take() {
                 // Its session broke; the pod may be there all the same.
                 Some(sidecar) => match tokio::time::timeout(OPEN, Session::open(work.connection, &sidecar)).await {
@@ -131,8 +128,8 @@ impl<'a> Watched<'a> {
                 Err(failed) => {
                     if talked && !gone.swap(true, Ordering::Relaxed) {
                         work.printer.note(
-                            "the API server is gone, as it has to be: the nodes go on by themselves and finish without this program; \
-                             whoever does not wait looks later with\n  kubectl etcd restore --status",
+                            "the API server is away, which is normal during a restore; the nodes continue without this command. To look later\n  \
+                             kubectl etcd restore --status",
                         );
                     }
                     if news.elapsed() > patience {
@@ -151,8 +148,11 @@ impl<'a> Watched<'a> {
         let step = new.iter().rev().find_map(|event| Some((event.step?, event.done)));
         // Of what happened while nobody looked, the last step is enough; the report has them all.
         let step = step.map(|(step, done)| if done { step_labels::done(step) } else { step_labels::doing(step) });
-        for text in new.iter().filter_map(|event| event.note.as_deref()).chain(step) {
+        for text in new.iter().filter_map(|event| event.note.as_deref()) {
             work.printer.note(format!("node {}: {text}", restore.node));
+        }
+        if let Some(text) = step {
+            work.printer.detail(format!("node {}: {text}", restore.node));
         }
         self.told = restore.events.len();
         !new.is_empty()
@@ -168,16 +168,4 @@ fn has_proved(restore: &NodeRestore) -> bool {
 pub(crate) async fn follow(watched: &mut [&mut Watched<'_>], id: &str, work: &Work<'_>) -> Vec<NodeEnd> {
     let gone = AtomicBool::new(false);
     join_all(watched.iter_mut().map(|one| one.until_ended(id, work, &gone))).await
-}
-
-/// Whether the API server answers.
-async fn reachable(work: &Work<'_>) -> Outcome {
-    let namespaces: Api<Namespace> = Api::all(work.connection.client.clone());
-    match tokio::time::timeout(ANSWER, namespaces.get_opt("kube-system")).await {
-        Ok(Ok(_)) => Ok(()),
-        // Whoever may not see it has been answered all the same.
-        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Ok(()),
-        Ok(Err(error)) => Err(Failed::plain("reach the API server").source(&error)),
-        Err(_) => Err(Failed::plain("reach the API server").cause("it does not answer")),
-    }
 }

@@ -2,6 +2,8 @@
 //! armed and told to begin; then they are on their own, and what they did is read from their journals. A restore and the way back from
 //! one are the same transaction over other data.
 
+mod api_away;
+mod begun_by;
 mod check;
 mod follow;
 mod identity;
@@ -21,6 +23,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
+pub(crate) use api_away::until_back;
+use begun_by::begun_by;
 pub(crate) use follow::Watched;
 use follow::follow;
 use identity::identities;
@@ -115,7 +119,7 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         nodes.dismiss().await;
         return Err(interrupted());
     }
-    work.printer.note("every node is ready; now the API server and etcd are stopped on all of them");
+    work.printer.note("all nodes are ready; the API server and etcd stop on all nodes now");
     let word = match nodes.commit().await {
         Committed::Begun => None,
         Committed::Refused(failed) => {
@@ -141,6 +145,11 @@ pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
 }
 
 /// Follows a restore to its end, whoever began it.
+pub(crate) async fn follow_on(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
+    conclude(work, watched, plan, None).await
+}
+
+/// Gives the nodes of a restore new certificates, and follows it to its end.
 pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
     let told = || on_their_own(&plan.id);
     match work.context.interruption.or(told, rearm(work, watched, plan)).await {
@@ -197,7 +206,7 @@ async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan)
 async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan, word: Option<Failed>) -> Ended {
     let interruption = &work.context.interruption;
     let over = || {
-        let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was looked at");
+        let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was checked");
         over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status")
     };
     let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
@@ -274,9 +283,9 @@ fn healthy(report: &Report) -> Outcome {
     if report.troubles().is_empty() {
         return Ok(());
     }
-    Err(Failed::new(Exit::Changed, "the new state is in place on all nodes, but not all is well")
+    Err(Failed::new(Exit::Changed, "the new data is in place on all nodes, but the cluster is not healthy")
         .causes(report.troubles().iter().cloned())
-        .hint("see how the members are, or go back\n  kubectl etcd status\n  kubectl etcd rollback"))
+        .hint("look at the members, or roll back\n  kubectl etcd status\n  kubectl etcd rollback"))
 }
 
 /// Pods of ours that were there when the data now in place was that of the cluster: they came back with it, and nobody speaks to them any
@@ -291,9 +300,9 @@ async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
         let (name, made) = (pod.name_any(), pod.creation_timestamp().map(|made| made.0.as_millisecond()));
         if made.zip(begun).is_some_and(|(made, begun)| made < begun) {
             match remove(&pods, &name).await {
-                Ok(_) => work.printer.note(format!("pod/{name} came back with the data that is now in place; deleted")),
+                Ok(_) => work.printer.note(format!("pod/{name} came back with the restored data; deleted")),
                 Err(reason) => {
-                    work.printer.warn(format!("pod/{name} came back with the data that is now in place: {reason}"));
+                    work.printer.warn(format!("pod/{name} came back with the restored data: {reason}"));
                     left.push(format!("{}/{name}", work.namespace));
                 }
             }
@@ -314,9 +323,9 @@ fn interrupted() -> Failed {
 
 /// What an interruption is told as while nodes are on their own.
 fn on_their_own(id: &str) -> Failed {
-    Failed::new(Exit::Changed, format!("interrupted, and restore {id} goes on"))
-        .cause("the nodes carry it to its end by themselves, or go back")
-        .hint("see how far it is, or follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
+    Failed::new(Exit::Changed, format!("interrupted; restore {id} continues on the nodes"))
+        .cause("the nodes finish it, or roll back, without this command")
+        .hint("look at it, or follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --follow")
 }
 
 /// Values for the tests of what uses this.

@@ -69,10 +69,10 @@ impl<'a> NodeSessions<'a> {
             let prepared = hand.session.prepare(request).await;
             let prepared = prepared.map_err(|failed| on(&node.node, "prepare it", failed))?;
             let ready = match node.left_out {
-                true => format!("node {}: will be stopped, and left out", node.node),
+                true => format!("node {}: will be stopped and left out", node.node),
                 false => {
                     let (free, aside) = (bytes(prepared.free_bytes), &prepared.aside);
-                    format!("node {}: {free} free; the data of now will be kept in {aside}", node.node)
+                    format!("node {}: {free} free; the current data will be kept in {aside}", node.node)
                 }
             };
             self.work.printer.note(ready);
@@ -101,7 +101,7 @@ impl<'a> NodeSessions<'a> {
             };
             async move {
                 let staged = hand.session.stage(upload, StageRequest { raise_to, bump }, told).await;
-                staged.map_err(|failed| on(node, "put the new data beside the old", failed))
+                staged.map_err(|failed| on(node, "build the new data", failed))
             }
         });
         let staged = try_join_all(staging).await?;
@@ -173,11 +173,12 @@ fn agreed(plan: &RestorePlan, staged: &[Staged]) -> Outcome<(Staged, Vec<String>
                 one.cluster_id, one.revision, one.database_bytes
             )
         };
-        let failed = Failed::new(Exit::Refused, "the nodes have not built the same").cause(said(0)).cause(said(index));
+        let failed =
+            Failed::new(Exit::Refused, "the nodes have not built the same data").cause(said(0)).cause(said(index));
         return Err(match plan.kind {
             RestoreKind::Snapshot { .. } => failed,
             RestoreKind::Aside { .. } => failed.hint(
-                "a member was behind when its data was set aside; put the data back as it is, and let the members settle it\n  \
+                "a member was behind when it was stopped; put the old directories back as they are, and the members catch up\n  \
                  kubectl etcd rollback --keep-revisions",
             ),
         });

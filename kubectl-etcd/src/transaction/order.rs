@@ -5,13 +5,15 @@ use etcd_wire::restore::{Marker, RestoreKind, RestoreNode, RestorePlan};
 use jiff::Timestamp;
 
 use crate::discovery::EtcdPod;
-use crate::sidecar::{random_name, started_by};
+use crate::sidecar::random_name;
 
 /// What does not depend on the members.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     /// The cluster's name.
     pub(crate) cluster: String,
+    /// Who begins it and where from, for people.
+    pub(crate) started_by: String,
     /// TCP port on which the nodes speak to each other.
     pub(crate) peer_port: u16,
     /// How long etcd, and then the API server, may take until it is well on the new data.
@@ -82,7 +84,7 @@ pub(crate) fn draw_up(
         id,
         kind,
         cluster: terms.cluster.clone(),
-        started_by: started_by(),
+        started_by: terms.started_by.clone(),
         coordinator: first.node.clone(),
         nodes,
         not_reached,
@@ -175,6 +177,7 @@ pub(crate) mod tests {
     pub(crate) fn terms() -> Terms {
         Terms {
             cluster: "prod".into(),
+            started_by: "admin (root@laptop)".into(),
             peer_port: 2382,
             start_timeout: std::time::Duration::from_secs(180),
             keep_unready: false,

@@ -21,6 +21,9 @@ pub(crate) struct Report {
     kind: &'static str,
     /// Names the restore.
     pub(crate) id: String,
+    /// The revision of the snapshot, where whoever reports knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_revision: Option<i64>,
     pub(crate) cluster: String,
     started_by: String,
     /// The restore whose old data came back, for a way back.
@@ -92,7 +95,7 @@ impl LeftOut {
                 .to_owned(),
         };
         format!(
-            "node {node} {how}; to have it back, make it a new member\n  \
+            "node {node} {how}; to add it again as a new member\n  \
              kubeadm reset                        (on the node)\n  \
              kubectl delete node {}\n  \
              kubeadm join ... --control-plane     (on the node)",
@@ -113,6 +116,7 @@ impl Report {
             api_version: API_VERSION,
             kind: "RestoreReport",
             id: plan.id.clone(),
+            snapshot_revision: None,
             cluster: plan.cluster.clone(),
             started_by: plan.started_by.clone(),
             went_back_to_before: match &plan.kind {
@@ -146,44 +150,63 @@ impl Report {
             let _infallible = writeln!(text, "{:<10} {}", format!("{name}:"), visible::name(&value));
         };
         let what = match &self.went_back_to_before {
-            Some(of) => format!("{}, back to before {of}", self.id),
+            Some(of) => format!("{}, rolled back to before {of}", self.id),
             None => self.id.clone(),
         };
         line("Restore", what);
         line("Cluster", self.cluster.clone());
         if let (Some(id), Some(revision)) = (&self.cluster_id, self.revision) {
-            line("Serves", format!("etcd cluster {id}, from revision {revision} on"));
+            line("Serves", format!("etcd cluster {id}, from revision {revision}"));
         }
         if let Some(away) = self.api_away_milliseconds {
             line("API away", seconds(away));
         }
         if let Some(Check { hash_kv: Some(hash), hash_revision: Some(revision), .. }) = &self.check {
-            line("Compared", format!("the keys of all members hash to {hash} at revision {revision}"));
+            line("Compared", format!("all members have the same keys: hash {hash} at revision {revision}"));
         }
-        let mut table = Table::new(&["NODE", "MEMBER", "RESULT", "API AWAY", "OLD DATA", "SIZE"]);
+        // Most often the same on all nodes.
+        let mut kept: Vec<&str> = self.nodes.iter().filter_map(|node| node.aside.as_deref()).collect();
+        kept.dedup();
+        for folder in kept {
+            line("Old data", folder.to_owned());
+        }
+        let mut table = Table::new(&["NODE", "MEMBER", "RESULT", "API AWAY", "OLD DATA"]);
         for node in &self.nodes {
             let result = match (&node.trouble, node.ended) {
                 (_, Some(ending)) => step_labels::ended(ending),
                 (Some(_), None) => "unknown",
                 (None, None) => "unfinished",
             };
-            let size = if node.aside.is_some() { bytes(node.aside_bytes) } else { String::new() };
+            let kept = if node.aside.is_some() { bytes(node.aside_bytes) } else { String::new() };
             table.row(vec![
                 node.node.clone(),
                 node.member.clone(),
                 result.to_owned(),
                 node.api_away_milliseconds.map(seconds).unwrap_or_default(),
-                node.aside.clone().unwrap_or_default(),
-                size,
+                kept,
             ]);
         }
         for node in &self.left_out {
             let result = if node.manifests.is_some() { "left out, stopped" } else { "left out" };
             let empty = String::new;
-            table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty(), empty()]);
+            table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty()]);
         }
         let _infallible = write!(text, "\n{table}");
         text
+    }
+
+    /// How it ended, in one line.
+    pub(crate) fn result_line(&self) -> String {
+        let cluster = &self.cluster;
+        let mut line = match (&self.went_back_to_before, self.snapshot_revision) {
+            (Some(of), _) => format!("rolled back cluster {cluster} to before restore {of}"),
+            (None, Some(revision)) => format!("restored cluster {cluster} to revision {revision}"),
+            (None, None) => format!("restored cluster {cluster}"),
+        };
+        if let Some(away) = self.api_away_milliseconds {
+            let _infallible = write!(line, "; API away {}", seconds(away));
+        }
+        line
     }
 
     /// What is to be known or done next, for people.
@@ -194,8 +217,8 @@ impl Report {
         }
         if self.nodes.iter().all(|node| node.aside.is_some()) {
             advice.push(
-                "the data of before is kept on every node; to go back to it, or to be rid of it once it is not wanted:\n  \
-                 kubectl etcd rollback\n  kubectl etcd cleanup --aside"
+                "the old data is kept on every node; to return to it, or to remove it when it is not needed any more\n  \
+                 kubectl etcd rollback\n  kubectl etcd cleanup --old-data"
                     .to_owned(),
             );
         }
@@ -211,21 +234,21 @@ impl Report {
         }
         if !self.nodes_gone.is_empty() {
             advice.push(format!(
-                "nodes that had been removed are known again: {}; where they are really gone\n  kubectl delete node {}",
+                "nodes that had been removed are listed again: {}; if they are gone\n  kubectl delete node {}",
                 self.nodes_gone.join(", "),
                 self.nodes_gone.iter().map(|node| quoted(node)).collect::<Vec<_>>().join(" ")
             ));
         }
         if !self.masters_gone.is_empty() {
             advice.push(format!(
-                "records of API servers that are gone came back: {}; they end with their leases, within a minute. If they do not, service kubernetes leads there\n  \
+                "records of API servers that are gone came back: {}; they expire within a minute. If they do not, service kubernetes still has their addresses\n  \
                  kubectl get endpoints kubernetes",
                 self.masters_gone.join(", ")
             ));
         }
         if !self.pods_back.is_empty() {
             advice.push(format!(
-                "pods of an earlier run came back with the restored state: {}\n  kubectl etcd cleanup",
+                "sidecars of an earlier run came back with the restored data: {}\n  kubectl etcd cleanup",
                 self.pods_back.join(", ")
             ));
         }
@@ -260,11 +283,14 @@ mod tests {
     fn a_report_tells_what_was_done_and_where_the_old_data_is() {
         let ends = [node("cp1", Some(Ending::Restored)), node("cp2", Some(Ending::Restored))];
         let mut report = Report::of(Verdict::Restored, &ends, Some(Check::default())).expect("a journal");
+        assert_eq!(report.result_line(), "restored cluster prod; API away 12.0 s");
+        report.snapshot_revision = Some(41_873);
+        assert_eq!(report.result_line(), "restored cluster prod to revision 41873; API away 12.0 s");
         report.nodes_gone = vec!["old".into()];
         report.masters_gone = vec!["10.0.0.9".into()];
         assert_eq!(report.api_away_milliseconds, Some(12_000));
         let text = report.text();
-        for part in ["prod", "12.0s", "/var/lib/etcd/.kubectl-etcd/id/old", "4.1 kB", "restored"] {
+        for part in ["prod", "12.0 s", "/var/lib/etcd/.kubectl-etcd/id/old", "4.1 kB", "restored"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let advice = report.advice().join("\n");

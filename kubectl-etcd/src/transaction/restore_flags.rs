@@ -8,24 +8,25 @@ use crate::connection::Connection;
 /// The flags that restore and rollback share.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreFlags {
-    /// Print what would be done and do nothing; server also asks the API server whether it would take the sidecars' pods
+    /// Print the plan and change nothing; server also asks the API server whether it would admit the sidecars' pods
     #[arg(long, value_name = "client|server", value_parser = ["client", "server"])]
     pub(crate) dry_run: Option<String>,
-    /// Name of the cluster, in place of typing it
+    /// Name of the cluster, instead of typing it
     #[arg(long, value_name = "CLUSTER")]
     pub(crate) confirm: Option<String>,
-    /// TCP port on which the control-plane nodes reach each other while the API server is down
+    /// TCP port on which the control-plane nodes connect to each other while the API server is down
     #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
     peer_port: u16,
-    /// How long etcd, and then the API server, may take on the exchanged data before the nodes go back
+    /// Time limit for etcd, and then for the API server, to become ready on the new data; then the nodes roll back
     #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
     start_timeout: std::time::Duration,
 }
 
 impl RestoreFlags {
     /// What does not depend on the members.
-    pub(crate) fn terms(&self, connection: &Connection, keep_unready: bool, marker: Option<Marker>) -> Terms {
+    pub(crate) async fn terms(&self, connection: &Connection, keep_unready: bool, marker: Option<Marker>) -> Terms {
         let (peer_port, start_timeout) = (self.peer_port, self.start_timeout);
-        Terms { cluster: connection.cluster.clone(), peer_port, start_timeout, keep_unready, marker }
+        let started_by = super::begun_by(connection).await;
+        Terms { cluster: connection.cluster.clone(), started_by, peer_port, start_timeout, keep_unready, marker }
     }
 }

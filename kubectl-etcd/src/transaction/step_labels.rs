@@ -8,34 +8,34 @@ pub(crate) const LOWER: &str = "revisions go below those that clients have seen:
 /// A step that is going on, after the name of a node.
 pub(crate) fn doing(step: Step) -> &'static str {
     match step {
-        Step::Preflight => "checks that everything is there",
+        Step::Preflight => "runs its preflight",
         Step::StopApi => "stops the API server",
         Step::StopEtcd => "stops etcd",
-        Step::Swap => "exchanges the data",
+        Step::Swap => "swaps the data directories",
         Step::LaunchEtcd => "starts etcd",
-        Step::StartEtcd => "waits until all members serve",
+        Step::StartEtcd => "waits for all members",
         Step::StartApi => "starts the API server",
         Step::Finish => "starts controller manager and scheduler",
-        Step::UndoStop => "goes back: stops what runs on the new data",
-        Step::UndoSwap => "goes back: puts the old data in its place",
-        Step::UndoStart => "goes back: starts everything",
+        Step::UndoStop => "rolls back: stops what runs on the new data",
+        Step::UndoSwap => "rolls back: puts the old data back",
+        Step::UndoStart => "rolls back: starts all components",
     }
 }
 
 /// A step that is done, after the name of a node.
 pub(crate) fn done(step: Step) -> &'static str {
     match step {
-        Step::Preflight => "everything is there",
-        Step::StopApi => "the API server is stopped",
-        Step::StopEtcd => "etcd is stopped",
-        Step::Swap => "the data is exchanged",
+        Step::Preflight => "has passed its preflight",
+        Step::StopApi => "has stopped the API server",
+        Step::StopEtcd => "has stopped etcd",
+        Step::Swap => "has swapped the data directories",
         Step::LaunchEtcd => "etcd runs",
         Step::StartEtcd => "etcd serves",
         Step::StartApi => "the API server serves",
-        Step::Finish => "everything runs",
-        Step::UndoStop => "went back: what ran on the new data is stopped",
-        Step::UndoSwap => "went back: the old data is in its place",
-        Step::UndoStart => "went back: everything is started again",
+        Step::Finish => "runs all components",
+        Step::UndoStop => "rolled back: what ran on the new data is stopped",
+        Step::UndoSwap => "rolled back: the old data is back",
+        Step::UndoStart => "rolled back: all components are started",
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn done(step: Step) -> &'static str {
 pub(crate) fn ended(ending: Ending) -> &'static str {
     match ending {
         Ending::Restored => "restored",
-        Ending::WentBack => "went back",
-        Ending::GivenUp => "given up",
+        Ending::WentBack => "rolled back",
+        Ending::GivenUp => "cancelled",
     }
 }

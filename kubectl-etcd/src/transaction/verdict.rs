@@ -55,18 +55,18 @@ impl Verdict {
         let what = named(ends);
         match self {
             Verdict::Restored => Ok(()),
-            Verdict::WentBack => Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes are back at the old state"))
+            Verdict::WentBack => Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes rolled back to the old data"))
                 .causes(reasons(ends))
                 .effect(outage(ends))
-                .hint("see how the members are\n  kubectl etcd status")),
-            Verdict::GivenUp => Err(Failed::plain(format!("the {what} was given up before anything was stopped"))
+                .hint("look at the members\n  kubectl etcd status")),
+            Verdict::GivenUp => Err(Failed::plain(format!("the {what} was cancelled before anything was stopped"))
                 .causes(reasons(ends))
                 .unchanged()),
-            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("{what} {id} has not come to one end on all nodes"))
+            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("{what} {id} has not ended in the same way on all nodes"))
                 .causes(ends.iter().map(standing))
                 .causes(reasons(ends))
-                .hint("the nodes go on by themselves; look again, and follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --resume")
-                .hint("what to do by hand if a node does not come back is in docs/RESTORE.md")),
+                .hint("look again, or follow it to its end; if a node restarted, resume\n  kubectl etcd restore --status\n  kubectl etcd restore --follow\n  kubectl etcd restore --resume")
+                .hint("docs/RESTORE.md says what to do by hand if a node does not come back")),
         }
     }
 }
@@ -93,15 +93,15 @@ fn outage(ends: &[NodeEnd]) -> String {
     let times = ends.iter().filter_map(|end| Some((away(end.restore.as_ref()?)?, end.node.as_str())));
     match times.max() {
         Some((time, node)) => {
-            format!("the API was away for {}, by the clock of node {node}, where that was longest", seconds(time))
+            format!("the API server was away for {}, longest on node {node}", seconds(time))
         }
-        None => "etcd or the API server was stopped; no node tells for how long".to_owned(),
+        None => "etcd or the API server was stopped; no node says for how long".to_owned(),
     }
 }
 
 /// Milliseconds, for people.
 pub(super) fn seconds(milliseconds: i64) -> String {
-    format!("{:.1}s", milliseconds as f64 / 1000.0)
+    format!("{:.1} s", milliseconds as f64 / 1000.0)
 }
 
 /// How a node is, in one line.
@@ -116,7 +116,7 @@ fn standing(end: &NodeEnd) -> String {
             }
         }
         (None, Some(trouble)) => format!("cannot be asked: {trouble}"),
-        (None, None) => "knows nothing of it".to_owned(),
+        (None, None) => "has no journal of it".to_owned(),
     };
     format!("node {}: {how}", end.node)
 }
@@ -209,19 +209,19 @@ pub(crate) mod tests {
         of(&mut ends[1], 2000);
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
         assert!(failed.message.starts_with("the rollback failed"), "{failed}");
-        assert!(failed.effects.iter().any(|effect| effect.contains("31.4s, by the clock of node cp1")), "{failed}");
+        assert!(failed.effects.iter().any(|effect| effect.contains("31.4 s, longest on node cp1")), "{failed}");
         for end in &mut ends {
             end.restore.as_mut().expect("a journal").events.truncate(3);
         }
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
-        assert!(failed.effects.iter().any(|effect| effect.contains("no node tells for how long")), "{failed}");
+        assert!(failed.effects.iter().any(|effect| effect.contains("no node says for how long")), "{failed}");
     }
 
     #[test]
     fn why_it_went_back_is_told_once() {
         let ends = [node("cp1", Some(Ending::WentBack)), node("cp2", Some(Ending::WentBack))];
         let failed = Verdict::WentBack.outcome("id", &ends).expect_err("it went back");
-        let away = "the API was away for 12.0s, by the clock of node cp2, where that was longest";
+        let away = "the API server was away for 12.0 s, longest on node cp2";
         assert_eq!(
             (&failed.causes[..], &failed.effects[..]),
             (&["node cp1: node cp2 was lost".to_owned()][..], &[away.to_owned()][..])

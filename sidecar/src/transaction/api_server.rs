@@ -52,7 +52,7 @@ pub(super) async fn prove(api: &Server, open: bool, expected: &Expected) -> Resu
     let revision = version(&list);
     if status != StatusCode::OK || revision < expected.revision {
         let wanted = expected.revision;
-        return not(format!("the API server serves revision {revision}, and not {wanted}: {status}"));
+        return not(format!("the API server serves revision {revision} instead of {wanted}: {status}"));
     }
     let Some(marker) = &expected.marker else { return Ok(()) };
     let (status, object) = json(api, MARKER).await?;

@@ -92,10 +92,10 @@ pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
 /// Takes away what arming has placed. The kubelet then ends the participant. Another restore's is left alone.
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     let gone =
-        |place: &Place| place.remove_file().map_err(|error| storage("take away what is not needed any more", &error));
+        |place: &Place| place.remove_file().map_err(|error| storage("remove what is not needed any more", &error));
     gone(&layout.identity())?;
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
-        layout.manifests().sync().map_err(|error| storage("take away the participant's manifest", &error))?;
+        layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
     }
     Ok(())
 }

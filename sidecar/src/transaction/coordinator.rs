@@ -35,7 +35,7 @@ pub(super) async fn begin(work: &Arc<Work>) -> Result<(), Failure> {
         return Err(Failure::new(FailureCode::BadRequest, "another node is this restore's coordinator"));
     }
     if work.decision().is_some() || work.state(|state| !state.begun.is_empty()) {
-        return Err(Failure::new(FailureCode::Refused, "the restore has begun before"));
+        return Err(Failure::new(FailureCode::Refused, "the restore has already begun"));
     }
     let crew = Crew::new(work);
     let heart = tokio::spawn(Arc::clone(&crew).beat());
@@ -92,7 +92,7 @@ pub(super) async fn run(work: Arc<Work>) {
         let alone = work.layout.plan().nodes.len() == 1;
         if work.tls().is_none() && !alone && work.state(word_may_be_given) {
             // It cannot speak to anybody, and others may have given their word: whoever resumes the restore brings certificates.
-            work.note("the coordinator was started anew and waits for: kubectl etcd restore --resume".to_owned());
+            work.note("the coordinator restarted and waits for: kubectl etcd restore --resume".to_owned());
             // Those that had not given their word may have gone back by themselves; nobody else can have decided otherwise.
             if let Err(failure) = participant::ask(&work).await {
                 tracing::warn!(causes = ?failure.causes, "{failure}");
@@ -103,7 +103,7 @@ pub(super) async fn run(work: Arc<Work>) {
         let crew = Crew::new(&work);
         let heart = tokio::spawn(Arc::clone(&crew).beat());
         let decided = match crew.forth().await {
-            Ok(()) => work.decide(Decision::Commit, "every node serves the new state"),
+            Ok(()) => work.decide(Decision::Commit, "every node serves the new data"),
             Err(failure) => {
                 let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
                 work.decide(Decision::Abort, &format!("{}{causes}", failure.message))
@@ -189,7 +189,7 @@ impl Crew {
 
     async fn order(&self, index: usize, order: Order, patience: Duration) -> Result<(), Failure> {
         let Some(tls) = self.work.tls() else {
-            let lost = "the coordinator was started anew and has lost its certificate";
+            let lost = "the coordinator restarted and lost its certificate";
             return Err(Failure::new(FailureCode::Unreachable, lost));
         };
         let answer = peer::give(&self.work.layout, &tls, index, order, patience).await;
@@ -281,7 +281,7 @@ impl Crew {
 
     /// Tells everyone that the new state stays, until all have carried it out.
     async fn finish(&self) {
-        let why = "every node serves the new state";
+        let why = "every node serves the new data";
         let told = self.others().map(|index| async move {
             let told = self.see_through(index, Decision::Commit, why, &[Step::Finish]);
             // What is left out is stopped, and stays so: nobody may ever reach it again.
@@ -296,7 +296,7 @@ impl Crew {
 
     /// Everyone who can be reached goes back step by step. Whoever cannot is told when it can: it may have given its word, and waits.
     async fn back(&self) {
-        let why = "another node could not go on";
+        let why = "another node could not continue";
         join_all(self.others().map(|index| async move {
             while self.silence(index) < LOST {
                 let decide = Order::Decide { decision: Decision::Abort, why: why.to_owned() };

@@ -73,8 +73,9 @@ impl Enlisted {
             // That of one which has just left may still be ending.
             if begun.elapsed() > 2 * PARTING {
                 let port = layout.plan().peer_port;
-                let failure = Failure::new(FailureCode::Refused, format!("TCP port {port} cannot be had on the node"));
-                return Err(failure.cause(error.to_string()).hint("--peer-port names another"));
+                let failure =
+                    Failure::new(FailureCode::Refused, format!("cannot listen on TCP port {port} of the node"));
+                return Err(failure.cause(error.to_string()).hint("choose another port with --peer-port"));
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
@@ -184,7 +185,7 @@ async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     let members = status::run(request).await.etcd.map(|etcd| etcd.members).unwrap_or_default();
     let voters: Vec<_> = members.iter().filter(|member| !member.learner).collect();
     if voters.is_empty() {
-        return Err(Failure::new(FailureCode::Refused, "etcd does not tell who its members are"));
+        return Err(Failure::new(FailureCode::Refused, "etcd does not list its members"));
     }
     let stops = |name: &str| plan.nodes.iter().any(|node| node.member == name);
     // One that has not started yet has only its ID.
@@ -197,7 +198,8 @@ async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     if stay.len() <= allowed {
         return Ok(());
     }
-    let message = format!("members would go on beside the new cluster, as nobody stops them: {}", stay.join(", "));
+    let message =
+        format!("members would keep running beside the new cluster, because nothing stops them: {}", stay.join(", "));
     Err(Failure::new(FailureCode::Refused, message).hint("remove them from the etcd cluster first"))
 }
 
@@ -207,10 +209,10 @@ fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failur
     if begins >= least || kind.may_lower_revisions() {
         return Ok(());
     }
-    let message = format!("the new data begins with revision {begins}, and this member has served revision {highest}");
+    let message = format!("the new data begins at revision {begins}, and this member has served revision {highest}");
     Err(Failure::new(FailureCode::Refused, message)
-        .cause(format!("clients that watch are told to read everything anew only from revision {least} on"))
-        .hint("leave the revision to --bump-revision auto, or name a higher bump"))
+        .cause(format!("existing watches start again only if the new data begins at revision {least} or above"))
+        .hint("use --bump-revision auto, or pass a higher number"))
 }
 
 /// Certificates are only ever kept where a power cut ends them.
@@ -228,9 +230,9 @@ fn in_memory(folder: &Place) -> Result<(), Failure> {
         TMPFS | RAMFS => Ok(()),
         other => {
             let message =
-                format!("{} of the node is not in memory, but on a file system of type {other:#x}", folder.display());
+                format!("{} of the node is not a tmpfs, but a file system of type {other:#x}", folder.display());
             Err(Failure::new(FailureCode::Refused, message)
-                .cause("the certificates of a restore are never written to a disk"))
+                .cause("certificates of a restore are never written to a disk"))
         }
     }
 }
@@ -262,7 +264,10 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
             // It lingers to answer questions, and has nothing left to do.
             (_, Some(_)) if !coordinator::concerns(&state) => arm::leave(&other)?,
             (_, Some(_)) => {
-                return Err(busy(format!("restore {} still has to tell other nodes that it is over", other.plan().id)));
+                return Err(busy(format!(
+                    "restore {} has ended on this node, and not yet on all others",
+                    other.plan().id
+                )));
             }
             // Killed between its journal and its manifest: nothing of it runs, or ever will.
             (true, None) if state.untouched() && !arm::is_placed(&other)? => records::discard(&other)?,
@@ -278,7 +283,7 @@ fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> 
     match &layout.plan().kind {
         RestoreKind::Aside { of, raise: true, .. } => {
             let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
-            Ok(database.map_err(|error| storage("find the data that was set aside", &error))?.len())
+            Ok(database.map_err(|error| storage("find the old data", &error))?.len())
         }
         RestoreKind::Snapshot { .. } | RestoreKind::Aside { .. } => Ok(snapshot_bytes),
     }

@@ -24,7 +24,7 @@ pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
     let (live, new, old) = (exchange.live.join("member"), exchange.new.join("member"), exchange.old.join("member"));
     let look = |place: &Place| place.is_folder().map_err(|error| storage("look at the data", &error));
     let there = (look(&live)?, look(&new)?, look(&old)?);
-    let what = || format!("exchange {}", live.display());
+    let what = || format!("swap {}", live.display());
     let done = match (way, there) {
         (Way::Forth, (true, true, false)) => live.rename(&old).and_then(|()| new.rename(&live)),
         (Way::Forth, (false, true, true)) => new.rename(&live),
@@ -33,7 +33,7 @@ pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
         (Way::Back, (true, false, true)) => live.rename(&new).and_then(|()| old.rename(&live)),
         (_, (live_there, new_there, old_there)) => {
             let message = format!(
-                "cannot {}: of the folder in place, the new and the old one there are {live_there}, {new_there}, {old_there}",
+                "cannot {}: the folder in place, the new and the old one exist: {live_there}, {new_there}, {old_there}",
                 what()
             );
             return Err(Failure::new(FailureCode::Storage, message));
@@ -78,7 +78,7 @@ pub(super) fn wal(exchange: &Exchange, way: Way) -> Result<(), Failure> {
             }
         }
     };
-    moved().map_err(|error| storage(&format!("exchange the files in {}", exchange.live.display()), &error))
+    moved().map_err(|error| storage(&format!("swap the files in {}", exchange.live.display()), &error))
 }
 
 /// Whether new WAL files are, or may be, in place.

@@ -78,7 +78,7 @@ impl Ground {
                 let shown = |path: &Option<PathBuf>| {
                     path.as_ref().map_or("nowhere".to_owned(), |path| path.display().to_string())
                 };
-                let message = format!("etcd's --{flag} leads to {}, and not to {}", shown(&found), shown(&planned));
+                let message = format!("etcd's --{flag} is {}, and the plan has {}", shown(&found), shown(&planned));
                 return Err(Failure::new(FailureCode::Refused, message));
             }
         }
@@ -140,7 +140,7 @@ fn component(name: &str, manifest: &Manifest) -> Component {
 
 fn server(manifest: &Manifest) -> Result<Server, Failure> {
     let wrong = |flag: &str, value: &str| {
-        Failure::new(FailureCode::Refused, format!("the API server's --{flag}={value} is not understood"))
+        Failure::new(FailureCode::Refused, format!("the API server's --{flag}={value} cannot be parsed"))
     };
     let port = match manifest.flag("secure-port") {
         Some(text) => text.parse().map_err(|_| wrong("secure-port", text))?,
@@ -158,7 +158,7 @@ fn early(manifest: &Manifest, node: &RestoreNode) -> Result<Server, Failure> {
     let metrics =
         manifest.flag("listen-metrics-urls").and_then(|list| list.split(',').find(|url| url.starts_with("http://")));
     let url = metrics.or(node.peer_urls.first().map(String::as_str)).unwrap_or_default();
-    let wrong = || Failure::new(FailureCode::Refused, format!("etcd's URL {url:?} is not understood"));
+    let wrong = || Failure::new(FailureCode::Refused, format!("etcd's URL {url:?} cannot be parsed"));
     let uri: ::http::Uri = url.parse().map_err(|error| wrong().source(&error))?;
     let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']);
     let host = if matches!(host, "0.0.0.0" | "::") { "127.0.0.1" } else { host };

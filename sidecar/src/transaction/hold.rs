@@ -45,7 +45,7 @@ fn move_once(from: &Place, to: &Place, component: &Component) -> Result<bool, Fa
                 to.folder().unwrap_or_else(|| to.clone()).display()
             );
             Err(Failure::new(FailureCode::Storage, message)
-                .hint("somebody else has changed it: put one where it belongs"))
+                .hint("another program has changed the manifest: keep exactly one copy"))
         }
     }
 }

@@ -128,16 +128,15 @@ pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
         match whole(piece) {
             Some(json) => {
                 let line = serde_json::from_str(json).map_err(|error| {
-                    let hint = "go on with the version that wrote it; if that restore is over, take its folder away";
-                    refuse("is not understood by this version", hint).source(&error)
+                    let hint = "use the version that wrote it; if that restore has ended, remove its folder";
+                    refuse("cannot be read by this version", hint).source(&error)
                 })?;
                 lines.push(line);
                 good += piece.len();
             }
             None if good + piece.len() == bytes.len() => break,
             None => {
-                let hint =
-                    "nothing is done by a journal that cannot be trusted; docs/RESTORE.md says what to do by hand";
+                let hint = "a damaged journal is not acted on; docs/RESTORE.md says what to do by hand";
                 return Err(refuse("is damaged", hint));
             }
         }

@@ -85,7 +85,7 @@ impl Layout {
         let message = format!("the sidecar on node {} is another build than the plan", self.node().node);
         Err(Failure::new(FailureCode::Refused, message)
             .cause(format!("the plan names {theirs}, the sidecar is build {}", etcd_build::ID))
-            .hint("use the image that was built from the same sources as the plugin, on every node: --image"))
+            .hint("use the image of the same build as the plugin on every node: --image"))
     }
 
     /// This node's place in the plan.
@@ -175,7 +175,7 @@ impl Layout {
 
     /// The database that an earlier restore has set aside.
     pub(super) fn set_aside(&self, of: &str) -> Place {
-        self.data_dir().join(OURS).join(of).join("old/member/snap/db")
+        set_aside(&self.data_dir(), of)
     }
 
     /// Where the data is kept that is in place before.
@@ -207,6 +207,22 @@ pub(super) struct Exchange {
     pub(super) new: Place,
     /// What was there.
     pub(super) old: Place,
+}
+
+/// The database that a restore has kept in a data directory.
+///
+/// # Errors
+/// [`FailureCode::BadRequest`] for what is no path or no id.
+pub(crate) fn kept_database(data_dir: &str, id: &str) -> Result<Place, Failure> {
+    if !is_folder(data_dir) || !is_id(id) {
+        let message = format!("{data_dir:?} is no absolute path of a folder, or {id:?} no id of a restore");
+        return Err(Failure::new(FailureCode::BadRequest, message));
+    }
+    Ok(set_aside(&Place::new(data_dir), id))
+}
+
+fn set_aside(data_dir: &Place, id: &str) -> Place {
+    data_dir.join(OURS).join(id).join("old/member/snap/db")
 }
 
 fn is_id(id: &str) -> bool {

@@ -60,16 +60,16 @@ pub(super) async fn prove(layout: &Layout, expected: &Expected) -> Result<(), Fa
     };
     let not = |what: String| Err(Failure::new(FailureCode::Etcd, format!("etcd {what}")));
     if status.cluster_id != expected.cluster_id {
-        return not(format!("serves cluster {:x}, and not {:x}", status.cluster_id, expected.cluster_id));
+        return not(format!("serves cluster {:x} instead of {:x}", status.cluster_id, expected.cluster_id));
     }
     if status.leader_id == 0 {
         return not("has no leader".to_owned());
     }
     if let Some(members) = expected.members.filter(|&members| members != status.members.len()) {
-        return not(format!("knows {} members, and not {members}", status.members.len()));
+        return not(format!("lists {} members instead of {members}", status.members.len()));
     }
     if status.revision < expected.revision {
-        return not(format!("is at revision {}, and not at {}", status.revision, expected.revision));
+        return not(format!("is at revision {} instead of {}", status.revision, expected.revision));
     }
     let member = etcd::connect(&access).await?;
     let read = tokio::time::timeout(etcd::PATIENCE, member.client.kv_client().get("health", None)).await;
@@ -78,6 +78,6 @@ pub(super) async fn prove(layout: &Layout, expected: &Expected) -> Result<(), Fa
         Ok(Ok(_)) => Ok(()),
         Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.code() == tonic::Code::PermissionDenied => Ok(()),
         Ok(Err(error)) => Err(etcd::refusal(&member.endpoint, "read from", &error)),
-        Err(_) => not("does not answer a read: the members do not agree yet".to_owned()),
+        Err(_) => not("does not answer a linearizable read yet".to_owned()),
     }
 }

@@ -31,5 +31,6 @@ mod work;
 
 pub(crate) use arm::rearm;
 pub(crate) use enlist::Enlisted;
+pub(crate) use layout::kept_database;
 pub(crate) use participant::run as participate;
 pub(crate) use records::{all, remove};

@@ -36,7 +36,7 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let listener = peer::bind(port).await.with_context(|| format!("cannot listen on TCP port {port}"))?;
     tokio::spawn(peer::listen(listener, Arc::clone(&work)));
     if work.tls().is_none() {
-        work.note("the node was started anew and has lost its certificate: kubectl etcd restore --resume".to_owned());
+        work.note("the node restarted and lost its certificate: kubectl etcd restore --resume".to_owned());
     }
     tokio::spawn(renew(Arc::clone(&work), known));
     let guarding = Arc::clone(&work);
@@ -155,7 +155,7 @@ async fn alone(work: &Arc<Work>) -> Result<(), Failure> {
         // The coordinator may have counted on this node's word. It, or whoever has heard of it, knows.
         None if voted => ask(work).await,
         None => {
-            let why = if begun { "nothing was heard from the coordinator" } else { "the word to begin never came" };
+            let why = if begun { "no message from the coordinator" } else { "the order to begin never arrived" };
             work.give_up(why)?;
             // The coordinator takes the others back with it.
             if coordinator::is_due(work) { Ok(()) } else { work.go_back().await }
@@ -172,7 +172,10 @@ pub(super) async fn ask(work: &Arc<Work>) -> Result<(), Failure> {
         for &index in &others {
             let answer = peer::give(&work.layout, &tls, index, Order::Ask, Duration::from_secs(5)).await;
             if let Some(decision) = answer.ok().and_then(|standing| standing.decision) {
-                return work.decide(decision, &format!("as node {} knows", work.layout.plan().nodes[index].node));
+                return work.decide(
+                    decision,
+                    &format!("node {} has recorded the decision", work.layout.plan().nodes[index].node),
+                );
             }
         }
     }

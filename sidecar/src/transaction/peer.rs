@@ -48,10 +48,11 @@ pub(super) async fn give(
         stream.set_nodelay(true).map_err(|error| lost("cannot be reached").source(&error))?;
         let name = ServerName::try_from(peer_name(index)).map_err(|error| lost("has no name").source(&error))?;
         let stream = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream).await;
-        let (reader, writer) = tokio::io::split(stream.map_err(|error| lost("cannot be trusted").source(&error))?);
+        let (reader, writer) =
+            tokio::io::split(stream.map_err(|error| lost("failed the TLS handshake").source(&error))?);
         Connection::establish(reader, writer, Hello::ours().of_build(etcd_build::ID))
             .await
-            .map_err(|error| lost("does not greet").source(&error))
+            .map_err(|error| lost("does not complete the greeting").source(&error))
     };
     let Ok(greeted) = tokio::time::timeout(CONNECT, greeted).await else { return Err(lost("does not answer")) };
     let mut connection = greeted?;
@@ -121,7 +122,7 @@ async fn converse<O: Obey>(stream: TcpStream, tls: &Tls, work: Arc<O>) -> Result
                 }
             }
             Frame::Request(_) => {
-                Frame::Failure(Failure::new(FailureCode::Unsupported, "nodes take nothing but orders from each other"))
+                Frame::Failure(Failure::new(FailureCode::Unsupported, "nodes accept only orders from each other"))
             }
             other => return Err(WireError::Unexpected { got: other.name(), expected: "request" }),
         };

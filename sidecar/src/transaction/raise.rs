@@ -37,7 +37,7 @@ pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure>
     if seen - revision > FARTHEST {
         return Err(Failure::new(
             FailureCode::Refused,
-            format!("revision {revision} is too far below {seen} to write up to it"),
+            format!("revision {revision} is too far below {seen} to be raised"),
         ));
     }
     while revision <= seen {

@@ -69,10 +69,10 @@ pub(super) fn discard(layout: &Layout) -> Result<(), Failure> {
 pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
     for folder in layout.folders() {
         let old = folder.join("old");
-        let looked = |error: std::io::Error| storage("look for what was in place before", &error);
+        let looked = |error: std::io::Error| storage("look for the old data", &error);
         let kept = old.is_folder().map_err(looked)? && !old.names().map_err(looked)?.is_empty();
         if kept || folder.join("old.partial").exists().map_err(looked)? {
-            let message = format!("{} still holds what was in place before", old.display());
+            let message = format!("{} still holds the old data", old.display());
             return Err(Failure::new(FailureCode::Storage, message));
         }
         remove_all(&folder)?;
@@ -118,11 +118,11 @@ fn break_up(folder: &Place) -> Result<(), Failure> {
     let (old, rest) = (folder.join("old"), folder.join("rest"));
     let broken =
         || -> std::io::Result<()> { if old.exists()? && !rest.exists()? { old.rename(&rest) } else { Ok(()) } };
-    broken().map_err(|error| storage("take away what was set aside", &error))
+    broken().map_err(|error| storage("remove the old data", &error))
 }
 
 fn remove_all(folder: &Place) -> Result<(), Failure> {
-    folder.remove_all().map_err(|error| storage("take away a folder of ours", &error))
+    folder.remove_all().map_err(|error| storage("remove a folder of this program", &error))
 }
 
 /// Folders below each other that are looked into: a member's data has three levels, and whoever owns it can make any number.

@@ -27,7 +27,7 @@ pub(super) struct How {
 /// Takes the snapshot from the client, and builds the member's new directory from it.
 pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: &mut Client) -> Result<Staged, Stop> {
     for folder in layout.folders() {
-        folder.create_folders().map_err(|error| storage("make a folder beside the data", &error))?;
+        folder.create_folders().map_err(|error| storage("create a folder beside the data", &error))?;
     }
     let file = receive(layout, announced, client).await?;
     built(layout, how, file, client).await
@@ -62,21 +62,20 @@ pub(super) async fn raised(
     aside(layout, of)?;
     let database = layout.set_aside(of);
     let read = move || -> Result<(File, i64), Failure> {
-        let read = |error: std::io::Error| storage("read the data that was set aside", &error);
+        let read = |error: std::io::Error| storage("read the old data", &error);
         let file = database.open_file().map_err(read)?;
         let source = FileSource::new(file.try_clone().map_err(read)?).map_err(read)?;
         // etcd has closed it in order, but a database of etcd's own has no digest.
         let options = Options { digest: DigestCheck::Skip, ..Options::default() };
-        let report = verify(&source, &options, &|_| {}).map_err(|error| {
-            Failure::new(FailureCode::Refused, "the data that was set aside is damaged").source(&error)
-        })?;
+        let report = verify(&source, &options, &|_| {})
+            .map_err(|error| Failure::new(FailureCode::Refused, "the old data is damaged").source(&error))?;
         Ok((file, report.current_revision))
     };
     let mut reading = tokio::task::spawn_blocking(read);
     let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
     let (file, revision) = client.during(&mut reading).await?.unwrap_or_else(lost)?;
     let Some(bump) = raise_to.checked_sub(revision).and_then(|bump| u64::try_from(bump).ok()) else {
-        let message = format!("the data that was set aside is at revision {revision}, above {raise_to}");
+        let message = format!("the old data is at revision {revision}, above {raise_to}");
         return Err(Failure::new(FailureCode::BadRequest, message).into());
     };
     built(layout, How { bump, token, skip_hash_check: true }, file, client).await
@@ -87,9 +86,7 @@ async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result
     match client.next().await? {
         Frame::Begin(begin) if begin.total == Some(announced) => {}
         Frame::Begin(_) => {
-            return Err(
-                Failure::new(FailureCode::BadRequest, "the snapshot has another size than was announced").into()
-            );
+            return Err(Failure::new(FailureCode::BadRequest, "the snapshot has another size than announced").into());
         }
         other => return Err(unexpected(&other, "begin")),
     }
@@ -142,7 +139,7 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
     };
     let refused = |what: &str, error: &dyn std::error::Error| Failure::new(FailureCode::Refused, what).source(error);
     let membership =
-        cluster.validate().map_err(|error| refused("the members of the new cluster are not in order", &error))?;
+        cluster.validate().map_err(|error| refused("the members of the new cluster are not valid", &error))?;
     let source = FileSource::new(file).map_err(|error| storage("read the snapshot on the node", &error))?;
     let (data_dir, wal_dir) = layout.built();
     // By the descriptors of our own folders: whoever owns what is around them may exchange their names.
@@ -191,14 +188,14 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     let refused = |what: String| Failure::new(FailureCode::Refused, what);
     let known = records::known(layout.state())?;
     let earlier = known.into_iter().find(|(_, state)| state.plan.id == of);
-    let (_, state) = earlier.ok_or_else(|| refused(format!("this node does not know of a restore {of}")))?;
+    let (_, state) = earlier.ok_or_else(|| refused(format!("this node has no journal of restore {of}")))?;
     if state.ended != Some(Ending::Restored) {
-        return Err(refused(format!("restore {of} has not put anything in place on this node")));
+        return Err(refused(format!("restore {of} has put no new data in place on this node")));
     }
     let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
-    let bytes = database.map_err(|error| storage("find the data that was set aside", &error))?.len();
+    let bytes = database.map_err(|error| storage("find the old data", &error))?.len();
     for folder in layout.folders() {
-        folder.create_folders().map_err(|error| storage("make a folder beside the data", &error))?;
+        folder.create_folders().map_err(|error| storage("create a folder beside the data", &error))?;
     }
     Ok(Staged {
         cluster_id: state.ground.before.cluster_id,

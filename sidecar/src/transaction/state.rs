@@ -86,8 +86,8 @@ impl State {
             Entry::Decided { decision, why } => {
                 self.decision.get_or_insert(*decision);
                 event.note = Some(match decision {
-                    Decision::Commit => "decided: the new state stays".to_owned(),
-                    Decision::Abort => format!("decided: back to the old state: {why}"),
+                    Decision::Commit => "decided: the new data stays".to_owned(),
+                    Decision::Abort => format!("decided: roll back to the old data: {why}"),
                 });
                 self.events.push(event);
             }

@@ -47,7 +47,7 @@ pub(super) fn name(step: Step) -> &'static str {
         Step::Preflight => "pass the preflight",
         Step::StopApi => "stop the API server",
         Step::StopEtcd => "stop etcd",
-        Step::Swap => "exchange the data",
+        Step::Swap => "swap the data directories",
         Step::LaunchEtcd => "launch etcd",
         Step::StartEtcd => "serve the new data",
         Step::StartApi => "start the API server",
@@ -108,7 +108,7 @@ async fn preflight(work: &Work) -> Result<(), Failure> {
             |failure| {
                 let port = work.layout.plan().peer_port;
                 failure.hint(format!(
-                    "the control-plane nodes must reach each other on TCP port {port}; --peer-port names another"
+                    "control-plane nodes must reach each other on TCP port {port}; choose another port with --peer-port"
                 ))
             },
         )?;
@@ -118,7 +118,7 @@ async fn preflight(work: &Work) -> Result<(), Failure> {
 
 /// Whether what will be stopped is what runs.
 fn runs_as_said(work: &Work) -> Result<(), Failure> {
-    let looked = |error: std::io::Error| storage("look at what runs on the node", &error);
+    let looked = |error: std::io::Error| storage("look at the processes of the node", &error);
     for name in [ETCD, API_SERVER] {
         let component = component(work, name)?;
         if process::running(&component.argv).map_err(looked)?.is_empty() {
@@ -132,7 +132,9 @@ fn runs_as_said(work: &Work) -> Result<(), Failure> {
         work.state(|state| state.ground.etcd_ports.iter().copied().chain([state.ground.api.port]).collect());
     let open = process::listening(&ports).map_err(looked)?;
     if let Some(port) = ports.iter().find(|port| !open.contains(port)) {
-        return Err(refused(format!("nothing listens on port {port}, which etcd or the API server is said to do")));
+        return Err(refused(format!(
+            "nothing listens on port {port}, which is a port of etcd or the API server by their manifests"
+        )));
     }
     let data_dir = work.layout.data_dir();
     if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
@@ -173,7 +175,7 @@ async fn stop_api(work: &Work) -> Result<(), Failure> {
 async fn quiet(mut is_quiet: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
     let mut since = None;
     loop {
-        if is_quiet().map_err(|error| storage("look at what runs on the node", &error))? {
+        if is_quiet().map_err(|error| storage("look at the processes of the node", &error))? {
             if since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
                 return Ok(());
             }
@@ -215,7 +217,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
             };
             Ok(Some(lock).filter(|lock| !matches!(lock, Lock::Held)))
         };
-        if let Some(lock) = stopped().map_err(|error| storage("look at what runs on the node", &error))? {
+        if let Some(lock) = stopped().map_err(|error| storage("look at the processes of the node", &error))? {
             *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
             return Ok(());
         }
@@ -247,10 +249,10 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
         let lock = process::lock(&member.live).map_err(|error| storage("look at the database's lock", &error))?;
         *held = Some(lock);
     }
-    let running = process::running(&etcd.argv).map_err(|error| storage("look at what runs on the node", &error))?;
+    let running = process::running(&etcd.argv).map_err(|error| storage("look at the processes of the node", &error))?;
     if matches!(*held, Some(Lock::Held)) || !running.is_empty() {
         *held = None;
-        return Err(refused("etcd runs, though its manifest was taken away".to_owned()));
+        return Err(refused("etcd runs although its manifest was moved away".to_owned()));
     }
     if let Some(wal) = &wal {
         exchange::wal(wal, way)?;
@@ -303,11 +305,10 @@ async fn ends_again(component: &Component) -> Failure {
                 ends += u32::from(ran && running.is_empty());
                 ran = !running.is_empty();
             }
-            Err(error) => return storage("look at what runs on the node", &error),
+            Err(error) => return storage("look at the processes of the node", &error),
         }
     }
-    refused(format!("{} has started and ended again, twice", component.name))
-        .hint("its log says why: crictl logs, or /var/log/pods")
+    refused(format!("{} started and ended twice", component.name)).hint("read its log: crictl logs, or /var/log/pods")
 }
 
 async fn start_etcd(work: &Work) -> Result<(), Failure> {
@@ -326,7 +327,7 @@ async fn start_api(work: &Work) -> Result<(), Failure> {
     match ready {
         Err(failure) if work.layout.plan().keep_unready => {
             let cause = failure.causes.first().map(|cause| format!(": {cause}")).unwrap_or_default();
-            work.note(format!("{failure}{cause}; it is left so, as was asked for"));
+            work.note(format!("{failure}{cause}; the new data stays (--no-rollback)"));
             Ok(())
         }
         ready => ready,
@@ -343,7 +344,7 @@ where
     loop {
         let Err(failure) = ask().await else { return Ok(()) };
         if begun.elapsed() > limit {
-            let late = refused(format!("{what} is not well {}s after its start", begun.elapsed().as_secs()));
+            let late = refused(format!("{what} is not healthy {}s after its start", begun.elapsed().as_secs()));
             return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
         }
         tokio::time::sleep(POLL).await;
@@ -393,8 +394,8 @@ async fn outgrown(work: &Work) -> Result<(), Failure> {
     if staged.revision >= least_revision(now) {
         return Ok(());
     }
-    Err(refused(format!("the cluster is at revision {now}, and the new data begins with {}", staged.revision))
-        .hint("more was written meanwhile than was allowed for: try again, or name a higher --bump-revision"))
+    Err(refused(format!("the cluster is at revision {now}, and the new data begins at {}", staged.revision))
+        .hint("too much was written since the new data was built: try again, or pass a higher --bump-revision"))
 }
 
 async fn undo_start(work: &Work) -> Result<(), Failure> {
@@ -438,8 +439,8 @@ async fn raise_above(work: &Work, seen: i64) {
     let raised = tokio::time::timeout(RAISE, raise::above(&work.layout.node().etcd, seen)).await.unwrap_or_else(late);
     if let Err(failure) = raised {
         work.note(format!(
-            "clients may have seen revision {seen}, and the old state could not be raised above it: {failure}; what watches the API hears \
-             nothing until it is started anew, kubelets first: systemctl restart kubelet, on every node"
+            "clients may have seen revision {seen}, and the old data could not be raised above it: {failure}; existing watches stop \
+             receiving events: on every node, systemctl restart kubelet; then restart controllers"
         ));
     }
 }

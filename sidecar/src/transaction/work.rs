@@ -88,7 +88,7 @@ impl Work {
     fn proved(&self, step: Step) -> Result<(), Failure> {
         let mut record = self.record();
         if step <= Step::StartApi && record.1.decision == Some(Decision::Abort) {
-            return Err(Failure::new(FailureCode::Refused, "the restore was given up"));
+            return Err(Failure::new(FailureCode::Refused, "the restore was cancelled"));
         }
         self.append(&mut record, Entry::Step { step, done: true })
     }
@@ -133,7 +133,7 @@ impl Work {
     pub(super) fn give_up(&self, why: &str) -> Result<(), Failure> {
         let record = self.record();
         if record.1.voted() && !self.layout.is_coordinator() {
-            return Err(Failure::new(FailureCode::Refused, "the node has given its word to the coordinator"));
+            return Err(Failure::new(FailureCode::Refused, "the node has voted for the new data"));
         }
         self.settle(record, Decision::Abort, why)
     }
@@ -184,7 +184,7 @@ impl Work {
             outcome = tokio::time::timeout(steps::limit(self.layout.plan(), step), steps::carry_out(self, step)) => outcome.unwrap_or_else(|_| {
                 Err(Failure::new(FailureCode::Refused, format!("it took longer than {}s", steps::limit(self.layout.plan(), step).as_secs())))
             }),
-            () = given_up => Err(Failure::new(FailureCode::Refused, "the restore was given up")),
+            () = given_up => Err(Failure::new(FailureCode::Refused, "the restore was cancelled")),
         };
         match outcome {
             Ok(()) => self.proved(step),

@@ -36,7 +36,7 @@ fn ask(scene: &Scene, flags: &[&str]) -> Command {
 /// Asserts that the API server was asked and has answered.
 #[track_caller]
 fn answered(command: Command) {
-    run(command).expect_code(0).expect_error(&["nothing of ours is in namespace kube-system"]);
+    run(command).expect_code(0).expect_error(&["no pod of kubectl etcd is in namespace kube-system"]);
 }
 
 #[track_caller]

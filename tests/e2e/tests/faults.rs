@@ -93,8 +93,14 @@ fn the_plugin_is_killed() {
 
     // Later it goes on without it.
     let ran = during(&scene, &[], |running| {
-        reached(&scene, "cp1", "stopApi");
+        for node in scene.lab.node_names() {
+            reached(&scene, &node, "stopApi done");
+        }
         running.signal("KILL");
+        // Whoever looks meanwhile waits, and sees the end.
+        let looked = run(scene.plugin(&["restore", "--status"])).expect_code(0);
+        let looked = looked.expect_error(&["the API server is away, which is normal during a restore"]);
+        assert_eq!(looked.stdout.matches("   restored   ").count(), 3, "{}", looked.stdout);
     });
     assert_eq!(ran.status.code(), None);
     until("every node has ended it", || {
@@ -221,7 +227,7 @@ fn etcd_does_not_take_the_new_data() {
         std::fs::write(data.join("new/member/snap/db"), "no database").expect("the new data is spoilt");
     });
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
-    ran.expect_error(&["error: the restore failed", "cp2", "launch etcd", "the API was away for "]);
+    ran.expect_error(&["error: the restore failed", "cp2", "launch etcd", "the API server was away for "]);
     assert_eq!(settled(&scene), State::Old);
     // Nothing is in the way of the next.
     run(restore(&scene, &[])).expect_code(0);

@@ -37,25 +37,29 @@ fn a_node_is_stopped_and_left_out() {
     assert!(names(&root.join("etc/kubernetes/manifests")).is_empty());
     assert!(root.join("var/lib/etcd/member/snap/db").exists() && !root.join("var/lib/etcd/.kubectl-etcd").exists());
     let told = run(scene.plugin(&[&["restore", "--status"], &SHORT[..]].concat())).expect_code(0).stdout;
-    assert!(told.contains("Left out of it: cp2"), "{told}");
+    assert!(told.contains("Left out: cp2"), "{told}");
 
     // Its member is part of the old data, which comes back without it.
     let ran = run(scene.plugin(&[&["rollback", "--keep-revisions", "--confirm", CLUSTER], &SHORT[..]].concat()))
         .expect_code(4);
-    assert!(ran.stderr.contains("left out (cp2)") && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("left nodes out (cp2)") && ran.stderr.contains("nothing was changed"),
+        "{}",
+        ran.stderr
+    );
     // A member that has joined since is not stopped by it, and must not go on as the cluster that is given up.
     let added = ["member", "add", "new", "--peer-urls=https://192.0.2.1:2380", "-w", "json"];
     let added = run(etcdctl(&scene.lab, "cp1", &added)).expect_code(0).json();
     let ran = run(scene.plugin(&[&["rollback", "--confirm", CLUSTER], &SHORT[..]].concat()));
     assert!(matches!(ran.status.code(), Some(1 | 4)) && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("would go on beside the new cluster"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("would keep running beside the new cluster"), "{}", ran.stderr);
     assert_eq!(settled_on(&scene, &others), State::New);
     let id = format!("{:x}", added["member"]["ID"].as_u64().expect("an ID"));
     run(etcdctl(&scene.lab, "cp1", &["member", "remove", &id])).expect_code(0);
     run(scene.plugin(&[&["rollback", "--confirm", CLUSTER], &SHORT[..]].concat())).expect_code(0);
     assert_eq!(settled_on(&scene, &others), State::Old);
     assert_eq!(members(&scene, "cp1"), 2);
-    run(scene.plugin(&[&["cleanup", "--aside", "--yes"], &SHORT[..]].concat())).expect_code(0);
+    run(scene.plugin(&[&["cleanup", "--old-data", "--yes"], &SHORT[..]].concat())).expect_code(0);
     assert_eq!(names(&held).len(), 4, "its manifests are nothing that is cleaned up");
 }
 

@@ -288,7 +288,9 @@ fn what_is_no_sidecar_of_this_version_is_recognised() {
 #[test]
 fn what_a_killed_run_leaves_is_found_and_deleted() {
     let scene = scene();
-    run(scene.plugin(&["cleanup"])).expect_code(0).expect_error(&["nothing of ours is in namespace kube-system"]);
+    run(scene.plugin(&["cleanup"]))
+        .expect_code(0)
+        .expect_error(&["no pod of kubectl etcd is in namespace kube-system"]);
     scene.lab.set_faults(&json!({"exec": {"cutAfter": 65536, "mode": "stall"}})).expect("faults are set");
     let mut plugin = Running::start(scene.plugin(&["backup", "x.db"]));
     plugin.wait_for("taking the snapshot from");

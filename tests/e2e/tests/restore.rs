@@ -97,6 +97,10 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     let revision = verified["revision"].as_i64().unwrap();
     assert_eq!(done["revision"], revision + 1_000_000_000);
     assert!(ran.stderr.contains("new is ready for etcd"), "{}", ran.stderr);
+    // The next step names the directory that was built.
+    let built = scene.path("new").display().to_string();
+    let is_it = |line: &str| line.trim() == built;
+    assert!(ran.stderr.contains("etcd.yaml") && ran.stderr.lines().any(is_it), "{built}\n{}", ran.stderr);
     for path in ["new", "new/member", "new/member/snap", "new/member/wal"] {
         assert_eq!(mode(&scene.path(path)), 0o700, "{path}");
         for name in names(&scene.path(path)) {

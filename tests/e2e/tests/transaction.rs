@@ -24,6 +24,11 @@ fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
         let ran = run(restore(&scene, &["-o", "json"])).expect_code(0);
         let report = ran.json();
         assert_eq!(report["kind"], "RestoreReport", "{report}");
+        let revision = report["snapshotRevision"].as_i64().expect("the snapshot's revision");
+        let result = format!("restored cluster {CLUSTER} to revision {revision}; API away ");
+        assert!(ran.stderr.lines().last().is_some_and(|line| line.starts_with(&result)), "{}", ran.stderr);
+        let by = report["startedBy"].as_str().unwrap_or_default();
+        assert!(by.starts_with("kubernetes-admin ("), "the API server sees another user: {by}");
         assert_eq!(settled(&scene), State::New);
         // The backup's own pod was in the snapshot.
         assert!(scene.sidecars().is_empty(), "pods are left: {:?}", scene.sidecars());
@@ -47,13 +52,23 @@ fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
         run(restore(&scene, &["-q"])).expect_code(0);
         assert_eq!(settled(&scene), State::New);
         let before = version(&scene);
-        run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
+        // What would be lost: `goes` is there now, `comes` only in the old data.
+        let plan = run(scene.plugin(&["rollback", "--dry-run=client", "-o", "json"])).expect_code(0).json();
+        let maps = plan["resources"].as_array().and_then(|all| all.iter().find(|one| one["resource"] == "configmaps"));
+        let counts = maps.map(|maps| ["vanish", "comeBack", "change"].map(|what| maps[what].as_u64()));
+        assert_eq!(counts, Some([Some(1); 3]), "{plan}");
+        let ran = run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
+        let result = format!("rolled back cluster {CLUSTER} to before restore ");
+        assert!(ran.stderr.lines().last().is_some_and(|line| line.starts_with(&result)), "{}", ran.stderr);
+        for line in ["  default  configmaps  goes", "  default  configmaps  comes", "  default  configmaps  changes"] {
+            assert!(ran.stderr.lines().any(|other| other == line), "{line:?} is not in:\n{}", ran.stderr);
+        }
         assert_eq!(settled(&scene), State::Old);
         assert!(version(&scene) > before, "resource versions rise");
         // And forth again, to what that has set aside, as it is.
         run(scene.plugin(&["rollback", "--keep-revisions", "--confirm", CLUSTER, "-q"])).expect_code(0);
         assert_eq!(settled(&scene), State::New);
-        run(scene.plugin(&["cleanup", "--aside", "--yes"])).expect_code(0);
+        run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
         for node in scene.lab.node_names() {
             assert!(!scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd").exists());
             assert!(journal(&scene, &node).is_empty());
@@ -135,7 +150,7 @@ fn a_log_of_its_own_directory_goes_with_the_data_and_both_stay_etcds() {
     run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
     assert_eq!((settled(&scene), segments()), (State::Old, 1));
     assert_eq!(owners(&root), before);
-    run(scene.plugin(&["cleanup", "--aside", "--yes"])).expect_code(0);
+    run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
     assert!(!wal.join(".kubectl-etcd").exists() && !root.join("var/lib/etcd/.kubectl-etcd").exists());
     assert_eq!(settled(&scene), State::Old);
 }
@@ -224,7 +239,7 @@ fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
         let plan = run(scene.plugin(&["restore", "a.db", dry_run, "-o", "json"])).expect_code(0);
         assert_eq!(plan.json()["kind"], "RestorePlan");
         assert_eq!(
-            plan.stderr.contains("would take the privileged pod"),
+            plan.stderr.contains("would admit the privileged pod"),
             dry_run.ends_with("server"),
             "{}",
             plan.stderr

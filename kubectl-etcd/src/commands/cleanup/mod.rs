@@ -1,6 +1,6 @@
 //! `kubectl etcd cleanup`: what a crash left behind, and what restores have kept.
 
-mod aside;
+mod old_data;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,23 +27,22 @@ Examples:
   # Delete it without a question
   kubectl etcd cleanup --yes
 
-  # The data that restores have set aside on the nodes: show it, and ask before
-  # it is removed
-  kubectl etcd cleanup --aside";
+  # Show the old data that restores have kept on the nodes; ask, and remove it
+  kubectl etcd cleanup --old-data";
 
 /// Find and delete pods that an earlier run left behind
 ///
 /// A run deletes its pods when it ends, fails or is interrupted; only one that was killed leaves them, and they end
 /// by themselves soon after. A pod of a run that is still going on elsewhere is listed too: look at AGE and STARTED-BY.
 ///
-/// With --aside, the old data that restores and rollbacks have kept on the control-plane nodes, and the journals of those that have
+/// With --old-data, the old data that restores and rollbacks have kept on the control-plane nodes, and the journals of those that have
 /// ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Find and remove the data that restores have set aside on the nodes
-    #[arg(long)]
-    aside: bool,
+    /// Find and remove the old data that restores have kept on the nodes
+    #[arg(long, alias = "aside")]
+    old_data: bool,
     /// Delete without asking
     #[arg(short, long, conflicts_with = "dry_run")]
     yes: bool,
@@ -64,8 +63,8 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        const WHY: &str = "without --aside only pods are looked for, in --pod-namespace";
-        if self.aside {
+        const WHY: &str = "without --old-data only pods are looked for, in --pod-namespace";
+        if self.old_data {
             return Vec::new();
         }
         let sidecar = Idle::group::<SidecarArgs>(WHY).but(&["pod_namespace"]);
@@ -74,19 +73,19 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    if args.aside {
-        return aside::run(args, context).await;
+    if args.old_data {
+        return old_data::run(args, context).await;
     }
     let printer = context.printer;
     let connection = context.connection.connect().await?;
     let namespace = &args.sidecar.pod_namespace;
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map_err(|error| {
-        explain(&error, "list", "pods", namespace, format!("look for pods of ours in namespace {namespace}"))
+        explain(&error, "list", "pods", namespace, format!("look for pods of kubectl etcd in namespace {namespace}"))
     })?;
     let report = Report::of(listed.items, namespace);
     if report.pods.is_empty() {
-        printer.note(format!("nothing of ours is in namespace {namespace}"));
+        printer.note(format!("no pod of kubectl etcd is in namespace {namespace}"));
     }
     if !report.pods.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
         print_data(printer, args.output, &report, || report.table())?;

@@ -1,14 +1,18 @@
-//! A change of a whole control plane before it begins: what would become of the objects.
+//! A change of a whole control plane: its plan, what would become of the objects, the confirmation, and the result.
 
 mod classes;
 mod fields;
 mod live_keys;
 mod object_changes;
+mod outage;
+mod propose;
 mod show;
 
 pub(crate) use fields::Fields;
-pub(crate) use live_keys::live_keys;
+pub(crate) use live_keys::{kept_keys, live_keys};
 pub(crate) use object_changes::{Changes, Keys};
+pub(crate) use outage::Outage;
+pub(crate) use propose::{Means, Proposal, early_consent, propose, tell};
 
 #[cfg(test)]
 mod tests {

@@ -1,21 +1,21 @@
 //! `kubectl etcd restore FILE`: shows the plan, asks, and carries it out.
 
+use std::time::Duration;
+
 use etcd_wire::restore::Marker;
 
 use super::Args;
 use super::live::{Planned, plan, read};
-use super::plan::Plan;
-use crate::connection::Connection;
+use crate::commands::proposal::{Means, early_consent, propose};
+use crate::connection::{Connection, parse_duration};
 use crate::context::Context;
-use crate::discovery::{self, EtcdPod, Manifests, Overrides};
+use crate::discovery::{self, Manifests, Overrides};
 use crate::explain::{self, Facts};
-use crate::output::confirm::{confirm, consent};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
-use crate::sidecar::{Operation, Pods};
-use crate::transaction::{self, RestoreFlags, Terms, Work};
+use crate::output::{Exit, Failed, Outcome};
+use crate::transaction::{RestoreFlags, Terms};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_FORTH: [&str; 10] = [
+const ONLY_A_NEW_ONE: [&str; 10] = [
     "file",
     "dry_run",
     "confirm",
@@ -34,30 +34,42 @@ const ONLY_FORTH: [&str; 10] = [
 pub(super) struct LiveArgs {
     #[command(flatten)]
     shared: RestoreFlags,
-    /// Restore to these control-plane nodes only. The members of the others are left out of the new cluster, and their static pods
-    /// stopped, which they stay; one that cannot be reached is left out as it is
+    /// Restore only these control-plane nodes. The new cluster has no members on the others: their static pods are stopped and stay
+    /// stopped; a node that cannot be reached stays as it is
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub(super) to_nodes: Vec<String>,
-    /// Let revisions go below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers
+    /// Allow revisions below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers
     #[arg(long, requires = "bump_revision")]
     pub(super) allow_lower_revisions: bool,
-    /// Leave the new state in place should the API servers not become ready on it
+    /// Keep the new data even if the API servers do not become ready on it
     #[arg(long)]
     no_rollback: bool,
-    /// Show how the last restore is on every node; no file is needed
-    #[arg(long, conflicts_with_all = ONLY_FORTH)]
+    /// Show the state of the last restore on every node; needs no file. While the API server is away, wait for it
+    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE)]
     pub(super) status: bool,
-    /// Follow a restore that is unfinished to its end; no file is needed
-    #[arg(long, conflicts_with_all = ONLY_FORTH, conflicts_with = "status")]
+    /// Follow an unfinished restore to its end; needs no file
+    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE, conflicts_with = "status")]
+    pub(super) follow: bool,
+    /// Give the nodes of an unfinished restore new certificates, which nodes that restarted have lost, and follow it to its end; needs
+    /// no file
+    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE, conflicts_with_all = ["status", "follow"])]
     pub(super) resume: bool,
+    /// How long --status, --follow and --resume wait for an API server that is away; 0 does not wait
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
     #[command(flatten)]
     pub(super) manifests: Manifests,
 }
 
 impl LiveArgs {
     /// What does not depend on the members.
-    pub(super) fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
-        self.shared.terms(connection, self.no_rollback, marker)
+    pub(super) async fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
+        self.shared.terms(connection, self.no_rollback, marker).await
+    }
+
+    /// Whether it is about a restore that has begun.
+    pub(super) fn looks_back(&self) -> bool {
+        self.status || self.follow || self.resume
     }
 }
 
@@ -87,78 +99,22 @@ pub(super) async fn explained(args: Args, context: Context) -> Outcome {
 /// # Errors
 /// The file is damaged (exit 3), something speaks against it, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
-    let printer = context.printer;
     let snapshot = context.interruptible(read(&args, &context)).await?;
     let connection = context.interruptible(context.connection.connect()).await?;
-    let applies = args.live.shared.dry_run.is_none();
-    // A name that is wrong, and nobody to ask, are told before anything is made in the cluster.
-    let flag = args.live.shared.confirm.as_deref();
-    let consented = if applies || flag.is_some() {
-        Some(consent(flag, &connection.cluster, Printer::interactive())?)
-    } else {
-        None
-    };
+    let flags = &args.live.shared;
+    let consent = early_consent(flags, &connection)?;
     let planning = plan(&args, &context, &connection, &snapshot);
-    let Planned { plan, upload, members, pods, hints } =
-        context.interruptible(planning).await.map_err(Failed::unchanged)?;
-    let refused = |plan: &Plan| {
-        let failed =
-            Failed::new(Exit::Refused, format!("{} would not be restored to this cluster", args.file().display()));
-        let failed = failed.causes(plan.refusals.clone()).unchanged();
-        hints.iter().fold(failed, Failed::hint)
+    let Planned { plan, upload, members, pods } = context.interruptible(planning).await.map_err(Failed::unchanged)?;
+    let means = Means {
+        context: &context,
+        connection: &connection,
+        pods: &pods,
+        members: &members,
+        sidecar: &args.sidecar,
+        flags,
+        output: args.output,
+        upload: Some(upload),
+        consent,
     };
-    let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
-        let told = print_data(printer, args.output, &plan, || plan.whole_text(args.output == Format::Wide));
-        return Err(refused(&plan).also(told));
-    };
-    if !applies {
-        print_data(printer, args.output, &plan, || plan.whole_text(args.output == Format::Wide))?;
-        if args.live.shared.dry_run.as_deref() == Some("server") {
-            context.interruptible(prove(&pods, &members, printer)).await?;
-        }
-        printer.note("nothing was changed");
-        return Ok(());
-    }
-    // Data is what was done; until then the plan is for whoever has to agree to it.
-    if matches!(args.output, Format::Table | Format::Wide) && !printer.quiet() || flag.is_none() {
-        printer.show(&plan.whole_text(args.output == Format::Wide));
-        printer.show("\n");
-    }
-    if let Some(consented) = consented {
-        context.interruptible(confirm(consented, &connection.cluster, printer)).await?;
-    }
-    let mut work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    work.upload = Some(upload);
-    let mut ended = transaction::run(&work, order).await?;
-    if let (Some(report), Some(changes)) = (&mut ended.report, &plan.changes) {
-        report.nodes_gone.clone_from(&changes.nodes_gone);
-        report.masters_gone.clone_from(&changes.masters_gone);
-    }
-    tell(ended, args.output, printer)
-}
-
-/// Prints the report and what is to be done next, and ends as the transaction did.
-pub(crate) fn tell(ended: transaction::Ended, output: Format, printer: Printer) -> Outcome {
-    if let Some(report) = &ended.report {
-        let told = print_data(printer, output, report, || report.text());
-        for advice in report.advice() {
-            printer.note(advice);
-        }
-        return match ended.outcome {
-            Ok(()) => told.map_err(|failed| {
-                failed.after_change("the change is done; only its report is lost").hint("kubectl etcd restore --status")
-            }),
-            Err(failed) => Err(failed.also(told)),
-        };
-    }
-    ended.outcome
-}
-
-/// Asks the API server whether it would take the pods that a restore makes.
-pub(crate) async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
-    for member in members {
-        pods.rehearse(member, Operation::Restore).await.map_err(|failed| failed.unchanged())?;
-        printer.note(format!("the API server would take the privileged pod of a restore on node {}", member.node));
-    }
-    Ok(())
+    propose(&plan, means).await
 }

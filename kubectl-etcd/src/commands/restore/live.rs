@@ -38,8 +38,6 @@ pub(super) struct Planned {
     /// Of the nodes that take part, by their names.
     pub(super) members: Vec<EtcdPod>,
     pub(super) pods: Pods,
-    /// What would mend what speaks against it.
-    pub(super) hints: BTreeSet<String>,
 }
 
 /// Makes the plan, and changes nothing.
@@ -107,7 +105,7 @@ pub(super) async fn plan(
     let marker = kube_system
         .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
     let parts = found.parts();
-    plan.bind(&args.live.terms(connection, marker), args.skip_hash_check, &parts);
+    plan.bind(&args.live.terms(connection, marker).await, args.skip_hash_check, &parts);
     let taking_part: Vec<EtcdPod> = parts.iter().map(|part| part.pod.clone()).collect();
     let raised_from = (args.bump_revision == Bump::Auto).then_some(report.current_revision);
     let upload =
@@ -115,8 +113,8 @@ pub(super) async fn plan(
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
-    let hints = of_disks.chain(of_pods).cloned().collect();
-    Ok(Planned { plan, upload, members: taking_part, pods, hints })
+    plan.hints = of_disks.chain(of_pods).cloned().collect();
+    Ok(Planned { plan, upload, members: taking_part, pods })
 }
 
 /// By what the values of a file are encrypted, each key once.

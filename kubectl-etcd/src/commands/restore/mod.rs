@@ -16,8 +16,6 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub(crate) use apply::{prove, tell};
-
 use crate::context::Context;
 use crate::discovery::Reach;
 use crate::idle::Idle;
@@ -26,32 +24,32 @@ use crate::sidecar::SidecarArgs;
 
 const EXAMPLES: &str = "\
 Examples:
-  # What a restore of this cluster would change; nothing is touched
+  # Show what a restore of this cluster would change; nothing is changed
   kubectl etcd restore etcd.db --dry-run=client
 
-  # Restore the cluster that the kubeconfig leads to; its name has to be typed
+  # Restore the cluster of the kubeconfig; type its name to confirm
   kubectl etcd restore etcd.db
 
-  # The same from a script
+  # The same in a script
   kubectl etcd restore etcd.db --confirm prod-eu
 
-  # Without a node that is gone; what is not named is left out, and stopped
-  # where it can be reached
+  # Without a node that is gone; nodes that are not named are stopped
   kubectl etcd restore etcd.db --to-nodes cp1,cp2
 
-  # How the last restore is on every node; wait for the end of one that goes on
+  # Show the state of the last restore; follow an unfinished one to its end
   kubectl etcd restore --status
+  kubectl etcd restore --follow
+
+  # The same after a node restarted: all nodes get new certificates
   kubectl etcd restore --resume
 
-  # The directory of a cluster of one, as for the CKA
+  # Build the data directory of a cluster with one member, as in the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
-  # The directory of one of several members that the file records; run it once
-  # for each
+  # Build that of one of several recorded members; run it once for each
   kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1
 
-  # The same for other members than the recorded ones, with the same file, token
-  # and bump for each
+  # The same for other members; use the same file, token and bump for each
   kubectl etcd restore etcd.db --data-dir ./cp1 --name cp1 \\
     --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380 \\
     --initial-cluster-token restored-20261121
@@ -59,42 +57,41 @@ Examples:
   # The same by hand: what to type on this cluster, and why; nothing is done
   kubectl etcd restore etcd.db --explain
 
-  # Without raising the revision: only where all clients start anew
+  # Without raising the revision: only if all clients of the cluster restart
   kubectl etcd restore etcd.db --data-dir ./cp1 --bump-revision 0";
 
 /// Restore a control plane, or build the data directory of a member
 ///
-/// Restores the cluster that the kubeconfig leads to, on all its control-plane nodes at once. The plan is shown and the cluster's
-/// name has to be typed. Every node gets the file, verifies it and builds its new data beside the old while everything runs; then API
-/// server and etcd are stopped everywhere, the data is exchanged, and all is started again, which takes a minute or less. The
-/// nodes do that by themselves, and go back by themselves if anything fails. The old data is kept on the nodes: `kubectl etcd
-/// rollback` puts it back. With --dry-run=client only the plan is shown: whether the file is this cluster's, which objects would
-/// vanish, come back or change, to what the revision would be raised, and whether every node has the room, the static pods and the
-/// encryption keys that it takes; with --dry-run=server the API server is asked too whether it would let the sidecars in.
+/// Restores the cluster of the kubeconfig, on all its control-plane nodes at once. The plan is shown, and the name of the cluster has
+/// to be typed. Every node gets the file, verifies it, and builds its new data beside the current data while everything runs. Then API
+/// server and etcd stop on all nodes, the data directories are swapped, and all starts again, within a minute. The nodes do this
+/// without the API server; if anything fails, all nodes roll back. The old data is kept on the nodes: `kubectl etcd rollback` puts
+/// it back. --dry-run=client only shows the plan: whether the file is of this cluster, which objects would be deleted, come back or
+/// change back, the new revision, and whether every node has the room, the static pods and the encryption keys. --dry-run=server
+/// also asks the API server whether it would admit the sidecars.
 ///
-/// With --data-dir, as `etcdutl snapshot restore` does, with its flags: offline, on any machine. Names and peer URLs of the members are
-/// those that FILE.json or the file itself records, where --initial-cluster gives no others. The file is verified while it
-/// is read; the new database is compact, is read back and compared with the snapshot before the directory gets its name, and
-/// boots on etcd 3.4 to 3.7. A run that fails leaves nothing. Nothing that exists is changed: stop etcd, put the directory where
-/// its manifest says, and start it.
+/// --data-dir builds a data directory offline, on any machine, as `etcdutl snapshot restore` does and with its flags. Names and peer
+/// URLs of the members are those of --initial-cluster, or else those that FILE.json or the file itself records. The file is
+/// verified while it is read, and the new database is read back and compared with it. It runs on etcd 3.4 to 3.7. A run that fails
+/// leaves nothing, and nothing that exists is changed. The last lines say how to let etcd use the directory.
 ///
-/// The revision is raised and everything before it marked as compacted, so that no client takes what it remembers of the
-/// time after the snapshot for what is there now.
+/// The revision is raised and all revisions before it are compacted, so that clients do not take what they cached after the
+/// snapshot for the current state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Snapshot file
-    #[arg(required_unless_present_any = ["status", "resume"])]
+    #[arg(required_unless_present_any = ["status", "follow", "resume"])]
     file: Option<PathBuf>,
-    /// By how much to raise the revision: a number, auto, or 0 for neither raising nor compacting. auto is a thousand million,
-    /// or what puts a running cluster's members a hundred thousand behind
+    /// How much to raise the revision: a number, or auto: 1,000,000,000 offline; on a running cluster 100,000 above the highest
+    /// member. 0 neither raises nor compacts
     #[arg(long, value_name = "auto|N|0", default_value = "auto", allow_negative_numbers = true)]
     bump_revision: Bump,
     /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)
     #[arg(long)]
     skip_hash_check: bool,
     /// Print the commands that do the same by hand on this cluster, or for this directory, and do nothing
-    #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "resume"])]
+    #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "follow", "resume"])]
     explain: bool,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
@@ -126,7 +123,9 @@ impl Args {
         });
         if self.offline.data_dir.is_none() {
             let pods = self.explain.then(|| Idle::group::<SidecarArgs>(EXPLAINED));
-            return explained.into_iter().chain(pods).collect();
+            let waits = "only --status, --follow and --resume wait for an API server that is away";
+            let timeout = (!self.live.looks_back()).then(|| Idle::flags(&["timeout"], waits));
+            return explained.into_iter().chain(pods).chain(timeout).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);
         let offline = [Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)];
@@ -138,7 +137,7 @@ pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     match args.offline.data_dir.take() {
         Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,
         Some(data_dir) => offline::run(args, data_dir, context).await,
-        None if args.live.status || args.live.resume => restore_status::run(args, context).await,
+        None if args.live.looks_back() => restore_status::run(args, context).await,
         None if args.explain => apply::explained(args, context).await,
         None => apply::run(args, context).await,
     }
@@ -147,8 +146,8 @@ pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
 /// A file whose bytes nothing proves is taken only when that was asked for.
 fn without_digest(file: &Path) -> Failed {
     Failed::new(Exit::Damaged, format!("{} has no digest at its end", file.display()))
-        .cause("it is a copy of a database file: nothing proves its bytes")
-        .hint("if etcd was stopped when it was copied, restore it with\n  --skip-hash-check")
+        .cause("it is a copy of a database file, whose bytes nothing proves")
+        .hint("if etcd was stopped when it was copied, pass\n  --skip-hash-check")
 }
 
 /// By how much the revision is raised.

@@ -29,10 +29,10 @@ pub(super) struct OfflineArgs {
     /// Directory to build; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Directory for the write-ahead log, if it is not to be in the data directory; must not exist, or be empty
+    /// Directory for the WAL, if it is not in the data directory; must not exist, or be empty
     #[arg(long, value_name = "DIR", requires = "data_dir")]
     wal_dir: Option<PathBuf>,
-    /// Name of this member [default: that of the only member that is recorded, or default]
+    /// Name of this member [default: the only member that is recorded, or default]
     #[arg(long, value_name = "NAME", requires = "data_dir")]
     pub(super) name: Option<String>,
     /// All members of the new cluster, NAME=URL,NAME=URL [default: those that are recorded, or NAME=http://localhost:2380]
@@ -47,7 +47,7 @@ pub(super) struct OfflineArgs {
     /// Version of the etcd that will use the directory; a snapshot of a newer one is refused
     #[arg(long, value_name = "VERSION", requires = "data_dir")]
     etcd_version: Option<Version>,
-    /// Take a snapshot of a newer etcd than --etcd-version all the same
+    /// Accept a snapshot of a newer etcd than --etcd-version
     #[arg(long, requires = "etcd_version")]
     allow_older_etcd: bool,
 }
@@ -100,9 +100,9 @@ async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let worked = tokio::task::spawn_blocking(move || {
         let chosen = choose(&args.offline, &recorded(&snapshot, &args, &context)?, args.file(), &data_dir)?;
         let membership = chosen.cluster.validate().map_err(|error| {
-            Failed::new(Exit::Usage, "the members of the new cluster are not in order")
+            Failed::new(Exit::Usage, "the members of the new cluster are not valid")
                 .source(&error)
-                .cause(format!("they are those of {}", chosen.from))
+                .cause(format!("they are from {}", chosen.from))
         })?;
         let restored = build(&snapshot, &args, &data_dir, &membership, &context)
             .map_err(|error| refused(error, &args, &data_dir))?;
@@ -120,6 +120,7 @@ async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let ready = format!("{} is ready for etcd; nothing else was changed", done.data_dir.display());
     told.map_err(|failed| failed.after_change(&ready))?;
     printer.note(ready);
+    printer.note(next_step(&done.data_dir, done.wal_dir.as_deref(), membership.members().len()));
     Ok(())
 }
 
@@ -218,7 +219,7 @@ fn told(restored: &Restored) -> Vec<String> {
         _ => true,
     });
     let of_alarms = restored.dropped_alarms.iter().map(|alarm| {
-        format!("the alarm {} of member {} was left out: the new database is compact", alarm.kind, alarm.member_id)
+        format!("alarm {} of member {} was not restored: the new database is compact", alarm.kind, alarm.member_id)
     });
     of_snapshot
         .map(ToString::to_string)
@@ -236,20 +237,44 @@ fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
         RestoreError::NoDigest => without_digest(args.file()),
         error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("restore {file}"))
             .source(&error)
-            .hint("etcd supports no way down; to try it all the same\n  --allow-older-etcd"),
+            .hint("etcd does not support downgrades; to try it anyway\n  --allow-older-etcd"),
         error @ RestoreError::DataDirInUse(_) => refuse(format!("{data_dir} is in use"))
             .source(&error)
-            .hint("build beside it, stop etcd, and then exchange the two"),
+            .hint("build another directory, stop etcd, and then let etcd use the new one"),
         error @ RestoreError::DataDirNotEmpty(_) => refuse(format!("{data_dir} is not empty"))
             .source(&error)
-            .hint("name a directory that does not exist yet; nothing is ever overwritten"),
-        error @ RestoreError::WalDirNotEmpty(_) => refuse("the directory for the log is not empty".to_owned())
+            .hint("name a directory that does not exist; nothing is overwritten"),
+        error @ RestoreError::WalDirNotEmpty(_) => refuse("the directory for the WAL is not empty".to_owned())
             .source(&error)
-            .hint("name a directory that does not exist yet; nothing is ever overwritten"),
+            .hint("name a directory that does not exist; nothing is overwritten"),
         error => {
             Failed::plain(format!("restore {file} to {data_dir}")).source(&error).effect("nothing was left behind")
         }
     }
+}
+
+/// How to let etcd use the directory that was built.
+fn next_step(data_dir: &Path, wal_dir: Option<&Path>, members: usize) -> String {
+    let absolute = |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
+    let dir = absolute(data_dir);
+    let wal = wal_dir.map(|wal| format!("  and --wal-dir={}\n", absolute(wal))).unwrap_or_default();
+    if members == 1 {
+        return format!(
+            "next, let etcd use it: on the control-plane node, in\n  \
+             /etc/kubernetes/manifests/etcd.yaml\n  \
+             set the hostPath of volume etcd-data (without kubeadm: --data-dir) to\n    {dir}\n{wal}  \
+             The kubelet restarts etcd; wait until the API server answers:\n    kubectl get pods -n kube-system"
+        );
+    }
+    format!(
+        "next, when each of the {members} members has a directory, built from the same file:\n  \
+         1. On all nodes, stop etcd and the API server; wait until both have ended:\n     \
+         mv /etc/kubernetes/manifests/{{etcd,kube-apiserver}}.yaml /root/\n  \
+         2. On the node of this member, set the hostPath of volume etcd-data in\n     \
+         /root/etcd.yaml (without kubeadm: --data-dir) to the copy of\n     {dir}\n{wal}  \
+         3. On all nodes, start them again:\n     \
+         mv /root/{{etcd,kube-apiserver}}.yaml /etc/kubernetes/manifests/"
+    )
 }
 
 /// The result as data.
@@ -323,6 +348,18 @@ mod tests {
         assert_eq!("v3.5.16".parse(), Ok(Version(3, 5)));
         for wrong in ["", "3", "3.x", "3.5.16.1", "3.5-rc1"] {
             assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_next_step_names_the_directory_that_was_built() {
+        let one = next_step(Path::new("/var/lib/etcd-restored"), None, 1);
+        assert!(one.contains("\n    /var/lib/etcd-restored\n") && one.contains("etcd.yaml"), "{one}");
+        let several = next_step(Path::new("/tmp/cp1"), Some(Path::new("/tmp/wal")), 3);
+        assert!(several.contains("3 members") && several.contains("\n     /tmp/cp1\n"), "{several}");
+        assert!(several.contains("--wal-dir=/tmp/wal"), "{several}");
+        for text in [one, several] {
+            assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         }
     }
 }

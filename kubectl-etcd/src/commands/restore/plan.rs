@@ -1,6 +1,6 @@
 //! The plan of a restore, as a pure function of what was found: nothing here asks or touches anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_objects::key::Prefix;
 use etcd_snapshot::Report;
@@ -15,15 +15,10 @@ use super::live::uid;
 use super::node_role::{self, NodeRole};
 use super::room::Room;
 use crate::commands::API_VERSION;
-use crate::commands::proposal::{Changes, Keys};
+use crate::commands::proposal::{Changes, Keys, Outage};
 use crate::discovery::EtcdPod;
 use crate::transaction::MARGIN;
 
-/// What stops, as the static pods of a control plane are called.
-const STOPS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-/// For how long, in seconds: all is built beforehand, so that the size of the database does not matter. Between a quick end of the API
-/// servers and one that takes all of its grace period (measured on real kubeadm 1.36 control planes of three nodes).
-const OUTAGE: [u32; 2] = [10, 60];
 /// Brings back the old data.
 const WAY_BACK: &str = "kubectl etcd rollback";
 
@@ -103,6 +98,9 @@ pub(super) struct Plan {
     pub(super) warnings: Vec<String>,
     /// Why it would not be done.
     pub(super) refusals: Vec<String>,
+    /// What would mend that, for people.
+    #[serde(skip)]
+    pub(super) hints: BTreeSet<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,15 +152,6 @@ pub(super) struct Member {
     pub(super) encryption: Encryption,
 }
 
-/// What does not work while the data is exchanged: on all nodes at once, as all members are made anew.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Outage {
-    pub(super) stops: [&'static str; 4],
-    /// An estimate: from, to.
-    pub(super) seconds: [u32; 2],
-}
-
 impl Plan {
     /// Decides what is to be done.
     pub(super) fn make(found: &Found<'_>) -> Plan {
@@ -193,7 +182,7 @@ impl Plan {
             revision,
             members: found.members.iter().map(|one| Member::of(one, found.role_of(one), report.total_size)).collect(),
             not_reached: node_role::not_reached(found.to_nodes, &found.members),
-            outage: Outage { stops: STOPS, seconds: OUTAGE },
+            outage: Outage::new(),
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
             changes: found
@@ -206,6 +195,7 @@ impl Plan {
             transaction: None,
             warnings: found.doubts(),
             refusals,
+            hints: BTreeSet::new(),
         }
     }
 }
@@ -521,7 +511,7 @@ mod tests {
         let text = plan(|_| {}, status()).whole_text(false);
         for line in [
             "Taken:      2026-11-21T06:00:00Z, 3h ago",
-            "Old data:   kept on each node, in DATA DIR/.kubectl-etcd/ID/old",
+            "Kept:       the current data, on each node in DATA DIR/.kubectl-etcd/ID/old",
             "Undo:       kubectl etcd rollback",
         ] {
             assert!(text.lines().any(|other| other == line), "{line:?} is not in:\n{text}");

@@ -1,52 +1,106 @@
-//! `restore --status` and `restore --resume`: what the nodes say of the last restore.
+//! `restore --status`, `--follow` and `--resume`: what the nodes say of the last restore.
 
-use etcd_wire::restore::NodeRestore;
+use std::time::{Duration, Instant};
+
+use etcd_wire::restore::{NodeRestore, RestorePlan};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Args;
-use super::apply::tell;
 use crate::commands::API_VERSION;
+use crate::commands::proposal::tell;
+use crate::connection::Connection;
 use crate::context::Context;
-use crate::output::{Outcome, Table, age, bytes, print_data, timestamp, visible};
+use crate::discovery::EtcdPod;
+use crate::output::{Format, Outcome, Table, age, bytes, print_data, timestamp, visible};
 use crate::sidecar::{Operation, Pods, access};
 use crate::transaction::{self, Recalled, Work, by_time, silence, step_labels, unfinished};
 
-/// Tells how the last restore is on every node, and with `--resume` follows one that is unfinished to its end.
+/// How soon an unfinished restore is looked at again, once the API server is back.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Tells how the last restore is on every node; with `--follow` and `--resume`, follows one that is unfinished to its end.
 ///
 /// # Errors
-/// No node can be asked; with `--resume`, however the restore ends.
+/// No node can be asked, or the API server stays away; with `--follow` and `--resume`, however the restore ends.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
     let connection = context.interruptible(context.connection.connect()).await?;
-    let members = context.interruptible(super::live::members(&args, &context, &connection)).await?.readable(printer);
-    context.interruptible(access::preflight(&connection, &args.sidecar.pod_namespace)).await?;
     let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
-    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    let mut watched = work.watch(Operation::Recall);
-    let recalling = async { Ok(transaction::recall(&work, &mut watched).await) };
-    let nodes = context.interruptible(recalling).await?;
+    let looking = look(&args, &context, &connection, &pods);
+    let (members, nodes) = context.interruptible(looking).await?;
     for node in &nodes {
         if let Err(failed) = &node.outcome {
             printer.warn(format!("node {}: {}", node.node, failed.one_line()));
         }
     }
-    if let Some(failed) = silence(&nodes) {
-        return Err(failed);
+    if args.live.status {
+        return status(&args, &context, &nodes);
     }
-    if args.live.resume {
-        let Some(plan) = unfinished(&nodes) else {
-            printer.note("no restore is unfinished");
-            return status(&args, &context, &nodes);
-        };
-        printer.note(format!("following restore {} of {}", plan.id, plan.started_by));
-        let plan = plan.clone();
-        // Those that read journals cannot bring certificates.
+    let Some(plan) = unfinished(&nodes) else {
+        printer.note("no restore is unfinished");
+        return status(&args, &context, &nodes);
+    };
+    printer.note(format!("following restore {}, begun by {}", plan.id, plan.started_by));
+    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let mut watched = work.watch(Operation::Follow);
+    let ended = match args.live.resume {
+        true => transaction::resume(&work, &mut watched, plan).await,
+        false => transaction::follow_on(&work, &mut watched, plan).await,
+    };
+    tell(ended, args.output, printer)
+}
+
+/// What the nodes' journals say. An API server that is away is waited for, and then the end of the restore that is under way.
+async fn look(
+    args: &Args,
+    context: &Context,
+    connection: &Connection,
+    pods: &Pods,
+) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
+    let (printer, begun, limit) = (context.printer, Instant::now(), args.live.timeout);
+    let mut was_away = false;
+    loop {
+        let found = look_once(args, context, connection, pods).await;
+        match found {
+            Ok((_, nodes))
+                if args.live.status && was_away && unfinished(&nodes).is_some() && begun.elapsed() < limit =>
+            {
+                printer.detail("the API server is back; the restore is not finished on all nodes");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Ok(found) => return Ok(found),
+            Err(failed) => match transaction::until_back(connection, begun, limit, printer).await {
+                Ok(true) => was_away = true,
+                // It went away and came back, or it is there and something else fails.
+                Ok(false) if was_away && begun.elapsed() < limit => tokio::time::sleep(AGAIN).await,
+                Ok(false) => return Err(failed),
+                Err(away) => return Err(away),
+            },
+        }
+    }
+}
+
+async fn look_once(
+    args: &Args,
+    context: &Context,
+    connection: &Connection,
+    pods: &Pods,
+) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
+    let members = super::live::members(args, context, connection).await?.readable(context.printer);
+    access::preflight(connection, &args.sidecar.pod_namespace).await?;
+    let nodes = {
+        let work = Work::new(context, connection, pods, &members, &args.sidecar);
+        let mut watched = work.watch(Operation::Recall);
+        let nodes = transaction::recall(&work, &mut watched).await;
+        // Those that read journals can bring no certificates, and are not needed again.
         transaction::forget(&work, watched).await;
-        let mut watched = work.watch(Operation::Follow);
-        return tell(transaction::resume(&work, &mut watched, &plan).await, args.output, printer);
+        nodes
+    };
+    match silence(&nodes) {
+        Some(failed) => Err(failed),
+        None => Ok((members, nodes)),
     }
-    status(&args, &context, &nodes)
 }
 
 fn status(args: &Args, context: &Context, nodes: &[Recalled]) -> Outcome {
@@ -66,14 +120,33 @@ fn status(args: &Args, context: &Context, nodes: &[Recalled]) -> Outcome {
             .collect(),
     };
     let Some(last) = last else {
-        context.printer.note("no node knows of a restore");
+        context.printer.note("no node has a journal of a restore");
         return print_data(context.printer, args.output, &data, String::new);
     };
-    print_data(context.printer, args.output, &data, || text(&last, nodes, Timestamp::now()))?;
-    if data.unfinished.is_some() {
-        context.printer.note("it goes on by itself; to follow it to its end\n  kubectl etcd restore --resume");
+    let wide = args.output == Format::Wide;
+    print_data(context.printer, args.output, &data, || text(&last, nodes, Timestamp::now(), wide))?;
+    if let Some(plan) = unfinished(nodes) {
+        context.printer.note(unfinished_advice(plan, nodes));
     }
     Ok(())
+}
+
+/// What is known of a restore that is unfinished, and what to do.
+fn unfinished_advice(plan: &RestorePlan, nodes: &[Recalled]) -> String {
+    let coordinator = &plan.coordinator;
+    let answers = nodes.iter().any(|node| node.node == *coordinator && node.outcome.is_ok());
+    let id = &plan.id;
+    let known = if answers {
+        format!("restore {id} is unfinished; node {coordinator} coordinates it")
+    } else {
+        format!(
+            "restore {id} is unfinished; node {coordinator}, which coordinates it, cannot be asked: whether it continues is not known"
+        )
+    };
+    format!(
+        "{known}. Follow it to its end or, if a node restarted meanwhile, resume it\n  \
+         kubectl etcd restore --follow\n  kubectl etcd restore --resume"
+    )
 }
 
 #[derive(Serialize)]
@@ -97,29 +170,31 @@ struct Node<'a> {
 }
 
 /// How a restore is on all nodes, for people.
-fn text(id: &str, nodes: &[Recalled], now: Timestamp) -> String {
+fn text(id: &str, nodes: &[Recalled], now: Timestamp, wide: bool) -> String {
     let known = nodes.iter().find_map(|node| node.find(id));
     let begun = known.and_then(|restore| moment(restore.begun_at)).map_or_else(String::new, timestamp);
     let by = known.map(|restore| restore.plan.started_by.as_str()).unwrap_or_default();
-    let mut table = Table::new(&["NODE", "STEP", "STATE", "SINCE", "OLD DATA", "SIZE"]);
+    let mut headers = vec!["NODE", "STEP", "STATE", "SINCE", "KEPT"];
+    if wide {
+        headers.push("OLD DATA");
+    }
+    let mut table = Table::new(&headers);
     let mut notes = String::new();
     for node in nodes {
         let (step, state, since) = match (node.find(id), &node.outcome) {
             (Some(restore), _) => state(restore),
-            (None, Ok(_)) => (String::new(), "no part in it".to_owned(), None),
+            (None, Ok(_)) => (String::new(), "takes no part".to_owned(), None),
             (None, Err(_)) => (String::new(), "cannot be asked".to_owned(), None),
         };
         let restore = node.find(id);
         let aside = restore.and_then(|restore| restore.aside.clone());
         let size = restore.filter(|_| aside.is_some()).map(|restore| bytes(restore.aside_bytes));
-        table.row(vec![
-            node.node.clone(),
-            step,
-            state,
-            since.map(|since| age(since, now)).unwrap_or_default(),
-            aside.unwrap_or_default(),
-            size.unwrap_or_default(),
-        ]);
+        let since = since.map(|since| age(since, now)).unwrap_or_default();
+        let mut row = vec![node.node.clone(), step, state, since, size.unwrap_or_default()];
+        if wide {
+            row.push(aside.unwrap_or_default());
+        }
+        table.row(row);
         for note in restore.iter().flat_map(|restore| &restore.events).filter_map(|event| event.note.as_deref()) {
             notes.push_str(&visible::name(&format!("node {}: {note}", node.node)));
             notes.push('\n');
@@ -127,7 +202,7 @@ fn text(id: &str, nodes: &[Recalled], now: Timestamp) -> String {
     }
     let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
     let left_out = known.map(|restore| restore.plan.left_out().join(", ")).filter(|names| !names.is_empty());
-    let left_out = left_out.map_or_else(String::new, |names| format!("Left out of it: {}\n", visible::name(&names)));
+    let left_out = left_out.map_or_else(String::new, |names| format!("Left out: {}\n", visible::name(&names)));
     let begun = format!("Restore {id}, begun {begun} by {by}");
     format!("{}\n{left_out}\n{table}{notes}", visible::name(&begun))
 }
@@ -138,8 +213,8 @@ fn state(restore: &NodeRestore) -> (String, String, Option<Timestamp>) {
     let step = restore.events.iter().rev().find_map(|event| Some((event.step?, event.done)));
     let state = match (restore.ended, step, restore.armed) {
         (Some(ending), ..) => step_labels::ended(ending),
-        (None, Some((_, true)), _) => "waits for the others",
-        (None, Some((_, false)), _) => "goes on",
+        (None, Some((_, true)), _) => "waits for other nodes",
+        (None, Some((_, false)), _) => "in progress",
         (None, None, true) => "ready",
         (None, None, false) => "being prepared",
     };
@@ -164,11 +239,25 @@ mod tests {
         let lost = Recalled { node: "cp3".into(), outcome: Err(Failed::plain("gone")) };
         let ended = [("b", Some(Ending::Restored))];
         let nodes = [recalled("cp1", &ended), recalled("cp2", &[("b", None)]), lost, recalled("cp4", &[])];
-        let text = text("b", &nodes, Timestamp::from_second(137).expect("a moment"));
+        let text = text("b", &nodes, Timestamp::from_second(137).expect("a moment"), false);
         let line = |node: &str| text.lines().find(|line| line.starts_with(node)).unwrap_or_default().to_owned();
         assert!(line("cp1").contains("restored") && line("cp1").contains("2m"), "{text}");
-        assert!(line("cp2").contains("the API server serves   waits for the others"), "{text}");
-        assert!(line("cp3").contains("cannot be asked") && line("cp4").contains("no part in it"), "{text}");
+        assert!(line("cp2").contains("the API server serves   waits for other nodes"), "{text}");
+        assert!(line("cp3").contains("cannot be asked") && line("cp4").contains("takes no part"), "{text}");
         assert!(text.contains("node cp1: node cp2 was lost"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_coordinator_that_cannot_be_asked() {
+        let mut nodes = [recalled("cp1", &[("b", None)]), recalled("cp2", &[("b", None)])];
+        let plan = nodes[1].restores()[0].plan.clone();
+        let known = unfinished_advice(&plan, &nodes);
+        assert!(known.contains("node cp1 coordinates it") && !known.contains("not known"), "{known}");
+        nodes[0].outcome = Err(Failed::plain("gone"));
+        let unknown = unfinished_advice(&plan, &nodes);
+        assert!(
+            unknown.contains("cp1, which coordinates it, cannot be asked: whether it continues is not known"),
+            "{unknown}"
+        );
     }
 }

@@ -3,17 +3,42 @@
 use std::fmt::Write as _;
 
 use etcd_wire::facts::Encryption;
+use etcd_wire::restore::RestorePlan;
 
 use super::at_rest::describe;
 use super::node_role::NodeRole;
 use super::plan::{Member, Plan};
 use super::room::Room;
-use crate::commands::proposal::Fields;
-use crate::output::{Table, bytes, seconds};
-use crate::transaction::LOWER;
+use crate::commands::proposal::{Fields, Proposal};
+use crate::output::{Exit, Failed, Table, bytes, seconds};
+use crate::transaction::{LOWER, Report};
 
 /// What comes back.
 const DATA: &str = "the snapshot";
+
+impl Proposal for Plan {
+    fn text(&self, wide: bool) -> String {
+        self.whole_text(wide)
+    }
+
+    fn transaction(&self) -> Option<&RestorePlan> {
+        self.transaction.as_ref().filter(|_| self.refusals.is_empty())
+    }
+
+    fn refused(&self) -> Failed {
+        let (file, cluster) = (&self.snapshot.file, &self.cluster.name);
+        let failed = Failed::new(Exit::Refused, format!("cannot restore {file} to cluster {cluster}"));
+        self.hints.iter().fold(failed.causes(self.refusals.clone()), Failed::hint)
+    }
+
+    fn complete(&self, report: &mut Report) {
+        report.snapshot_revision = Some(self.revision.snapshot);
+        if let Some(changes) = &self.changes {
+            report.nodes_gone.clone_from(&changes.nodes_gone);
+            report.masters_gone.clone_from(&changes.masters_gone);
+        }
+    }
+}
 
 impl Plan {
     /// What would be done, what would be lost, and how to undo it; all objects if it may be wide.
@@ -72,38 +97,15 @@ impl Plan {
     }
 
     fn outage_and_undo(&self, fields: &mut Fields) {
-        let [from, to] = self.outage.seconds;
-        let nodes = match self.members.iter().filter(|member| member.role != NodeRole::NotReached).count() {
-            1 => "the node".to_owned(),
-            nodes => format!("all {nodes} nodes"),
-        };
-        let stops = self.outage.stops.join(", ");
-        fields.line(
-            "Stops",
-            &format!("{stops} on {nodes} at the same time, for about {from} to {to} seconds. Other pods keep running"),
-        );
+        let nodes = self.members.iter().filter(|member| member.role != NodeRole::NotReached).count();
+        self.outage.add_to(fields, nodes, self.transaction.as_ref());
         let stopped = self.members.iter().filter(|member| member.role == NodeRole::Stopped);
         let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
         left_out.extend(self.not_reached.iter().map(|name| format!("{name} (not reached)")));
         if !left_out.is_empty() {
             fields.line("Left out", &left_out.join(", "));
         }
-        if let Some(transaction) = &self.transaction {
-            if transaction.nodes.len() > 1 {
-                let port = transaction.peer_port;
-                fields.line(
-                    "Needs",
-                    &format!("TCP port {port} between these nodes; {} coordinates", transaction.coordinator),
-                );
-            }
-            let fails = if transaction.keep_unready {
-                "API servers that do not become ready keep the new data; any other failure rolls all nodes back"
-            } else {
-                "all nodes roll back to the current data by themselves"
-            };
-            fields.line("On failure", fails);
-        }
-        fields.line("Old data", "kept on each node, in DATA DIR/.kubectl-etcd/ID/old");
+        fields.line("Kept", "the current data, on each node in DATA DIR/.kubectl-etcd/ID/old");
         fields.line("Undo", self.way_back);
         if let Some(transaction) = &self.transaction {
             fields.line("ID", &transaction.id);

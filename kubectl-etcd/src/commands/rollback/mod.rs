@@ -1,51 +1,53 @@
-//! `kubectl etcd rollback`: the data that the last restore has set aside comes back.
+//! `kubectl etcd rollback`: the data from before the last restore comes back.
 
+mod changes;
 mod plan;
+mod show;
 
-use crate::commands::restore::{prove, tell};
+use changes::changes;
+use plan::{Found, Plan};
+
+use crate::commands::proposal::{Means, Proposal as _, early_consent, propose};
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides, Reach};
 use crate::explain::{self, Facts};
 use crate::idle::Idle;
-use crate::output::confirm::{confirm, consent};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
+use crate::output::{Format, Outcome};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access};
 use crate::transaction::{self, RestoreFlags, Work, silence};
-use plan::{Found, Plan};
 
 const EXAMPLES: &str = "\
 Examples:
-  # What would come back; nothing is touched
+  # Show what a rollback would change; nothing is changed
   kubectl etcd rollback --dry-run=client
 
-  # Back to before the last restore; the cluster's name has to be typed
+  # Roll back the last restore; type the name of the cluster to confirm
   kubectl etcd rollback
 
-  # The same from a script
+  # The same in a script
   kubectl etcd rollback --confirm prod-eu
 
-  # Back to before an earlier restore; --dry-run=client lists them
+  # Roll back an earlier restore; --dry-run=client lists them
   kubectl etcd rollback --id 20261121-100000-abcde";
 
-/// Put back the data that the last restore has set aside
+/// Put back the data from before the last restore
 ///
-/// Finds the last restore, shows what would be done to undo it, and asks for the cluster's name. Its old data must be kept on all nodes
-/// that it restored: where it is missing on one, nothing is done, and --id chooses another restore. It is then done as a restore is: API server and etcd are stopped on all nodes, the data is exchanged, and all is started
-/// again, in a minute or less; the nodes go back by themselves if anything fails. The data of now is kept in its turn: another
-/// rollback puts that back.
+/// Finds the last restore, shows what a rollback would change, and asks for the name of the cluster. The old data must be there on all
+/// nodes that were restored: if a node lacks it, nothing is changed, and --id chooses another restore. A rollback is done as a restore
+/// is: API server and etcd stop on all nodes, the data directories are swapped, and all starts again, within a minute. If anything
+/// fails, all nodes roll back to the current data. The current data is kept; roll back again to return to it.
 ///
-/// What was written since the restore is not in the data that comes back. It is built anew on the nodes with a revision above all
-/// that clients have seen, as a restore does with a snapshot: a client that watches would not notice that revisions went down, and
-/// would hear nothing any more. The directories that were set aside stay as they are.
+/// The old data does not have what was written since the restore. It is built anew on the nodes, at a revision above all that
+/// clients have seen, so that existing watches start again. The old directories stay as they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     shared: RestoreFlags,
-    /// Restore to undo, in place of the last one; --dry-run=client lists them
+    /// Restore to undo, instead of the last one; --dry-run=client lists them
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Put the directories back as they are, without raising the revision. It lets revisions go below those that clients have seen:
+    /// Put the old directories back as they are, without raising the revision: revisions go below those that clients have seen, and
     /// existing watches stop receiving events; restart kubelets and controllers
     #[arg(long)]
     keep_revisions: bool,
@@ -53,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
     explain: bool,
     /// Output format
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
     reach: Reach,
@@ -97,13 +99,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     let printer = context.printer;
     let connection = context.interruptible(context.connection.connect()).await?;
-    let applies = args.shared.dry_run.is_none();
-    let flag = args.shared.confirm.as_deref();
-    let consented = if applies || flag.is_some() {
-        Some(consent(flag, &connection.cluster, Printer::interactive())?)
-    } else {
-        None
-    };
+    let consent = early_consent(&args.shared, &connection)?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let finding =
         discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests);
@@ -120,9 +116,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     // The transaction has sidecars of another kind.
     transaction::forget(&work, watched).await;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms = args.shared.terms(&connection, false, None);
+    let terms = args.shared.terms(&connection, false, None).await;
     let keep_revisions = args.keep_revisions;
-    let plan = Plan::make(&Found {
+    let mut plan = Plan::make(&Found {
         keep_revisions,
         server: &connection.server,
         terms: &terms,
@@ -130,35 +126,25 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         nodes: &nodes,
         id: args.id.as_deref(),
     });
-    let Some(order) = plan.transaction.as_ref().filter(|_| plan.refusals.is_empty()) else {
-        let told = print_data(printer, args.output, &plan, || plan.text());
-        let failed = Failed::new(Exit::Refused, format!("cluster {} would not go back", connection.cluster));
-        let failed = failed.causes(plan.refusals.iter().cloned()).unchanged().also(told);
-        return Err(match plan.another() {
-            Some(id) => failed.hint(format!(
-                "the old data of another restore is on all nodes; to undo that one\n  kubectl etcd rollback --id {id}"
-            )),
-            None => failed,
-        });
+    if let (Some(order), Some(earlier)) = (plan.transaction(), plan.restored()) {
+        let of = earlier.to_owned();
+        let looking = changes(&connection, &pods, &members, order, &of, &args.sidecar);
+        let looked = context.interruptible(async { Ok(looking.await) }).await?;
+        plan.add(looked);
+    }
+    for warning in &plan.warnings {
+        printer.warn(warning);
+    }
+    let means = Means {
+        context: &context,
+        connection: &connection,
+        pods: &pods,
+        members: &members,
+        sidecar: &args.sidecar,
+        flags: &args.shared,
+        output: args.output,
+        upload: None,
+        consent,
     };
-    if !applies {
-        print_data(printer, args.output, &plan, || plan.text())?;
-        if args.shared.dry_run.as_deref() == Some("server") {
-            context.interruptible(prove(&pods, &members, printer)).await?;
-        }
-        printer.note("nothing was changed");
-        return Ok(());
-    }
-    if args.output == Format::Table && !printer.quiet() || flag.is_none() {
-        printer.show(&plan.text());
-        printer.show("\n");
-    }
-    if let Some(consented) = consented {
-        context.interruptible(confirm(consented, &connection.cluster, printer)).await?;
-    }
-    let members: Vec<_> =
-        members.iter().filter(|one| order.nodes.iter().any(|node| node.node == one.node)).cloned().collect();
-    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
-    let ended = transaction::run(&work, order).await?;
-    tell(ended, args.output, printer)
+    propose(&plan, means).await
 }

@@ -1,15 +1,14 @@
-//! What a way back would do, as a pure function of what the nodes' journals say.
-
-use std::fmt::Write as _;
+//! What a rollback would do, as a pure function of what the nodes' journals say.
 
 use etcd_wire::restore::{Ending, NodeRestore, RestoreKind, RestorePlan};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::commands::API_VERSION;
+use crate::commands::proposal::{Changes, Outage};
 use crate::discovery::EtcdPod;
-use crate::output::{Table, bytes, timestamp, visible};
-use crate::transaction::{LOWER, Part, Recalled, Terms, by_time, draw_up, new_id, step_labels, unfinished};
+use crate::output::{Outcome, timestamp};
+use crate::transaction::{Part, Recalled, Terms, by_time, draw_up, new_id, step_labels, unfinished};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -28,37 +27,46 @@ pub(super) struct Found<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Plan {
-    api_version: &'static str,
-    kind: &'static str,
-    cluster: String,
-    server: String,
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) cluster: String,
+    pub(super) server: String,
     /// The restore whose old data would come back.
-    restore: Option<Earlier>,
+    pub(super) restore: Option<Earlier>,
     /// All whose old data was in place before on a node, the last one first.
-    restores: Vec<Choice>,
-    nodes: Vec<Node>,
+    pub(super) restores: Vec<Choice>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) outage: Outage,
+    /// `None` if it is not known, or it was not looked at because the rollback is refused.
+    #[serde(flatten)]
+    pub(super) changes: Option<Changes>,
+    /// Why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) changes_unknown: Option<String>,
     pub(super) transaction: Option<RestorePlan>,
+    /// What is worth knowing.
+    pub(super) warnings: Vec<String>,
     /// Why it would not be done.
     pub(super) refusals: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Earlier {
-    id: String,
-    begun_at: Option<String>,
-    started_by: String,
+pub(super) struct Earlier {
+    pub(super) id: String,
+    pub(super) begun_at: Option<String>,
+    pub(super) started_by: String,
 }
 
 /// A restore that could be undone.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Choice {
-    id: String,
-    begun_at: Option<String>,
-    started_by: String,
+    pub(super) id: String,
+    pub(super) begun_at: Option<String>,
+    pub(super) started_by: String,
     /// What is missing of its old data, a sentence a node; empty if it can come back.
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
 }
 
 impl Choice {
@@ -76,11 +84,11 @@ impl Choice {
 fn missing(plan: &RestorePlan, nodes: &[Recalled]) -> Vec<String> {
     let of = |node: &Recalled| {
         let what = match node.find(&plan.id) {
-            None => "knows nothing of it any more".to_owned(),
+            None => "has no journal of it".to_owned(),
             Some(NodeRestore { ended: Some(Ending::Restored), aside: Some(_), .. }) => return None,
-            Some(NodeRestore { ended: Some(Ending::Restored), .. }) => "has not kept the old data".to_owned(),
+            Some(NodeRestore { ended: Some(Ending::Restored), .. }) => "has no old data".to_owned(),
             Some(NodeRestore { ended: Some(ending), .. }) => {
-                format!("has not got the new data: {}", step_labels::ended(*ending))
+                format!("has not had the new data: {}", step_labels::ended(*ending))
             }
             Some(NodeRestore { ended: None, .. }) => "has not ended it".to_owned(),
         };
@@ -96,11 +104,11 @@ fn moment(restore: &NodeRestore) -> Option<String> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Node {
-    node: String,
-    member: String,
-    aside: Option<String>,
-    aside_bytes: u64,
+pub(super) struct Node {
+    pub(super) node: String,
+    pub(super) member: String,
+    pub(super) aside: Option<String>,
+    pub(super) aside_bytes: u64,
 }
 
 impl Plan {
@@ -114,11 +122,15 @@ impl Plan {
             restore: None,
             restores: Vec::new(),
             nodes: Vec::new(),
+            outage: Outage::new(),
+            changes: None,
+            changes_unknown: None,
             transaction: None,
+            warnings: Vec::new(),
             refusals: Vec::new(),
         };
         if let Some(unfinished) = unfinished(found.nodes) {
-            plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --resume", unfinished.id));
+            plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --follow", unfinished.id));
         }
         // What has put new data in place on a node has set its old data aside.
         let in_place = |id: &str| {
@@ -143,16 +155,16 @@ impl Plan {
         });
         plan.refusals.extend(again.map(|node| {
             format!(
-                "node {} was left out of that restore, and runs again: stop it, or remove its member, first",
+                "node {} was left out of that restore and runs again: stop it or remove its member first",
                 node.node
             )
         }));
         let Some(earlier) = earlier else {
             plan.refusals.push(match found.id {
                 Some(id) => {
-                    format!("no restore {id} has kept the old data on a node: --dry-run=client lists those that have")
+                    format!("no node has old data of a restore {id}: --dry-run=client lists the restores that have")
                 }
-                None => "no restore has kept the old data on a node: there is nothing to go back to".to_owned(),
+                None => "no node has old data of a restore: there is nothing to roll back to".to_owned(),
             });
             return plan;
         };
@@ -160,7 +172,7 @@ impl Plan {
         plan.refusals.extend(
             missing(&earlier.plan, found.nodes)
                 .into_iter()
-                .map(|what| format!("of restore {id} old data is missing: {what}")),
+                .map(|what| format!("old data of restore {id} is missing: {what}")),
         );
         plan.restore = Some(Earlier {
             id: earlier.plan.id.clone(),
@@ -171,6 +183,11 @@ impl Plan {
         let (members, left_out): (Vec<_>, Vec<_>) =
             found.members.iter().partition(|member| takes_part(&earlier.plan, &member.node));
         plan.refusals.extend(changed(&earlier.plan, &members));
+        if earlier.plan.kind.may_lower_revisions() {
+            plan.warnings.push(format!(
+                "restore {id} let revisions go down: an object with the same revision before and after it is shown as unchanged"
+            ));
+        }
         let parts: Vec<_> = members.into_iter().map(Part::of).collect();
         let left_out = left_out.into_iter().map(|member| member.node.clone()).collect();
         let id = new_id(Timestamp::now());
@@ -179,7 +196,7 @@ impl Plan {
         let of_all = matches!(earlier.plan.kind, RestoreKind::Snapshot { .. });
         if found.keep_revisions && of_all && !earlier.plan.left_out().is_empty() {
             plan.refusals.push(format!(
-                "the old data is also that of what restore {} has left out ({}): it comes back without --keep-revisions only",
+                "restore {} left nodes out ({}), whose data the old data includes: roll back without --keep-revisions",
                 earlier.plan.id,
                 earlier.plan.left_out().join(", ")
             ));
@@ -199,56 +216,21 @@ impl Plan {
         whole.next()
     }
 
-    /// For people.
-    pub(super) fn text(&self) -> String {
-        let mut text = format!("Cluster:   {}\n", visible::name(&format!("{} ({})", self.cluster, self.server)));
-        // The only one that there is stands below.
-        if self.restores.len() > 1 || self.restore.is_none() && !self.restores.is_empty() {
-            let mut table = Table::new(&["RESTORE", "BEGUN", "STARTED-BY", "OLD DATA"]);
-            for choice in &self.restores {
-                let kept =
-                    if choice.missing.is_empty() { "on all nodes".to_owned() } else { choice.missing.join("; ") };
-                let begun = choice.begun_at.clone().unwrap_or_default();
-                table.row(vec![choice.id.clone(), begun, choice.started_by.clone(), kept]);
+    /// The restore whose old data would come back.
+    pub(super) fn restored(&self) -> Option<&str> {
+        self.restore.as_ref().map(|restore| restore.id.as_str())
+    }
+
+    /// Adds what would become of the objects, or why that is not known.
+    pub(super) fn add(&mut self, changes: Outcome<Changes>) {
+        match changes {
+            Ok(changes) => self.changes = Some(changes),
+            Err(failed) => {
+                let why = failed.one_line();
+                self.warnings.push(format!("the plan cannot show which objects change: {why}"));
+                self.changes_unknown = Some(why);
             }
-            let _infallible = write!(text, "Kept (--id chooses):\n\n{table}\n");
         }
-        let Some(restore) = &self.restore else { return text };
-        let begun = restore.begun_at.as_deref().unwrap_or("an unknown time");
-        let mut table = Table::new(&["NODE", "MEMBER", "OLD DATA", "SIZE"]);
-        for node in &self.nodes {
-            table.row(vec![
-                node.node.clone(),
-                node.member.clone(),
-                node.aside.clone().unwrap_or_default(),
-                bytes(node.aside_bytes),
-            ]);
-        }
-        let _infallible = write!(
-            text,
-            "Back to:   before restore {}, begun {begun} by {}\n\n{table}\n\
-             What was written since that restore is not in it.\n",
-            visible::name(&restore.id),
-            visible::name(&restore.started_by)
-        );
-        let kind = self.transaction.as_ref().map(|transaction| &transaction.kind);
-        if let Some(RestoreKind::Aside { raise: false, .. }) = kind {
-            let _infallible = writeln!(text, "Watches:   {LOWER}. On every node:\n  systemctl restart kubelet");
-        }
-        if let Some(transaction) = &self.transaction {
-            if !transaction.not_reached.is_empty() {
-                let _infallible =
-                    writeln!(text, "Stays left out: {}.", visible::name(&transaction.not_reached.join(", ")));
-            }
-            let _infallible = write!(
-                text,
-                "API server and etcd stop on all nodes at the same time, for about a minute; other pods go on running. If anything\n\
-                 fails, the nodes go back by themselves. {} coordinates; the nodes speak to each other over TCP port {}.\n\
-                 The data of now is kept in its turn: another rollback puts it back.\n",
-                transaction.coordinator, transaction.peer_port
-            );
-        }
-        text
     }
 }
 
@@ -275,7 +257,7 @@ fn changed(plan: &RestorePlan, members: &[&EtcdPod]) -> Vec<String> {
     let mut changed = Vec::new();
     for node in plan.serving() {
         let Some(member) = members.iter().find(|member| member.node == node.node) else {
-            changed.push(format!("node {} took part in that restore, and has no etcd pod now", node.node));
+            changed.push(format!("node {} took part in that restore and has no etcd pod now", node.node));
             continue;
         };
         let now = (&member.name, member.data_dir.as_ref(), member.wal_dir.as_ref());
@@ -292,6 +274,7 @@ fn changed(plan: &RestorePlan, members: &[&EtcdPod]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::proposal::Proposal as _;
     use crate::output::Failed;
     use crate::transaction::samples::{pod, recalled, terms};
 
@@ -318,8 +301,8 @@ mod tests {
         let transaction = made.transaction.as_ref().expect("a plan");
         assert!(matches!(&transaction.kind, RestoreKind::Aside { of, raise: true, .. } if of == "b"));
         assert_eq!((transaction.nodes.len(), transaction.marker.is_none()), (2, true));
-        let text = made.text();
-        for part in ["before restore b", "4.1 kB", "cp1 coordinates"] {
+        let text = made.text(false);
+        for part in ["before restore b", "4.1 kB", "cp1 coordinates", "roll back again"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert_eq!(made.another(), None);
@@ -332,11 +315,11 @@ mod tests {
         let mut lost = recalled("cp2", &past);
         lost.outcome.as_mut().expect("journals")[1].aside = None;
         for (second, text) in [
-            (recalled("cp2", &past[..1]), "of restore b old data is missing: node cp2 knows nothing of it any more"),
-            (lost, "of restore b old data is missing: node cp2 has not kept the old data"),
+            (recalled("cp2", &past[..1]), "old data of restore b is missing: node cp2 has no journal of it"),
+            (lost, "old data of restore b is missing: node cp2 has no old data"),
             (
                 recalled("cp2", &[("a", DONE), ("b", Some(Ending::WentBack))]),
-                "node cp2 has not got the new data: went back",
+                "node cp2 has not had the new data: rolled back",
             ),
         ] {
             let nodes = [recalled("cp1", &past), second];
@@ -344,7 +327,7 @@ mod tests {
             assert_eq!(made.refusals.len(), 1, "{:?}", made.refusals);
             assert!(made.refusals[0].contains(text), "{:?}", made.refusals);
             assert_eq!((made.restore.as_ref().map(|one| one.id.as_str()), made.another()), (Some("b"), Some("a")));
-            let text = made.text();
+            let text = made.text(false);
             let row = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap_or_default();
             assert!(row("a ").ends_with("on all nodes") && row("b ").contains("node cp2"), "{text}");
             let json = serde_json::to_value(&made).expect("JSON");
@@ -357,8 +340,8 @@ mod tests {
             let kind = &chosen.transaction.expect("a plan").kind;
             assert!(matches!(kind, RestoreKind::Aside { of, .. } if of == "a"), "{kind:?}");
             let unknown = plan_of(Some("x"), &nodes, &members());
-            assert!(unknown.refusals[0].contains("no restore x") && unknown.transaction.is_none(), "{unknown:?}");
-            assert!(unknown.text().contains("on all nodes"));
+            assert!(unknown.refusals[0].contains("restore x") && unknown.transaction.is_none(), "{unknown:?}");
+            assert!(unknown.text(false).lines().any(|line| line.starts_with("a ") && line.ends_with("on all nodes")));
         }
     }
 
@@ -386,7 +369,7 @@ mod tests {
         let (server, keep_revisions, id) = ("", true, None);
         let found = Found { server, keep_revisions, terms: &terms, members: &members, nodes: &nodes, id };
         let refusals = Plan::make(&found).refusals;
-        assert!(refusals.len() == 1 && refusals[0].contains("left out (cp2)"), "{refusals:?}");
+        assert!(refusals.len() == 1 && refusals[0].contains("left nodes out (cp2)"), "{refusals:?}");
     }
 
     #[test]
@@ -396,7 +379,7 @@ mod tests {
         let [one, two] = members();
         let moved = EtcdPod { data_dir: Some("/other".into()), ..two.clone() };
         for (nodes, members, text) in [
-            ([recalled("cp1", &[]), recalled("cp2", &[])], vec![one.clone(), two.clone()], "nothing to go back to"),
+            ([recalled("cp1", &[]), recalled("cp2", &[])], vec![one.clone(), two.clone()], "nothing to roll back to"),
             (
                 [recalled("cp1", &past), recalled("cp2", &[("a", None)])],
                 vec![one.clone(), two.clone()],

@@ -1,4 +1,4 @@
-//! `cleanup --aside`: the data that restores have set aside on the nodes, and their journals.
+//! `cleanup --old-data`: the data that restores have set aside on the nodes, and their journals.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let mut kept = Kept::of(&nodes, now);
     let empty = kept.nodes.iter().all(|node| node.restores.is_empty());
     if empty {
-        printer.note("no restore has left anything on the nodes that answer");
+        printer.note("the nodes that answer have no old data of a restore");
     }
     for node in &nodes {
         if let Err(failed) = &node.outcome {
@@ -69,7 +69,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let question = Question {
         text: format!("Remove {count} folder(s) of old data, {}? No rollback is possible then.", bytes(size)),
         otherwise: "nothing was removed",
-        hint: "kubectl etcd cleanup --aside --yes",
+        hint: "kubectl etcd cleanup --old-data --yes",
     };
     question.ask(args.yes, printer).await?;
     let mut removals = unasked(&nodes);
@@ -136,13 +136,15 @@ async fn remove(node: &Node, one: &mut Watched<'_>, work: &Work<'_>) -> Removal 
             Ok(gone) => {
                 removal.removed.push(id.to_owned());
                 let size = bytes(gone.iter().map(|restore| restore.aside_bytes).sum());
-                work.printer.note(format!("node {}: what restore {id} had kept is removed ({size})", node.node));
+                work.printer.note(format!("node {}: old data of restore {id} removed ({size})", node.node));
             }
             Err(failed) => {
                 // A node refuses before it removes anything.
                 let begun = failed.exit != Exit::Refused;
-                removal.trouble =
-                    Some(Trouble { failed: failed.context(format!("remove what restore {id} has kept")), begun });
+                removal.trouble = Some(Trouble {
+                    failed: failed.context(format!("cannot remove the old data of restore {id}")),
+                    begun,
+                });
                 break;
             }
         }
@@ -187,7 +189,7 @@ fn outcome(removals: &[Removal]) -> Outcome {
     } else if !changed {
         all = all.effect("nothing was removed");
     }
-    Err(all.hint("once the cause is mended, run it again; what is left stays listed\n  kubectl etcd cleanup --aside"))
+    Err(all.hint("remove the cause and run it again\n  kubectl etcd cleanup --old-data"))
 }
 
 /// What restores have left on the nodes.

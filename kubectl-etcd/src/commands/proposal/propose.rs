@@ -1,0 +1,120 @@
+//! One way to change a whole control plane: the plan is shown, refused or confirmed, carried out, and its end is told.
+
+use etcd_wire::restore::RestorePlan;
+use serde::Serialize;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::discovery::EtcdPod;
+use crate::output::confirm::{Consent, confirm, consent};
+use crate::output::{Failed, Format, Outcome, Printer, print_data};
+use crate::sidecar::{Operation, Pods, SidecarArgs, Upload};
+use crate::transaction::{self, Ended, Report, RestoreFlags, Work};
+
+/// A plan that can be shown and carried out.
+pub(crate) trait Proposal: Serialize {
+    /// For people; `wide` names all objects.
+    fn text(&self, wide: bool) -> String;
+
+    /// What the nodes are told to do; `None` if something speaks against it.
+    fn transaction(&self) -> Option<&RestorePlan>;
+
+    /// Why it is refused.
+    fn refused(&self) -> Failed;
+
+    /// Adds to the report of what was done what only the plan knows.
+    fn complete(&self, report: &mut Report);
+}
+
+/// What a plan is carried out with.
+pub(crate) struct Means<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) connection: &'a Connection,
+    pub(crate) pods: &'a Pods,
+    /// The members, those of nodes that do not take part among them.
+    pub(crate) members: &'a [EtcdPod],
+    pub(crate) sidecar: &'a SidecarArgs,
+    pub(crate) flags: &'a RestoreFlags,
+    pub(crate) output: Format,
+    /// The file that every node gets, if they get one.
+    pub(crate) upload: Option<Upload>,
+    /// See [`early_consent`].
+    pub(crate) consent: Option<Consent>,
+}
+
+/// What the flags say about the confirmation, before anything is made in the cluster. `None` if none is needed.
+///
+/// # Errors
+/// Exit 4: `--confirm` names another cluster, or there is no terminal to ask on.
+pub(crate) fn early_consent(flags: &RestoreFlags, connection: &Connection) -> Outcome<Option<Consent>> {
+    let name = flags.confirm.as_deref();
+    let needed = flags.dry_run.is_none() || name.is_some();
+    needed.then(|| consent(name, &connection.cluster, Printer::interactive())).transpose()
+}
+
+/// Shows a plan, and carries it out unless it is refused or only to be shown.
+///
+/// # Errors
+/// It is refused or not confirmed (exit 4), and however it ends once it has begun.
+pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outcome {
+    let Means { context, connection, pods, flags, output, .. } = means;
+    let printer = context.printer;
+    let text = || proposal.text(output == Format::Wide);
+    let Some(order) = proposal.transaction() else {
+        let told = print_data(printer, output, proposal, text);
+        return Err(proposal.refused().unchanged().also(told));
+    };
+    let members: Vec<EtcdPod> =
+        means.members.iter().filter(|one| order.nodes.iter().any(|node| node.node == one.node)).cloned().collect();
+    if let Some(dry_run) = flags.dry_run.as_deref() {
+        print_data(printer, output, proposal, text)?;
+        if dry_run == "server" {
+            context.interruptible(prove(pods, &members, printer)).await?;
+        }
+        printer.note("nothing was changed");
+        return Ok(());
+    }
+    // Data is what was done; until then the plan is for whoever has to agree to it.
+    let for_people = matches!(output, Format::Table | Format::Wide);
+    if for_people && !printer.quiet() || flags.confirm.is_none() {
+        printer.show(&text());
+        printer.show("\n");
+    }
+    if let Some(consent) = means.consent {
+        context.interruptible(confirm(consent, &connection.cluster, printer)).await?;
+    }
+    let mut work = Work::new(context, connection, pods, &members, means.sidecar);
+    work.upload = means.upload;
+    let mut ended = transaction::run(&work, order).await?;
+    if let Some(report) = &mut ended.report {
+        proposal.complete(report);
+    }
+    tell(ended, output, printer)
+}
+
+/// Prints the report, what is to be done next and, last, the result; ends as the transaction did.
+pub(crate) fn tell(ended: Ended, output: Format, printer: Printer) -> Outcome {
+    let Some(report) = &ended.report else { return ended.outcome };
+    let told = print_data(printer, output, report, || report.text());
+    for advice in report.advice() {
+        printer.note(advice);
+    }
+    match ended.outcome {
+        Ok(()) => {
+            printer.result(report.result_line());
+            told.map_err(|failed| {
+                failed.after_change("the change is done; only its report is lost").hint("kubectl etcd restore --status")
+            })
+        }
+        Err(failed) => Err(failed.also(told)),
+    }
+}
+
+/// Asks the API server whether it would admit the pods that a restore makes.
+async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
+    for member in members {
+        pods.rehearse(member, Operation::Restore).await.map_err(Failed::unchanged)?;
+        printer.note(format!("the API server would admit the privileged pod of a restore on node {}", member.node));
+    }
+    Ok(())
+}
