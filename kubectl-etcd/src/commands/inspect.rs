@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     file: FileArgs,
     /// Output format
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     inspection.name_unreadable(&contents, &context).await?;
     contents.tell(&inspection.passed_over, &context);
-    print_data(context.printer, args.output, &inspection, || inspection.text())
+    print_data(context.printer, args.output, &inspection, || inspection.text(args.output == Format::Wide))
 }
 
 /// The keys of a namespace's objects, and of itself.
@@ -369,11 +369,11 @@ impl Inspection {
         failures
     }
 
-    /// For people.
-    fn text(&self) -> String {
+    /// For people; in a wide text nothing is cut.
+    fn text(&self, wide: bool) -> String {
         let namespace = self.namespace.as_ref().map(|namespace| format!(", namespace {namespace}")).unwrap_or_default();
         let mut text = format!(
-            "{}{namespace}: {} keys, {} of values, revisions {} to {}, prefix {}\n\n",
+            "{}{namespace}: {} keys, {} of values\nrevisions {} to {}, prefix {}\n\n",
             self.file,
             self.keys,
             bytes(self.bytes),
@@ -381,19 +381,25 @@ impl Inspection {
             self.revision,
             self.prefix
         );
-        let headers = ["RESOURCE", "OBJECTS", "BYTES", "REVISIONS", "ENCRYPTED", "UNREADABLE"];
-        let mut table = Table::new(&headers[..if self.unreadable > 0 { 6 } else { 5 }]);
+        let mut headers = vec!["RESOURCE", "OBJECTS", "BYTES", "REVISIONS"];
+        headers.extend((!self.encryption.is_empty()).then_some("ENCRYPTED"));
+        headers.extend((self.unreadable > 0).then_some("UNREADABLE"));
+        let mut table = Table::new(&headers).fitted(wide);
+        let some = |count: u64| if count > 0 { count.to_string() } else { String::new() };
         for one in self.resources.iter().chain(&self.other_keys) {
-            let encrypted = if one.encrypted > 0 { one.encrypted.to_string() } else { String::new() };
-            let name = if self.other_keys.contains(one) { format!("({})", one.resource) } else { one.resource.clone() };
-            let mut row = vec![name, one.objects.to_string(), bytes(one.bytes), one.revisions.to_string(), encrypted];
-            if self.unreadable > 0 {
-                row.push(if one.unreadable > 0 { one.unreadable.to_string() } else { String::new() });
-            }
+            let name = match self.other_keys.contains(one) {
+                // What they are for is told where there is room.
+                true if !wide => format!("({})", one.resource.split(':').next().unwrap_or_default()),
+                true => format!("({})", one.resource),
+                false => one.resource.clone(),
+            };
+            let mut row = vec![name, one.objects.to_string(), bytes(one.bytes), one.revisions.to_string()];
+            row.extend((!self.encryption.is_empty()).then(|| some(one.encrypted)));
+            row.extend((self.unreadable > 0).then(|| some(one.unreadable)));
             table.row(row);
         }
         let _infallible = write!(text, "{table}");
-        let mut table = Table::new(&["NAMESPACE", "OBJECTS", "BYTES"]);
+        let mut table = Table::new(&["NAMESPACE", "OBJECTS", "BYTES"]).fitted(wide);
         for one in &self.namespaces {
             let name = if one.exists { one.namespace.clone() } else { format!("{} (deleted)", one.namespace) };
             table.row(vec![name, one.objects.to_string(), bytes(one.bytes)]);
@@ -403,7 +409,7 @@ impl Inspection {
             if objects.is_empty() {
                 continue;
             }
-            let mut table = Table::new(&[title, "NAMESPACE", "BYTES", "REVISIONS"]);
+            let mut table = Table::new(&[title, "NAMESPACE", "BYTES", "REVISIONS"]).fitted(wide);
             for one in objects {
                 let name = format!("{}/{}", one.resource, one.name);
                 let namespace = one.namespace.clone().unwrap_or_default();
@@ -413,7 +419,7 @@ impl Inspection {
         }
         if self.unreadable > 0 {
             let title = format!("CANNOT BE READ ({})", self.unreadable);
-            let mut table = Table::new(&[&title, "NAMESPACE", "REASON"]);
+            let mut table = Table::new(&[&title, "NAMESPACE", "REASON"]).fitted(wide);
             for one in &self.unreadable_objects {
                 let namespace = one.namespace.clone().unwrap_or_default();
                 table.row(vec![format!("{}/{}", one.resource, one.name), namespace, one.reason.clone()]);
@@ -423,7 +429,7 @@ impl Inspection {
         if !self.encryption.is_empty() {
             let decrypted = self.encryption.iter().any(|one| one.decrypted.is_some());
             let headers = ["ENCRYPTED BY", "KEY", "OBJECTS", "DECRYPTED"];
-            let mut table = Table::new(&headers[..if decrypted { 4 } else { 3 }]);
+            let mut table = Table::new(&headers[..if decrypted { 4 } else { 3 }]).fitted(wide);
             for one in &self.encryption {
                 let mut row =
                     vec![format!("{} {}", one.provider, one.version), one.key.clone(), one.objects.to_string()];
@@ -519,15 +525,12 @@ mod tests {
             inspection.namespaces.iter().map(|one| (one.namespace.as_str(), one.bytes, one.exists)).collect();
         assert_eq!(namespaces, [("gone", 30, false), ("shop", 10, true)]);
         assert_eq!((inspection.largest[0].name.as_str(), inspection.most_revisions.len()), ("b", 1));
-        let text = inspection.text();
-        for part in [
-            "UNREADABLE",
-            "CANNOT BE READ (1)",
-            "gone (deleted)",
-            "pods/b",
-            "(compact_rev_key: what was compacted last)",
-            "revisions 1 to 9",
-        ] {
+        assert!(inspection.text(true).contains("(compact_rev_key: what was compacted last)"));
+        let text = inspection.text(false);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        for part in
+            ["UNREADABLE", "CANNOT BE READ (1)", "gone (deleted)", "pods/b", "(compact_rev_key)", "revisions 1 to 9"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -1,6 +1,8 @@
 //! Tables as kubectl prints them: upper-case headers, three spaces between columns, `<none>` for what is not there.
 
-use unicode_width::UnicodeWidthStr as _;
+use std::borrow::Cow;
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::visible;
 
@@ -12,7 +14,14 @@ pub(crate) struct Table {
     blanks: bool,
     /// Whether the headers are left out.
     bare: bool,
+    /// How wide a line may be: cells of the widest columns are cut until it fits.
+    width: Option<usize>,
 }
+
+/// A line of a terminal.
+const TERMINAL: usize = 80;
+/// What is left of a column, however little room there is.
+const LEAST: usize = 12;
 
 impl Table {
     pub(crate) fn new(headers: &[&str]) -> Table {
@@ -20,6 +29,7 @@ impl Table {
             rows: vec![headers.iter().map(|&h| visible::name(h).into_owned()).collect()],
             blanks: false,
             bare: false,
+            width: None,
         }
     }
 
@@ -33,6 +43,12 @@ impl Table {
     #[must_use]
     pub(crate) fn without_headers(self, bare: bool) -> Table {
         Table { bare, ..self }
+    }
+
+    /// Cuts cells that are too long for a terminal, unless the table is a wide one.
+    #[must_use]
+    pub(crate) fn fitted(self, wide: bool) -> Table {
+        Table { width: if wide { None } else { Some(TERMINAL) }, ..self }
     }
 
     /// Adds a row; it must have as many cells as there are headers.
@@ -51,17 +67,39 @@ impl std::fmt::Display for Table {
         let columns = self.rows[0].len();
         let rows = &self.rows[usize::from(self.bare)..];
         let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut widths: Vec<usize> = (0..columns).map(width).collect();
+        while self.width.is_some_and(|most| widths.iter().sum::<usize>() + 3 * (columns - 1) > most) {
+            match widths.iter_mut().max().filter(|widest| **widest > LEAST) {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
+        }
         for row in rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(cell);
+                let cell = cut(cell, *width);
+                line.push_str(&cell);
                 line.extend(std::iter::repeat_n(' ', width - cell.width() + 3));
             }
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }
+}
+
+/// A cell in so much room.
+fn cut(cell: &str, width: usize) -> Cow<'_, str> {
+    if cell.width() <= width {
+        return Cow::Borrowed(cell);
+    }
+    let mut short = String::new();
+    for c in cell.chars() {
+        if short.width() + c.width().unwrap_or(0) + 3 > width {
+            break;
+        }
+        short.push(c);
+    }
+    Cow::Owned(short + "...")
 }
 
 #[cfg(test)]
@@ -81,6 +119,19 @@ mod tests {
         let mut table = Table::new(&["A", "LONG HEADER", "C"]).with_blanks().without_headers(true);
         table.row(vec!["a".into(), String::new(), "c".into()]);
         assert_eq!(table.to_string(), "a      c\n");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_terminal_unless_it_is_wide() {
+        let long = ["x".repeat(30), "y".repeat(70), "z".to_owned()];
+        let table = |wide| {
+            let mut table = Table::new(&["A", "B", "C"]).fitted(wide);
+            table.row(long.to_vec());
+            table.row(vec!["\u{4f60}".repeat(40), "b".to_owned(), "c".to_owned()]);
+            table.to_string()
+        };
+        assert!(table(false).lines().all(|line| line.width() <= 80), "{}", table(false));
+        assert!(table(false).contains("yyy...   z") && table(true).contains(&long[1]), "{}", table(false));
     }
 
     #[test]

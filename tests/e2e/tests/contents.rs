@@ -467,7 +467,7 @@ fn values_that_cannot_be_read_are_counted_and_named_with_the_place() {
     assert_eq!(resources.iter().map(count).sum::<u64>(), count(&inspection));
     let named = inspection["unreadableObjects"].as_array().expect("names");
     assert_eq!(Some(named.len() as u64), Some(count(&inspection)).filter(|count| *count == 6));
-    let people = offline.run(&["inspect", "a.db"]).expect_code(0).stdout;
+    let people = offline.run(&["inspect", "a.db", "-o", "wide"]).expect_code(0).stdout;
     for one in named {
         let (resource, name, reason) = (text(one, "/resource"), text(one, "/name"), text(one, "/reason"));
         assert!(!reason.contains("byte 0"), "{one}");

@@ -167,7 +167,7 @@ fn while_the_pods_are_deleted() {
     for signals in [["INT"].as_slice(), &["TERM", "INT"]] {
         // The backup is done; its pod does not go.
         let mut running = backup(&scene);
-        running.wait_for("verified, in");
+        running.wait_for("backed up cluster");
         let kubelet = Stopped::new(&scene.lab);
         assert!(!scene.sidecars().is_empty(), "the pod has gone too fast");
         for name in signals {

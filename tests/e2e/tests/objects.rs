@@ -178,7 +178,7 @@ fn what_differs_is_shown_and_nothing_else() {
         let has = |row: &str| row.split_whitespace().eq(line.split_whitespace());
         assert!(table.lines().any(has), "{line:?} is not in:\n{table}");
     }
-    let patches = silent(&scene, &["diff", "a.db", "--live", "-o", "yaml"], 1).stdout;
+    let patches = silent(&scene, &["diff", "a.db", "--live", "-o", "diff"], 1).stdout;
     for part in [
         "--- a.db: deployments.apps/web in namespace shop\n+++ live: deployments.apps/web in namespace shop\n",
         "-  replicas: 2\n+  replicas: 5\n",
@@ -193,7 +193,7 @@ fn what_differs_is_shown_and_nothing_else() {
     scene.ok(&["backup", "b.db"]);
     let said = silent(&scene, &["diff", "a.db", "b.db", "-o", "json"], 1);
     assert_eq!(differences(&said.json()), DIFFERENT, "{}", said.stderr);
-    let said = silent(&scene, &["diff", "b.db", "./a.db", "secret/turns", "-n", "shop", "-o", "yaml"], 1);
+    let said = silent(&scene, &["diff", "b.db", "./a.db", "secret/turns", "-n", "shop", "-o", "diff"], 1);
     assert!(said.stdout.contains("\"<hidden: 9 bytes, before>\""), "{}", said.stdout);
     for same in [&["diff", "a.db", "a.db"][..], &["diff", "b.db", "--live"]] {
         let said = silent(&scene, same, 0);

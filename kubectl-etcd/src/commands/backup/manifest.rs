@@ -216,18 +216,33 @@ impl Manifest {
     }
 
     /// For people: the figures that matter.
-    pub(super) fn human(&self, path: &Path) -> String {
-        let mut table = Table::new(&["FILE", "SIZE", "REVISION", "KEYS", "HASH", "MEMBER", "ETCD"]);
+    pub(super) fn human(&self, path: &Path, wide: bool) -> String {
+        let mut headers = vec!["FILE", "SIZE", "REVISION", "KEYS"];
         let shown = |number: Option<String>| number.unwrap_or_default();
-        table.row(vec![
+        let mut row = vec![
             path.display().to_string(),
             bytes(self.snapshot.size),
             shown(self.snapshot.revision.map(|r| r.to_string())),
             shown(self.snapshot.total_key.map(|k| k.to_string())),
-            shown(self.snapshot.hash.map(|h| format!("{h:x}"))),
-            self.source.name.clone(),
-            self.source.etcd_version.clone(),
-        ]);
+        ];
+        if wide {
+            headers.extend(["HASH", "MEMBER", "ETCD"]);
+            row.push(shown(self.snapshot.hash.map(|h| format!("{h:x}"))));
+            row.extend([self.source.name.clone(), self.source.etcd_version.clone()]);
+        }
+        let mut table = Table::new(&headers);
+        table.row(row);
         table.to_string()
+    }
+
+    /// How the backup has ended, in a line, and what is to be done next in another.
+    pub(super) fn result(&self, path: &Path, took: &str) -> String {
+        let revision = self.snapshot.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
+        format!(
+            "backed up cluster {} in {took}: {}{revision}, verified\n  next, copy {} off this machine",
+            self.cluster.name,
+            bytes(self.snapshot.size),
+            path.display()
+        )
     }
 }

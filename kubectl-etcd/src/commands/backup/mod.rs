@@ -37,6 +37,9 @@ Examples:
   # the file what it is a snapshot of, in the same name plus .json
   kubectl etcd backup
 
+  # The same in another folder
+  kubectl etcd backup /backups/
+
   # Under a name of your own, from the member on one node
   kubectl etcd backup /backups/before-upgrade.db --node cp2
 
@@ -65,7 +68,7 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// File to write, or - for stdout
+    /// File to write, a folder for the default name in it, or - for stdout
     file: Option<PathBuf>,
     /// Take the member on this node, even if another is healthier
     #[arg(long, value_name = "NODE")]
@@ -83,7 +86,7 @@ pub(crate) struct Args {
     #[arg(long)]
     explain: bool,
     /// Output format: json and yaml print what is written beside the file
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
     overrides: Overrides,
@@ -252,24 +255,25 @@ async fn backup(args: Args, context: &Context) -> Outcome {
         None => failed,
     })?;
     let took = seconds(Timestamp::now().as_second() - begun.as_second());
-    let told = match (finished, args.output) {
+    let tell_kept = || {
+        if let Some(path) = &kept {
+            printer.note(format!("kept on node {}: {path}", choice.member.node));
+        }
+    };
+    match (finished, args.output) {
         (None, _) => {
+            tell_kept();
             printer.result(format!("{} written to stdout, sha256 {}, in {took}", bytes(length), manifest.sha256()));
             Ok(())
         }
         (Some(path), format) => {
-            printer.note(format!(
-                "verified, in {took}; next, copy it off this machine, or look again:\n  kubectl etcd verify {}",
-                path.display()
-            ));
-            print_data(printer, format, &manifest, || manifest.human(&path))
-                .map_err(|failed| failed.after_change(format!("the backup is whole: {}", path.display())))
+            let told = print_data(printer, format, &manifest, || manifest.human(&path, format == Format::Wide));
+            let told = told.map_err(|failed| failed.after_change(format!("the backup is whole: {}", path.display())));
+            tell_kept();
+            printer.result(manifest.result(&path, &took));
+            told
         }
-    };
-    if let Some(path) = kept {
-        printer.note(format!("kept on node {}: {path}", choice.member.node));
     }
-    told
 }
 
 /// Receives the snapshot; a transfer that breaks on the road begins anew.

@@ -20,10 +20,10 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// `file` as it was typed. Without it, a name that says of what and of when the snapshot is.
+    /// `file` as it was typed. Without it, or where it is a folder, a name that says of what and of when the snapshot is.
     ///
     /// # Errors
-    /// The file or its companion exists and `force` is not set; stdout is a terminal; the path is a folder.
+    /// The file or its companion exists and `force` is not set; stdout is a terminal; the folder is not there.
     pub(super) fn plan(file: Option<&Path>, cluster: &str, now: Timestamp, force: bool) -> Outcome<Target> {
         let name = default_name(cluster, now);
         let path = match file {
@@ -34,12 +34,13 @@ impl Target {
                 }
                 return Ok(Target::Stdout { name });
             }
+            Some(path) if path.is_dir() => path.join(&name),
+            Some(path) if path.to_string_lossy().ends_with(std::path::is_separator) => {
+                return Err(Failed::new(Exit::Usage, format!("there is no folder {}", path.display())));
+            }
             Some(path) => path.to_owned(),
             None => PathBuf::from(name),
         };
-        if path.is_dir() || path.file_name().is_none() {
-            return Err(Failed::new(Exit::Usage, format!("{} is a folder", path.display())).hint("name a file in it"));
-        }
         if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
             return Err(Failed::new(Exit::Usage, format!("{} is not a regular file", path.display())));
         }
@@ -341,6 +342,15 @@ mod tests {
         assert_eq!(default_name("prod", now()), "etcd-prod-20261121T061640Z.db");
         assert_eq!(default_name("arn:aws/prod cluster", now()), "etcd-arn-aws-prod-cluster-20261121T061640Z.db");
         assert_eq!(default_name("../..", now()), "etcd-cluster-20261121T061640Z.db");
+    }
+
+    #[test]
+    fn in_a_folder_the_name_is_the_default_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etcd-c-20261121T061640Z.db");
+        assert_eq!(plan(folder.path(), false).unwrap(), Target::File { path, force: false });
+        let gone = plan(&folder.path().join("gone/"), false).unwrap_err();
+        assert_eq!((gone.exit, entries(folder.path()).len()), (Exit::Usage, 0));
     }
 
     #[test]

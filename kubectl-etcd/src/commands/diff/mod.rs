@@ -22,7 +22,7 @@ use crate::connection::{Connection, ConnectionArgs};
 use crate::contents::{Contents, FileArgs};
 use crate::context::Context;
 use crate::idle::{self, Idle};
-use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
+use crate::output::{self, Exit, Failed, Outcome, Printer, print_data};
 use arguments::With;
 use difference::Comparison;
 use presence::{Absent, Side, absent, lacking};
@@ -38,10 +38,10 @@ Examples:
   kubectl etcd diff etcd.db --live
 
   # One namespace, in full
-  kubectl etcd diff etcd.db --live -n shop -o yaml
+  kubectl etcd diff etcd.db --live -n shop -o diff
 
   # One object
-  kubectl etcd diff etcd.db --live deployment/web -n shop -o yaml
+  kubectl etcd diff etcd.db --live deployment/web -n shop -o diff
 
   # Last night beside this night
   kubectl etcd diff monday.db tuesday.db
@@ -79,8 +79,8 @@ pub(crate) struct Args {
     /// Compare status, too
     #[arg(long)]
     show_status: bool,
-    /// Output format; yaml is a unified diff of the objects' YAML
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    /// Output format; diff is a unified diff of the objects' YAML
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
 }
 
@@ -100,6 +100,20 @@ impl Args {
         }
         idle
     }
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A line an object
+    Table,
+    /// The same with all fields that differ
+    Wide,
+    /// A unified diff of each object's YAML
+    #[value(alias = "yaml")]
+    Diff,
+    /// One JSON object
+    Json,
 }
 
 /// Whether words name objects, and not only types.
@@ -125,8 +139,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         With::Cluster => with_cluster(&args, types, &context).await?,
     };
     match args.output {
-        Format::Yaml => context.printer.data(&report.patches())?,
-        format => print_data(context.printer, format, &report, || report.table())?,
+        Format::Diff => context.printer.data(&report.patches())?,
+        Format::Json => print_data(context.printer, output::Format::Json, &report, String::new)?,
+        Format::Table => context.printer.data(&report.table(false))?,
+        Format::Wide => context.printer.data(&report.table(true))?,
     }
     finish(report)
 }
@@ -311,6 +327,6 @@ async fn absent_live(
 
 fn comparison<'a>(args: &Args, (first, second): &(String, String), catalog: &'a Catalog) -> Comparison<'a> {
     let (first, second) = (first.clone(), second.clone());
-    let patches = args.output == Format::Yaml;
+    let patches = args.output == Format::Diff;
     Comparison { first, second, with_status: args.show_status, patches, catalog }
 }

@@ -40,18 +40,19 @@ impl Report {
         Report { api_version, kind, first, second, left_out, failures, differences, hint }
     }
 
-    pub(super) fn table(&self) -> String {
+    pub(super) fn table(&self, wide: bool) -> String {
         if self.differences.is_empty() {
             return String::new();
         }
-        let mut table = Table::new(&["CHANGE", "RESOURCE", "NAMESPACE", "NAME", "FIELDS"]);
+        let mut table = Table::new(&["CHANGE", "RESOURCE", "NAMESPACE", "NAME", "FIELDS"]).fitted(wide);
         for one in &self.differences {
             let change = match one.change {
-                Change::OnlyInFirst => only(&self.first),
-                Change::OnlyInSecond => only(&self.second),
+                Change::OnlyInFirst => only(short(&self.first, "FILE")),
+                Change::OnlyInSecond => only(short(&self.second, "FILE2")),
                 Change::Differs => "differs".to_owned(),
             };
-            let fields = one.unreadable.as_ref().map_or_else(|| few(&one.fields), |why| format!("<{why}>"));
+            let fields = if wide { one.fields.join(", ") } else { few(&one.fields) };
+            let fields = one.unreadable.as_ref().map_or(fields, |why| format!("<{why}>"));
             let namespace = one.namespace.clone().unwrap_or_default();
             table.row(vec![change, one.resource.clone(), namespace, one.name.clone(), fields]);
         }
@@ -84,6 +85,12 @@ fn only(side: &str) -> String {
     if side == super::LIVE { "only live".to_owned() } else { format!("only in {side}") }
 }
 
+/// A side in a column: a long name as the usage has it.
+fn short<'a>(side: &'a str, place: &'a str) -> &'a str {
+    const MOST: usize = 12;
+    if side.len() <= MOST { side } else { place }
+}
+
 fn few(fields: &[String]) -> String {
     let shown = fields.iter().take(MOST_FIELDS).cloned().collect::<Vec<_>>().join(", ");
     if fields.len() > MOST_FIELDS { format!("{shown}, ...") } else { shown }
@@ -101,5 +108,6 @@ mod tests {
             ("a, b, c", "a, b, c, ...", "")
         );
         assert_eq!((only("live").as_str(), only("a.db").as_str()), ("only live", "only in a.db"));
+        assert_eq!((short("a.db", "FILE"), short("/backups/etcd-prod.db", "FILE2")), ("a.db", "FILE2"));
     }
 }

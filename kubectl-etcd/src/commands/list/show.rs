@@ -202,7 +202,7 @@ fn table(rows: &[Row], wide: bool, now: Timestamp) -> String {
             unknown(row.cluster.clone()),
             unknown(taken.map(|taken| human_duration(now.as_second() - taken.as_second()))),
             unknown(row.revision.map(|revision| revision.to_string())),
-            bytes(row.size).replace(' ', ""),
+            bytes(row.size),
             row.state.to_owned(),
         ];
         if wide {
@@ -248,12 +248,12 @@ mod tests {
         let text = table(&rows, false, now);
         assert_eq!(
             text.lines().nth(1),
-            Some("etcd-prod-eu-20261121T061640Z.db   prod-eu     5d          41873       1.6GB   unchecked")
+            Some("etcd-prod-eu-20261121T061640Z.db   prod-eu     5d          41873       1.6 GB   unchecked")
         );
         assert!(text.lines().all(|line| line.len() < 100), "{text}");
         assert!(table(&rows[..1], false, now).lines().all(|line| line.len() <= 80));
         assert!(
-            text.lines().nth(2).is_some_and(|line| line.contains("<unknown>   <unknown>   <unknown>   7B")),
+            text.lines().nth(2).is_some_and(|line| line.contains("<unknown>   <unknown>   <unknown>   7 B")),
             "{text}"
         );
     }
