@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use crate::denial::Denial;
 use crate::request_limit::NoAnswer;
 
 /// What is known to do where there is no quorum any more.
@@ -26,9 +27,11 @@ const ETCD_SAYS: [&str; 10] = [
     "error while dialing",
 ];
 
-/// What is wrong with the API server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why the API server does not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApiTrouble {
+    /// The user may not have it done.
+    Denied(Box<Denial>),
     /// It says that its etcd does not answer.
     Etcd,
     /// It takes requests and does not answer them.
@@ -46,7 +49,10 @@ impl ApiTrouble {
                 return Some(ApiTrouble::Silent);
             }
             if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-                return from_answer(status.code, &status.message);
+                return match status.code {
+                    403 => Denial::of(&status.message).map(|denial| ApiTrouble::Denied(Box::new(denial))),
+                    code => from_answer(code, &status.message),
+                };
             }
             let io = error.downcast_ref::<io::Error>();
             if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
@@ -62,8 +68,9 @@ impl ApiTrouble {
     }
 
     /// What to do, on the cluster with this API server.
-    pub(crate) fn hints(self, server: &str) -> Vec<String> {
+    pub(crate) fn hints(&self, server: &str) -> Vec<String> {
         let look = match self {
+            ApiTrouble::Denied(denial) => return denial.hints(),
             ApiTrouble::Etcd => format!(
                 "etcd has no quorum: more than half of its members are down, or do not reach each other. The API \
                  server {server} can neither read nor write, what runs goes on running. On each control-plane \
@@ -119,6 +126,15 @@ mod tests {
             let found = ApiTrouble::of(&kube::Error::Api(Box::new(status)));
             assert_eq!(found, etcd.then_some(ApiTrouble::Etcd), "{message}");
         }
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_named() {
+        let message =
+            "nodes is forbidden: User \"u\" cannot list resource \"nodes\" in API group \"\" at the cluster scope";
+        let status = kube::core::Status { message: message.into(), code: 403, ..Default::default() };
+        let trouble = ApiTrouble::of(&kube::Error::Api(Box::new(status))).expect("a denial");
+        assert_eq!(trouble.hints("")[0], "kubectl auth can-i list nodes");
     }
 
     #[test]

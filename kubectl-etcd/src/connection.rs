@@ -139,10 +139,10 @@ pub(crate) struct Connection {
 impl ConnectionArgs {
     /// A failure with what to do where the API server does not do its work.
     pub(crate) fn with_trouble(&self, failed: Failed) -> Failed {
-        match (failed.trouble, self.asked.get()) {
-            (Some(trouble), Some(server)) => trouble.hints(server).into_iter().fold(failed, Failed::hint),
-            _ => failed,
-        }
+        let (Some(trouble), Some(server)) = (&failed.trouble, self.asked.get()) else { return failed };
+        let told = failed.hints.iter().any(|hint| hint.contains("kubectl auth can-i"));
+        let hints = trouble.hints(server);
+        if told { failed } else { hints.into_iter().fold(failed, Failed::hint) }
     }
 
     /// Namespace of the etcd pods.

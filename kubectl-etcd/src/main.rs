@@ -13,6 +13,7 @@ mod commands;
 mod connection;
 mod contents;
 mod context;
+mod denial;
 mod discovery;
 mod etcd_clusters;
 mod explain;

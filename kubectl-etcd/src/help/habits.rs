@@ -47,6 +47,7 @@ const HABITS: &[(&[&str], Does)] = &[
         Here(&[("verify FILE", "")]),
     ),
     (&["snapshot restore"], RESTORE),
+    (&["snapshot list", "snapshots", "ls"], Here(&[("list", "")])),
     (
         &["snapshot", "snap"],
         Here(&[

@@ -84,7 +84,7 @@ impl Failed {
     /// The same failure, to be told in two places.
     pub(crate) fn copy(&self) -> Failed {
         let (causes, effects, hints) = (self.causes.clone(), self.effects.clone(), self.hints.clone());
-        Failed { exit: self.exit, message: self.message.clone(), causes, effects, hints, trouble: self.trouble }
+        Failed { exit: self.exit, message: self.message.clone(), causes, effects, hints, trouble: self.trouble.clone() }
     }
 
     /// Message and causes in one line, for a list of several failures.
@@ -141,7 +141,7 @@ impl Failed {
     /// brings its hint along.
     #[must_use]
     pub(crate) fn source(mut self, error: &(dyn std::error::Error + 'static)) -> Failed {
-        self.trouble = self.trouble.or_else(|| ApiTrouble::of(error));
+        self.trouble = self.trouble.take().or_else(|| ApiTrouble::of(error));
         let mut next = Some(error);
         while let Some(error) = next {
             // The text of an API server's answer is its message; kube's own adds a dump of the whole status.

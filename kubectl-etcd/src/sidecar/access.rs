@@ -64,8 +64,8 @@ async fn allowed(connection: &Connection, namespace: &str, (verb, resource, subr
     }
 }
 
-/// A failed request to the API server, explained. `doing` is what cannot be done. A refusal for want of rights gets the line that shows it and the
-/// Role that mends it.
+/// A failed request to the API server, explained. `doing` is what cannot be done. A refusal for want of rights gets the line that
+/// shows it and the Role that mends it.
 pub(crate) fn explain(
     error: &kube::Error,
     verb: &'static str,
