@@ -152,8 +152,8 @@ impl Contents {
         let keyring = match &args.encryption_config {
             None => Keyring::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).or_fail(|| format!("read {}", path.display()))?;
-                Keyring::parse(&text).or_fail(|| format!("read {}", path.display()))?
+                let text = std::fs::read_to_string(path).or_fail(|| format!("cannot read {}", path.display()))?;
+                Keyring::parse(&text).or_fail(|| format!("cannot read {}", path.display()))?
             }
         };
         let file = SnapshotFile::open(&args.file, context).await?;
@@ -371,7 +371,7 @@ async fn walk<T: Send + 'static>(
         let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
         take(to_read.source(), &options, &|at: etcd_snapshot::Progress| bar.update(at.walked, at.total))
     };
-    let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "read the file".to_owned())?;
+    let read = tokio::task::spawn_blocking(walk).await.or_fail(|| "cannot read the file".to_owned())?;
     read.map_err(|error| match error {
         VerifyError::Damaged(damage) => damaged(file.path(), &damage),
         error => explain(error, file.path()),

@@ -55,7 +55,7 @@ pub(crate) fn data_text(format: Format, value: &impl Serialize, human: impl FnOn
         Format::Yaml => visible::yaml(value),
         Format::Table | Format::Wide => Ok(human()),
     };
-    text.map_err(|error| Failed::plain("write the output").cause(error))
+    text.map_err(|error| Failed::plain("cannot write the output").cause(error))
 }
 
 /// A size with decimal units, as etcd's own tools print it: `152 kB`, `1.6 GB`.

@@ -63,13 +63,13 @@ fn a_place_that_cannot_be_written_is_told_before_anything_is_done() {
         let ran = run(scene.plugin(&["backup", file, "-v", "1"])).expect_code(code).expect_error(texts);
         assert!(!ran.stderr.contains("created on node"), "a pod was made:\n{}", ran.stderr);
     };
-    refused("missing/a.db", 1, &["error: write missing/a.db", "No such file or directory", UNCHANGED]);
+    refused("missing/a.db", 1, &["error: cannot write missing/a.db", "No such file or directory", UNCHANGED]);
     refused("nosuch/", 2, &["there is no folder nosuch/"]);
     scene.assert_nothing_left();
 
     let path = scene.path("readonly");
     let mounted = Mounted::new(&path, "ro");
-    refused("readonly/a.db", 1, &["error: write readonly/a.db", "Read-only file system", UNCHANGED]);
+    refused("readonly/a.db", 1, &["error: cannot write readonly/a.db", "Read-only file system", UNCHANGED]);
     drop(mounted);
     scene.assert_nothing_left();
 

@@ -350,7 +350,7 @@ async fn check_pages(
             bar.update(at.walked, at.total)
         })
     });
-    checked.await.or_fail(|| "verify the snapshot".to_owned())?.map_err(|error| match error {
+    checked.await.or_fail(|| "cannot verify the snapshot".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => verify::damaged(&shown, &damage)
             .context("the member's snapshot came whole, but its database is damaged")
             .hint("kubectl etcd status, and take another member with --node"),
@@ -381,7 +381,7 @@ impl Sink for Stream {
 impl Stream {
     /// Appends the digest, as etcd's snapshots end, and gives the SHA-256 of the whole file.
     fn finish(self, mut digest: etcd_wire::Digest, trailer: [u8; 32]) -> Outcome<(Writing, [u8; 32])> {
-        self.writing.write(&trailer).or_fail(|| "write the snapshot".to_owned())?;
+        self.writing.write(&trailer).or_fail(|| "cannot write the snapshot".to_owned())?;
         digest.update(&trailer);
         Ok((self.writing, digest.finish()))
     }

@@ -82,7 +82,7 @@ impl Target {
                     // Not opened and emptied: it would keep its mode, which others may read.
                     match std::fs::remove_file(&part) {
                         Err(error) if error.kind() != ErrorKind::NotFound => {
-                            return Err(Failed::plain(format!("remove {}", part.display())).source(&error));
+                            return Err(Failed::plain(format!("cannot remove {}", part.display())).source(&error));
                         }
                         _ => {}
                     }
@@ -96,7 +96,7 @@ impl Target {
                 }
                 let file = options.open(&part).map_err(|error| {
                     let exists = error.kind() == ErrorKind::AlreadyExists;
-                    let failed = Failed::plain(format!("write {}", path.display())).source(&error);
+                    let failed = Failed::plain(format!("cannot write {}", path.display())).source(&error);
                     if exists {
                         failed.hint(format!(
                             "another run is writing it, or one was killed; if none is, remove it\n  rm {}",
@@ -168,7 +168,10 @@ impl Writing {
         use std::io::Seek;
         match &mut *self.lock() {
             Inner::Part(part) => {
-                part.file.set_len(0).and_then(|()| part.file.rewind()).or_fail(|| "begin the file anew".to_owned())?;
+                part.file
+                    .set_len(0)
+                    .and_then(|()| part.file.rewind())
+                    .or_fail(|| "cannot start the file again".to_owned())?;
                 Ok(true)
             }
             Inner::Stdout => Ok(false),
@@ -193,7 +196,7 @@ impl Writing {
     /// Makes what was written durable.
     pub(super) fn sync(&self) -> Outcome {
         match &*self.lock() {
-            Inner::Part(part) => part.file.sync_all().or_fail(|| "make the snapshot durable".to_owned()),
+            Inner::Part(part) => part.file.sync_all().or_fail(|| "cannot write the snapshot to the disk".to_owned()),
             Inner::Stdout => Ok(()),
         }
     }
@@ -215,7 +218,7 @@ impl Writing {
         let part = &mut *self.lock();
         let part = match part {
             Inner::Stdout => {
-                std::io::stdout().lock().flush().or_fail(|| "write to stdout".to_owned())?;
+                std::io::stdout().lock().flush().or_fail(|| "cannot write to stdout".to_owned())?;
                 return Ok(None);
             }
             Inner::Part(part) => part,
@@ -223,12 +226,13 @@ impl Writing {
         let Target::File { path, force } = &part.target else { return Ok(None) };
         let names = Names::of(path);
         let companion = &names.companion;
-        let text = serde_json::to_string_pretty(manifest).or_fail(|| format!("write {}", companion.display()))? + "\n";
+        let text =
+            serde_json::to_string_pretty(manifest).or_fail(|| format!("cannot write {}", companion.display()))? + "\n";
         let beside_part = Target::File { path: companion.clone(), force: *force }.begin()?;
-        beside_part.write(text.as_bytes()).or_fail(|| format!("write {}", companion.display()))?;
+        beside_part.write(text.as_bytes()).or_fail(|| format!("cannot write {}", companion.display()))?;
         let mut json = beside_part.lock();
         let Inner::Part(json) = &mut *json else { return Ok(None) };
-        json.file.sync_all().or_fail(|| format!("make {} durable", companion.display()))?;
+        json.file.sync_all().or_fail(|| format!("cannot write {} to the disk", companion.display()))?;
         part.target.refuse_to_overwrite()?;
         let had_companion = companion.symlink_metadata().is_ok();
         for &step in steps(*force) {

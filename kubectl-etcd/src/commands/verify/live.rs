@@ -194,8 +194,8 @@ async fn rehash(context: &Context, file: &SnapshotFile, revision: i64, compact_r
         hash_kv(file.source(), &Options { cancel: Some(&cancelled), ..Options::default() }, at, &|_| {})
     })
     .await
-    .or_fail(|| format!("hash the keys of {name}"))?;
-    Ok(hashed.or_fail(|| format!("hash the keys of {name}"))?.hash)
+    .or_fail(|| format!("cannot hash the keys of {name}"))?;
+    Ok(hashed.or_fail(|| format!("cannot hash the keys of {name}"))?.hash)
 }
 
 /// Whether the members vouch for the file.

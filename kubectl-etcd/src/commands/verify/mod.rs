@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let file = SnapshotFile::open(&args.file, &context).await?;
     let (to_check, printer, cancelled) = (file.clone(), context.printer, context.cancelled());
     let checked = tokio::task::spawn_blocking(move || check(&to_check, &cancelled, printer, "verify")).await;
-    let checked = checked.or_fail(|| "verify the file".to_owned())?;
+    let checked = checked.or_fail(|| "cannot verify the file".to_owned())?;
     match checked.map_err(|error| explain(error, &args.file))? {
         Ok(checked) => {
             let (report, verdict) = (&checked.report, Verdict::of(&checked));
