@@ -7,7 +7,7 @@ use etcd_wire::FailureCode;
 use super::visible;
 use crate::api_trouble::ApiTrouble;
 
-/// Exit codes, as the README and every `--help` promise them.
+/// Exit codes, as docs/EXIT-CODES.md and every `--help` promise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Failed; nothing was changed.
