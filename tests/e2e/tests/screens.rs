@@ -68,12 +68,15 @@ fn normal(output: &str) -> Vec<String> {
     let word = |word: &str| {
         let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         let is_hex = core.len() >= 8 && core.chars().all(|c| c.is_ascii_hexdigit());
+        // The ID of a restore ends with random letters.
+        let is_id =
+            core.len() == 21 && core.chars().take(8).all(|c| c.is_ascii_digit()) && core.matches('-').count() == 2;
         match core {
             "leader" | "follower" => "ROLE".to_owned(),
             "B" | "kB" | "MB" | "GB" | "s" | "ms" | "min" => "UNIT".to_owned(),
             // A cell without a value is one that could have one.
             "" if word == "-" => "N".to_owned(),
-            _ if is_hex => word.replace(core, "N"),
+            _ if is_hex || is_id => word.replace(core, "N"),
             _ => {
                 let mut all = String::new();
                 for c in word.chars() {
@@ -187,6 +190,7 @@ fn what_varies_is_equal_and_what_is_said_is_not() {
     same("NODE  ROLE    SIZE\ncp1   leader  1.2 MB", "NODE ROLE SIZE\ncp1  follower  980 kB");
     same("etcd-prod-20261126T190000Z.db 12 s", "etcd-prod-20270101T000001Z.db 3.4 s");
     same("member 8557bf15a498b372 at 10.89.1.11:2379", "member 1fe7bf15a498b37a at 10.89.12.13:2379");
+    same("ID: 20261126-195458-fzzwf", "ID: 20270101-000001-22r6b");
     same("Stops:    87 and then 9\n          on all nodes", "Stops:    100087 and then\n          9 on all nodes");
     assert_ne!(normal("3 members healthy"), normal("3 members are healthy"));
     assert_ne!(normal("a\nb"), normal("a b"));
