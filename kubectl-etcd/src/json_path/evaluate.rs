@@ -81,7 +81,8 @@ fn filtered(values: Vec<Found<'_>>) -> Result<Vec<&Value>, String> {
         match value {
             Cow::Borrowed(Value::Array(own)) => items.extend(own),
             other => {
-                return Err(format!("{} is not array or slice and cannot be filtered", super::text::plain(&other)));
+                // The type and not the value, which may be secret.
+                return Err(format!("{} is not array or slice and cannot be filtered", go_type(&other)));
             }
         }
     }

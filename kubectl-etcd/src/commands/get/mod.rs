@@ -147,7 +147,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let keys = contents.keys(&context, Arc::new(wanted.keep(&contents.prefix)), args.revision).await?;
     let mut entries = choose(&contents, &wanted, keys, args.selector.as_ref());
     if let (Some(path), Some(typed)) = (&sort_by, &args.sort_by) {
-        entries = sort::sort(entries, path, typed)?;
+        entries = sort::sort(entries, path, typed, &wanted)?;
     }
     let missing = missing(&wanted, &entries);
     if args.raw && missing.is_empty() {
@@ -216,7 +216,7 @@ fn raw(entries: &[Entry], wanted: &Wanted, context: &Context) -> Outcome {
     let [entry] = entries else {
         return Err(Failed::new(Exit::Usage, format!("--raw is for one object, and {} are meant", entries.len())));
     };
-    if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
+    if show::is_withheld(entry, wanted) {
         return Err(Failed::new(Exit::Usage, "the value of a Secret is shown only if it is named: secret/NAME"));
     }
     context.printer.raw(&entry.stored)

@@ -113,7 +113,7 @@ fn objects(args: &Args, wanted: &Wanted, entries: &[Entry], printer: Printer) ->
         if stripped {
             object.strip_managed_fields();
         }
-        if entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name) {
+        if is_withheld(entry, wanted) {
             withheld += 1;
             withhold(&mut object.json);
         }
@@ -126,8 +126,13 @@ fn objects(args: &Args, wanted: &Wanted, entries: &[Entry], printer: Printer) ->
     objects
 }
 
+/// Whether an object is a Secret that is not named: nothing that is shown may depend on its values.
+pub(super) fn is_withheld(entry: &Entry, wanted: &Wanted) -> bool {
+    entry.is_secret() && !wanted.names(&entry.place.resource, &entry.place.name)
+}
+
 /// Takes the values out of a Secret.
-fn withhold(secret: &mut Value) {
+pub(super) fn withhold(secret: &mut Value) {
     for field in ["data", "stringData"] {
         if let Some(secret) = secret.as_object_mut() {
             secret.remove(field);
