@@ -17,7 +17,7 @@ const PARTICIPANTS: &str = "kubectl-etcd-restore-";
 pub(crate) enum Class {
     /// By its name: nothing creates it again by itself.
     Named,
-    /// By its resource's number: a controller creates it again from other objects.
+    /// By its resource's number: usually a controller creates it again from other objects; the key does not tell.
     Derived,
     /// With `-o wide` only: it is written all the time.
     Heartbeat,
@@ -62,10 +62,13 @@ fn is_own(namespace: &str, name: &str, pod_namespace: &str) -> bool {
     is_sidecar && (namespace == KUBE_SYSTEM || namespace == pod_namespace)
 }
 
+/// Minutes since 1970 in which CronJobs run: from 2017 to 2046. A date like 20261121 is none.
+const CRON_JOBS: std::ops::RangeInclusive<u32> = 25_000_000..=40_000_000;
+
 /// Whether a CronJob's controller has named a job: after minutes since 1970.
 fn is_of_cron_job(name: &str) -> bool {
     let digits = name.rsplit_once('-').map(|(_, digits)| digits).unwrap_or_default();
-    digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse().is_ok_and(|minutes| CRON_JOBS.contains(&minutes))
 }
 
 /// How soon a resource is told: what holds others first, then what people run, then what that needs.
@@ -121,6 +124,9 @@ mod tests {
             ("", "configmaps", "shop", "web", Vanishes, Class::Named),
             ("batch", "jobs", "shop", "nightly-29411520", Vanishes, Class::Derived),
             ("batch", "jobs", "shop", "migrate-2", Vanishes, Class::Named),
+            ("batch", "jobs", "shop", "migrate-20261121", Vanishes, Class::Named),
+            ("batch", "jobs", "shop", "migrate-40000001", Vanishes, Class::Named),
+            ("batch", "jobs", "shop", "migrate-+29411520", Vanishes, Class::Named),
             ("cert-manager.io", "certificates", "shop", "tls", Changes, Class::Named),
         ] {
             assert_eq!(Class::of(&place(group, resource, namespace, name), kind, "ops"), class, "{resource}/{name}");

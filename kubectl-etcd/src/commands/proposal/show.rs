@@ -95,7 +95,9 @@ impl Changes {
         let hidden = self.objects.iter().any(|one| !one.class.counts());
         let _infallible = match (further, hidden) {
             (true, _) => writeln!(text, "\n-o wide names all objects."),
-            (false, true) => writeln!(text, "\nNot shown: leases, events, node status (-o wide shows them)."),
+            (false, true) => {
+                writeln!(text, "\nNot shown: leases, events, nodes' labels, taints and status (see -o wide).")
+            }
             (false, false) => Ok(()),
         };
         text
@@ -140,8 +142,9 @@ fn lines(objects: &[&Object]) -> (String, bool) {
         let _infallible = writeln!(text, "  and {rest} more");
     }
     if !derived.is_empty() {
+        cut = true;
         let counts: Vec<String> = derived.iter().map(|(resource, count)| format!("{count} {resource}")).collect();
-        let _infallible = writeln!(text, "{}", folded("  made by controllers: ", &counts, "    "));
+        let _infallible = writeln!(text, "{}", folded("  usually made by controllers: ", &counts, "    "));
     }
     (text, cut)
 }
@@ -229,7 +232,7 @@ mod tests {
 Would be deleted: 6 objects not in the snapshot
   -     namespaces   shop
   shop  deployments  cart, web
-  made by controllers: 2 pods, 1 replicasets
+  usually made by controllers: 2 pods, 1 replicasets
 
 Would come back: 1 object only in the snapshot
   default  configmaps  goes
@@ -237,7 +240,7 @@ Would come back: 1 object only in the snapshot
 Would change back: 1 object with other content in the snapshot
   default  configmaps  changes
 
-Not shown: leases, events, node status (-o wide shows them).
+-o wide names all objects.
 
 The kubelets stop the containers of 2 pods that would be deleted.
 ";
@@ -252,6 +255,15 @@ The kubelets stop the containers of 2 pods that would be deleted.
         assert_eq!(own.map(|one| &one["fate"]), Some(&"vanishes".into()));
         let same = between(&back, &back).text("the snapshot", false);
         assert_eq!(same, "\nNo object would be deleted, come back or change back.\n");
+    }
+
+    #[test]
+    fn what_is_not_shown_is_told() {
+        let live = keys(&[("/registry/minions/cp1", 9), ("/registry/configmaps/a/b", 9)]);
+        let back = keys(&[("/registry/minions/cp1", 4)]);
+        let text = between(&live, &back).text("the snapshot", false);
+        let told = "Not shown: leases, events, nodes' labels, taints and status (see -o wide).";
+        assert!(text.ends_with(&format!("\n{told}\n")) && told.len() <= WIDTH, "{text}");
     }
 
     #[test]
