@@ -7,6 +7,7 @@ use etcd_wire::message::{Member, MemberStatus};
 
 use crate::discovery::{ApiServer, EtcdPod, address, is_loopback, is_wildcard};
 use crate::kube_system::{Match, Served};
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 use crate::sidecar::Surveyed;
 
@@ -170,7 +171,7 @@ impl<'a> EtcdClusters<'a> {
         failed.hint(format!(
             "choose a cluster: name a node of its members with --node, or its pods by their labels with -l\n  \
              kubectl etcd {command} --node {}\n  kubectl get pods -A --show-labels | grep etcd",
-            node.unwrap_or("NODE")
+            node.map_or("NODE".to_owned(), quoted)
         ))
     }
 
@@ -467,6 +468,11 @@ mod tests {
         ] {
             assert!(said.contains(text), "{text:?} is not in {said}");
         }
+        // A node's name is one word of the command, whatever is in it.
+        let hostile =
+            [answers("a;id", 2379, 9, &["a;id"], held("ours")), answers("a;id", 2381, 5, &["a;id"], held("ours"))];
+        let said = told(&hostile, &[]).2.expect_err("ambiguous");
+        assert!(said.contains("--node 'a;id'\n"), "{said}");
         // An API server that was sent away from it.
         let api = ["cp1", "cp2", "cp3"].map(|node| api_server(node, "https://cp1.example:2379", None));
         assert_eq!(told(&all, &api), (vec![9, 5], Some(9), Ok(9)));

@@ -9,6 +9,7 @@ use etcd_snapshot::Keep;
 
 use super::{Contents, Entry, Request, Wanted, resource_name};
 use crate::context::Context;
+use crate::output::visible::quoted;
 use crate::output::{Failed, Outcome};
 
 /// What is named and is not among the entries.
@@ -47,8 +48,10 @@ pub(crate) async fn not_there(
                 let namespace = place.namespace.as_deref().unwrap_or_default();
                 format!("{}/{} is in namespace {namespace}", resource_name(place), place.name)
             };
-            let namespaces: BTreeSet<String> =
-                found.iter().filter_map(|place| Some(format!("\n  -n {}", place.namespace.as_ref()?))).collect();
+            let namespaces: BTreeSet<String> = found
+                .iter()
+                .filter_map(|place| Some(format!("\n  -n {}", quoted(place.namespace.as_ref()?))))
+                .collect();
             let failed = failed.causes(found.iter().map(title));
             failed.hint(format!("name the namespace{}", namespaces.into_iter().collect::<String>()))
         }

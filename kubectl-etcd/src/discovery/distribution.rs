@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Node;
 
+use crate::output::visible::quoted;
 use crate::typed::Typed;
 
 /// What is known of a cluster.
@@ -258,7 +259,8 @@ impl Distribution {
             "restore" | "rollback" => vendor.restore,
             _ => vendor.look,
         };
-        let mut hints = vec![format!("{}\n  {}", vendor.place, command.replace("NODE ", &format!("{node} ")))];
+        let mut hints =
+            vec![format!("{}\n  {}", vendor.place, command.replace("NODE ", &format!("{} ", quoted(node))))];
         let reads = ["backup", "status", "verify"].contains(&typed.command());
         match vendor.reach {
             Some((url, [ca, cert, key])) if reads && !reachable => {

@@ -25,6 +25,7 @@ pub(crate) use readiness::NodeTrouble;
 pub(crate) use urls::{address, is_loopback, is_wildcard};
 
 use crate::connection::Connection;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::access;
 
@@ -285,7 +286,7 @@ fn give_endpoints(found: &mut Found, overrides: &Overrides) {
                     ))
                     .hint(format!(
                         "give its own client URL as well, or name its node: --node {} takes --endpoints as they are",
-                        member.node
+                        quoted(&member.node)
                     ));
             found.unreadable.push(Unreadable { pod: member.pod, node: Some(member.node), failed });
         } else {

@@ -239,6 +239,7 @@ pub(crate) fn by_hand(via: Via, member: &EtcdPod, command: &[&str]) -> Option<St
             };
             let quoted: Vec<_> = words.iter().map(quoted).collect();
             let (namespace, pod, container) = (&member.own.namespace, &member.pod, &member.own.container);
+            let [namespace, pod, container] = [namespace, pod, container].map(|name| visible::quoted(name));
             Some(format!("kubectl exec -n {namespace} {pod} -c {container} -- {}", quoted.join(" ")))
         }
         Via::Kubelet => Some(format!("kubectl create --raw '{}' -f /dev/null", kubelet::path(member, &words))),
@@ -266,6 +267,14 @@ async fn run(via: Via, connection: &Connection, member: &EtcdPod, words: &[Strin
 mod tests {
     use super::*;
     use crate::etcd_clusters::samples::{answers, held, silent};
+
+    #[test]
+    fn names_stay_words_of_a_command_by_hand() {
+        let mut member = EtcdPod { pod: "a;id".into(), ..EtcdPod::default() };
+        (member.own.namespace, member.own.container) = ("b$c".into(), "d e".into());
+        let command = by_hand(Via::Pod, &member, &["endpoint", "status"]).expect("a command");
+        assert!(command.starts_with("kubectl exec -n 'b$c' 'a;id' -c 'd e' -- "), "{command}");
+    }
 
     #[test]
     fn each_cluster_is_asked_once_for_what_its_members_share() {

@@ -5,6 +5,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::{Api, PostParams};
 
 use crate::connection::Connection;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 
 /// Verb, resource, subresource. Exec over WebSocket is a GET, which is authorised as `get`, and by newer servers as
@@ -82,10 +83,12 @@ pub(crate) fn explain(
                 401 => failed.hint("the API server does not know this user: check the login with\n  kubectl auth whoami"),
                 403 if message.contains("PodSecurity") => failed.hint(format!(
                     "Pod Security forbids the sidecar's pod in namespace {namespace}: take one that allows it with \
-                     --pod-namespace, or see\n  kubectl get namespace {namespace} --show-labels"
+                     --pod-namespace, or see\n  kubectl get namespace {} --show-labels",
+                    quoted(namespace)
                 )),
                 403 if message.contains("exceeded quota") => failed.hint(format!(
-                    "make room in the quota, or take another namespace with --pod-namespace\n  kubectl get resourcequota -n {namespace}"
+                    "make room in the quota, or take another namespace with --pod-namespace\n  kubectl get resourcequota -n {}",
+                    quoted(namespace)
                 )),
                 403 if message.contains("cannot") => {
                     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -115,7 +118,7 @@ fn describe((verb, resource, subresource): Right) -> String {
 
 fn can_i((verb, resource, subresource): Right, namespace: &str) -> String {
     let subresource = if subresource.is_empty() { String::new() } else { format!(" --subresource={subresource}") };
-    format!("kubectl auth can-i {verb} {resource}{subresource} -n {namespace}")
+    format!("kubectl auth can-i {verb} {resource}{subresource} -n {}", quoted(namespace))
 }
 
 /// The smallest Role that lets someone use this tool.
@@ -147,6 +150,11 @@ mod tests {
         assert!(failed.hints[1].contains("resources: [pods/exec], verbs: [get, create]"));
         let shown = failed.to_string();
         assert!(shown.contains("\n  kind: Role\n") && !shown.contains("\\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_namespace_is_one_word_of_a_command() {
+        assert_eq!(can_i(("get", "pods", "log"), "a;id"), "kubectl auth can-i get pods --subresource=log -n 'a;id'");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::removal::remove;
 use super::spec::{Operation, PodPlan, SidecarArgs};
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
+use crate::output::visible::quoted;
 use crate::output::{Failed, Outcome, Printer};
 
 const POLL: Duration = Duration::from_millis(200);
@@ -191,10 +192,12 @@ impl Pods {
                  now: {} ({})",
                 self.args.image, self.args.image_pull_policy
             )),
-            "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {node}")),
+            "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {}", quoted(node))),
             "ContainerCreating" => failed.hint(format!(
                 "a folder may be missing on the node: that of the certificates (name the files with --cacert, --cert and \
-                 --key), that of --on-node or that of --manifests-dir\n  kubectl get events -n {namespace} --field-selector involvedObject.name={name}"
+                 --key), that of --on-node or that of --manifests-dir\n  kubectl get events -n {} --field-selector involvedObject.name={}",
+                quoted(namespace),
+                quoted(name)
             )),
             _ => failed,
         }

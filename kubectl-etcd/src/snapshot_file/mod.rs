@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 use etcd_snapshot::{FileSource, Source};
 
 use crate::context::Context;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, Progress, ResultExt};
 pub(crate) use recognise::Compression;
 use recognise::{BEGINNING, Kind, Other, recognise};
@@ -115,9 +116,10 @@ fn regular(path: &Path, metadata: &std::fs::Metadata) -> Outcome {
     let database =
         ["member/snap/db", "snap/db", "db"].map(|below| path.join(below)).into_iter().find(|db| db.is_file());
     Err(match database {
-        Some(database) => failed
-            .cause("it is the data directory of an etcd member, or a part of one")
-            .hint(format!("stop etcd, and name a copy of its database\n  cp {} etcd.db", database.display())),
+        Some(database) => failed.cause("it is the data directory of an etcd member, or a part of one").hint(format!(
+            "stop etcd, and name a copy of its database\n  cp {} etcd.db",
+            quoted(&database.display().to_string())
+        )),
         None => failed.hint("name a snapshot file"),
     })
 }
@@ -131,12 +133,13 @@ fn wrong(path: &Path, outer: Option<Compression>, Other { is, command }: Other) 
     let backup = path.extension().filter(|ending| *ending == "json").map(|_| path.with_extension(""));
     match (command, backup.filter(|backup| backup.is_file())) {
         // tar unpacks what is compressed by itself; no other program of these does.
-        (Some(command), _) if outer.is_none() || is.contains("tar") => {
-            failed.hint(format!("unpack it, and name the snapshot that comes out\n  {}", command.replace("{}", &name)))
-        }
+        (Some(command), _) if outer.is_none() || is.contains("tar") => failed.hint(format!(
+            "unpack it, and name the snapshot that comes out\n  {}",
+            command.replace("{}", &quoted(&name))
+        )),
         (Some(_), _) => {
             let how = outer.map_or("", Compression::name);
-            failed.hint(format!("unpack it, and name what comes out\n  {how} -dc {name} > UNPACKED"))
+            failed.hint(format!("unpack it, and name what comes out\n  {how} -dc {} > UNPACKED", quoted(&name)))
         }
         (None, Some(backup)) => failed.hint(format!("the backup itself is\n  {}", backup.display())),
         (None, None) => failed.hint("name a snapshot file"),

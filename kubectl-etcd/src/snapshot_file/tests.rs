@@ -138,6 +138,14 @@ fn folders_and_pipes_are_refused_before_they_are_opened() {
         let copy = format!("cp {} etcd.db", database.display());
         assert!(failed.exit == Exit::Usage && failed.to_string().contains(&copy), "{failed}");
     }
+    let odd = place.folder.path().join("a b");
+    std::fs::create_dir(&odd).expect("a folder");
+    std::fs::write(odd.join("db"), b"").expect("written");
+    let failed = open(&odd).expect_err("a folder");
+    assert!(failed.to_string().contains(&format!("cp '{}/db' etcd.db", odd.display())), "{failed}");
+    std::fs::write(odd.join("b.xz"), b"\xFD7zXZ\0").expect("written");
+    let failed = open(&odd.join("b.xz")).expect_err("no snapshot");
+    assert!(failed.to_string().contains(&format!("xz -dk '{}/b.xz'", odd.display())), "{failed}");
     let failed = open(&place.folder.path().join("nosuch.db")).expect_err("nothing");
     assert!(failed.exit == Exit::Failed && failed.message.starts_with("cannot read "), "{failed}");
 }

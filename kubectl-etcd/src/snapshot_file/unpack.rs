@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::recognise::{BEGINNING, Compression, Kind, recognise};
 use super::wrong;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
 
 /// Bytes that are unpacked at once.
@@ -73,7 +74,7 @@ impl Unpacking<'_> {
 
     fn no_room(&self, least: Option<u64>, failed: Failed) -> Failed {
         let least = least.map_or_else(String::new, |least| format!(": the snapshot takes at least {}", bytes(least)));
-        let (how, name) = (self.compression.name(), self.path.display());
+        let (how, name) = (self.compression.name(), quoted(&self.path.display().to_string()));
         failed
             .cause(format!("there is not enough room{least}, and {} are left free", bytes(SPARE)))
             .hint(format!("unpack it where there is room, and name the snapshot\n  {how} -dc {name} > SNAPSHOT"))
@@ -243,8 +244,9 @@ impl Filling<'_> {
                     format!("{name} is compressed twice, with {} and {}", compression.name(), inner.name()),
                 );
                 Err(Stop::Wrong(failed.hint(format!(
-                    "unpack it once, and name what comes out\n  {} -dc {name} > SNAPSHOT",
-                    compression.name()
+                    "unpack it once, and name what comes out\n  {} -dc {} > SNAPSHOT",
+                    compression.name(),
+                    quoted(&name.to_string())
                 ))))
             }
             Kind::Other(other) => Err(Stop::Wrong(wrong(path, Some(*compression), other))),

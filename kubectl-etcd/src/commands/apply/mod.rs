@@ -26,6 +26,7 @@ use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, par
 use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::confirm::Question;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Format, Outcome, Printer};
 use carry_out::{Action, Done, Uids, carry_out, expected};
 use facts::Facts;
@@ -179,10 +180,7 @@ async fn prepare(args: &Args, context: &Context) -> Outcome<Option<Ready>> {
     }
     if !refusals.is_empty() {
         let failed = refused(refusals, entries.len());
-        let lacking: Vec<String> = lacking.into_iter().collect();
-        let hint =
-            || format!("apply as well, or before\n  kubectl etcd apply {} {}", contents.name(), lacking.join(" "));
-        return Err(if lacking.is_empty() { failed } else { failed.hint(hint()) });
+        return Err(if lacking.is_empty() { failed } else { failed.hint(before(&contents.name(), &lacking)) });
     }
     if args.dry_run == Some(DryRun::Client) {
         show::notes(&items, context);
@@ -215,6 +213,12 @@ async fn prepare(args: &Args, context: &Context) -> Outcome<Option<Ready>> {
         question.ask(args.yes, printer).await?;
     }
     Ok(Some(Ready { items, left_out, connection }))
+}
+
+/// The command that applies what is lacking.
+fn before(file: &str, lacking: &BTreeSet<String>) -> String {
+    let words: Vec<String> = lacking.iter().map(|word| quoted(word)).collect();
+    format!("apply as well, or before\n  kubectl etcd apply {} {}", quoted(file), words.join(" "))
 }
 
 /// A file whose bytes nothing proves is taken only when that was asked for.

@@ -223,6 +223,13 @@ async fn a_change_before_the_rehearsal_is_told_there() {
     assert_eq!(patches(&asked)[2], ("PATCH", Some("u"), Some("9")));
 }
 
+#[test]
+fn the_command_for_what_is_lacking_can_be_pasted() {
+    let lacking = ["ns/a;id".to_owned(), "ns/shop".to_owned()].into();
+    let hint = super::before("b c.db", &lacking);
+    assert!(hint.ends_with("\n  kubectl etcd apply 'b c.db' 'ns/a;id' ns/shop"), "{hint}");
+}
+
 /// Controllers put objects into a namespace as soon as it is there.
 #[tokio::test]
 async fn what_controllers_put_into_a_namespace_that_was_made_just_now_is_applied_to() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::names::{Names, Step, beside, steps};
 use super::room;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 
 /// The place of a backup, as a plan: nothing is touched.
@@ -100,7 +101,7 @@ impl Target {
                     if exists {
                         failed.hint(format!(
                             "another run is writing it, or one was killed; if none is, remove it\n  rm {}",
-                            part.display()
+                            quoted(&part.display().to_string())
                         ))
                     } else {
                         failed

@@ -22,6 +22,7 @@ use crate::connection::{Connection, ConnectionArgs};
 use crate::contents::{Contents, FileArgs};
 use crate::context::Context;
 use crate::idle::{self, Idle};
+use crate::output::visible::quoted;
 use crate::output::{self, Exit, Failed, Outcome, Printer, print_data};
 use arguments::With;
 use difference::Comparison;
@@ -230,7 +231,7 @@ fn tell_absent(absent: Absent, report: &mut Report, printer: Printer) {
     absent.types.iter().for_each(|nothing| printer.note(nothing));
     report.failures.extend(absent.named);
     if !absent.elsewhere.is_empty() {
-        let namespaces = absent.elsewhere.iter().map(|namespace| format!("\n  -n {namespace}"));
+        let namespaces = absent.elsewhere.iter().map(|namespace| format!("\n  -n {}", quoted(namespace)));
         report.hint = Some(format!("name the namespace{}", namespaces.collect::<String>()));
     }
 }

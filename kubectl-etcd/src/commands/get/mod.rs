@@ -15,6 +15,7 @@ use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, par
 use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::json_path::JsonPath;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 use format::{Format, FormatParser};
 
@@ -172,10 +173,7 @@ fn wanted(args: &Args, context: &Context, contents: &Contents) -> Outcome<Wanted
     let namespace = if args.all_namespaces { None } else { Some(context.connection.object_namespace()?) };
     let wanted = Wanted::parse(&args.what, namespace, &contents.catalog);
     let wanted = if args.all { wanted.and_then(Wanted::whole) } else { wanted };
-    let wanted = wanted.map_err(|error| {
-        Failed::new(Exit::Usage, error)
-            .hint(format!("see which types the file has\n  kubectl etcd inspect {}", contents.name()))
-    })?;
+    let wanted = wanted.map_err(|error| Failed::new(Exit::Usage, error).hint(types_of(&contents.name())))?;
     let named = wanted.requests.iter().any(|request| !request.names.is_empty() && request.resource.namespaced);
     if named && args.all_namespaces {
         return Err(Failed::new(Exit::Usage, "an object is in one namespace: with a name, -A cannot be"));
@@ -186,6 +184,10 @@ fn wanted(args: &Args, context: &Context, contents: &Contents) -> Outcome<Wanted
         return Err(Failed::new(Exit::Usage, "an object is either named, or found by a selector"));
     }
     Ok(wanted)
+}
+
+fn types_of(file: &str) -> String {
+    format!("see which types the file has\n  kubectl etcd inspect {}", quoted(file))
 }
 
 /// What is meant and matches, in the order in which it was asked for; a whole namespace in an order in which it can be applied.
@@ -220,4 +222,14 @@ fn raw(entries: &[Entry], wanted: &Wanted, context: &Context) -> Outcome {
         return Err(Failed::new(Exit::Usage, "the value of a Secret is shown only if it is named: secret/NAME"));
     }
     context.printer.raw(&entry.stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_shows_the_types_can_be_pasted() {
+        assert!(types_of("a;id.db").ends_with("\n  kubectl etcd inspect 'a;id.db'"));
+    }
 }

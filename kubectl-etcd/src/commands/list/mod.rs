@@ -3,13 +3,14 @@
 mod find;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::commands::verify::{self, State};
 use crate::context::Context;
 use crate::idle::Idle;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::snapshot_file::SnapshotFile;
 use find::Candidate;
@@ -59,6 +60,12 @@ impl Args {
     }
 }
 
+fn no_folder(file: &Path) -> Failed {
+    let file = file.display().to_string();
+    Failed::new(Exit::Usage, format!("{file} is no folder"))
+        .hint(format!("check one file with\n  kubectl etcd verify {}", quoted(&file)))
+}
+
 /// Lists a folder.
 ///
 /// # Errors
@@ -66,9 +73,7 @@ impl Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let folder = args.folder.clone();
     if folder.is_file() {
-        let file = folder.display();
-        return Err(Failed::new(Exit::Usage, format!("{file} is no folder"))
-            .hint(format!("check one file with\n  kubectl etcd verify {file}")));
+        return Err(no_folder(&folder));
     }
     let found = tokio::task::spawn_blocking(move || find::find(&folder)).await;
     let found = found.or_fail(|| "cannot read the folder".to_owned())??;
@@ -132,5 +137,15 @@ impl From<State> for Whole {
             State::Unproven => Whole::Unproven,
             State::Damaged => Whole::No,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_for_a_file_can_be_pasted() {
+        assert!(no_folder(Path::new("/b/a;id.db")).hints[0].ends_with("\n  kubectl etcd verify '/b/a;id.db'"));
     }
 }

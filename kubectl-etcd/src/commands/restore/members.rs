@@ -81,7 +81,7 @@ pub(super) fn choose(flags: &OfflineArgs, recorded: &Recorded, file: &Path, data
         (Some(name), members) => {
             let failed = Failed::new(Exit::Usage, format!("{} records no member {name}", recorded.place));
             Err(told(failed, members, file, data_dir)
-                .hint(format!("for a cluster of another member\n  --initial-cluster {name}=URL")))
+                .hint(format!("for a cluster of another member\n  --initial-cluster {}=URL", quoted(name))))
         }
         (None, members) => {
             let count = members.len();

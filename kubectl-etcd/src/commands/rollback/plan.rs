@@ -346,6 +346,14 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_a_journal_is_one_word_of_the_command() {
+        let past = [("a;reboot", DONE), ("b", DONE)];
+        let nodes = [recalled("cp1", &past), recalled("cp2", &past[..1])];
+        let refused = plan(&nodes, &members()).refused();
+        assert!(refused.hints[0].ends_with("\n  kubectl etcd rollback --id 'a;reboot'"), "{refused}");
+    }
+
+    #[test]
     fn what_the_restore_has_left_out_has_no_part_in_the_way_back() {
         let mut nodes = [recalled("cp1", &[("a", DONE)]), recalled("cp2", &[])];
         for restore in nodes[0].outcome.as_mut().expect("journals") {

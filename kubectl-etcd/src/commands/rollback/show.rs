@@ -6,6 +6,7 @@ use etcd_wire::restore::{RestoreKind, RestorePlan};
 
 use super::plan::Plan;
 use crate::commands::proposal::{Fields, Proposal};
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Table, bytes, visible};
 use crate::transaction::{LOWER, Report};
 
@@ -38,7 +39,8 @@ impl Proposal for Plan {
         let failed = failed.causes(self.refusals.iter().cloned());
         match self.another() {
             Some(id) => failed.hint(format!(
-                "the old data of another restore is on all nodes; to roll that one back\n  kubectl etcd rollback --id {id}"
+                "the old data of another restore is on all nodes; to roll that one back\n  kubectl etcd rollback --id {}",
+                quoted(id)
             )),
             None => failed,
         }
