@@ -208,7 +208,11 @@ async fn supervise(
             tokio::select! {
                 biased;
                 ended = &mut running => Some(ended),
-                Some(()) = interruptions.next() => None,
+                Some(()) = interruptions.next() => {
+                    context.interruption.urge();
+                    // What must not be told as a mere interruption says so now; nothing else is waited for.
+                    (&mut running).now_or_never()
+                }
             }
         }
     };
@@ -350,6 +354,14 @@ mod tests {
         let second = stream::iter([(), ()]).chain(stream::pending());
         let ended = supervise(std::future::pending(), second, &self::context()).await.expect_err("interrupted");
         assert_eq!(ended.exit, Exit::Interrupted);
+        // A cluster that goes on changing is told as one, however often the user interrupts.
+        let context = self::context();
+        let interruption = context.interruption.clone();
+        let going_on = || Failed::new(Exit::Changed, "the restore continues on the nodes");
+        let running = async { interruption.unless_urged(going_on, std::future::pending()).await? };
+        let second = stream::iter([(), ()]).chain(stream::pending());
+        let ended = supervise(running, second, &context).await.expect_err("interrupted");
+        assert_eq!(ended.exit, Exit::Changed);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::output::{Exit, Failed, Outcome};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interruption {
     token: CancellationToken,
+    /// Raised by a second interruption: nothing is waited for any more.
+    urgent: CancellationToken,
     /// The same for work that cannot wait for a token: it looks now and then.
     flag: Arc<AtomicBool>,
 }
@@ -20,6 +22,11 @@ impl Interruption {
     pub(crate) fn raise(&self) {
         self.flag.store(true, Relaxed);
         self.token.cancel();
+    }
+
+    /// The user has interrupted again, and waits no longer.
+    pub(crate) fn urge(&self) {
+        self.urgent.cancel();
     }
 
     pub(crate) fn happened(&self) -> bool {
@@ -34,6 +41,22 @@ impl Interruption {
     /// For work on a thread of its own, which ends soon after this is set.
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
+    }
+
+    /// Work that the first interruption does not end.
+    ///
+    /// # Errors
+    /// `told`, if the user interrupts for the second time before the work is done.
+    pub(crate) async fn unless_urged<T>(
+        &self,
+        told: impl FnOnce() -> Failed,
+        work: impl Future<Output = T>,
+    ) -> Outcome<T> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.urgent.cancelled() => Err(told()),
+        }
     }
 
     /// Work that may be dropped at any moment. Where such work is part of other such work, the inner one says how the

@@ -61,7 +61,10 @@ pub(crate) fn restore(facts: &Facts, restore: &Restore<'_>) -> Outcome<String> {
     for (at, member) in facts.members.iter().enumerate() {
         let data_dir = member.data_dir()?;
         let path = |suffix: &str| quoted(&format!("{data_dir}{suffix}"));
-        let step = Step::new(member.place(), "the old data is kept: to go back, exchange it again");
+        let step = Step::new(
+            member.place(),
+            "the old data is kept: to go back, exchange it again; stop if a command fails on a node",
+        );
         let step = if at == 0 {
             step.beyond("the old data is moved to DATA_DIR/.kubectl-etcd/ID/old; kubectl etcd rollback returns to it")
                 .beyond("owner, mode and SELinux label of every file become those of the old one")
@@ -69,15 +72,23 @@ pub(crate) fn restore(facts: &Facts, restore: &Restore<'_>) -> Outcome<String> {
             step
         };
         let step = step
-            .run(format!("mv {} {}", path("/member"), path("-before-restore")))
-            .run(format!("mv {} {}", path("-restored/member"), path("/member")))
+            // One command: the old data must not go before the new data is there.
+            .run(format!(
+                "test -d {0} && \\\n  mv {1} {2} && \\\n  mv {0} {1}",
+                path("-restored/member"),
+                path("/member"),
+                path("-before-restore")
+            ))
             .run(format!("chown -R --reference={} {}", path(""), path("/member")))
             .run(format!("rm -r {} {}", path("-restored"), quoted(&on_node)));
         steps.push(match &member.wal_dir {
             None => step,
-            Some(wal) => step
-                .run(format!("mv {} {}", quoted(wal), quoted(&format!("{wal}-before-restore"))))
-                .run(format!("mv {} {}", quoted(&format!("{wal}-restored")), quoted(wal))),
+            Some(wal) => step.run(format!(
+                "test -d {0} && \\\n  mv {1} {2} && \\\n  mv {0} {1}",
+                quoted(&format!("{wal}-restored")),
+                quoted(wal),
+                quoted(&format!("{wal}-before-restore"))
+            )),
         });
     }
     steps.extend(static_pods::start(facts, first));
@@ -141,8 +152,9 @@ mv /etc/kubernetes/manifests/kube-controller-manager.yaml \\
 while pgrep -x kube-apiserver >/dev/null; do sleep 1; done
 mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/manifests-stopped/
 while pgrep -x etcd >/dev/null; do sleep 1; done
-mv /var/lib/etcd/member /var/lib/etcd-before-restore
-mv /var/lib/etcd-restored/member /var/lib/etcd/member
+test -d /var/lib/etcd-restored/member && \\
+  mv /var/lib/etcd/member /var/lib/etcd-before-restore && \\
+  mv /var/lib/etcd-restored/member /var/lib/etcd/member
 chown -R --reference=/var/lib/etcd /var/lib/etcd/member
 rm -r /var/lib/etcd-restored /var/tmp/etcd.db
 mv /etc/kubernetes/manifests-stopped/etcd.yaml /etc/kubernetes/manifests/

@@ -16,7 +16,7 @@ pub(crate) fn rollback(facts: &Facts, id: Option<&str>) -> Outcome<String> {
         let data_dir = member.data_dir()?;
         let step = Step::new(
             member.place(),
-            "the data directory's folder member is exchanged; the ID must be the same on every node",
+            "the folder member is exchanged; the ID must be the same on all nodes; stop if a command fails on a node",
         );
         let step = if at == 0 {
             step.beyond("the old data is built anew with a revision above all that clients have seen")
@@ -30,16 +30,21 @@ pub(crate) fn rollback(facts: &Facts, id: Option<&str>) -> Outcome<String> {
             None => step.run(format!("ID=$(ls {} | tail -n 1)", own(data_dir))),
         };
         let exchange = |step: Step, from: String, own: String, name: &str| {
-            step.run(format!("mkdir -p {own}/$ID/new"))
-                .run(format!("mv {from} {own}/$ID/new/{name}"))
-                .run(format!("mv {own}/$ID/old/{name} {from}"))
+            // One command: data of now must not go before the old data is there.
+            step.run(format!(
+                "test -n \"$ID\" && test -d {own}/$ID/old/{name} && \\\n  mkdir -p {own}/$ID/new && \\\n  \
+                 mv {from} {own}/$ID/new/{name} && \\\n  mv {own}/$ID/old/{name} {from}"
+            ))
         };
         let step = exchange(step, quoted(&format!("{data_dir}/member")), own(data_dir), "member");
         steps.push(match &member.wal_dir {
             None => step,
-            Some(wal) => step
-                .run(format!("mkdir -p {0}/$ID/new && mv {1}/*.wal {0}/$ID/new/", own(wal), quoted(wal)))
-                .run(format!("mv {}/$ID/old/* {}/", own(wal), quoted(wal))),
+            Some(wal) => step.run(format!(
+                "test -n \"$ID\" && ls {0}/$ID/old/*.wal >/dev/null && \\\n  mkdir -p {0}/$ID/new && \\\n  \
+                     mv {1}/*.wal {0}/$ID/new/ && \\\n  mv {0}/$ID/old/*.wal {1}/",
+                own(wal),
+                quoted(wal)
+            )),
         });
     }
     steps.extend(static_pods::start(facts, first));
@@ -67,9 +72,10 @@ mod tests {
         let text = rollback(&facts, Some("20261121-100000-abcde")).expect("all is known");
         let exchange = "\
 ID=20261121-100000-abcde
-mkdir -p /var/lib/etcd/.kubectl-etcd/$ID/new
-mv /var/lib/etcd/member /var/lib/etcd/.kubectl-etcd/$ID/new/member
-mv /var/lib/etcd/.kubectl-etcd/$ID/old/member /var/lib/etcd/member
+test -n \"$ID\" && test -d /var/lib/etcd/.kubectl-etcd/$ID/old/member && \\
+  mkdir -p /var/lib/etcd/.kubectl-etcd/$ID/new && \\
+  mv /var/lib/etcd/member /var/lib/etcd/.kubectl-etcd/$ID/new/member && \\
+  mv /var/lib/etcd/.kubectl-etcd/$ID/old/member /var/lib/etcd/member
 ";
         assert!(text.contains(exchange), "{text}");
         let stopped = text.find("pgrep -x etcd").expect("etcd is stopped");

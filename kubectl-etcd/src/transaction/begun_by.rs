@@ -8,6 +8,8 @@ use crate::sidecar::started_by;
 
 /// Versions of the review, the newest one first: v1 from Kubernetes 1.28 on.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+/// How long the API server may take to say who asks.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[derive(Deserialize)]
 struct Review {
@@ -29,7 +31,10 @@ struct UserInfo {
 pub(crate) async fn begun_by(connection: &Connection) -> String {
     let mut user = None;
     for version in VERSIONS {
-        match review(connection, version).await {
+        // Nobody waits long for a name.
+        let reviewed = tokio::time::timeout(LIMIT, review(connection, version));
+        let Ok(reviewed) = reviewed.await else { break };
+        match reviewed {
             Ok(name) => {
                 user = Some(name).filter(|name| !name.is_empty());
                 break;

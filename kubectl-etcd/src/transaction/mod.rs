@@ -120,7 +120,8 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
         return Err(interrupted());
     }
     work.printer.note("all nodes are ready; the API server and etcd stop on all nodes now");
-    let word = match nodes.commit().await {
+    let continues = || on_their_own(&plan.id);
+    let word = match interruption.unless_urged(continues, nodes.commit()).await? {
         Committed::Begun => None,
         Committed::Refused(failed) => {
             nodes.dismiss().await;

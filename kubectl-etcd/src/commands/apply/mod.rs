@@ -25,6 +25,7 @@ use crate::connection::Connection;
 use crate::contents::{Contents, Entry, FileArgs, Wanted, missing, not_there, parse_selector, selects};
 use crate::context::Context;
 use crate::idle::{self, Idle};
+use crate::interruption::interrupted;
 use crate::output::confirm::Question;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Format, Outcome, Printer};
@@ -340,11 +341,18 @@ async fn apply(args: &Args, ready: &Ready, context: &Context) -> Outcome {
     let (mut failures, mut changed, mut refused) = (Vec::new(), 0_usize, 0_usize);
     let (mut unknown, mut told) = (false, Ok(()));
     for item in items {
+        if context.interruption.happened() {
+            return Err(match changed {
+                0 => interrupted().unchanged(),
+                _ => Failed::new(Exit::Changed, "interrupted")
+                    .effect(format!("{changed} of {} objects were applied", items.len())),
+            });
+        }
         // What was sent last may have been done.
         let done = format!("{changed} of {} objects were applied, or one more", items.len());
-        let interrupted = || Failed::new(Exit::Changed, "interrupted").effect(done);
+        let cut_off = || Failed::new(Exit::Changed, "interrupted").effect(done);
         let sent = carry_out(item, &mut uids, &connection.client, args.force_conflicts);
-        let done = context.interruption.or(interrupted, sent).await?;
+        let done = context.interruption.or(cut_off, sent).await?;
         unknown |= done.unknown;
         refused += usize::from(done.refused);
         changed += usize::from(matches!(done.action, Action::Created | Action::Configured));

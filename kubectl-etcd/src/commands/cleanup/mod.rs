@@ -100,8 +100,14 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     };
     question.ask(args.yes, printer).await?;
     let mut left = Vec::new();
-    for pod in &report.pods {
-        match remove(&pods, &pod.name).await {
+    for (number, pod) in report.pods.iter().enumerate() {
+        // The request that was sent last may have been carried out.
+        let cut_off = || {
+            let deleted = number - left.len();
+            let done = format!("{deleted} of {} pods were deleted, or one more", report.pods.len());
+            Failed::new(Exit::Changed, "interrupted").effect(done).hint("kubectl etcd cleanup")
+        };
+        match context.interruption.or(cut_off, remove(&pods, &pod.name)).await? {
             Ok(_) => printer.note(format!("pod/{} deleted", pod.name)),
             Err(reason) => left.push(format!("pod/{}: {reason}", pod.name)),
         }

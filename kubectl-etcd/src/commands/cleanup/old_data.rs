@@ -75,7 +75,13 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let mut removals = unasked(&nodes);
     let mut watched = work.watch(Operation::Remove);
     let having = kept.nodes.iter().zip(&mut watched).filter(|(node, _)| node.ids().next().is_some());
-    removals.extend(join_all(having.map(|(node, one)| remove(node, one, &work))).await);
+    let removing = join_all(having.map(|(node, one)| remove(node, one, &work)));
+    let cut_off = || {
+        Failed::new(Exit::Changed, "interrupted while old data was removed")
+            .effect("old data may be gone on some nodes and not on others")
+            .hint("see what is left\n  kubectl etcd cleanup --old-data --dry-run")
+    };
+    removals.extend(context.interruption.or(cut_off, removing).await?);
     kept.tell(&removals);
     let told = match args.output {
         Format::Table => Ok(()),

@@ -11,7 +11,7 @@ use crate::connection::{Connection, parse_duration};
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides};
 use crate::explain::{self, Facts};
-use crate::output::{Exit, Failed, Outcome};
+use crate::output::{Failed, Outcome};
 use crate::transaction::{RestoreFlags, Terms};
 
 /// What says how a restore is to be done, and nothing to one that has begun.
@@ -80,13 +80,7 @@ impl LiveArgs {
 pub(super) async fn explained(args: Args, context: Context) -> Outcome {
     let connection = context.connection.connect().await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let mut members =
-        discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?.all()?;
-    let to = &args.live.to_nodes;
-    if let Some(unknown) = to.iter().find(|node| !members.iter().any(|member| member.node == **node)) {
-        return Err(Failed::new(Exit::Refused, format!("no etcd member runs on node {unknown}")));
-    }
-    members.retain(|member| to.is_empty() || to.contains(&member.node));
+    let members = discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?.all()?;
     let facts = Facts::of(&connection.cluster, &members, &args.live.manifests.manifests_dir);
     let file = args.file().display().to_string();
     let restore =

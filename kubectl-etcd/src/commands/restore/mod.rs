@@ -121,11 +121,14 @@ impl Args {
                 ["output", "peer_port", "start_timeout", "no_rollback", "allow_lower_revisions", "allow_older_etcd"];
             Idle::flags(&flags, EXPLAINED)
         });
+        // By hand, the nodes that are left out would have to be stopped as well, and to stay so.
+        let all_nodes = self.explain.then(|| Idle::flags(&["to_nodes"], "--explain shows a restore of all nodes"));
+        let explained = explained.into_iter().chain(all_nodes);
         if self.offline.data_dir.is_none() {
             let pods = self.explain.then(|| Idle::group::<SidecarArgs>(EXPLAINED));
             let waits = "only --status, --follow and --resume wait for an API server that is away";
             let timeout = (!self.live.looks_back()).then(|| Idle::flags(&["timeout"], waits));
-            return explained.into_iter().chain(pods).chain(timeout).collect();
+            return explained.chain(pods).chain(timeout).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);
         let offline = [Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)];
@@ -138,7 +141,10 @@ pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
         Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,
         Some(data_dir) => offline::run(args, data_dir, context).await,
         None if args.live.looks_back() => restore_status::run(args, context).await,
-        None if args.explain => apply::explained(args, context).await,
+        None if args.explain => {
+            let whole = context.clone();
+            whole.interruptible(apply::explained(args, context)).await
+        }
         None => apply::run(args, context).await,
     }
 }

@@ -95,7 +95,7 @@ async fn explained(args: &Args, context: &Context) -> Outcome {
 /// Nothing can come back, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.explain {
-        return explained(&args, &context).await;
+        return context.interruptible(explained(&args, &context)).await;
     }
     let printer = context.printer;
     let connection = context.interruptible(context.connection.connect()).await?;
@@ -114,9 +114,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return Err(failed.unchanged());
     }
     // The transaction has sidecars of another kind.
-    transaction::forget(&work, watched).await;
+    context.interruptible(async { Ok(transaction::forget(&work, watched).await) }).await?;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms = args.shared.terms(&connection, false, None).await;
+    let terms = context.interruptible(async { Ok(args.shared.terms(&connection, false, None).await) }).await?;
     let keep_revisions = args.keep_revisions;
     let mut plan = Plan::make(&Found {
         keep_revisions,
