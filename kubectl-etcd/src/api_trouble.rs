@@ -73,7 +73,7 @@ impl ApiTrouble {
             ApiTrouble::Denied(denial) => return denial.hints(),
             ApiTrouble::Etcd => format!(
                 "etcd has no quorum: more than half of its members are down, or do not reach each other. The API \
-                 server {server} can neither read nor write, what runs goes on running. On each control-plane \
+                 server {server} can neither read nor write; running pods keep running. On each control-plane \
                  node, see why:\n{ON_A_NODE}"
             ),
             ApiTrouble::Silent => format!(

@@ -64,7 +64,7 @@ impl Match {
                 Match::Unknown(format!("it has no {}, and the API server's --etcd-prefix is not known", key(None)))
             }
             Some(KubeSystem::Unread { why }) => {
-                Match::Unknown(format!("it does not tell of namespace kube-system: {why}"))
+                Match::Unknown(format!("the member does not report namespace kube-system: {why}"))
             }
             Some(KubeSystem::Unknown) | None => {
                 Match::Unknown("its sidecar cannot read namespace kube-system".to_owned())

@@ -13,7 +13,7 @@ use crate::{Finding, Report};
 #[non_exhaustive]
 pub enum VerifyError {
     /// The file could not be read: nothing is known about it.
-    #[error("read the snapshot")]
+    #[error("cannot read the snapshot")]
     Io(#[from] io::Error),
     /// The caller's cancel flag was set.
     #[error("cancelled")]

@@ -92,7 +92,7 @@ impl Serving {
     /// It cannot be asked at all.
     pub(crate) async fn discover(connection: &Connection) -> Outcome<Serving> {
         let client = &connection.client;
-        let doing = || format!("ask {} which resource types it serves", connection.server);
+        let doing = || format!("cannot ask {} for its resource types", connection.server);
         let groups = client.list_api_groups().await.or_fail(doing)?;
         let core = client.list_core_api_versions().await.or_fail(doing)?;
         let asked: Vec<String> = core.versions.into_iter().chain(group_versions(&groups)).collect();

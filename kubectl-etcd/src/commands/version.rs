@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only what needs no cluster
+    /// Show only the plugin and its image; ask no cluster
     #[arg(long)]
     client: bool,
     /// Output format

@@ -232,8 +232,8 @@ impl Distribution {
         match self {
             Distribution::Managed(_) => {
                 return vec![
-                    "the provider backs up etcd, and restores it; nothing has to be done, and nothing can. To keep \
-                     objects of your own, back them up through the API (Velero, or Git)"
+                    "the provider backs up and restores etcd; kubectl etcd cannot. To back up your own objects, use a \
+                     tool that works through the API, such as Velero"
                         .to_owned(),
                 ];
             }
@@ -361,7 +361,7 @@ mod tests {
             (Kops, "restore a.db", &["kOps", "etcd-manager-ctl --backup-store=STORE restore-backup"]),
             (K0s, "backup", &["k0s backup --save-path=DIR"]),
             (MicroK8s, "backup", &["dqlite", "microk8s dbctl backup"]),
-            (Managed("EKS"), "backup", &["this is EKS", "the provider backs up etcd"]),
+            (Managed("EKS"), "backup", &["this is EKS", "the provider backs up and restores etcd"]),
             (Hosted, "backup", &["none of the 1 nodes", "who runs the control plane"]),
         ] {
             let said = hints(kind, command);

@@ -141,7 +141,7 @@ impl EtcdPod {
                 .hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node)"));
         }
         if spec.host_network != Some(true) {
-            return Err(refuse("it is not on its node's network: this is no static pod of a control plane"));
+            return Err(refuse("it does not use hostNetwork, so it is no static pod of a control plane"));
         }
         let path = |flag: &str| flags.get(flag).and_then(|path| host_path(spec, container, path));
         let certificates = CertificatePaths {

@@ -24,7 +24,7 @@ pub(crate) fn restore(facts: &Facts, restore: &Restore<'_>) -> Outcome<String> {
     let on_node = format!("/var/tmp/{name}");
     let copy = Step::new(Place::Here, "every member is built from the same file")
         .beyond("the file must be of this cluster: the UID of namespace kube-system is compared")
-        .beyond("the plan shows which objects would vanish, come back or change");
+        .beyond("the plan shows which objects would be deleted, come back or change back");
     let copy = facts.members.iter().fold(copy, |step, member| {
         let to = quoted(&format!("{}:{on_node}", member.host()));
         step.run(command(&["scp -p".to_owned(), quoted(restore.file), to]))
@@ -97,7 +97,7 @@ pub(crate) fn restore(facts: &Facts, restore: &Restore<'_>) -> Outcome<String> {
     }
     let title = title(&["restore", restore.file]);
     let notes =
-        vec![facts.tools_note(), "Existing watches and leases end; the API is away from step to step.".to_owned()];
+        vec![facts.tools_note(), "Existing watches and leases end. The API is away while etcd is stopped.".to_owned()];
     Ok(Script { title, notes, steps }.text())
 }
 

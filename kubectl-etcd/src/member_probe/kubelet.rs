@@ -17,7 +17,7 @@ pub(super) async fn run(connection: &Connection, member: &EtcdPod, words: &[Stri
         return Err(Ended::NoWay(Failed::plain("a path has a space in it, which the kubelet does not take")));
     }
     let request = Request::post(path(member, words)).body(Vec::new());
-    let request = request.map_err(|error| Ended::NoWay(Failed::plain("ask the kubelet").source(&error)))?;
+    let request = request.map_err(|error| Ended::NoWay(Failed::plain("cannot ask the kubelet").source(&error)))?;
     connection.client.request_text(request).await.map_err(|error| failed(member, &error))
 }
 

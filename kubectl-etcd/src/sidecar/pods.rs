@@ -86,7 +86,7 @@ impl Pods {
         };
         let name = plan.name();
         let (pods, pod, namespace) = (self.api(), plan.pod(), self.args.pod_namespace.clone());
-        let doing = format!("make pod {namespace}/{name} on node {}", member.node);
+        let doing = format!("create pod {namespace}/{name} on node {}", member.node);
         let (tell, told) = tokio::sync::oneshot::channel();
         let request = tokio::spawn(async move {
             let made = pods.create(&PostParams::default(), &pod).await;
@@ -121,7 +121,7 @@ impl Pods {
             started_by: &started_by(),
         };
         let namespace = &self.args.pod_namespace;
-        let doing = format!("make pod {namespace}/{} on node {} (server dry run)", plan.name(), member.node);
+        let doing = format!("create pod {namespace}/{} on node {} (server dry run)", plan.name(), member.node);
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let made = self.api().create(&params, &plan.pod()).await;
         made.map(|_| ()).map_err(|error| explain(&error, "create", "pods", namespace, doing))
@@ -192,7 +192,7 @@ impl Pods {
                  now: {} ({})",
                 self.args.image, self.args.image_pull_policy
             )),
-            "no kubelet has taken it" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {}", quoted(node))),
+            "the kubelet has not started the pod" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {}", quoted(node))),
             "ContainerCreating" => failed.hint(format!(
                 "a folder may be missing on the node: that of the certificates (name the files with --cacert, --cert and \
                  --key), that of --on-node or that of --manifests-dir\n  kubectl get events -n {} --field-selector involvedObject.name={}",
@@ -257,7 +257,7 @@ enum State {
 
 impl State {
     fn of(pod: &Pod) -> State {
-        let Some(status) = &pod.status else { return State::Waiting("no kubelet has taken it".to_owned()) };
+        let Some(status) = &pod.status else { return State::Waiting("the kubelet has not started the pod".to_owned()) };
         let container = status.container_statuses.iter().flatten().next();
         let never = |reason: &str, message: Option<String>| State::Never {
             reason: reason.to_owned(),
@@ -288,7 +288,7 @@ impl State {
                     | "CrashLoopBackOff") => never(reason, waiting.message.clone()),
                     reason => State::Waiting(reason.to_owned()),
                 },
-                None if container.is_none() => State::Waiting("no kubelet has taken it".to_owned()),
+                None if container.is_none() => State::Waiting("the kubelet has not started the pod".to_owned()),
                 None => State::Waiting("starting".to_owned()),
             },
         }
@@ -331,7 +331,10 @@ mod tests {
             serde_json::json!({"phase": "Pending", "containerStatuses": [{"name": "s", "image": "", "imageID": "",
                 "ready": false, "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "m"}}}]})
         };
-        assert_eq!(state(serde_json::json!({"phase": "Pending"})), State::Waiting("no kubelet has taken it".into()));
+        assert_eq!(
+            state(serde_json::json!({"phase": "Pending"})),
+            State::Waiting("the kubelet has not started the pod".into())
+        );
         assert_eq!(state(waiting("ContainerCreating")), State::Waiting("ContainerCreating".into()));
         for reason in ["ErrImagePull", "ErrImageNeverPull"] {
             assert_eq!(state(waiting(reason)), State::Never { reason: reason.into(), message: "m".into() });

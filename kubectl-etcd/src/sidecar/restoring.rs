@@ -60,7 +60,7 @@ impl Session {
 
     /// Tells the coordinator to begin.
     pub(crate) async fn commit(&mut self) -> Committed {
-        const DOING: &str = "hear whether the restore has begun";
+        const DOING: &str = "find out whether the restore has begun";
         if let Err(error) = self.voice.send(&Frame::Request(Request::Commit)).await {
             return Committed::Unknown(self.broken(error, DOING).into_failed());
         }

@@ -125,7 +125,7 @@ impl Session {
             }
             Err(_) => {
                 let failed = Failed::plain(format!("cannot talk to the sidecar in pod {}", started.pod));
-                let silent = format!("it said nothing for {}s", GREETING.as_secs());
+                let silent = format!("no answer for {}s", GREETING.as_secs());
                 return Err(TransferError::Transport(failed.cause(silent)));
             }
         };

@@ -76,7 +76,7 @@ impl Surveyed {
             Ok(status) => match (&status.etcd, &status.failure) {
                 (Some(status), _) => Ok(status),
                 (None, Some(failure)) => Err(failure.clone().into()),
-                (None, None) => Err(Failed::plain("nothing was said about etcd")),
+                (None, None) => Err(Failed::plain("the sidecar reported nothing about etcd")),
             },
             Err(failed) => Err(failed.copy()),
         }

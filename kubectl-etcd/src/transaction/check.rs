@@ -72,9 +72,10 @@ pub(crate) async fn check(work: &Work<'_>, watched: &mut [&mut Watched<'_>], end
     let stopped: Vec<&str> =
         restore.plan.nodes.iter().filter(|node| node.left_out).map(|node| node.node.as_str()).collect();
     if !stopped.is_empty() && restores.iter().any(|restore| restore.waits_for_others) {
-        check
-            .troubles
-            .push(format!("of what is left out ({}), not all has said yet that it stays stopped", stopped.join(", ")));
+        check.troubles.push(format!(
+            "not all nodes that are left out ({}) have confirmed that they stay stopped",
+            stopped.join(", ")
+        ));
     }
     if let Some(marker) = &restore.plan.marker {
         serves(work, marker, &mut check).await;
@@ -106,11 +107,11 @@ fn troubles(expected: &Expected, answers: &Answers<MemberStatus>) -> Vec<String>
         let trouble = match said {
             Err(why) => format!("does not answer: {why}"),
             Ok(status) if status.cluster_id != expected.cluster_id => {
-                format!("serves cluster {:x}, and {:x} was to be served", status.cluster_id, expected.cluster_id)
+                format!("serves cluster {:x} instead of {:x}", status.cluster_id, expected.cluster_id)
             }
             Ok(status) if status.leader_id == 0 => "has no leader".to_owned(),
             Ok(status) if status.revision < expected.revision => {
-                format!("is at revision {}, and {} was to be served", status.revision, expected.revision)
+                format!("is at revision {} instead of {}", status.revision, expected.revision)
             }
             Ok(status) if !status.members.is_empty() && status.members.len() != expected.members => {
                 format!("knows {} members of {}", status.members.len(), expected.members)
@@ -220,10 +221,7 @@ async fn serves(work: &Work<'_>, marker: &Marker, check: &mut Check) {
 fn marked(marker: &Marker, uid: Option<&str>, version: Option<&str>) -> Result<Option<String>, String> {
     let (uid, version) = (uid.unwrap_or("none"), version.unwrap_or("none"));
     if uid != marker.uid {
-        return Err(format!(
-            "the API serves a namespace kube-system with UID {uid}, and {} was to be served",
-            marker.uid
-        ));
+        return Err(format!("the API serves a namespace kube-system with UID {uid} instead of {}", marker.uid));
     }
     match version.parse() {
         Ok(served) if marker.resource_version == served => Ok(None),
@@ -257,7 +255,7 @@ mod tests {
         assert!(said(Ok(well())).is_empty());
         for (status, text) in [
             (Err("no route".to_owned()), "does not answer: no route"),
-            (Ok(MemberStatus { cluster_id: 11, ..well() }), "serves cluster b, and a was"),
+            (Ok(MemberStatus { cluster_id: 11, ..well() }), "serves cluster b instead of a"),
             (Ok(MemberStatus { leader_id: 0, ..well() }), "no leader"),
             (Ok(MemberStatus { revision: 4, ..well() }), "is at revision 4"),
             (Ok(MemberStatus { members: vec![Member::default(); 2], ..well() }), "knows 2 members of 1"),

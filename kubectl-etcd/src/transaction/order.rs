@@ -108,7 +108,7 @@ fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
         // A sidecar's image has no file that knows the name.
         address: host(first).map(loopback).ok_or("has a peer URL without an address")?,
         peer_urls,
-        data_dir: pod.data_dir.clone().ok_or("keeps its data where no folder of the node is mounted")?,
+        data_dir: pod.data_dir.clone().ok_or("has a data directory that is not on a hostPath volume")?,
         wal_dir: pod.wal_dir.clone(),
         manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
         etcd: pod.access.clone(),
@@ -247,7 +247,7 @@ pub(crate) mod tests {
         let spoil: [(Spoil, &str); 4] = [
             (|pod| pod.peer_urls.clear(), "no peer URL"),
             (|pod| pod.peer_urls = vec!["2380".into()], "without an address"),
-            (|pod| pod.data_dir = None, "no folder of the node"),
+            (|pod| pod.data_dir = None, "not on a hostPath volume"),
             (|pod| pod.node = "cp1".into(), "two members"),
         ];
         for (spoil, text) in spoil {

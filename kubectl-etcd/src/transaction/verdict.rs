@@ -66,7 +66,7 @@ impl Verdict {
                 .causes(ends.iter().map(standing))
                 .causes(reasons(ends))
                 .hint("look again, or follow it to its end; if a node restarted, resume\n  kubectl etcd restore --status\n  kubectl etcd restore --follow\n  kubectl etcd restore --resume")
-                .hint("docs/RESTORE.md says what to do by hand if a node does not come back")),
+                .hint("if a node does not come back, see what to do by hand\n  https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#when-a-node-cannot-roll-back")),
         }
     }
 }

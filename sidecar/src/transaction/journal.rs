@@ -136,7 +136,7 @@ pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
             }
             None if good + piece.len() == bytes.len() => break,
             None => {
-                let hint = "a damaged journal is not acted on; docs/RESTORE.md says what to do by hand";
+                let hint = "the node does nothing with a damaged journal; see what to do by hand\n  https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#when-a-node-cannot-roll-back";
                 return Err(refuse("is damaged", hint));
             }
         }

@@ -139,7 +139,7 @@ fn what_differs_is_shown_and_nothing_else() {
     // Nodes and pods of the lab change by themselves in what nobody wants of them.
     let said = silent(&scene, &["diff", "a.db", "--live", "-o", "json"], 1);
     assert_eq!(differences(&said.json()), DIFFERENT, "{}", said.stderr);
-    assert!(said.stderr.contains("left out, as long as they are not named: events, leases"), "{}", said.stderr);
+    assert!(said.stderr.contains("left out unless they are named: events, leases"), "{}", said.stderr);
     assert!(
         !said.stderr.contains("error:") && said.stderr.contains("4 only in a.db, 2 only live, 3 differ"),
         "{}",
@@ -209,7 +209,7 @@ fn what_cannot_be_compared_is_told() {
     let scene = Scene::new(1, Etcd::V3_5);
     scene.ok(&["backup", "a.db"]);
     for (args, code, text) in [
-        (&["diff", "a.db"][..], 2, "nothing says what the file is compared with"),
+        (&["diff", "a.db"][..], 2, "missing: a second file, or --live"),
         (&["diff", "a.db", "cm"], 2, "\"cm\" is no file"),
         (&["diff", "a.db", "a.db", "podz"], 2, "did you mean"),
         (&["diff", "a.db", "--live", "cm/a", "-A"], 2, "-A cannot be"),
@@ -302,8 +302,8 @@ fn what_differs_is_put_back() {
     let (code, said) = asked_on_a_terminal(&scene, &two, change, "y\n");
     for text in [
         "2 of 2 objects were not applied",
-        "configmap/goes: it was made since it was looked for; it was not overwritten",
-        "configmap/turns: it was changed since it was looked at: data.v; it was not overwritten",
+        "configmap/goes: an object of this name was created meanwhile; it was not overwritten",
+        "configmap/turns: the live object was changed meanwhile: data.v; it was not overwritten",
     ] {
         assert!(said.contains(text), "{text:?} is not in:\n{said}");
     }
@@ -334,7 +334,11 @@ fn what_differs_is_put_back() {
     // What somebody has added since stays, and is told.
     patch(&scene, "configmap/turns", r#"{"data":{"v":"3","new":"1"}}"#);
     let more = silent(&scene, &["apply", "a.db", "cm/turns", "-n", "shop", "--yes"], 0);
-    assert!(more.stderr.contains("configmap/turns: only live, and left as it is: data.new"), "{}", more.stderr);
+    assert!(
+        more.stderr.contains("configmap/turns: fields only in the live object, left as they are: data.new"),
+        "{}",
+        more.stderr
+    );
     assert_eq!(more.stdout, "configmap/turns configured\n");
     scene.assert_nodes_untouched();
 }
@@ -402,7 +406,7 @@ fn a_namespace_comes_back_with_all_that_it_had() {
     let before = everything(&scene);
     for (what, text) in [
         ("secret/token", "kubectl create token"),
-        ("event/e", "a moment that is over"),
+        ("event/e", "a record of the past"),
         ("lease/plain", "has no leases.coordination.k8s.io/plain"),
     ] {
         let code = if text.starts_with("has no") { 1 } else { 4 };
@@ -422,7 +426,7 @@ fn a_namespace_comes_back_with_all_that_it_had() {
         "left out: secrets token: ",
         "left out: events e: ",
         "left out: pods web-1-a: its controller makes it anew",
-        "its namespace is only about to be made",
+        "its namespace is created first",
     ] {
         assert!(whole.stderr.contains(text), "{text:?} is not in:\n{}", whole.stderr);
     }

@@ -98,7 +98,7 @@ fn the_file_of_another_cluster_is_refused() {
     // One that is of no Kubernetes at all.
     std::fs::write(scene.path("a.db"), unpacked("etcd/etcd-3.4.23.db.zst")).unwrap();
     let (_, errors) = plan(&scene, 4);
-    assert!(errors.contains("does not tell whose it is"), "{errors}");
+    assert!(errors.contains("cannot tell which cluster the file is from"), "{errors}");
 
     // Without a terminal nobody is asked; flags that mean nothing are refused.
     let ran = run(scene.plugin(&NEITHER)).expect_code(4);
@@ -194,7 +194,7 @@ fn what_the_nodes_disk_says_stands_in_the_way_or_not() {
     let elsewhere = "/usr/share/ca-certificates/enc.yaml";
     with(&copy, elsewhere);
     let outside = configured(elsewhere, "key9", &["--manifests-dir", "/etc/kubernetes/copy"], 0);
-    let outside = outside.expect_error(&["it is not known whether the API server on node cp1 has the key"]);
+    let outside = outside.expect_error(&["cannot check whether the API server on node cp1 has the key"]);
     assert_eq!(outside.json()["members"][0]["encryption"]["state"], "unread");
 
     // A folder without them, and one that is not there.

@@ -146,7 +146,7 @@ fn what_the_api_server_refuses_is_told_in_its_own_words() {
     let unasked = json!({"verb": "create", "resource": "selfsubjectaccessreviews"});
     faults(json!({"deny": [unasked, {"verb": "create", "resource": "pods"}]}));
     let texts = [
-        "make pod kube-system/etcd-sidecar-",
+        "create pod kube-system/etcd-sidecar-",
         "cannot create resource \"pods\"",
         "hint: kubectl auth can-i create pods -n",
     ];

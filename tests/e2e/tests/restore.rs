@@ -112,7 +112,7 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     // A directory in which etcd runs is not touched, by name or by lock.
     let server = Server::start(&scene.path("new"));
     let again = run(scene.plugin(&["restore", "a.db", "--data-dir", "new"])).expect_code(4);
-    again.expect_error(&["error: new is in use", "hint: build beside it"]);
+    again.expect_error(&["error: new is in use", "hint: build another directory"]);
     let found = server.ctl(&["get", "/registry/configmaps/default/marker", "-w", "json"]).expect_code(0).json();
     assert_eq!(found["header"]["revision"], done["revision"]);
     assert_eq!(found["kvs"].as_array().map(Vec::len), Some(1));
@@ -124,7 +124,7 @@ fn a_backup_becomes_a_directory_that_etcd_serves() {
     drop(server);
     // Nor is one where etcd has been.
     let again = run(scene.plugin(&["restore", "a.db", "--data-dir", "new"])).expect_code(4);
-    again.expect_error(&["error: new is not empty", "hint: name a directory that does not exist yet"]);
+    again.expect_error(&["error: new is not empty", "hint: name a directory that does not exist"]);
     scene.assert_nodes_untouched();
 }
 
@@ -181,7 +181,7 @@ fn what_cannot_be_restored_leaves_nothing() {
     offline.refused(&["--initial-cluster", "default=http://h:2380/path"], 2, &["error: ", "path"]);
     offline.refused(&["--bump-revision", "-1"], 2, &["--bump-revision"]);
     offline.refused(&["--bump-revision", "9223372036854775807"], 1, &["error: ", "revision"]);
-    offline.refused(&["--etcd-version", "3.4"], 4, &["error: restore a.db", "3.5", "--allow-older-etcd"]);
+    offline.refused(&["--etcd-version", "3.4"], 4, &["error: cannot restore a.db", "3.5", "--allow-older-etcd"]);
     offline.refused(&["--allow-older-etcd"], 2, &["--etcd-version"]);
     std::fs::create_dir(offline.path("wal")).unwrap();
     std::fs::write(offline.path("wal/mine"), "").unwrap();

@@ -87,7 +87,7 @@ fn a_road_that_breaks_once_is_taken_again() {
         let fault = json!({"exec": {"cutAfter": 1_500_000, "mode": mode, "times": 2}});
         scene.lab.set_faults(&fault).unwrap();
         let ran = scene.ok(&["backup", "a.db", "--compress", "none"]);
-        ran.expect_error(&["Warning: receive the snapshot", "beginning anew (1 of 2 retries)"]);
+        ran.expect_error(&["Warning: cannot receive the snapshot", "starting over (retry 1 of 2)"]);
         take_whole(&scene, "a.db");
         scene.assert_nothing_left();
     }
@@ -183,7 +183,7 @@ fn a_sidecar_that_is_killed_in_the_middle_leaves_nothing() {
     running.signal("CONT");
     let (status, said) = running.end();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("beginning anew") && said.contains(UNCHANGED), "{said}");
+    assert!(said.contains("starting over") && said.contains(UNCHANGED), "{said}");
     scene.assert_nothing_left();
 
     // The pod, by somebody else.
@@ -205,7 +205,7 @@ fn a_sidecar_that_is_killed_in_the_middle_leaves_nothing() {
     running.signal("CONT");
     let (status, said) = running.end();
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("beginning anew (1 of 2 retries)"), "{said}");
+    assert!(said.contains("starting over (retry 1 of 2)"), "{said}");
     take_whole(&scene, "a.db");
     scene.assert_nothing_left();
 

@@ -49,7 +49,7 @@ pub enum RestoreError {
         wal_dir: PathBuf,
     },
     /// A file or directory could not be created, read or written.
-    #[error("{doing} {}", .path.display())]
+    #[error("cannot {doing} {}", .path.display())]
     Io {
         /// What was being done.
         doing: &'static str,

@@ -69,7 +69,7 @@ impl Facts {
             };
             let found = get(&connection.client, served, place.namespace.as_deref(), &place.name).await;
             let found = found.map_err(|error| {
-                Failed::plain(format!("look for {}/{}", resource_name(&place), place.name)).source(&error)
+                Failed::plain(format!("cannot get {}/{}", resource_name(&place), place.name)).source(&error)
             })?;
             Ok((place, found))
         });

@@ -45,7 +45,7 @@ Examples:
   # and asks
   kubectl etcd apply etcd.db cm/settings -n shop
 
-  # Only see what the server would make of it
+  # Only show the result of a server dry run
   kubectl etcd apply etcd.db cm/settings deploy/web -n shop --dry-run=server
 
   # What would be sent
@@ -101,7 +101,7 @@ pub(crate) struct Args {
     /// Take over fields that others have set, as kubectl apply --server-side --force-conflicts
     #[arg(long)]
     force_conflicts: bool,
-    /// Accept the file of another cluster, or one of which nobody can tell
+    /// Accept a file that is of another cluster, or of an unknown one
     #[arg(long)]
     other_cluster: bool,
     /// Accept a file without the digest at its end, or with a wrong one (a copy of member/snap/db)

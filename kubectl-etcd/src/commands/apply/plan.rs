@@ -16,7 +16,7 @@ use crate::contents::Entry;
 use crate::output::visible;
 
 /// Why the server cannot try what is in a namespace that is sent as well.
-pub(super) const NEW_NAMESPACE: &str = "its namespace is only about to be made";
+pub(super) const NEW_NAMESPACE: &str = "its namespace is created first";
 
 /// An object that will be sent.
 #[derive(Debug)]
@@ -128,10 +128,9 @@ pub(super) fn plan(entries: &[Entry], around: &Surroundings<'_>) -> Plan {
                 plan.refusals.push(format!("{}: namespace {namespace} is not there", entry.title()));
                 plan.lacking.insert(format!("ns/{namespace}"));
             }
-            Err(Refusal::Leaving) => plan.refusals.push(format!(
-                "{}: it is being deleted, and goes whatever is applied: apply it once it is gone",
-                entry.title()
-            )),
+            Err(Refusal::Leaving) => plan
+                .refusals
+                .push(format!("{}: the live object is being deleted; apply again when it is gone", entry.title())),
             Err(Refusal::Version(why)) => {
                 plan.refusals.push(format!("{}: {why}", entry.title()));
                 plan.lacking.extend(definition(&entry.place, around));

@@ -11,9 +11,9 @@ pub(super) fn never(place: &Place, object: &Value) -> Option<&'static str> {
     let (label, annotation) =
         (|name: &str| text(&metadata["labels"][name]), |name: &str| &metadata["annotations"][name]);
     match (place.group.as_deref().unwrap_or_default(), place.resource.as_str()) {
-        ("", "events") => Some("an event tells of a moment that is over"),
+        ("", "events") => Some("an event is a record of the past"),
         ("coordination.k8s.io", "leases") => {
-            Some("a lease is renewed by its holder, and an old one would name a wrong one")
+            Some("the holder renews the lease; an old lease would name the wrong holder")
         }
         ("", "nodes") => Some("a node registers itself"),
         ("discovery.k8s.io", "endpointslices")
@@ -34,7 +34,7 @@ pub(super) fn never(place: &Place, object: &Value) -> Option<&'static str> {
             Some("a controller makes it from its service and pods")
         }
         ("", "secrets") if object["type"] == "kubernetes.io/service-account-token" => {
-            Some("its token is of an account as it was, and good for nothing: kubectl create token makes a new one")
+            Some("its token is not valid any more; kubectl create token makes a new one")
         }
         ("", "configmaps") if place.name == "kube-root-ca.crt" => Some("a controller puts it into every namespace"),
         ("", "pods") if !annotation("kubernetes.io/config.mirror").is_null() => {

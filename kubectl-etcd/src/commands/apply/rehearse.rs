@@ -37,7 +37,8 @@ pub(super) async fn rehearse(items: &mut [Item], facts: &Facts, client: &Client,
                 Ok(dry) => {
                     let stays = stays(&item.manifest, item.live.as_ref(), &dry);
                     if !stays.is_empty() {
-                        item.notes.push(format!("only live, and left as it is: {}", stays.join(", ")));
+                        item.notes
+                            .push(format!("fields only in the live object, left as they are: {}", stays.join(", ")));
                     }
                     item.dry = Some(dry);
                 }
@@ -68,17 +69,18 @@ pub(super) async fn rehearse(items: &mut [Item], facts: &Facts, client: &Client,
 /// What has become of it, or why that is not known.
 pub(super) async fn look_again(item: &Item, seen: Option<&Value>, client: &Client) -> Result<Option<Value>, String> {
     let now = get(client, &item.served, item.place.namespace.as_deref(), &item.place.name).await;
-    let now =
-        now.map_err(|error| format!("it has changed, and cannot be looked at: {}", reason(&error, &item.manifest)))?;
+    let now = now.map_err(|error| {
+        format!("the live object was changed meanwhile, and cannot be read: {}", reason(&error, &item.manifest))
+    })?;
     match (seen, &now) {
-        (Some(_), None) => Err("it was deleted since it was looked at".to_owned()),
-        (None, Some(_)) => Err("it was made since it was looked for".to_owned()),
+        (Some(_), None) => Err("the live object was deleted meanwhile".to_owned()),
+        (None, Some(_)) => Err("an object of this name was created meanwhile".to_owned()),
         (Some(seen), Some(now)) if seen["metadata"]["uid"] != now["metadata"]["uid"] => {
-            Err("it was made anew since it was looked at".to_owned())
+            Err("the live object was replaced meanwhile".to_owned())
         }
         (Some(seen), Some(now)) if plain(seen, false) != plain(now, false) => {
             let fields = differing(&plain(seen, false), &plain(now, false));
-            Err(format!("it was changed since it was looked at: {}", fields.join(", ")))
+            Err(format!("the live object was changed meanwhile: {}", fields.join(", ")))
         }
         _ => Ok(now),
     }
@@ -97,7 +99,7 @@ pub(super) fn reason(error: &kube::Error, manifest: &Value) -> String {
     let text = match error {
         kube::Error::Api(status) if !conflicts(status).is_empty() => conflicts(status).join("; "),
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => crate::output::Failed::plain("send it").source(error).one_line(),
+        error => crate::output::Failed::plain("cannot send the object").source(error).one_line(),
     };
     without_values(&text, manifest)
 }

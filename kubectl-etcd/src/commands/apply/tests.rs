@@ -179,9 +179,9 @@ async fn what_was_rehearsed_is_what_is_applied() {
 
     // Somebody has changed it, made it anew or deleted it.
     for (refusal, now, why) in [
-        (stale(), map("u", "9", "theirs"), "it was changed since it was looked at: data.v"),
-        (stale(), map("w", "9", "live"), "it was made anew since it was looked at"),
-        (gone(), not_found(), "it was deleted since it was looked at"),
+        (stale(), map("u", "9", "theirs"), "the live object was changed meanwhile: data.v"),
+        (stale(), map("w", "9", "live"), "the live object was replaced meanwhile"),
+        (gone(), not_found(), "the live object was deleted meanwhile"),
     ] {
         let (done, asked) = carried_out(&item, vec![refusal, now]).await;
         assert_eq!(done.error.as_deref(), Some(format!("{why}; it was not overwritten").as_str()));
@@ -207,7 +207,7 @@ async fn what_is_not_there_is_made_and_never_patched_over_another() {
     let (done, asked) = carried_out(&item, vec![map("u", "9", "file")]).await;
     assert_eq!((done.action, patches(&asked)), (Action::Created, vec![("PATCH", None, Some("1"))]));
     let (done, asked) = carried_out(&item, vec![stale(), map("w", "9", "theirs")]).await;
-    assert_eq!(done.error.as_deref(), Some("it was made since it was looked for; it was not overwritten"));
+    assert_eq!(done.error.as_deref(), Some("an object of this name was created meanwhile; it was not overwritten"));
     assert!(done.refused && asked.len() == 2, "{asked:?}");
 }
 
@@ -215,7 +215,7 @@ async fn what_is_not_there_is_made_and_never_patched_over_another() {
 async fn a_change_before_the_rehearsal_is_told_there() {
     let old = || item(Some(map("u", "7", "live")));
     let (refusals, _, _) = rehearsed(old(), vec![stale(), map("u", "9", "theirs")], false).await;
-    assert_eq!(refusals.why, ["configmap/a: it was changed since it was looked at: data.v"]);
+    assert_eq!(refusals.why, ["configmap/a: the live object was changed meanwhile: data.v"]);
     assert!(!refusals.conflicts);
     let (refusals, item, asked) =
         rehearsed(old(), vec![stale(), map("u", "9", "live"), map("u", "9", "file")], false).await;
@@ -250,5 +250,5 @@ async fn what_controllers_put_into_a_namespace_that_was_made_just_now_is_applied
 
     // A namespace that somebody else has made is not ours.
     let (done, _) = carried_out(&map_in_it, vec![stale(), map("w", "9", "theirs")]).await;
-    assert_eq!(done.error.as_deref(), Some("it was made since it was looked for; it was not overwritten"));
+    assert_eq!(done.error.as_deref(), Some("an object of this name was created meanwhile; it was not overwritten"));
 }

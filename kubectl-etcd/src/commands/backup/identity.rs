@@ -31,8 +31,12 @@ impl Identity<'_> {
         let found = Match::of_member(self.evidence.served, said, self.evidence.prefix());
         if matches!(target, Target::Stdout { .. }) {
             if self.evidence.served.is_ok() && !matches!(said, Some(KubeSystem::Held { .. } | KubeSystem::Absent)) {
-                let why = if let Match::Unknown(why) = &found { why.as_str() } else { "it does not say" };
-                let message = format!("member {} does not tell which cluster it belongs to", choice.member.name);
+                let why = if let Match::Unknown(why) = &found {
+                    why.as_str()
+                } else {
+                    "the member does not report namespace kube-system"
+                };
+                let message = format!("cannot tell which cluster member {} belongs to", choice.member.name);
                 return Err(Failed::new(Exit::Refused, message)
                     .cause(why)
                     .cause("a snapshot in a pipe cannot be compared afterwards")
@@ -75,7 +79,7 @@ impl Identity<'_> {
 
     fn warn(&self, found: &Match, printer: Printer) {
         if let Match::Unknown(why) = found {
-            printer.warn(format!("it was not compared whether this is a snapshot of cluster {}: {why}", self.name));
+            printer.warn(format!("cannot check that this is a snapshot of cluster {}: {why}", self.name));
         }
     }
 

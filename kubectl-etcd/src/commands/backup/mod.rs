@@ -232,7 +232,7 @@ async fn backup(args: Args, context: &Context) -> Outcome {
     writing.sync()?;
     let node = &choice.member.node;
     let told = || {
-        let left = |path| format!("node {node} may have kept {path}: what is there under this name is whole");
+        let left = |path| format!("node {node} may have kept {path}; if that file exists, it is complete");
         interrupted().causes(keep.as_deref().map(left))
     };
     let acknowledged = acknowledge(&mut session, length, keep.as_deref(), node);
@@ -304,7 +304,7 @@ async fn transfer(
         match outcome {
             Ok(received) => return Ok(received),
             Err(TransferError::Transport(failed)) if attempt < ATTEMPTS && restartable => {
-                printer.warn(format!("{}; beginning anew ({attempt} of {} retries)", failed.one_line(), ATTEMPTS - 1));
+                printer.warn(format!("{}; starting over (retry {attempt} of {})", failed.one_line(), ATTEMPTS - 1));
                 attempt += 1;
             }
             Err(error) => return Err(error.into_failed()),
@@ -324,7 +324,7 @@ async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, nod
         // The sidecar may have given its copy a name before the road broke.
         (Err(TransferError::Transport(failed)), Some(path)) => Err(Failed { exit: Exit::Changed, ..failed }
             .effect(format!("no file was written here, but node {node} may have kept {path}"))
-            .hint("look on the node: what is there under this name is whole")),
+            .hint("look on the node: if that file exists, it is complete")),
         (Err(error), _) => Err(error.into_failed()),
     }
 }
@@ -352,8 +352,8 @@ async fn check_pages(
     });
     checked.await.or_fail(|| "cannot verify the snapshot".to_owned())?.map_err(|error| match error {
         VerifyError::Damaged(damage) => verify::damaged(&shown, &damage)
-            .context("the member's snapshot came whole, but its database is damaged")
-            .hint("kubectl etcd status, and take another member with --node"),
+            .context("the snapshot was received completely, but the member's database is damaged")
+            .hint("back up another member\n  kubectl etcd status\n  kubectl etcd backup --node NODE"),
         error => verify::explain(error, &shown),
     })
 }

@@ -289,7 +289,7 @@ fn without_companion(names: &Names, error: &std::io::Error) -> Failed {
     let file = names.file.display();
     Failed::plain(format!("cannot give {} its name", names.companion.display()))
         .source(error)
-        .after_change(format!("{file} is there, and whole: only what it is a snapshot of is not recorded"))
+        .after_change(format!("{file} is complete; only the record beside it (.json) is missing"))
 }
 
 fn exists(path: &Path) -> Failed {
@@ -451,7 +451,7 @@ mod tests {
         for force in [false, true] {
             let folder = if force { old_pair() } else { tempfile::tempdir().unwrap() };
             let failed = failing(folder.path(), force, Step::Companion, ErrorKind::PermissionDenied);
-            assert!(failed.exit == Exit::Changed && failed.to_string().contains("and whole"), "{failed}");
+            assert!(failed.exit == Exit::Changed && failed.to_string().contains("is complete"), "{failed}");
             assert_eq!(entries(folder.path()), ["a.db"]);
             assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"new");
         }

@@ -19,7 +19,7 @@ pub(super) fn split(words: &[String], live: bool, is_file: impl Fn(&str) -> bool
     if live {
         return match words.first() {
             Some(first) if first.ends_with(".db") && is_file(first) => {
-                Err(format!("{first} is a second file, and --live is the cluster: a file is compared with one of them"))
+                Err(format!("--live and a second file ({first}) exclude each other"))
             }
             _ => Ok((With::Cluster, words)),
         };
@@ -27,8 +27,8 @@ pub(super) fn split(words: &[String], live: bool, is_file: impl Fn(&str) -> bool
     let looks_like_one = |word: &str| is_file(word) || word.contains(std::path::is_separator) || word.ends_with(".db");
     match words.split_first() {
         Some((first, types)) if looks_like_one(first) => Ok((With::File(first.into()), types)),
-        Some((first, _)) => Err(format!("{first:?} is no file, and nothing says what the first file is compared with")),
-        None => Err("nothing says what the file is compared with".to_owned()),
+        Some((first, _)) => Err(format!("{first:?} is no file: name a second file, or pass --live")),
+        None => Err("missing: a second file, or --live".to_owned()),
     }
 }
 

@@ -312,7 +312,8 @@ impl<'a> Pages<'a> {
         };
         let page = page.map_err(|error| {
             let place = self.namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
-            Failed::plain(format!("list {} of {}{place}", self.served.plural, self.served.api_version())).source(&error)
+            Failed::plain(format!("cannot list {} of {}{place}", self.served.plural, self.served.api_version()))
+                .source(&error)
         })?;
         self.params = page.next.map(|token| ListParams { continue_token: Some(token), ..params });
         Ok(Some(page.items))

@@ -175,7 +175,7 @@ fn scope(args: &Args, words: &[String], context: &Context, catalogs: &[&Catalog]
     let scope = first.or_else(|failed| parsed.find_map(Result::ok).ok_or(failed))?;
     let left_out = scope.left_out();
     if !left_out.is_empty() {
-        context.printer.note(format!("left out, as long as they are not named: {}", left_out.join(", ")));
+        context.printer.note(format!("left out unless they are named: {}", left_out.join(", ")));
     }
     Ok(scope)
 }

@@ -66,7 +66,7 @@ pub(super) async fn plan(
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(Prefix::as_str).collect();
         let warning = format!(
-            "{} also has the objects of other API servers, under {}: they go back, too, and are counted as other keys",
+            "{} also has the objects of other API servers, under {}: they are restored as well, and the plan counts them as other keys",
             args.file().display(),
             names.join(", ")
         );
@@ -132,7 +132,7 @@ fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
 async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
     let sidecar = one.sidecar.as_ref()?;
     let Some(data_dir) = one.member.data_dir.clone() else {
-        return Some(Err(Failed::plain("it keeps its data where no folder of the node is mounted")));
+        return Some(Err(Failed::plain("its data directory is not on a hostPath volume")));
     };
     let request =
         FactsRequest { data_dir, wal_dir: one.member.wal_dir.clone(), manifests_dir: manifests_dir.to_owned() };
@@ -170,10 +170,11 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
         let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
         etcd_snapshot::live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
     });
-    let (mut report, keys) = read.await.or_fail(|| "read the file".to_owned())?.map_err(|error| match error {
-        VerifyError::Damaged(damage) => damaged(shown, &damage),
-        error => explain(error, shown),
-    })?;
+    let (mut report, keys) =
+        read.await.or_fail(|| "cannot read the file".to_owned())?.map_err(|error| match error {
+            VerifyError::Damaged(damage) => damaged(shown, &damage),
+            error => explain(error, shown),
+        })?;
     if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
         return Err(without_digest(shown));
     }
@@ -220,8 +221,10 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
     let namespaces: Api<Namespace> = Api::all(connection.client.clone());
     let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
     let namespace = namespace.map_err(|error| {
-        let failed = Failed::plain("tell which cluster this is: read namespace kube-system").source(&error);
-        failed.hint("whoever restores it must be able to read it\n  kubectl auth can-i get namespace/kube-system")
+        let failed = Failed::plain("cannot identify the cluster: cannot read namespace kube-system").source(&error);
+        failed.hint(
+            "a restore needs the right to get namespace kube-system\n  kubectl auth can-i get namespace/kube-system",
+        )
     })?;
     Ok(Cluster {
         name: connection.cluster.clone(),

@@ -60,7 +60,7 @@ pub(super) fn objections(to_nodes: &[String], server: &str, seen: &[Seen<'_>]) -
     let stay: Vec<&str> = voters.iter().filter(stays).map(String::as_str).collect();
     if stay.len() > voters.len() / 2 {
         against.push(format!(
-            "{} of {} members would be left out without being stopped ({}): together they could go on as the old cluster",
+            "{} of {} members would be left out without being stopped ({}): together they have quorum and could keep serving the old data",
             stay.len(),
             voters.len(),
             stay.join(", ")

@@ -20,11 +20,11 @@ impl Seen<'_> {
     /// Why its static pods could not be stopped.
     fn cannot_be_stopped(&self) -> Option<String> {
         match self.facts.as_ref()? {
-            Err(why) => Some(format!("nobody could look at its manifests: {why}")),
+            Err(why) => Some(format!("cannot read the static pod manifests of its node: {why}")),
             Ok(facts) if facts.manifests.is_some() => None,
             Ok(facts) => {
                 let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
-                Some(format!("it cannot be stopped: {}", failures.collect::<Vec<_>>().join("; ")))
+                Some(format!("its static pods cannot be stopped: {}", failures.collect::<Vec<_>>().join("; ")))
             }
         }
     }
@@ -33,7 +33,7 @@ impl Seen<'_> {
     fn objections(&self, snapshot_bytes: u64, keys: &[EncryptionKey]) -> Vec<String> {
         let facts = match &self.facts {
             None => return Vec::new(),
-            Some(Err(why)) => return vec![format!("nobody could look at its disk: {why}")],
+            Some(Err(why)) => return vec![format!("cannot check the disk of its node: {why}")],
             Some(Ok(facts)) => facts,
         };
         let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
@@ -54,7 +54,7 @@ impl Found<'_> {
             &seen.facts.as_ref()?.as_ref().ok()?.encryption,
         ) {
             Verdict::Unknown(why) => Some(format!(
-                "it is not known whether the API server on node {} has the key by which values in the file are encrypted ({}): {why}",
+                "cannot check whether the API server on node {} has the key that encrypts values in the file ({}): {why}",
                 seen.pod.node,
                 names(&self.encryption_keys)
             )),
@@ -64,7 +64,7 @@ impl Found<'_> {
         let mut doubts: Vec<String> = restored.clone().filter_map(unknown).collect();
         doubts.extend(restored.filter_map(|seen| match peer_urls(seen.pod, seen.status.as_ref().ok().copied()) {
             PeerUrls::Mended { urls, instead_of } => Some(format!(
-                "member {} has peer URL {}, which no other member could reach; the restored one gets {}, by its manifest",
+                "member {} has peer URL {}, which the other members cannot reach; the restored member gets {} from its manifest",
                 seen.pod.name,
                 instead_of.join(","),
                 urls.join(",")
@@ -77,8 +77,8 @@ impl Found<'_> {
                 self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             doubts.push(format!(
-                "{name} is left out and cannot be reached to be stopped{why}: should it come back, its static pods start with the old data, \
-                 which its API server may show as long as it was not stopped: keep it away from clients, and make it a new member"
+                "{name} is left out and cannot be reached, so it cannot be stopped{why}. If it comes back, its static pods start with the old \
+                 data, and its API server may show that data. Keep clients away from it, and join it again as a new member"
             ));
         }
         doubts
@@ -106,14 +106,13 @@ impl Found<'_> {
             (Some(theirs), Some(ours)) if theirs == ours => {}
             (Some(theirs), Some(ours)) => {
                 against.push(format!(
-                    "the file is another cluster's: its namespace kube-system has UID {theirs}, this one's {ours}"
+                    "the file is another cluster's: namespace kube-system has UID {theirs} in the file, and {ours} in this cluster"
                 ));
             }
             (None, _) => against.push(
-                "the file does not tell whose it is: it has no namespace kube-system that can be read".to_owned(),
+                "cannot tell which cluster the file is from: it has no readable namespace kube-system".to_owned(),
             ),
-            (_, None) => against
-                .push("this cluster does not tell who it is: its namespace kube-system cannot be read".to_owned()),
+            (_, None) => against.push("cannot identify this cluster: its namespace kube-system has no UID".to_owned()),
         }
         against.extend(self.several_clusters());
         let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
@@ -141,7 +140,7 @@ impl Found<'_> {
                 ));
             }
             if pod.data_dir.is_none() {
-                against.push(format!("{member} keeps its data where no folder of the node is mounted"));
+                against.push(format!("{member} has a data directory that is not on a hostPath volume"));
             }
         }
         if self.to_nodes.is_empty() {

@@ -109,7 +109,7 @@ async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
         Ok::<_, Failed>((restored, args, data_dir, membership, chosen.from))
     });
     let (restored, args, data_dir, membership, from) =
-        worked.await.or_fail(|| format!("restore {}", file.display()))??;
+        worked.await.or_fail(|| format!("cannot restore {}", file.display()))??;
     for warning in told(&restored) {
         printer.warn(warning);
     }
@@ -154,7 +154,7 @@ pub(super) async fn explained(args: Args, data_dir: PathBuf, context: Context) -
             version: explain::Version::parse(&version),
         }))
     });
-    printer.data(&worked.await.or_fail(|| "read the file".to_owned())??)
+    printer.data(&worked.await.or_fail(|| "cannot read the file".to_owned())??)
 }
 
 /// The members that the file records, if the command line leaves them open.
@@ -235,7 +235,7 @@ fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
         RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(args.file(), &damage),
         RestoreError::Verify(error) => explain(error, args.file()),
         RestoreError::NoDigest => without_digest(args.file()),
-        error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("restore {file}"))
+        error @ RestoreError::NewerEtcd { .. } => Failed::new(Exit::Refused, format!("cannot restore {file}"))
             .source(&error)
             .hint("etcd does not support downgrades; to try it anyway\n  --allow-older-etcd"),
         error @ RestoreError::DataDirInUse(_) => refuse(format!("{data_dir} is in use"))
@@ -247,9 +247,9 @@ fn refused(error: RestoreError, args: &Args, data_dir: &Path) -> Failed {
         error @ RestoreError::WalDirNotEmpty(_) => refuse("the directory for the WAL is not empty".to_owned())
             .source(&error)
             .hint("name a directory that does not exist; nothing is overwritten"),
-        error => {
-            Failed::plain(format!("restore {file} to {data_dir}")).source(&error).effect("nothing was left behind")
-        }
+        error => Failed::plain(format!("cannot restore {file} to {data_dir}"))
+            .source(&error)
+            .effect("nothing was left behind"),
     }
 }
 

@@ -226,8 +226,8 @@ impl Revision {
             (Some(highest), Some(least)) if revision.is_lower() && !may_be_lower => {
                 let why = format!(
                     "revisions would go below those that clients have seen: the file is at revision {snapshot}, --bump-revision raises it by \
-                     {bump} to {}, and a member has served revision {highest}; the least bump that is safe is {least}, and what is written \
-                     until etcd stops comes on top: leave it to --bump-revision auto, or let them go down with --allow-lower-revisions",
+                     {bump} to {}, and a member has served revision {highest}; the least bump that is safe is {least} plus the writes until \
+                     etcd stops. Use --bump-revision auto. --allow-lower-revisions permits lower revisions",
                     revision.restored
                 );
                 Err((revision, why))
@@ -415,7 +415,7 @@ mod tests {
             [|found| found.kube_system = None, |found| found.cluster.kube_system_uid = None];
         for hide in hides {
             let plan = plan(hide, status());
-            assert!(plan.refusals[0].contains("does not tell") && plan.changes.is_none(), "{:?}", plan.refusals);
+            assert!(plan.refusals[0].starts_with("cannot ") && plan.changes.is_none(), "{:?}", plan.refusals);
         }
         let listed = |name: &str| Listed { name: name.into(), ..Default::default() };
         for (status, text) in [
@@ -475,7 +475,7 @@ mod tests {
             assert!(refusals.iter().zip(texts).all(|(refusal, text)| refusal.contains(text)), "{refusals:?}");
         }
         let blind = plan(|found| found.members[0].facts = Some(Err("no facts".into())), status()).refusals;
-        assert_eq!(blind, ["member cp1 on node cp1: nobody could look at its disk: no facts"]);
+        assert_eq!(blind, ["member cp1 on node cp1: cannot check the disk of its node: no facts"]);
         // There is no sidecar: that is told once.
         let gone = |found: &mut Found<'_>| {
             found.members[0].facts = None;

@@ -194,7 +194,7 @@ async fn by_sidecars(
     }
     if args.watch {
         let silent = |(member, why): (EtcdPod, Failed)| {
-            let outcome = Err(why.cause("and no pods are made again and again to watch it"));
+            let outcome = Err(why.cause("--watch does not create pods"));
             Surveyed { member, outcome, via: Via::Sidecar, sidecar: None, served: None }.named()
         };
         return unreached.into_iter().map(silent).collect();

@@ -21,7 +21,7 @@ use crate::snapshot_file::SnapshotFile;
 /// What only a comparison with a cluster needs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LiveArgs {
-    /// Also ask each member of the cluster what its keys hash to at the file's revision
+    /// Also compare the hash of the keys with that of every member, at the file's revision
     #[arg(long)]
     pub(super) live: bool,
     /// With --live: only the member on this node
