@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides, Reach};
 use crate::explain::{self, Facts};
 use crate::idle::Idle;
+use crate::interruption::interrupted;
 use crate::output::{Format, Outcome};
 use crate::sidecar::{Operation, Pods, SidecarArgs, access};
 use crate::transaction::{self, RestoreFlags, Work, silence};
@@ -114,7 +115,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return Err(failed.unchanged());
     }
     // The transaction has sidecars of another kind.
-    context.interruptible(async { Ok(transaction::forget(&work, watched).await) }).await?;
+    context.interruption.or(interrupted, transaction::forget(&work, watched)).await?;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
     let terms = context.interruptible(async { Ok(args.shared.terms(&connection, false, None).await) }).await?;
     let keep_revisions = args.keep_revisions;
