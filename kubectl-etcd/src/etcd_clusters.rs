@@ -54,6 +54,8 @@ pub(crate) struct EtcdCluster<'a> {
     pub(crate) resources: Vec<&'a str>,
     /// Its namespace kube-system beside that of the API.
     pub(crate) kube_system: Match,
+    /// Pods of silent members that may be its own: it is the only cluster.
+    silent: usize,
 }
 
 /// What a snapshot holds.
@@ -85,25 +87,30 @@ pub(crate) struct Quorum {
     pub(crate) answering: usize,
     /// Voters that answer and know the leader; where no member knows one, voters that answer.
     pub(crate) healthy: usize,
-    /// Whether a member that answers knows of a leader: there is none without a quorum.
+    /// Whether a voter that answers knows of a leader: there is none without a quorum. A learner may know one that has gone.
     pub(crate) holds: bool,
+    /// Whether a member that answers has told the member list. Without a list, `voters` is the number of etcd pods that were found.
+    pub(crate) listed: bool,
 }
 
 impl Quorum {
     /// How many more members the cluster can lose and still take writes; `None` if that is not known, or if it takes none now.
     pub(crate) fn can_lose(self) -> Option<usize> {
-        self.healthy.checked_sub(self.voters / 2 + 1).filter(|_| self.holds)
+        self.healthy.checked_sub(self.voters / 2 + 1).filter(|_| self.holds && self.listed)
     }
 
     /// The state of the cluster in one line, for people.
     pub(crate) fn summary(self) -> String {
-        let Quorum { voters, answering, healthy, holds } = self;
-        let answer = if answering == 1 { "answers" } else { "answer" };
+        let Quorum { voters, healthy, holds, listed, .. } = self;
         match self.can_lose() {
             Some(0) => format!("{healthy} of {voters} members healthy; can lose none"),
             Some(spare) => format!("{healthy} of {voters} members healthy; can lose {spare}"),
             // The others were not asked, or cannot be reached from here.
-            None if holds => format!("{answering} of {voters} members {answer}; there is a leader: quorum holds"),
+            None if self.is_unknown() => "only learners answer; quorum is not known".to_owned(),
+            None if holds => format!("{}; there is a leader: quorum holds", self.answers()),
+            None if healthy > voters / 2 && !listed => {
+                format!("{}; there is no leader; the member list is not known", self.answers())
+            }
             None if healthy > voters / 2 => format!("{healthy} of {voters} members healthy; there is no leader"),
             None => format!("{healthy} of {voters} members healthy; quorum is lost"),
         }
@@ -112,9 +119,27 @@ impl Quorum {
     /// For people, where it is worth a line: a member does not answer, or there is no leader.
     pub(crate) fn line(self) -> Option<String> {
         let Quorum { voters, answering, holds, .. } = self;
+        if self.is_unknown() {
+            return Some(self.summary());
+        }
         let verdict = if holds { "quorum holds" } else { "quorum is lost: there is no leader" };
-        let members = if answering == 1 { "answers" } else { "answer" };
-        (answering < voters || !holds).then(|| format!("{answering} of {voters} members {members}; {verdict}"))
+        (answering < voters || !holds).then(|| format!("{}; {verdict}", self.answers()))
+    }
+
+    /// Whether nobody who votes has answered.
+    pub(crate) fn is_unknown(self) -> bool {
+        self.answering == 0
+    }
+
+    fn answers(self) -> String {
+        let Quorum { voters, answering, listed, .. } = self;
+        let of = if listed { format!(" of {voters}") } else { String::new() };
+        let (members, answer) = match (listed, answering) {
+            (false, 1) => ("member", "answers"),
+            (true, 1) => ("members", "answers"),
+            _ => ("members", "answer"),
+        };
+        format!("{answering}{of} {members} {answer}")
     }
 }
 
@@ -142,6 +167,9 @@ impl<'a> EtcdClusters<'a> {
         }
         let mut all: Vec<EtcdCluster<'a>> =
             members.into_iter().map(|(id, members)| EtcdCluster::of(id, members, evidence)).collect();
+        if let [only] = &mut all[..] {
+            only.silent = unplaced.len();
+        }
         let used = used(&all);
         all.sort_by_key(|cluster| (Some(cluster.id) != used, cluster.id));
         EtcdClusters { all, unplaced, used, flags_seen: !evidence.api_servers.is_empty() }
@@ -211,7 +239,7 @@ impl<'a> EtcdCluster<'a> {
         let matches =
             statuses.map(|status| Match::of_member(evidence.served, status.kube_system.as_ref(), evidence.prefix()));
         let kube_system = Match::best(matches).unwrap_or(Match::Unknown("no member answers".to_owned()));
-        EtcdCluster { id, served_on: served_on.collect(), resources, kube_system, members }
+        EtcdCluster { id, served_on: served_on.collect(), resources, kube_system, members, silent: 0 }
     }
 
     /// What its members that answer said.
@@ -224,10 +252,12 @@ impl<'a> EtcdCluster<'a> {
         let statuses = self.statuses();
         let listed = statuses.iter().map(|status| status.members.iter().filter(|member| !member.learner).count()).max();
         let answering = statuses.iter().filter(|status| !status.learner).count();
-        let voters = listed.filter(|voters| *voters > 0).unwrap_or(self.members.len());
+        let listed = listed.filter(|voters| *voters > 0);
+        let learners = statuses.iter().filter(|status| status.learner).count();
+        let voters = listed.unwrap_or(self.members.len() + self.silent - learners);
         let led = statuses.iter().filter(|status| !status.learner && status.leader_id != 0).count();
-        let holds = statuses.iter().any(|status| status.leader_id != 0);
-        Quorum { voters, answering, healthy: if holds { led } else { answering }, holds }
+        let holds = led > 0;
+        Quorum { voters, answering, healthy: if holds { led } else { answering }, holds, listed: listed.is_some() }
     }
 
     /// Whether it is certain that the API server's objects are not in it.
@@ -513,7 +543,8 @@ mod tests {
 
     #[test]
     fn a_cluster_tells_what_it_can_lose() {
-        let summary = |voters, answering, healthy, holds| Quorum { voters, answering, healthy, holds }.summary();
+        let summary =
+            |voters, answering, healthy, holds| Quorum { voters, answering, healthy, holds, listed: true }.summary();
         for (quorum, text) in [
             ((3, 3, 3, true), "3 of 3 members healthy; can lose 1"),
             ((5, 5, 5, true), "5 of 5 members healthy; can lose 2"),
@@ -527,6 +558,31 @@ mod tests {
             let (voters, answering, healthy, holds) = quorum;
             assert_eq!(summary(voters, answering, healthy, holds), text);
         }
+    }
+
+    #[test]
+    fn only_voters_tell_of_a_quorum_and_only_a_list_tells_how_many_there_are() {
+        let unlisted = |node: &str, learner: bool, leader: u64| {
+            let mut one = answers(node, 2379, 9, &[], held("ours"));
+            if let Ok(status) = &mut one.outcome {
+                let status = status.etcd.as_mut().expect("it answers");
+                (status.learner, status.leader_id) = (learner, leader);
+            }
+            one
+        };
+        let summary = |all: &[Surveyed]| {
+            EtcdClusters::of(all, &Evidence { api_servers: &[], served: Err("no right") }).all[0].quorum().summary()
+        };
+        // The list of a survivor is not known: pods are counted, and those that are silent, too.
+        let survivor = || unlisted("cp1", false, 0);
+        let lost = "1 of 3 members healthy; quorum is lost";
+        assert_eq!(summary(&[survivor(), silent("cp2", 2379), silent("cp3", 2379)]), lost);
+        assert_eq!(summary(&[survivor()]), "1 member answers; there is no leader; the member list is not known");
+        assert_eq!(summary(&[unlisted("cp1", false, 1)]), "1 member answers; there is a leader: quorum holds");
+        // The leader that a learner knows may have gone.
+        let learner = || unlisted("cp4", true, 1);
+        assert_eq!(summary(&[survivor(), learner(), silent("cp2", 2379), silent("cp3", 2379)]), lost);
+        assert_eq!(summary(&[learner(), silent("cp2", 2379)]), "only learners answer; quorum is not known");
     }
 
     #[test]

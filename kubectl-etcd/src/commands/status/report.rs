@@ -40,11 +40,22 @@ pub(super) struct ClusterRow {
     healthy: usize,
     /// How many more members it can lose and still take writes; null if it takes none now, or if too few members were asked.
     can_lose: Option<usize>,
-    /// Whether there is a leader.
+    /// Whether a voter that answers knows a leader.
     quorum: bool,
+    /// Whether the member list is known; where it is not, `voters` counts the etcd pods that were found.
+    member_list_known: bool,
+    /// Alarms of members that do not answer or no longer exist: etcd keeps an alarm until it is disarmed.
+    pub(super) other_alarms: Vec<OtherAlarm>,
     /// The same for people.
     #[serde(skip)]
     pub(super) summary: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OtherAlarm {
+    pub(super) member_id: String,
+    pub(super) alarm: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -114,13 +125,23 @@ impl Report {
             ..Row::default()
         }));
         let only = clusters.all.first().filter(|_| clusters.all.len() == 1).map(|cluster| cluster.id);
-        let voting = clusters.all.iter().all(|cluster| cluster.quorum().holds);
+        let lost = |cluster: &EtcdCluster<'_>| {
+            let quorum = cluster.quorum();
+            let led = cluster.statuses().iter().any(|status| status.leader_id != 0);
+            // Who asks about a learner is not told of the voters, which were not asked.
+            !(quorum.holds || quorum.is_unknown() && named && led)
+        };
+        let mut rows: Vec<ClusterRow> = clusters.all.iter().map(|cluster| ClusterRow::of(cluster, clusters)).collect();
+        for (row, cluster) in rows.iter_mut().zip(&clusters.all) {
+            row.other_alarms = other_alarms(cluster, &members);
+        }
+        let alarmed = rows.iter().any(|row| !row.other_alarms.is_empty());
         Report {
-            degraded: !voting || members.iter().any(|row| row.is_degraded(named)),
+            degraded: alarmed || clusters.all.iter().any(lost) || members.iter().any(|row| row.is_degraded(named)),
             api_version: API_VERSION,
             kind: "Status",
             cluster_id: clusters.used.or(only).map(|id| format!("{id:x}")),
-            clusters: clusters.all.iter().map(|cluster| ClusterRow::of(cluster, clusters)).collect(),
+            clusters: rows,
             members,
         }
     }
@@ -167,6 +188,8 @@ impl ClusterRow {
             healthy: quorum.healthy,
             can_lose: quorum.can_lose(),
             quorum: quorum.holds,
+            member_list_known: quorum.listed,
+            other_alarms: Vec::new(),
             summary: quorum.summary(),
         }
     }
@@ -243,6 +266,18 @@ pub(crate) fn role(status: &MemberStatus) -> &'static str {
         status if status.leader_id == status.member_id => "leader",
         _ => "follower",
     }
+}
+
+/// The alarms that no row of a member shows.
+fn other_alarms(cluster: &EtcdCluster<'_>, rows: &[Row]) -> Vec<OtherAlarm> {
+    let known = cluster.statuses();
+    let mut ids: Vec<u64> = known.iter().flat_map(|status| &status.alarms).map(|alarm| alarm.member_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let shown = |id: &u64| rows.iter().any(|row| row.id.as_ref() == Some(&format!("{id:x}")));
+    let of =
+        |id: u64| alarms(&known, id).into_iter().map(move |alarm| OtherAlarm { member_id: format!("{id:x}"), alarm });
+    ids.into_iter().filter(|id| !shown(id)).flat_map(of).collect()
 }
 
 /// The alarms of a member, as any member knows them.

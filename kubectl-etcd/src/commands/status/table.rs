@@ -53,6 +53,12 @@ impl Report {
     pub(super) fn warnings(&self, clusters: &EtcdClusters<'_>) -> Vec<String> {
         let mut warnings = about_clusters(clusters);
         warnings.extend(clusters.all.iter().filter_map(next_steps));
+        for other in self.clusters.iter().flat_map(|cluster| &cluster.other_alarms) {
+            warnings.push(format!(
+                "member {} has raised the alarm {}, and does not answer or no longer exists: the alarm stays until it is disarmed",
+                other.member_id, other.alarm
+            ));
+        }
         for row in &self.members {
             let mut about = format!("member {}", row.name);
             if let Some(node) = &row.node {
@@ -236,6 +242,28 @@ mod tests {
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
         assert!(table.ends_with("\n\n2 of 3 members healthy; there is no leader\n"), "{table}");
         assert!(report.degraded);
+    }
+
+    #[test]
+    fn an_alarm_of_a_member_that_is_gone_is_told() {
+        let mut one = answers("cp1", 2379, 9, &["cp1"], held("ours"));
+        let degraded = |one: &Surveyed| {
+            let all = std::slice::from_ref(one);
+            let clusters = EtcdClusters::of(all, &Evidence { api_servers: &[], served: Err("no right") });
+            let report = Report::of(&clusters, &[], Timestamp::UNIX_EPOCH, false);
+            let warnings = report.warnings(&clusters);
+            (report.degraded, warnings)
+        };
+        assert!(!degraded(&one).0);
+        if let Ok(status) = &mut one.outcome {
+            let status = status.etcd.as_mut().expect("it answers");
+            status.alarms = vec![etcd_wire::message::Alarm { member_id: 0xabc, kind: "NOSPACE".into() }];
+        }
+        let (is, warnings) = degraded(&one);
+        assert!(
+            is && warnings.iter().any(|one| one.starts_with("member abc has raised the alarm NOSPACE")),
+            "{warnings:?}"
+        );
     }
 
     #[test]
