@@ -75,7 +75,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printed = told.text.and_then(|text| context.printer.data(&text));
     told.warnings.iter().for_each(|warning| context.printer.warn(warning));
     match told.failed {
-        Some(failed) => Err(failed.also(printed)),
+        Some(failed) => {
+            Err(Failed { exit: exit_in_vain(&seen.surveyed, args.exit_code, failed.exit), ..failed }.also(printed))
+        }
         None if told.degraded && args.exit_code => Err(Failed::new(Exit::Degraded, "etcd is degraded").also(printed)),
         None => printed,
     }
@@ -187,7 +189,8 @@ async fn by_sidecars(
     let Some((_, why)) = unreached.first() else { return Vec::new() };
     if let Err(failed) = access::preflight(connection, &args.sidecar.pod_namespace).await {
         let silent = |(member, why): (EtcdPod, Failed)| {
-            let outcome = Err(Failed { hints: failed.hints.clone(), ..why.cause(failed.one_line()) });
+            let cause = why.cause(failed.one_line());
+            let outcome = Err(Failed { hints: failed.hints.clone(), exit: failed.exit, ..cause });
             Surveyed { member, outcome, via: Via::Sidecar, sidecar: None, served: None }.named()
         };
         return unreached.into_iter().map(silent).collect();
@@ -204,6 +207,16 @@ async fn by_sidecars(
     let ask = Ask { kube_system: Some(key.to_owned()), quorum_will_do: true };
     let members = unreached.into_iter().map(|(member, _)| member).collect();
     survey(connection, &pods, members, Operation::Status, &ask).await
+}
+
+/// The exit code where nobody answers: etcd is degraded, unless this user may not ask any member.
+fn exit_in_vain(surveyed: &[Surveyed], wanted: bool, first: Exit) -> Exit {
+    let mut errors = surveyed.iter().filter_map(|one| one.etcd().err());
+    match first {
+        _ if wanted && errors.any(|failed| failed.exit != Exit::Refused) => Exit::Degraded,
+        Exit::Refused => Exit::Failed,
+        first => first,
+    }
 }
 
 /// What is told of it.
@@ -233,5 +246,22 @@ impl Seen {
             degraded: report.degraded,
             failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd_clusters::samples::silent;
+
+    #[test]
+    fn etcd_is_degraded_where_no_member_answers() {
+        let asked = [silent("cp1", 2379), silent("cp2", 2379)];
+        assert_eq!(exit_in_vain(&asked, true, Exit::Failed), Exit::Degraded);
+        assert_eq!(exit_in_vain(&asked, false, Exit::Failed), Exit::Failed);
+        let mut forbidden = silent("cp1", 2379);
+        forbidden.outcome = Err(Failed::new(Exit::Refused, "no right"));
+        assert_eq!(exit_in_vain(&[forbidden], true, Exit::Refused), Exit::Failed);
+        assert_eq!(exit_in_vain(&[], true, Exit::Refused), Exit::Failed);
     }
 }
