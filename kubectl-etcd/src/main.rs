@@ -5,6 +5,7 @@
 mod api;
 mod api_client;
 mod api_trouble;
+mod bounded;
 mod cli;
 mod client_config;
 mod cluster_name;

@@ -10,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::NodeTrouble;
 use super::readiness::LIMIT;
+use crate::bounded;
 use crate::connection::Connection;
 use crate::output::{Failed, Outcome};
 
@@ -67,15 +68,21 @@ async fn control_plane(client: &Client) -> Outcome<Vec<String>> {
     Ok(Vec::new())
 }
 
+/// The longest list of pods that is read, in bytes: a kubelet runs hundreds of pods at most.
+const LONGEST: u64 = 32 << 20;
+
 /// What a node's kubelet runs.
 async fn pods(client: &Client, node: &str) -> Outcome<Vec<Pod>> {
     let name = utf8_percent_encode(node, NON_ALPHANUMERIC).to_string().replace("%2D", "-").replace("%2E", ".");
     let failed = || Failed::plain(format!("cannot ask the kubelet of node {node} for its pods"));
     let request = Request::get(format!("/api/v1/nodes/{name}/proxy/pods")).body(Vec::new());
     let request = request.map_err(|error| failed().source(&error))?;
-    let answer = tokio::time::timeout(LIMIT, client.request::<ObjectList<Pod>>(request)).await;
+    let answer = tokio::time::timeout(LIMIT, bounded::text(client, request, LONGEST)).await;
     match answer.map_err(|_| failed().cause("no answer"))? {
-        Ok(pods) => Ok(pods.items),
+        Ok(text) => match serde_json::from_str::<ObjectList<Pod>>(&text) {
+            Ok(pods) => Ok(pods.items),
+            Err(error) => Err(failed().source(&error)),
+        },
         Err(kube::Error::Api(status)) if status.code == 403 => {
             Err(failed().cause("no right to get nodes/proxy").hint("kubectl auth can-i get nodes --subresource=proxy"))
         }

@@ -6,9 +6,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Ended;
 use super::exec::not_started;
+use crate::bounded;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::Failed;
+
+/// The most that a command may write, in bytes.
+const LIMIT: u64 = 1 << 20;
 
 /// Runs a command and gives what it writes, stdout before stderr.
 pub(super) async fn run(connection: &Connection, member: &EtcdPod, words: &[String]) -> Result<String, Ended> {
@@ -18,7 +22,7 @@ pub(super) async fn run(connection: &Connection, member: &EtcdPod, words: &[Stri
     }
     let request = Request::post(path(member, words)).body(Vec::new());
     let request = request.map_err(|error| Ended::NoWay(Failed::plain("cannot ask the kubelet").source(&error)))?;
-    connection.client.request_text(request).await.map_err(|error| failed(member, &error))
+    bounded::text(&connection.client, request, LIMIT).await.map_err(|error| failed(member, &error))
 }
 
 /// The way through the API server to the kubelet.
