@@ -193,7 +193,7 @@ fn where_there_is_no_etcd_pod_the_reason_is_looked_for() {
     let elsewhere = [
         "no etcd pods in namespace default",
         "these pods run etcd: kube-system/etcd-cp1 (component=etcd)",
-        "kubectl etcd status -n kube-system -l component=etcd",
+        "kubectl etcd backup -n kube-system -l component=etcd",
     ];
     refused(&scene, &["-n", "default"], 4, &elsewhere);
     refused(&scene, &["-l", "app=none"], 4, &["with labels app=none", elsewhere[1], elsewhere[2]]);

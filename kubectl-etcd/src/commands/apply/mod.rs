@@ -373,7 +373,8 @@ async fn apply(args: &Args, ready: &Ready, context: &Context) -> Outcome {
         _ => Exit::Failed,
     };
     let done = match exit {
-        Exit::Changed => format!("{changed} objects were changed"),
+        Exit::Changed if changed == 1 => format!("1 of {} objects was changed", items.len()),
+        Exit::Changed => format!("{changed} of {} objects were changed", items.len()),
         _ => "nothing was changed".to_owned(),
     };
     let message = format!("{} of {} objects were not applied", failures.len(), items.len());
