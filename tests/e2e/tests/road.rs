@@ -57,7 +57,7 @@ fn a_stream_that_is_cut_anywhere_leaves_nothing() {
     // In the data. Each is tried three times.
     for (n, part) in [1, 2, 5, 8, 11, 15].into_iter().enumerate() {
         let ran = broken(&scene, length * part / 16, MODES[n % 2]).expect("the data is longer");
-        ran.expect_error(&["receive the snapshot", "2 of 2 retries"]);
+        ran.expect_error(&["receive the snapshot", "retry 2 of 2"]);
     }
     // The shortest road that is long enough: what fails beside it breaks within the end frame. The sidecar's last word
     // is not needed: the file is verified before.
