@@ -21,7 +21,7 @@ pub(crate) fn backup(facts: &Facts, file: &str) -> String {
         .beyond("the file gets its name only once it is whole, and replaces nothing without --force")
         .run(command(&["scp -p".to_owned(), quoted_remote(&member.host(), file_name(file)), file_here.clone()]))
         .run(format!("chmod 600 {file_here}"));
-    let check = Step::new(Place::Here, "a file that nobody has checked is no backup")
+    let check = Step::new(Place::Here, "a backup is a backup only once it is verified")
         .beyond("every page and record is checked, not only the keys")
         .beyond("the UID of namespace kube-system in the file is compared with that of the API")
         .beyond("FILE.json records members, versions, peer URLs and the SHA-256")
@@ -103,7 +103,7 @@ scp -p root@10.0.0.11:/var/tmp/etcd.db ./etcd.db
 chmod 600 ./etcd.db
 
 # 4. on this machine
-# why:  a file that nobody has checked is no backup
+# why:  a backup is a backup only once it is verified
 # tool: every page and record is checked, not only the keys
 # tool: the UID of namespace kube-system in the file is compared with that of
 #       the API

@@ -78,7 +78,7 @@ pub(crate) async fn probe(connection: &Connection, members: Vec<EtcdPod>, questi
     probed
 }
 
-/// Of each cluster that nobody has told the members or the namespace of: one that may know, a voter with a leader if there is one.
+/// One member of each cluster whose member list or namespace is not known yet: a member that may know, a voter with a leader if there is one.
 fn without_shared(asked: &[Surveyed]) -> Vec<usize> {
     let statuses = || asked.iter().enumerate().filter_map(|(index, one)| Some((index, one.etcd().ok()?)));
     let clusters: BTreeSet<u64> = statuses().map(|(_, status)| status.cluster_id).collect();

@@ -65,7 +65,7 @@ fn refused(error: &kube::Error) -> String {
     }
 }
 
-/// Keeps the certificate and refuses it: no byte of data is exchanged with a server that nobody has verified.
+/// Keeps the certificate and refuses it: no byte of data is exchanged with a server that is not verified.
 #[derive(Debug, Default)]
 struct Reader {
     seen: Mutex<Option<Vec<u8>>>,

@@ -146,7 +146,7 @@ async fn forward(socket: Socket, sandbox: &str, ports: &[u16]) -> Result<()> {
 async fn serve(channel: u8, port: u16, sandbox: &str, inbox: mpsc::Receiver<Bytes>, frames: mpsc::Sender<Message>) {
     let Err(why) = connect_and_copy(channel, port, sandbox, inbox, &frames).await else { return };
     let message = format!("error forwarding port {port} to pod {sandbox}, uid : {why}");
-    // A client that is away hears nothing.
+    // A client that is gone receives nothing.
     let _ = frames.send(Message::Binary([&[channel + 1], message.as_bytes()].concat().into())).await;
 }
 
