@@ -1,0 +1,213 @@
+//! One try of one step at a time.
+
+use alloc::vec::Vec;
+
+use crate::effect::{Effect, Notice, Run};
+use crate::entry::{Decision, Ending, Entry};
+use crate::input::{Millis, Now, Outcome, RunId};
+use crate::journal::Phase;
+use crate::participant::{Participant, Rule};
+use crate::plan::Node;
+use crate::steps::Step;
+use crate::timers;
+
+/// What is being tried.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Runner {
+    current: Option<Current>,
+    /// What has returned, until it is written down.
+    pub(crate) finished: Option<(Step, Outcome)>,
+    next: u32,
+    /// When a step after the decision is tried again.
+    retry_at: Option<Now>,
+    failed: Option<(Step, u32)>,
+    /// After commit: the API server did not become ready in time.
+    pub(crate) unready: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    id: RunId,
+    step: Step,
+    since: Now,
+    limit: Millis,
+    cancelled: Option<Now>,
+}
+
+impl Runner {
+    /// Takes the return of a try. Those of a former try are none.
+    pub(crate) fn returned(&mut self, run: RunId, outcome: Outcome, believes_any: bool) {
+        if let Some(current) = self.current.filter(|current| current.id == run || believes_any) {
+            self.current = None;
+            self.finished = Some((current.step, outcome));
+        }
+    }
+
+    /// Whether nothing is being tried, and nothing waits to be written down.
+    pub(crate) fn is_free(&self) -> bool {
+        self.current.is_none() && self.finished.is_none()
+    }
+
+    /// The step that takes too long.
+    pub(crate) fn over_limit(&self, now: Now) -> Option<Step> {
+        self.current.filter(|current| now.since(current.since) >= current.limit).map(|current| current.step)
+    }
+
+    pub(crate) fn deadlines(&self, at: &mut impl FnMut(Now)) {
+        if let Some(current) = &self.current {
+            match current.cancelled {
+                Some(cancelled) => at(cancelled.after(timers::HANGS)),
+                None => at(current.since.after(current.limit)),
+            }
+        }
+        self.retry_at.into_iter().for_each(at);
+    }
+
+    /// A process that was paused has not worked.
+    pub(crate) fn forgive(&mut self, late: Millis) {
+        if let Some(current) = &mut self.current {
+            current.since = current.since.after(late);
+        }
+    }
+}
+
+impl Participant {
+    /// After the decision: the entry that a try leads to, or that begins the next step, or the end.
+    pub(crate) fn entry_of_run(&mut self, effects: &mut Vec<Effect>) -> Option<Entry> {
+        let commits = self.recorded().decision == Some(Decision::Commit);
+        if let Some(component) = self.inbox.intruder.take().filter(|_| !commits) {
+            return Some(Entry::Intruded { component });
+        }
+        if core::mem::take(&mut self.inbox.served_above) && !self.recorded().served_above {
+            return Some(Entry::ServedAbove);
+        }
+        if let Some((step, outcome)) = self.runner.finished.take() {
+            // What belongs to the time before the decision is not recorded any more: it is undone, or was done.
+            if !step.is_forth() {
+                let keeps = step == Step::StartApi && self.plan.options().keep_unready;
+                if outcome == Outcome::Proved || keeps {
+                    (self.runner.failed, self.runner.retry_at) = (None, None);
+                    self.runner.unready &= outcome != Outcome::Proved;
+                    return Some(Entry::Step { step, done: true });
+                }
+                self.try_again(step, effects);
+            } else if self.breaks(Rule::DoneAfterAbort) && outcome == Outcome::Proved {
+                return Some(match step {
+                    Step::StartEtcd => Entry::Vote { yes: true, why: None },
+                    step => Entry::Step { step, done: true },
+                });
+            }
+        }
+        // Whatever was cancelled may still take effect until it has returned.
+        if !self.runner.is_free() && !self.breaks(Rule::UndoBeforeReturn) {
+            return None;
+        }
+        match self.next_after_decision() {
+            None => Some(Entry::Ended { ending: self.ending() }),
+            Some(step) if !self.recorded().begun.contains(step) && self.may_begin(step) => {
+                Some(Entry::Step { step, done: false })
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        let recorded = self.recorded();
+        match recorded.decision {
+            Some(Decision::Commit) => Ending::Restored,
+            _ if recorded.begun.contains(Step::StopApi) => Ending::WentBack,
+            _ => Ending::GivenUp,
+        }
+    }
+
+    fn try_again(&mut self, step: Step, effects: &mut Vec<Effect>) {
+        let times = self.runner.failed.filter(|(failed, _)| *failed == step).map_or(1, |(_, times)| times + 1);
+        self.runner.failed = Some((step, times));
+        self.runner.retry_at = Some(self.now.after(timers::RETRY));
+        if step == Step::StartApi {
+            self.runner.unready = true;
+            self.tell_once(Notice::Unready, effects);
+        }
+        // Often enough to be seen, seldom enough for a journal.
+        if times.is_power_of_two() {
+            self.tell_once(Notice::TriesAgain { step, times }, effects);
+        }
+    }
+
+    /// The first step after the decision that is not done.
+    fn next_after_decision(&self) -> Option<Step> {
+        let recorded = self.recorded();
+        let steps = match recorded.decision? {
+            Decision::Commit => Step::ON,
+            Decision::Abort => Step::BACK,
+        };
+        let concerns = |step: &Step| {
+            (!self.is_left_out() || step.concerns_left_out()) && (*step != Step::Recheck || self.plan.options().recheck)
+        };
+        steps.into_iter().filter(concerns).find(|&step| !recorded.done.contains(step))
+    }
+
+    /// One member after the other is restarted, in the order of the plan. A node that is lost is not waited for: whether a quorum serves
+    /// is looked at by the step itself.
+    fn may_begin(&self, step: Step) -> bool {
+        if step != Step::Recheck {
+            return true;
+        }
+        let serving = self.plan.serving();
+        let passed = |node: Node| {
+            self.is_lost(node)
+                || self.state_of(node).is_some_and(|state| state.ended || state.done.contains(Step::Recheck))
+        };
+        let ready = |node: Node| {
+            self.is_lost(node)
+                || self.state_of(node).is_some_and(|state| state.done.contains(Step::Finish) || state.ended)
+        };
+        let others = || self.others().iter().filter(|&node| serving.contains(node));
+        others().filter(|&node| node < self.own).all(passed) && others().all(ready)
+    }
+
+    /// Starts and cancels tries.
+    pub(crate) fn run_steps(&mut self, effects: &mut Vec<Effect>) {
+        self.cancel_what_ended(effects);
+        if !self.runner.is_free() && !self.breaks(Rule::UndoBeforeReturn)
+            || self.runner.retry_at.is_some_and(|at| self.now < at || self.breaks(Rule::NeverRetries))
+        {
+            return;
+        }
+        // What is being written may be that the step is done, or that nothing more is to be done.
+        if self.journal.pending().is_some() {
+            return;
+        }
+        let step = match self.phase() {
+            Phase::Armed | Phase::Working => self.inbox.order.filter(|&step| self.next_forth() == Some(step)),
+            Phase::Committed | Phase::Aborting => self.next_after_decision(),
+            Phase::InDoubt if self.breaks(Rule::ApiBeforeDecision) => Some(Step::StartApi),
+            _ => None,
+        };
+        let Some(step) = step.filter(|_| self.runner.current.is_none()) else { return };
+        let id = RunId(self.runner.next);
+        let limit = self.plan.limits().of(step);
+        if let Some(run) = Run::new(self.recorded(), id, step, limit, !self.breaks(Rule::NotKept)) {
+            self.runner.next += 1;
+            self.runner.retry_at = None;
+            self.runner.current = Some(Current { id, step, since: self.now, limit, cancelled: None });
+            effects.push(Effect::Run(run));
+        }
+    }
+
+    fn cancel_what_ended(&mut self, effects: &mut Vec<Effect>) {
+        let (now, decided) = (self.now, self.recorded().decision.is_some());
+        let Some(current) = &mut self.runner.current else { return };
+        let step = current.step;
+        let over = if step.is_forth() { decided } else { now.since(current.since) >= current.limit };
+        match current.cancelled {
+            None if over => {
+                current.cancelled = Some(now);
+                let id = current.id;
+                effects.push(Effect::Cancel(id));
+            }
+            Some(cancelled) if now.since(cancelled) >= timers::HANGS => self.tell_once(Notice::Hangs { step }, effects),
+            _ => {}
+        }
+    }
+}

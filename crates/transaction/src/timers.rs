@@ -1,0 +1,30 @@
+//! The times of the protocol, section 7 of its description in the crate's documentation. None is needed for safety.
+
+use crate::input::Millis;
+
+/// How often a node tells its state, or asks without an identity.
+pub const BEAT: Millis = Millis(2_000);
+/// After how long without progress a node counts as lost.
+pub const LOST: Millis = Millis(30_000);
+/// After how long without progress of the coordinator a node that has not voted votes no.
+pub const SELF: Millis = Millis(45_000);
+/// How long an armed node waits for the first order.
+pub const BEGIN: Millis = Millis(120_000);
+/// How long a node stays at least after its end, to be asked.
+pub const LINGER: Millis = Millis(15_000);
+/// How long a node stays at most after it has heard that all have ended.
+pub const LEAVE: Millis = Millis(60_000);
+/// How long a step after the decision waits before it is tried again.
+pub const RETRY: Millis = Millis(2_000);
+/// How long a cancelled step may take to return before a person is told.
+pub const HANGS: Millis = Millis(10_000);
+/// A takeover, if all votes are known.
+pub(crate) const TAKE: Millis = Millis(8_000);
+/// A takeover, if some vote is not known.
+pub(crate) const TAKE_UNKNOWN: Millis = Millis(34_000);
+/// The first time after an own ballot that failed.
+pub(crate) const TAKE_AGAIN: Millis = Millis(4_000);
+/// The longest of these times.
+pub(crate) const TAKE_MOST: Millis = Millis(64_000);
+/// What a node waits longer for each one before it in the order of takeovers.
+pub(crate) const RANK: u64 = 4_000;
