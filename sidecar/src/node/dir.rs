@@ -18,6 +18,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+#[cfg(test)]
+use super::probe;
+
 /// What the names of our own folders begin with. etcd passes over names that it does not know.
 pub(crate) const OURS: &str = ".kubectl-etcd";
 /// As many links as Linux follows on one way (path_resolution(7)).
@@ -71,7 +74,8 @@ impl Place {
 
     /// For people, and for whoever is told where something is.
     pub(crate) fn path(&self) -> PathBuf {
-        self.root.join(self.within.iter().collect::<PathBuf>())
+        // Joining nothing would leave a slash at the end.
+        self.within.iter().fold(self.root.clone(), |path, name| path.join(name))
     }
 
     pub(crate) fn display(&self) -> String {
@@ -150,6 +154,11 @@ impl Place {
         self.open_with(FILE.difference(OFlags::RDONLY).union(OFlags::WRONLY).union(OFlags::APPEND))
     }
 
+    /// Opens a file that is there to write over its bytes.
+    pub(crate) fn overwrite(&self) -> io::Result<File> {
+        self.open_with(FILE.difference(OFlags::RDONLY).union(OFlags::WRONLY))
+    }
+
     fn open_with(&self, flags: OFlags) -> io::Result<File> {
         let opened = || -> io::Result<File> {
             let (folder, name) = self.found()?;
@@ -164,6 +173,8 @@ impl Place {
 
     /// All bytes of a file.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        #[cfg(test)]
+        probe::at("read", self)?;
         let mut bytes = Vec::new();
         self.open_file()?.read_to_end(&mut bytes).map_err(|error| self.about("read", &error))?;
         Ok(bytes)
@@ -207,11 +218,13 @@ impl Place {
     }
 
     /// Makes this folder, and those between it and the root, where they are missing, for nobody else to look into. Their names are on the
-    /// disk when this returns.
+    /// disk when this returns, whoever made them.
     pub(crate) fn create_folders(&self) -> io::Result<()> {
         let Some(above) = self.folder() else { return Ok(()) };
         above.create_folders()?;
         if self.is_folder()? {
+            // Whoever made it may have been killed before it was on the disk.
+            above.sync()?;
             let folder = self.open()?;
             if is_ours(self.name()) && folder.metadata()?.mode() & 0o077 != 0 {
                 folder
@@ -228,24 +241,28 @@ impl Place {
 
     /// Renames what must not replace anything, and returns once the disk has it. A folder that it goes to is made.
     pub(crate) fn rename(&self, to: &Place) -> io::Result<()> {
-        let into = to.folder().unwrap_or_else(|| to.clone());
-        into.create_folders()?;
-        self.renamed(to, RenameFlags::NOREPLACE)?;
-        into.sync()?;
-        self.folder().map_or(Ok(()), |folder| folder.sync())
+        if let Some(into) = to.folder() {
+            into.create_folders()?;
+        }
+        self.renamed(to, RenameFlags::NOREPLACE)
     }
 
-    /// Renames a file of ours over another one.
+    /// Renames a file over another one, or to a name that is free, and returns once the disk has it.
     pub(crate) fn replace(&self, to: &Place) -> io::Result<()> {
         self.renamed(to, RenameFlags::empty())
     }
 
+    /// The new name is on the disk before the old one is gone from it: power that fails in between leaves one or both.
     fn renamed(&self, to: &Place, flags: RenameFlags) -> io::Result<()> {
         let ((from_folder, from), (to_folder, name)) = (self.found()?, to.found()?);
+        #[cfg(test)]
+        probe::at(&format!("rename {} to", self.display()), to)?;
         rustix::fs::renameat_with(from_folder, from, to_folder, name, flags).map_err(|error| {
             let error = io::Error::from(error);
             io::Error::new(error.kind(), format!("cannot rename {} to {}: {error}", self.display(), to.display()))
-        })
+        })?;
+        to.sync_name()?;
+        self.sync_name()
     }
 
     /// Removes a file, or a link. False if nothing is there.
@@ -258,7 +275,21 @@ impl Place {
         self.unlink(AtFlags::REMOVEDIR)
     }
 
+    /// Removes a folder if it is there and empty. True if nothing is there any more.
+    ///
+    /// # Errors
+    /// Anything but that something is in it.
+    pub(crate) fn remove_if_empty(&self) -> io::Result<bool> {
+        match self.remove_folder() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn unlink(&self, flags: AtFlags) -> io::Result<bool> {
+        #[cfg(test)]
+        probe::at("remove", self)?;
         match self.found().and_then(|(folder, name)| Ok(rustix::fs::unlinkat(folder, name, flags)?)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -281,7 +312,36 @@ impl Place {
 
     /// Makes sure that a folder's names are on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        probe::at("sync", self)?;
         self.open()?.sync_all().map_err(|error| self.about("synchronise", &error))
+    }
+
+    /// Makes sure that a folder's names are on the disk, if it is there. False if it is not.
+    pub(crate) fn sync_if_there(&self) -> io::Result<bool> {
+        match self.is_folder()? {
+            true => self.sync().map(|()| true),
+            false => Ok(false),
+        }
+    }
+
+    /// Makes sure that a file's bytes are on the disk, whoever wrote them.
+    pub(crate) fn sync_file(&self) -> io::Result<()> {
+        #[cfg(test)]
+        probe::at("sync", self)?;
+        self.open_file()?.sync_all().map_err(|error| self.about("synchronise", &error))
+    }
+
+    /// Makes sure that the name of this in its folder is on the disk.
+    pub(crate) fn sync_name(&self) -> io::Result<()> {
+        if let Some(folder) = self.folder() {
+            return folder.sync();
+        }
+        let synced = || -> io::Result<()> {
+            let (folder, _) = resolve(&self.root)?;
+            File::from(rustix::fs::openat(folder, ".", FOLDER, Mode::empty())?).sync_all()
+        };
+        synced().map_err(|error| self.about("synchronise the folder of", &error))
     }
 }
 
@@ -331,7 +391,7 @@ fn step(here: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     let there = match rustix::fs::openat(here, name, WAY, Mode::empty()) {
         Ok(there) => there,
         Err(error @ (Errno::NOTDIR | Errno::LOOP)) => {
-            return Err(if is_link(here, name) { linked() } else { error.into() });
+            return Err(if is_link(here, name)? { linked() } else { error.into() });
         }
         Err(error) => return Err(error.into()),
     };
@@ -366,7 +426,7 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, OsString)> {
     loop {
         // The root of the file systems is in itself.
         let Some(name) = names.pop_front() else { return Ok((here, ".".into())) };
-        if is_link(&here, &name) {
+        if is_link(&here, &name)? {
             links += 1;
             if links > LINKS {
                 return Err(Errno::LOOP.into());
@@ -396,9 +456,13 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter(move |part| named(*part)).map(|part| part.as_os_str().to_owned())
 }
 
-fn is_link(here: &OwnedFd, name: &OsStr) -> bool {
-    let stat = rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW);
-    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+/// Whether a link is there. What is not there is none.
+fn is_link(here: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    match rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether nobody else can have put a link there, or can change it.

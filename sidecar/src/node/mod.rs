@@ -7,6 +7,8 @@ mod encryption;
 mod facts;
 mod manifest;
 mod manifests;
+#[cfg(test)]
+pub(crate) mod probe;
 
 pub(crate) use dir::Place;
 pub(crate) use facts::run as facts;

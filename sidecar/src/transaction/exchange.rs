@@ -39,7 +39,21 @@ pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
             return Err(Failure::new(FailureCode::Storage, message));
         }
     };
-    done.map_err(|error| storage(&what(), &error))
+    done.and_then(|()| settle(exchange)).map_err(|error| storage(&what(), &error))
+}
+
+/// What is found done may have been done by a process that was killed before it was on the disk.
+fn settle(exchange: &Exchange) -> io::Result<()> {
+    for folder in [&exchange.live, &exchange.new, &exchange.old] {
+        folder.sync_if_there()?;
+    }
+    // The names of the folders themselves. They are in the same one, but for data that an earlier restore has set aside.
+    for place in [&exchange.new, &exchange.old] {
+        if let Some(folder) = place.folder() {
+            folder.sync_if_there()?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the new data is, or may be, in place.
@@ -62,7 +76,7 @@ pub(super) fn wal(exchange: &Exchange, way: Way) -> Result<(), Failure> {
                     move_all(&exchange.live, &partial)?;
                     partial.rename(&exchange.old)?;
                 }
-                move_all(&exchange.new, &exchange.live)
+                move_all(&exchange.new, &exchange.live)?;
             }
             Way::Back => {
                 if exchange.old.is_folder()? {
@@ -74,9 +88,9 @@ pub(super) fn wal(exchange: &Exchange, way: Way) -> Result<(), Failure> {
                     move_all(&partial, &exchange.live)?;
                     partial.remove_folder()?;
                 }
-                Ok(())
             }
         }
+        settle(exchange)
     };
     moved().map_err(|error| storage(&format!("swap the files in {}", exchange.live.display()), &error))
 }
@@ -94,12 +108,13 @@ fn move_all(from: &Place, to: &Place) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
     use fs_err as fs;
 
     use super::*;
+    use crate::node::probe;
 
     /// All files below a folder with their contents.
     fn tree(root: &Path) -> BTreeMap<String, String> {
@@ -198,6 +213,62 @@ mod tests {
             wal(&exchange, Way::Forth).unwrap();
             wal(&exchange, Way::Back).unwrap();
             assert_eq!(tree(folder.path()), before, "{steps}");
+        }
+    }
+
+    /// Wherever the disk fails, what is said to be done is on it, also if it was done before.
+    #[test]
+    fn nothing_is_done_before_it_is_on_the_disk() {
+        for way in [Way::Forth, Way::Back] {
+            for count in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let exchange = at(folder.path());
+                write(&exchange.live.join("member/db"), "old");
+                write(&exchange.new.join("member/db"), "new");
+                if way == Way::Back {
+                    member(&exchange, Way::Forth).unwrap();
+                }
+                let folders = [exchange.live.clone(), exchange.new.clone(), exchange.old.clone()];
+                let (outcome, _) = probe::fail_after(count, || member(&exchange, way));
+                let failed = outcome.is_err();
+                for _ in 0..2 {
+                    let (outcome, operations) = probe::watch(|| member(&exchange, way));
+                    outcome.unwrap();
+                    assert_eq!(probe::unsynced(&folders, &operations), BTreeSet::new(), "{way:?} {count}");
+                }
+                let expected = if way == Way::Forth { "new" } else { "old" };
+                assert_eq!(text(&exchange.live.join("member/db")), expected);
+                if !failed {
+                    break;
+                }
+            }
+            for count in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let exchange = at(folder.path());
+                write(&exchange.live.join("0-0.wal"), "old");
+                write(&exchange.live.join("1-1.wal"), "old");
+                write(&exchange.new.join("0-0.wal"), "new");
+                if way == Way::Back {
+                    wal(&exchange, Way::Forth).unwrap();
+                }
+                let (outcome, _) = probe::fail_after(count, || wal(&exchange, way));
+                let failed = outcome.is_err();
+                for _ in 0..2 {
+                    let (outcome, operations) = probe::watch(|| wal(&exchange, way));
+                    outcome.unwrap();
+                    let there = |folder: &&Place| folder.exists().unwrap();
+                    let folders: Vec<Place> =
+                        [&exchange.live, &exchange.new, &exchange.old].into_iter().filter(there).cloned().collect();
+                    let mut unsynced = probe::unsynced(&folders, &operations);
+                    unsynced.remove(&exchange.old.sibling(PARTIAL).display());
+                    assert_eq!(unsynced, BTreeSet::new(), "{way:?} {count}");
+                }
+                let expected = if way == Way::Forth { "new" } else { "old" };
+                assert_eq!(text(&exchange.live.join("0-0.wal")), expected);
+                if !failed {
+                    break;
+                }
+            }
         }
     }
 

@@ -35,7 +35,15 @@ fn move_once(from: &Place, to: &Place, component: &Component) -> Result<bool, Fa
             from.rename(to).map_err(|error| storage(&what, &error))?;
             Ok(true)
         }
-        (false, true) => Ok(false),
+        (false, true) => {
+            // Whoever moved it may have been killed before that was on the disk.
+            let settled = to.sync_name().and_then(|()| match from.folder() {
+                Some(folder) => folder.sync_if_there().map(|_| ()),
+                None => from.sync_name(),
+            });
+            settled.map_err(|error| storage("synchronise the folders of manifests", &error))?;
+            Ok(false)
+        }
         (both, _) => {
             let what = if both { "is in both" } else { "is in neither" };
             let message = format!(
@@ -56,7 +64,29 @@ mod tests {
 
     use super::super::layout::tests::layout;
     use super::*;
+    use crate::node::probe;
     use fs_err as fs;
+
+    #[test]
+    fn a_manifest_is_moved_when_that_is_on_the_disk() {
+        for count in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let layout = layout(folder.path());
+            fs::create_dir_all(layout.manifests().path()).unwrap();
+            fs::write(layout.manifests().join("etcd.yaml").path(), "pod").unwrap();
+            let etcd = Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new() };
+            let folders = [layout.manifests(), layout.held()];
+            let (outcome, _) = probe::fail_after(count, || take(&layout, &etcd));
+            for _ in 0..2 {
+                let (taken, operations) = probe::watch(|| take(&layout, &etcd));
+                taken.unwrap();
+                assert_eq!(probe::unsynced(&folders, &operations), std::collections::BTreeSet::new(), "{count}");
+            }
+            if outcome.is_ok() {
+                break;
+            }
+        }
+    }
 
     #[test]
     fn a_manifest_is_in_one_place() {

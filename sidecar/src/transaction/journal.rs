@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use etcd_wire::restore::{Decision, Ending, RestorePlan, Staged, Step};
 use etcd_wire::{Failure, FailureCode, crc32c};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Ground;
@@ -67,8 +68,11 @@ impl Journal {
         let made = || -> std::io::Result<Journal> {
             folder.create_folder()?;
             let file = place.create()?;
-            // Some file systems cannot reserve; they are as good as without.
-            let _not_supported = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED);
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED) {
+                // Some file systems cannot reserve; they are as good as without.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(error) => return Err(error.into()),
+            }
             folder.sync()?;
             folder.folder().map_or(Ok(()), |state| state.sync())?;
             Ok(Journal { file, good: 0, failed: false })
@@ -76,16 +80,19 @@ impl Journal {
         made().map_err(|error| storage("begin the journal", &error))
     }
 
-    /// Opens a journal to go on with it. A last line that was not written whole is taken away.
+    /// Opens a journal to go on with it. A last line that was not written whole is taken away, and all others are on the disk before
+    /// any is believed: the process that wrote them may have been killed before they were, or may have ended because they could not be. After
+    /// a write that failed, Linux counts what is in memory as written, so it is written once more.
     pub(super) fn open(place: &Place) -> Result<(Journal, Vec<Line>), Failure> {
         let (lines, good) = read(place)?;
         let opened = || -> std::io::Result<Journal> {
-            let file = place.append()?;
-            if file.metadata()?.len() != good {
-                file.set_len(good)?;
-                file.sync_all()?;
-            }
-            Ok(Journal { file, good, failed: false })
+            let mut whole = place.read()?;
+            whole.truncate(usize::try_from(good).unwrap_or(usize::MAX));
+            let mut again = place.overwrite()?;
+            again.set_len(good)?;
+            again.write_all(&whole)?;
+            again.sync_all()?;
+            Ok(Journal { file: place.append()?, good, failed: false })
         };
         Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))
     }
@@ -116,8 +123,15 @@ impl Journal {
     }
 }
 
-/// All entries of a journal, and how many bytes they take.
+/// All entries of a journal, which are on the disk then, and how many bytes they take.
 pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
+    let settled = || -> std::io::Result<()> {
+        place.sync_file()?;
+        let Some(folder) = place.folder() else { return place.sync_name() };
+        folder.sync()?;
+        folder.sync_name()
+    };
+    settled().map_err(|error| storage("synchronise the journal", &error))?;
     let bytes = place.read().map_err(|error| storage("read the journal", &error))?;
     let (mut lines, mut good) = (Vec::new(), 0);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -167,6 +181,30 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::node::probe;
+
+    #[test]
+    fn nothing_is_believed_before_it_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(folder.path()).join("id/journal");
+        Journal::create(&place).unwrap().append(Entry::Armed).unwrap();
+        let order = |operations: &[String]| -> Vec<String> {
+            operations.iter().map(|one| one.replace(&folder.path().display().to_string(), "STATE")).collect()
+        };
+        let synced = ["sync STATE/id/journal", "sync STATE/id", "sync STATE"];
+        let (lines, operations) = probe::watch(|| read(&place).unwrap().0);
+        assert_eq!(
+            (lines.len(), order(&operations)),
+            (1, [&synced[..], &["read STATE/id/journal"]].concat().into_iter().map(str::to_owned).collect())
+        );
+        let (_, operations) = probe::watch(|| Journal::open(&place).unwrap());
+        assert_eq!(order(&operations)[..3], synced);
+        for count in 0..operations.len() {
+            let (opened, _) = probe::fail_after(count, || Journal::open(&place));
+            assert_eq!(opened.unwrap_err().code, FailureCode::Storage, "{count}");
+        }
+        assert_eq!(read(&place).unwrap().0.len(), 1);
+    }
 
     #[test]
     fn what_was_written_is_read_and_a_torn_end_is_not() {
