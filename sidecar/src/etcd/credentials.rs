@@ -1,5 +1,6 @@
 //! The files that prove who we are and tell whom to trust.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,9 +31,14 @@ impl Credentials {
         })?;
         let anchors =
             Anchors::from_pem(&read(&ca)?).map_err(|error| unusable(&ca, "certificate").cause(error.to_string()))?;
-        let pair =
-            access.credentials.iter().find(|pair| Path::new(&pair.cert).exists() && Path::new(&pair.key).exists());
-        let Some(pair) = pair else {
+        let mut found = None;
+        for pair in &access.credentials {
+            if is_found(&pair.cert)? && is_found(&pair.key)? {
+                found = Some(pair);
+                break;
+            }
+        }
+        let Some(pair) = found else {
             return match missing(access) {
                 Some(failure) => Err(failure),
                 None => Ok(Credentials { ca, pair: None, own: None, anchors, identity: None }),
@@ -77,6 +83,17 @@ impl Credentials {
             ));
         }
         None
+    }
+}
+
+/// Whether a file can be found on the node. One in a folder that this process may not enter is none of those that are meant for it; if no
+/// other is found, [`missing`] says so.
+fn is_found(path: &str) -> Result<bool, Failure> {
+    match Path::new(path).try_exists() {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => Ok(false),
+        looked => looked.map_err(|error| {
+            Failure::new(FailureCode::Credentials, format!("cannot look for {path} on the node")).source(&error)
+        }),
     }
 }
 

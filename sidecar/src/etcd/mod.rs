@@ -28,6 +28,22 @@ pub(crate) struct Member {
     pub(crate) status: StatusResponse,
 }
 
+impl Member {
+    /// The revision that its first answer tells.
+    ///
+    /// # Errors
+    /// It tells none.
+    pub(crate) fn revision(&self) -> Result<i64, Failure> {
+        let header = self.status.header().ok_or_else(|| headless(&self.endpoint))?;
+        Ok(header.revision())
+    }
+}
+
+/// An answer that does not tell of which cluster and revision it is.
+pub(crate) fn headless(endpoint: &str) -> Failure {
+    Failure::new(FailureCode::Etcd, format!("the answer of etcd at {endpoint} has no header"))
+}
+
 /// Finds the first endpoint that answers.
 ///
 /// When none does, the failure is that of the first, with what the others said among the causes.

@@ -75,7 +75,14 @@ pub(super) async fn prove(api: &Server, open: bool, expected: &Expected) -> Resu
 
 async fn json(api: &Server, path: &str) -> Result<(StatusCode, serde_json::Value), Failure> {
     let (status, body) = api.get(path).await?;
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    let answer = match status {
+        StatusCode::OK => serde_json::from_slice(&body).map_err(|error| {
+            Failure::new(FailureCode::Refused, format!("the API server's answer to {path} is no JSON")).source(&error)
+        })?,
+        // An error is told by its status.
+        _ => serde_json::Value::Null,
+    };
+    Ok((status, answer))
 }
 
 fn version(object: &serde_json::Value) -> i64 {

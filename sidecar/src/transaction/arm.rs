@@ -59,13 +59,17 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
 
 fn keep(layout: &Layout, identity: &Identity) -> std::io::Result<()> {
     let place = layout.identity();
-    if let Some(memory) = place.folder().filter(|memory| !memory.exists().unwrap_or(true)) {
+    if let Some(memory) = place.folder()
+        && !memory.exists()?
+    {
         memory.create_folder()?;
     }
     // Whole or not at all: the participant may look at any moment.
     let draft = place.sibling(format!("{}.draft", layout.plan().id));
     draft.remove_file()?;
-    draft.create()?.write_all(&serde_json::to_vec(identity)?)?;
+    let mut file = draft.create()?;
+    file.write_all(&serde_json::to_vec(identity)?)?;
+    file.sync_all()?;
     draft.replace(&place)
 }
 
@@ -102,10 +106,15 @@ pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
 
 /// Whether this restore's participant has its manifest among the static pods.
 pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
-    match layout.manifests().join(MANIFEST).read() {
+    let manifest = layout.manifests().join(MANIFEST);
+    match manifest.read() {
         Ok(bytes) => {
-            let manifest: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            Ok(manifest["metadata"]["labels"][LABEL] == layout.plan().id)
+            let pod: Value = serde_yaml_ng::from_slice(&bytes).map_err(|error| {
+                let message = format!("{} cannot be parsed", manifest.display());
+                let failure = Failure::new(FailureCode::Storage, message).source(&error);
+                failure.hint("another program has changed it: remove it if no restore is under way")
+            })?;
+            Ok(pod["metadata"]["labels"][LABEL] == layout.plan().id)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(storage("look for the participant's manifest", &error)),
@@ -115,14 +124,14 @@ pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
 /// Gives the node of an unfinished restore new certificates, which its participant takes within seconds.
 pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
     let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
-    let known = records::known(&Place::new(STATE))?
-        .into_iter()
-        .find(meant)
-        .filter(|(layout, _)| is_placed(layout).unwrap_or(false));
-    let Some((layout, _)) = known else {
+    let nobody = || {
         let message = format!("no participant of restore {} runs on this node any more", request.id);
-        return Err(Failure::new(FailureCode::Refused, message));
+        Failure::new(FailureCode::Refused, message)
     };
+    let (layout, _) = records::known(&Place::new(STATE))?.into_iter().find(meant).ok_or_else(nobody)?;
+    if !is_placed(&layout)? {
+        return Err(nobody());
+    }
     Tls::new(&request.identity)?;
     keep(&layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))
 }

@@ -90,7 +90,7 @@ impl Ground {
         let components = manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
         let before = match etcd::connect(&node.etcd).await {
             Ok(member) => {
-                let header = member.status.0.header.unwrap_or_default();
+                let header = member.status.0.header.ok_or_else(|| etcd::headless(&member.endpoint))?;
                 Before { cluster_id: header.cluster_id, revision: header.revision }
             }
             // Whatever is wrong with it may be why it is left out.

@@ -17,14 +17,17 @@ pub(super) fn take(layout: &Layout, component: &Component) -> Result<bool, Failu
 pub(super) fn put(layout: &Layout, component: &Component) -> Result<bool, Failure> {
     let (here, held) = (layout.manifests().join(&component.file), layout.held().join(&component.file));
     let moved = move_once(&held, &here, component)?;
-    // It goes with the last manifest; until then it is not empty.
-    let _not_empty = layout.held().remove_folder();
+    // It goes with the last manifest.
+    layout.held().remove_if_empty().map_err(|error| storage("remove the folder of held manifests", &error))?;
     Ok(moved)
 }
 
 /// Whether a component's manifest is held.
-pub(super) fn is_held(layout: &Layout, component: &Component) -> bool {
-    layout.held().join(&component.file).exists().unwrap_or(false)
+///
+/// # Errors
+/// Nobody can tell.
+pub(super) fn is_held(layout: &Layout, component: &Component) -> Result<bool, Failure> {
+    layout.held().join(&component.file).exists().map_err(|error| storage("look for a manifest", &error))
 }
 
 fn move_once(from: &Place, to: &Place, component: &Component) -> Result<bool, Failure> {
@@ -107,8 +110,8 @@ mod tests {
             (metadata.uid(), metadata.gid(), metadata.mode())
         };
         let before = shown(&manifest);
-        assert!(!is_held(&layout, &etcd) && !put(&layout, &etcd).unwrap());
-        assert!(take(&layout, &etcd).unwrap() && is_held(&layout, &etcd) && !take(&layout, &etcd).unwrap());
+        assert!(!is_held(&layout, &etcd).unwrap() && !put(&layout, &etcd).unwrap());
+        assert!(take(&layout, &etcd).unwrap() && is_held(&layout, &etcd).unwrap() && !take(&layout, &etcd).unwrap());
         assert!(!layout.manifests().join("etcd.yaml").exists().unwrap());
         assert_eq!(shown(&layout.held().join("etcd.yaml").path()), before);
         assert_eq!(shown(&layout.held().path()).2 & 0o7777, 0o700, "nobody else sees what is held");

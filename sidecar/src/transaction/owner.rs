@@ -21,7 +21,7 @@ pub(super) fn adopt(old: &Place, new: &Place) -> io::Result<()> {
     let there = old.names()?;
     for name in new.names()? {
         let (one, same) = (new.join(&name), old.join(&name));
-        if one.is_folder().is_ok_and(|is_folder| is_folder) {
+        if is(&one, FileType::Directory)? {
             let like = if same.is_folder()? { &same } else { old };
             adopt(like, &one)?;
             continue;
@@ -29,9 +29,10 @@ pub(super) fn adopt(old: &Place, new: &Place) -> io::Result<()> {
         let file = one.open_file()?;
         let kind = |other: &&std::ffi::OsString| extension(other).is_some() && extension(other) == extension(&name);
         let like_file = if there.contains(&name) { Some(&name) } else { there.iter().rev().find(kind) };
-        match like_file.map(|name| old.join(name)).filter(is_file) {
-            Some(like) => give(&like.open_file()?, &file)?,
-            None => {
+        let like_file = like_file.map(|name| old.join(name));
+        match like_file {
+            Some(like) if is(&like, FileType::RegularFile)? => give(&like.open_file()?, &file)?,
+            _ => {
                 let mode = file.metadata()?.mode();
                 give(&like, &file)?;
                 file.set_permissions(PermissionsExt::from_mode(mode & 0o777))?;
@@ -45,10 +46,8 @@ fn extension(name: &OsStr) -> Option<&OsStr> {
     Path::new(name).extension()
 }
 
-fn is_file(place: &Place) -> bool {
-    place
-        .stat()
-        .is_ok_and(|stat| stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile))
+fn is(place: &Place, kind: FileType) -> io::Result<bool> {
+    Ok(place.stat()?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind))
 }
 
 /// Owner, group, mode and label.

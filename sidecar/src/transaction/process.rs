@@ -16,23 +16,36 @@ pub(super) fn running(argv: &[String]) -> std::io::Result<Vec<Pid>> {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        if is(pid, argv) && !is_zombie(pid) {
+        if is(pid, argv)? && !is_zombie(pid)? {
             found.push(pid);
         }
     }
     Ok(found)
 }
 
-fn is(pid: Pid, argv: &[String]) -> bool {
-    // A process that ended between the two looks has no command line.
-    let Ok(line) = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) else { return false };
-    !argv.is_empty()
-        && line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes))
+fn is(pid: Pid, argv: &[String]) -> std::io::Result<bool> {
+    let Some(line) = of(pid, "cmdline")? else { return Ok(false) };
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    Ok(!argv.is_empty() && line.split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes)))
 }
 
-fn is_zombie(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X') | None))
+fn is_zombie(pid: Pid) -> std::io::Result<bool> {
+    let Some(stat) = of(pid, "stat")? else { return Ok(true) };
+    // The state stands after the command's name, which is in parentheses and may itself hold some (proc(5)).
+    let after = stat.iter().rposition(|byte| *byte == b')').map_or(&[][..], |at| &stat[at + 1..]);
+    Ok(matches!(after.trim_ascii_start().first(), Some(b'Z' | b'X') | None))
+}
+
+/// A file of a process; `None` if it has ended.
+fn of(pid: Pid, file: &str) -> std::io::Result<Option<Vec<u8>>> {
+    let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // It ended between the open and the read.
+        Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::SRCH) => Ok(None),
+        Err(error) => Err(std::io::Error::new(error.kind(), format!("cannot read {path}: {error}"))),
+    }
 }
 
 /// Ends all processes with this command line where they stand; says how many there were. By a descriptor, so that no other process that
@@ -45,7 +58,7 @@ pub(super) fn kill(argv: &[String]) -> std::io::Result<usize> {
             Err(rustix::io::Errno::SRCH) => continue,
             Err(error) => return Err(error.into()),
         };
-        if is(pid, argv) {
+        if is(pid, argv)? {
             match rustix::process::pidfd_send_signal(process, Signal::KILL) {
                 Ok(()) => killed += 1,
                 Err(rustix::io::Errno::SRCH) => {}

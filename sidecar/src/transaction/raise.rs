@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn above(access: &EtcdAccess, seen: i64) -> Result<(), Failure> {
     let member = etcd::connect(access).await?;
     let refused = |error: &etcd_client::Error| etcd::refusal(&member.endpoint, "raise the revision of", error);
-    let mut revision = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
+    let mut revision = member.revision()?;
     if seen - revision > FARTHEST {
         return Err(Failure::new(
             FailureCode::Refused,

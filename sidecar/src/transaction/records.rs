@@ -2,7 +2,7 @@
 
 use etcd_wire::restore::NodeRestore;
 use etcd_wire::{Failure, FailureCode};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use super::exchange::is_exchanged;
 use super::journal::{self, storage};
@@ -23,10 +23,14 @@ fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
         Err(_) if layout.is_left_out() => false,
         exchanged => exchanged?,
     };
-    let aside = exchanged.then(|| {
-        let bytes = layout.folders().iter().map(|folder| size(&folder.join("old"), LEVELS)).sum();
-        (layout.aside().display().to_string(), bytes)
-    });
+    let aside = match exchanged {
+        true => {
+            let sizes = layout.folders().into_iter().map(|folder| size(&folder.join("old"), LEVELS));
+            let bytes = sizes.sum::<std::io::Result<u64>>();
+            Some((layout.aside().display(), bytes.map_err(|error| storage("measure the old data", &error))?))
+        }
+        false => None,
+    };
     let has_identity =
         layout.identity().exists().map_err(|error| storage("look for the node's certificate", &error))?;
     Ok(state.told(has_identity, aside))
@@ -42,8 +46,11 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
     let mut found = Vec::new();
     for name in names {
         let folder = state.join(name);
-        let there = folder.is_folder().is_ok_and(|is_folder| is_folder);
-        if !there || !folder.join("journal").exists().map_err(|error| storage("look for journals", &error))? {
+        let has_journal = || -> std::io::Result<bool> {
+            let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            Ok(folder.stat()?.is_some_and(is_folder) && folder.join("journal").exists()?)
+        };
+        if !has_journal().map_err(|error| storage("look for journals", &error))? {
             continue;
         }
         let (lines, _) = journal::read(&folder.join("journal"))?;
@@ -76,11 +83,15 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
             return Err(Failure::new(FailureCode::Storage, message));
         }
         remove_all(&folder)?;
-        if let Some(ours) = folder.folder() {
-            let _not_empty = ours.remove_folder();
-        }
+        remove_ours(&folder)?;
     }
     Ok(())
+}
+
+/// Takes away the folder of all restores that one's folder was in, if no other restore has anything in it.
+fn remove_ours(folder: &Place) -> Result<(), Failure> {
+    let Some(ours) = folder.folder() else { return Ok(()) };
+    ours.remove_if_empty().map(|_| ()).map_err(|error| storage("remove a folder of this program", &error))
 }
 
 /// Takes away what ended restores have set aside, and their journals. Says what that was.
@@ -102,9 +113,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
         }
         for folder in layout.folders() {
             remove_all(&folder)?;
-            if let Some(ours) = folder.folder() {
-                let _not_empty = ours.remove_folder();
-            }
+            remove_ours(&folder)?;
         }
         arm::leave(&layout)?;
         remove_all(&layout.records())?;
@@ -128,15 +137,19 @@ fn remove_all(folder: &Place) -> Result<(), Failure> {
 /// Folders below each other that are looked into: a member's data has three levels, and whoever owns it can make any number.
 const LEVELS: u8 = 5;
 
-/// Bytes of all files below a folder.
-fn size(folder: &Place, levels: u8) -> u64 {
-    let Some((names, levels)) = folder.names().ok().zip(levels.checked_sub(1)) else { return 0 };
-    let sizes = names.iter().map(|name| folder.join(name)).map(|place| match place.stat() {
-        Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => size(&place, levels),
-        Ok(Some(stat)) => u64::try_from(stat.st_size).unwrap_or(0),
-        _ => 0,
-    });
-    sizes.sum()
+/// Bytes of all files below a folder; none of what is not there.
+fn size(folder: &Place, levels: u8) -> std::io::Result<u64> {
+    let Some(levels) = levels.checked_sub(1) else { return Ok(0) };
+    let names = match folder.names() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        names => names?,
+    };
+    let of = |place: Place| match place.stat()? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => size(&place, levels),
+        Some(stat) => Ok(u64::try_from(stat.st_size).unwrap_or(0)),
+        None => Ok(0),
+    };
+    names.iter().map(|name| of(folder.join(name))).sum()
 }
 
 #[cfg(test)]

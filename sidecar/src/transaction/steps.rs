@@ -357,7 +357,8 @@ fn finish(work: &Work) -> Result<(), Failure> {
     }
     // What has come into its place leaves empty folders.
     for folder in work.layout.folders() {
-        let _not_empty = folder.join("new").remove_folder();
+        let new = folder.join("new");
+        new.remove_if_empty().map_err(|error| storage(&format!("remove {}", new.display()), &error))?;
     }
     work.end(Ending::Restored)
 }
@@ -375,11 +376,11 @@ async fn undo_stop(work: &Work) -> Result<(), Failure> {
 
 /// Writes down how far the new data has come, if its etcd still runs.
 async fn note_served(work: &Work) -> Result<(), Failure> {
+    // One that does not answer any more may have come to a revision that nobody knows: `State::seen` reckons with it.
     if work.state(|state| state.seen().is_some())
         && let Ok(member) = etcd::connect(&work.layout.node().etcd).await
-        && let Some(revision) = member.status.header().map(etcd_client::ResponseHeader::revision)
     {
-        work.write(Entry::Served { revision })?;
+        work.write(Entry::Served { revision: member.revision()? })?;
     }
     Ok(())
 }
@@ -388,9 +389,12 @@ async fn note_served(work: &Work) -> Result<(), Failure> {
 async fn outgrown(work: &Work) -> Result<(), Failure> {
     let staged = work.state(|state| state.staged.clone());
     let Some(staged) = staged.filter(|_| !work.layout.plan().kind.may_lower_revisions()) else { return Ok(()) };
-    // One that is stopped already was looked at.
-    let Ok(member) = etcd::connect(&work.layout.node().etcd).await else { return Ok(()) };
-    let now = member.status.header().map(etcd_client::ResponseHeader::revision).unwrap_or(0);
+    // One that is being stopped already was looked at, and one that never answered is of a node that is left out.
+    let was_dead = work.state(|state| state.ground.before.cluster_id == 0);
+    if was_dead || hold::is_held(&work.layout, &component(work, ETCD)?)? {
+        return Ok(());
+    }
+    let now = etcd::connect(&work.layout.node().etcd).await?.revision()?;
     if staged.revision >= least_revision(now) {
         return Ok(());
     }
@@ -458,12 +462,17 @@ pub(super) async fn guard(work: &Work) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let Ok(server) = component(work, API_SERVER) else { continue };
-        if work.decision() != Some(Decision::Commit) && hold::is_held(&work.layout, &server) {
-            match process::kill(&server.argv) {
-                Ok(0) => {}
-                Ok(_) => tracing::info!("ended an API server whose manifest is gone"),
-                Err(error) => tracing::warn!("cannot end the API server: {error}"),
-            }
+        if work.decision() == Some(Decision::Commit) {
+            continue;
+        }
+        let ended = hold::is_held(&work.layout, &server).and_then(|held| match held {
+            true => process::kill(&server.argv).map_err(|error| storage("end the API server", &error)),
+            false => Ok(0),
+        });
+        match ended {
+            Ok(0) => {}
+            Ok(_) => tracing::info!("ended an API server whose manifest is gone"),
+            Err(failure) => tracing::warn!(causes = ?failure.causes, "{failure}"),
         }
     }
 }
