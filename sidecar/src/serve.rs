@@ -251,7 +251,11 @@ impl Client {
                 }
                 Ok(Reply::Restores { restores: transaction::remove(&request.ids)? })
             }
-            Request::Order(_) => {
+            Request::Direct(_) => {
+                Err(Failure::new(FailureCode::Unsupported, "this version has no participants that can be directed")
+                    .into())
+            }
+            Request::Order(_) | Request::Message(_) | Request::Query | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())
             }

@@ -12,7 +12,7 @@ const FILES: [&str; 2] = ["Cargo.lock", "Cargo.toml"];
 const CRATES: &str = "crates";
 const SIDECAR: &str = "sidecar";
 /// Folders of a crate that no program is built from.
-const PASSED_OVER: [&str; 4] = ["tests", "benches", "fuzz", "target"];
+const PASSED_OVER: [&str; 6] = ["tests", "benches", "examples", "simulator", "fuzz", "target"];
 
 /// The digest of all [`sources`] below a folder.
 pub(crate) fn of(root: &Path) -> io::Result<String> {

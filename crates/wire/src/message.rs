@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::bounds::{TOLD_CAUSES, told};
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::restore::{
-    ArmRequest, NodeRestore, Order, PrepareRequest, Prepared, RearmRequest, RemoveAsideRequest, StageRequest, Staged,
-    Standing,
+    Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, Order, ParticipantState, PrepareRequest,
+    Prepared, RearmRequest, RemoveAsideRequest, StageRequest, Staged, Standing,
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
@@ -75,6 +75,8 @@ pub enum Request {
     Arm(Box<ArmRequest>),
     /// Give a node of an unfinished restore new certificates. Answered by [`Reply::Armed`].
     Rearm(Box<RearmRequest>),
+    /// Give the participant of an unfinished restore an identity, an order, or both. Answered by [`Reply::Armed`].
+    Direct(Box<DirectRequest>),
     /// To the coordinator: begin. Answered by [`Reply::Committing`] once every node has passed its preflight.
     Commit,
     /// What the node's journals say. Answered by [`Reply::Restores`].
@@ -83,6 +85,12 @@ pub enum Request {
     RemoveAside(RemoveAsideRequest),
     /// From another node of a restore. Answered by [`Reply::Standing`].
     Order(Order),
+    /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
+    Message(Box<Message>),
+    /// From a node of a restore that has no identity: what was decided? Answered by [`Reply::Answer`].
+    Query,
+    /// To a participant, from a session on its node. Answered by [`Reply::Participant`].
+    Control(Control),
     /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
     #[serde(other)]
     Unknown,
@@ -218,6 +226,12 @@ pub enum Reply {
     },
     /// To [`Request::Order`].
     Standing(Standing),
+    /// To [`Request::Message`]: it has arrived.
+    Heard,
+    /// To [`Request::Query`].
+    Answer(Answer),
+    /// To [`Request::Control`].
+    Participant(ParticipantState),
 }
 
 /// What a member's keys hash to, by etcd's `HashKV`.

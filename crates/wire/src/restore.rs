@@ -4,6 +4,7 @@
 //! coordinator, one of the nodes, to commit. From then on the nodes are on their own: the API server, and with it the plugin's way
 //! to them, goes away. What they did is read from their journals afterwards. `docs/RESTORE.md` describes the whole.
 
+pub use etcd_transaction::{Answer, Ballot, Decision, Ending, Message, Operator, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::message::EtcdAccess;
@@ -220,6 +221,20 @@ pub struct RearmRequest {
     pub identity: Identity,
 }
 
+/// Body of [`Request::Direct`](crate::Request::Direct): what an operator wants of the participant of a restore on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectRequest {
+    /// The restore.
+    pub id: String,
+    /// What the node is to prove itself by from now on, where that is to change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// What the participant is to do, if there is anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Operator>,
+}
+
 /// A certificate made for one node and one restore. PEM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,45 +264,6 @@ pub fn peer_name(index: usize) -> String {
     format!("node-{index}.restore.kubectl-etcd")
 }
 
-/// What a node has done, or is to do, in order. Each is written to the node's journal before it begins, and again when it is proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Step {
-    /// Everything that the steps need is there, and every other node can be reached. Changes nothing.
-    Preflight,
-    /// Controller manager, scheduler and API server are stopped.
-    StopApi,
-    /// etcd is stopped.
-    StopEtcd,
-    /// The old data is set aside, the new data is in its place.
-    Swap,
-    /// etcd runs on the new data, and is through with its own check of it. One node after the other: members that check their data at the same
-    /// time wait for each other in vain.
-    LaunchEtcd,
-    /// etcd serves the new data, with all members.
-    StartEtcd,
-    /// The API server serves it.
-    StartApi,
-    /// Controller manager and scheduler run again: the end.
-    Finish,
-    /// Going back: whatever runs on the new data is stopped.
-    UndoStop,
-    /// Going back: the old data is in its place again.
-    UndoSwap,
-    /// Going back: everything that was stopped runs again: the end.
-    UndoStart,
-}
-
-/// Who wins, once it is decided. It never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Decision {
-    /// The new state stays.
-    Commit,
-    /// The old state comes back.
-    Abort,
-}
-
 /// How a restore is on one node, from its journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -311,13 +287,68 @@ pub struct NodeRestore {
     pub decision: Option<Decision>,
     /// How it ended here; `None` while it goes on.
     pub ended: Option<Ending>,
-    /// Whether this node is the coordinator and has not heard from every other one yet that it ended there.
+    /// Whether it has ended here, and this node has not heard from every other one yet that it ended there.
     #[serde(default)]
     pub waits_for_others: bool,
+    /// The node's vote, if it has voted.
+    #[serde(default)]
+    pub vote: Option<bool>,
+    /// What it has accepted, and in which ballot.
+    #[serde(default)]
+    pub accepted: Option<(Ballot, Decision)>,
+    /// Names of nodes that an operator has said are gone for good.
+    #[serde(default)]
+    pub excluded: Vec<String>,
+    /// The epoch of ballots without them.
+    #[serde(default)]
+    pub epoch: u8,
+    /// Whether an API server ran on the new data before the decision.
+    #[serde(default)]
+    pub intruded: bool,
+    /// Whether the participant's manifest is among the static pods.
+    #[serde(default)]
+    pub participates: bool,
+    /// What the participant says of itself; `None` if there is none, or it does not answer.
+    #[serde(default)]
+    pub live: Option<Live>,
+    /// What was kept besides the old data, and why.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+    /// Which version of the journal's format it is in. 1 is that of version 0.1.
+    #[serde(default = "first_format")]
+    pub format: u32,
     /// Where the data that was in place before is kept, if it is.
     pub aside: Option<String>,
     /// Bytes that it takes.
     pub aside_bytes: u64,
+}
+
+fn first_format() -> u32 {
+    1
+}
+
+/// What a participant says of itself that is in no journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// Names of the nodes that it does not hear.
+    pub unheard: Vec<String>,
+    /// Milliseconds for which its oldest write or file operation has been going on; 0 if there is none.
+    pub oldest: u64,
+    /// Whether its API server did not become ready in time on the new data.
+    pub unready: bool,
+    /// On the coordinator: whether all nodes have passed their preflight.
+    pub passed_preflight: bool,
+}
+
+/// Something that a restore has kept instead of deleting it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Where it lies on the node.
+    pub path: String,
+    /// Why it was kept.
+    pub why: String,
 }
 
 /// An entry of the journal, for people.
@@ -334,24 +365,39 @@ pub struct Event {
     pub note: Option<String>,
 }
 
-/// How a restore ended on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Ending {
-    /// The new state is in place; on a node that is left out of it, everything is stopped and stays so.
-    Restored,
-    /// The old state is back.
-    WentBack,
-    /// It was given up before anything was stopped.
-    GivenUp,
-}
-
 /// Body of [`Request::RemoveAside`](crate::Request::RemoveAside).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoveAsideRequest {
     /// Restores whose old data and journals are to go. One that has not ended is refused.
     pub ids: Vec<String>,
+}
+
+/// How a participant is, for a session on the same node: the answer to [`Request::Control`](crate::Request::Control).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParticipantState {
+    /// What is in no journal.
+    pub live: Live,
+    /// What is decided.
+    pub decision: Option<Decision>,
+    /// How it ended here.
+    pub ended: Option<Ending>,
+}
+
+/// Body of [`Request::Control`](crate::Request::Control): from a session on the same node to its participant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "control", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Control {
+    /// Say how you are.
+    Look,
+    /// An operator's order.
+    Operator {
+        /// The order.
+        order: Operator,
+    },
+    /// There is a new identity in the folder of the journal.
+    Identity,
 }
 
 /// What one node asks of another. Only over mutual TLS, between the nodes of one plan.

@@ -36,7 +36,7 @@ pub(super) fn limit(plan: &RestorePlan, step: Step) -> Duration {
         Step::Preflight | Step::Swap | Step::UndoSwap | Step::Finish => 30,
         // A kubelet gives etcd 30 seconds to end.
         Step::StopApi | Step::StopEtcd | Step::UndoStop => 90,
-        Step::LaunchEtcd | Step::StartEtcd | Step::StartApi => start,
+        Step::LaunchEtcd | Step::StartEtcd | Step::StartApi | Step::Recheck => start,
         Step::UndoStart => 2 * PATIENCE.as_secs() + RAISE.as_secs() + 30,
     })
 }
@@ -52,6 +52,7 @@ pub(super) fn name(step: Step) -> &'static str {
         Step::StartEtcd => "serve the new data",
         Step::StartApi => "start the API server",
         Step::Finish => "start the controllers",
+        Step::Recheck => "restart etcd with its own manifest",
         Step::UndoStop => "stop what runs on the new data",
         Step::UndoSwap => "put the old data back",
         Step::UndoStart => "start what was stopped",
@@ -77,6 +78,8 @@ pub(super) async fn carry_out(work: &Work, step: Step) -> Result<(), Failure> {
         Step::StartEtcd => start_etcd(work).await,
         Step::StartApi => start_api(work).await,
         Step::Finish => finish(work),
+        // Members start with their own manifests.
+        Step::Recheck => Ok(()),
         Step::UndoStop => undo_stop(work).await,
         Step::UndoSwap => exchange_data(work, Way::Back),
         Step::UndoStart => undo_start(work).await,
