@@ -1,6 +1,6 @@
 //! The steps of a restore on one node. Each can be done again after it was cut off anywhere.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use etcd_wire::restore::{Decision, Ending, RestoreKind, RestorePlan, Step, least_revision};
@@ -8,12 +8,13 @@ use etcd_wire::{Failure, FailureCode};
 
 use super::exchange::{self, Way};
 use super::ground::{API_SERVER, Component, ETCD};
+use super::hold::{Conflict, Reappeared};
 use super::journal::{Entry, storage};
 use super::member::Expected;
 use super::process::{self, Lock};
 use super::state::State;
 use super::work::Work;
-use super::{api_server, hold, member, peer, raise, records};
+use super::{api_server, guard as intruders, hold, member, peer, raise, records};
 use crate::etcd;
 
 /// How often something is looked at that has to change.
@@ -162,13 +163,42 @@ fn try_rename(work: &Work) -> std::io::Result<()> {
     work.layout.held().remove_folder().map(|_| ())
 }
 
+/// Takes a manifest out. Another one that was written in its place before the vote ends the restore.
+fn take(work: &Work, component: &Component) -> Result<(), Failure> {
+    match hold::take(&work.layout, component)?.reappeared {
+        Some(reappeared) => found_again(work, &reappeared),
+        None => Ok(()),
+    }
+}
+
+fn put(work: &Work, component: &Component, conflict: Conflict) -> Result<(), Failure> {
+    for kept in hold::put(&work.layout, component, conflict)?.kept {
+        let (name, kept) = (&component.name, kept.display());
+        work.note(format!("another manifest of {name} was written while it was stopped; the one not in use is {kept}"));
+    }
+    Ok(())
+}
+
+/// Tells of a manifest that was there again.
+fn found_again(work: &Work, reappeared: &Reappeared) -> Result<(), Failure> {
+    let (name, kept) = (&reappeared.component, reappeared.kept.display());
+    let what = if reappeared.equal_bytes { "" } else { ", with other contents," };
+    let text =
+        format!("the manifest of {name} was written again{what} while {name} is stopped; it was moved to {kept}");
+    if reappeared.equal_bytes || work.decision().is_some() || work.state(State::voted) {
+        work.note(text);
+        return Ok(());
+    }
+    Err(refused(text).hint("stop configuration management on the control-plane nodes"))
+}
+
 async fn stop_api(work: &Work) -> Result<(), Failure> {
     let controllers = controllers(work);
     for component in &controllers {
-        hold::take(&work.layout, component)?;
+        take(work, component)?;
     }
     let server = component(work, API_SERVER)?;
-    hold::take(&work.layout, &server)?;
+    take(work, &server)?;
     let port = work.state(|state| state.ground.api.port);
     // What it could still write would go to a member whose data is about to be set aside.
     quiet(|| Ok(process::kill(&server.argv)? == 0 && process::listening(&[port])?.is_empty())).await
@@ -195,7 +225,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
         outgrown(work).await?;
     }
     let etcd = component(work, ETCD)?;
-    hold::take(&work.layout, &etcd)?;
+    take(work, &etcd)?;
     let ports = work.state(|state| state.ground.etcd_ports.clone());
     let data_dir = work.layout.data_dir();
     let (controllers, begun) = (controllers(work), Instant::now());
@@ -289,7 +319,7 @@ fn start_limit(work: &Work) -> Duration {
 
 async fn launch_etcd(work: &Work) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
-    hold::put(&work.layout, &etcd)?;
+    put(work, &etcd, Conflict::KeepHeld)?;
     let early = work.state(|state| state.ground.etcd.clone());
     let up = until_well("etcd", start_limit(work), || member::launched(&early));
     tokio::select! {
@@ -321,7 +351,7 @@ async fn start_etcd(work: &Work) -> Result<(), Failure> {
 
 async fn start_api(work: &Work) -> Result<(), Failure> {
     let server = component(work, API_SERVER)?;
-    hold::put(&work.layout, &server)?;
+    put(work, &server, Conflict::KeepHeld)?;
     let api = work.state(|state| state.ground.api.clone());
     let open = work.state(|state| state.ground.api_is_open);
     let revision = new_cluster(work)?.revision;
@@ -356,7 +386,7 @@ where
 
 fn finish(work: &Work) -> Result<(), Failure> {
     for component in &controllers(work) {
-        hold::put(&work.layout, component)?;
+        put(work, component, Conflict::KeepFound)?;
     }
     // What has come into its place leaves empty folders.
     for folder in work.layout.folders() {
@@ -410,7 +440,7 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
     let (stopped_api, stopped_etcd) =
         work.state(|state| (state.begun.contains(&Step::StopApi), state.begun.contains(&Step::StopEtcd)));
     if stopped_etcd {
-        hold::put(&work.layout, &component(work, ETCD)?)?;
+        put(work, &component(work, ETCD)?, Conflict::KeepHeld)?;
         let before = work.state(|state| state.ground.before);
         // One that did not answer before need not do so now.
         if before.cluster_id != 0 {
@@ -423,14 +453,14 @@ async fn undo_start(work: &Work) -> Result<(), Failure> {
         }
     }
     if stopped_api {
-        hold::put(&work.layout, &component(work, API_SERVER)?)?;
+        put(work, &component(work, API_SERVER)?, Conflict::KeepHeld)?;
         let api = work.state(|state| state.ground.api.clone());
         let open = work.state(|state| state.ground.api_is_open);
         let expected = api_server::Expected::default();
         let well = until_well("the API server", PATIENCE, || api_server::prove(&api, open, &expected)).await;
         told(work, well);
         for component in &controllers(work) {
-            hold::put(&work.layout, component)?;
+            put(work, component, Conflict::KeepHeld)?;
         }
     }
     // Nothing was put beside the data of a node that is left out, whose disk may be why.
@@ -460,22 +490,45 @@ fn told(work: &Work, well: Result<(), Failure>) {
     }
 }
 
-/// Ends API servers for as long as their manifest is held: a kubelet that has not noticed yet starts them again.
-pub(super) async fn guard(work: &Work) {
+/// Looks after what is held, until the new state is decided: a kubelet that has not noticed yet starts an API server again, and configuration
+/// management writes manifests again.
+pub(super) async fn guard(work: &Arc<Work>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let Ok(server) = component(work, API_SERVER) else { continue };
-        if work.decision() == Some(Decision::Commit) {
-            continue;
+        let guarded = Arc::clone(work);
+        if let Err(error) = tokio::task::spawn_blocking(move || look_after(&guarded)).await {
+            tracing::warn!("cannot look after what is stopped: {error}");
         }
-        let ended = hold::is_held(&work.layout, &server).and_then(|held| match held {
-            true => process::kill(&server.argv).map_err(|error| storage("end the API server", &error)),
-            false => Ok(0),
+    }
+}
+
+fn look_after(work: &Work) {
+    let (components, stopped) = work.state(|state| {
+        // From when it is launched on the new data until that is seen stopped, etcd is given its time again.
+        let launched = state.begun.contains(&Step::LaunchEtcd) && !state.done.contains(&Step::UndoStop);
+        (state.ground.components.clone(), state.done.contains(&Step::StopEtcd) && !launched)
+    });
+    for component in components {
+        if work.decision() == Some(Decision::Commit) {
+            return;
+        }
+        let looked = intruders::look(&work.layout, &component, stopped).and_then(|intrusion| {
+            let Some(intrusion) = intrusion else { return Ok(()) };
+            if intrusion.ended > 0 {
+                tracing::info!("ended {} process(es) of {}, whose manifest is held", intrusion.ended, component.name);
+            }
+            intrusion.reappeared.as_ref().map_or(Ok(()), |reappeared| found_again(work, reappeared))
         });
-        match ended {
-            Ok(0) => {}
-            Ok(_) => tracing::info!("ended an API server whose manifest is gone"),
-            Err(failure) => tracing::warn!(causes = ?failure.causes, "{failure}"),
+        if let Err(failure) = looked {
+            match failure.code {
+                // Before the vote it is this node's to decide.
+                FailureCode::Refused => {
+                    if let Err(failure) = work.give_up(&failure.message) {
+                        tracing::warn!(causes = ?failure.causes, "{failure}");
+                    }
+                }
+                _ => tracing::warn!(causes = ?failure.causes, "{failure}"),
+            }
         }
     }
 }
