@@ -323,6 +323,18 @@ pub struct NodeRestore {
     pub aside_bytes: u64,
 }
 
+impl NodeRestore {
+    /// Bytes of everything that is kept on the node.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.iter().fold(self.aside_bytes, |bytes, kept| bytes.saturating_add(kept.bytes))
+    }
+
+    /// Paths of everything that is kept on the node.
+    pub fn kept_paths(&self) -> impl Iterator<Item = &str> {
+        self.aside.iter().map(String::as_str).chain(self.kept.iter().map(|kept| kept.path.as_str()))
+    }
+}
+
 fn first_format() -> u32 {
     1
 }
@@ -349,6 +361,9 @@ pub struct Kept {
     pub path: String,
     /// Why it was kept.
     pub why: String,
+    /// Bytes that it takes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// An entry of the journal, for people.

@@ -310,6 +310,14 @@ impl Place {
         }
     }
 
+    /// Removes whatever is there: a file, a link, or a folder with everything in it.
+    pub(crate) fn remove_any(&self) -> io::Result<()> {
+        match self.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Some(FileType::Directory) => self.remove_all(),
+            _ => self.remove_file().map(|_| ()),
+        }
+    }
+
     /// Makes sure that a folder's names are on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]

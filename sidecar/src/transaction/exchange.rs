@@ -56,6 +56,29 @@ fn settle(exchange: &Exchange) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives new data on which etcd ran a name of its own when the old data has come back, and says which: `None` if there is none, or if it
+/// is what an earlier restore has set aside and is back where it was. Both for a data directory and for a WAL directory of its own.
+pub(super) fn set_served_apart(exchange: &Exchange) -> Result<Option<Place>, Failure> {
+    let served = exchange.served();
+    if exchange.new != exchange.old.sibling("new") {
+        return Ok(None);
+    }
+    let holds = |place: &Place| -> io::Result<bool> { Ok(place.is_folder()? && !place.names()?.is_empty()) };
+    let apart = || -> io::Result<Option<Place>> {
+        if holds(&exchange.old)? || exchange.old.sibling(PARTIAL).exists()? {
+            return Err(io::Error::other("the old data has not come back yet"));
+        }
+        if holds(&exchange.new)? {
+            exchange.new.rename(&served)?;
+        } else if !served.is_folder()? {
+            return Ok(None);
+        }
+        served.sync_name()?;
+        Ok(Some(served.clone()))
+    };
+    apart().map_err(|error| storage(&format!("set aside {}", exchange.new.display()), &error))
+}
+
 /// Whether the new data is, or may be, in place.
 pub(super) fn is_exchanged(exchange: &Exchange) -> Result<bool, Failure> {
     exchange.old.join("member").is_folder().map_err(|error| storage("look at the data", &error))
@@ -270,6 +293,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn new_data_on_which_etcd_ran_gets_a_name_of_its_own() {
+        for count in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let exchange = at(folder.path());
+            write(&exchange.live.join("member/db"), "old");
+            write(&exchange.new.join("member/db"), "new");
+            member(&exchange, Way::Forth).unwrap();
+            assert!(set_served_apart(&exchange).is_err(), "the old data is not back");
+            member(&exchange, Way::Back).unwrap();
+            let (outcome, _) = probe::fail_after(count, || set_served_apart(&exchange));
+            for _ in 0..2 {
+                let (apart, operations) = probe::watch(|| set_served_apart(&exchange));
+                assert_eq!(apart.unwrap(), Some(exchange.served()), "{count}");
+                let ours = exchange.served().folder().unwrap();
+                assert_eq!(probe::unsynced(&[ours], &operations), BTreeSet::new());
+            }
+            assert_eq!(text(&exchange.served().join("member/db")), "new");
+            assert_eq!(text(&exchange.live.join("member/db")), "old");
+            assert!(!exchange.new.exists().unwrap());
+            if outcome.is_ok() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn there_may_be_no_new_data_or_that_of_an_earlier_restore() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut exchange = at(folder.path());
+        assert_eq!(set_served_apart(&exchange).unwrap(), None);
+        exchange.new.create_folders().unwrap();
+        assert_eq!(set_served_apart(&exchange).unwrap(), None);
+        exchange.new = Place::new(folder.path()).join(OURS).join("earlier/old");
+        write(&exchange.new.join("member/db"), "earlier");
+        assert_eq!(set_served_apart(&exchange).unwrap(), None);
+        assert_eq!(text(&exchange.new.join("member/db")), "earlier");
+        // Two are never made one.
+        let exchange = at(folder.path());
+        write(&exchange.new.join("member/db"), "new");
+        write(&exchange.served().join("member/db"), "served");
+        assert!(set_served_apart(&exchange).is_err());
+        assert_eq!(text(&exchange.new.join("member/db")), "new");
+        assert_eq!(text(&exchange.served().join("member/db")), "served");
     }
 
     #[test]

@@ -154,6 +154,25 @@ pub(super) fn is_held(layout: &Layout, component: &Component) -> Result<bool, Fa
 ///
 /// # Errors
 /// The folder cannot be read.
+pub(super) fn kept_copies(layout: &Layout, component: &Component) -> Result<Vec<Place>, Failure> {
+    copies(&places(layout, component).1).map_err(|error| storage("look for copies of manifests", &error))
+}
+
+/// Removes the copies of these components' manifests, and the folder if nothing else is in it.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn remove_copies(layout: &Layout, components: &[Component]) -> Result<(), Failure> {
+    let _turn = Turn::take();
+    for component in components {
+        for copy in kept_copies(layout, component)? {
+            copy.remove_any().map_err(|error| storage("remove a copy of a manifest", &error))?;
+        }
+    }
+    let removed = layout.held().remove_if_empty();
+    removed.map(|_| ()).map_err(|error| storage("remove the folder of held manifests", &error))
+}
+
 fn copies(held: &Place) -> io::Result<Vec<Place>> {
     let Some(folder) = held.folder() else { return Ok(Vec::new()) };
     if !folder.is_folder()? {

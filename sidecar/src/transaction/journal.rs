@@ -33,6 +33,8 @@ pub(super) enum Entry {
     Everywhere { step: Step },
     /// It is decided.
     Decided { decision: Decision, why: String },
+    /// Something was kept that somebody may need: data on which etcd ran, or a manifest that another program wrote.
+    Kept { path: String, why: String },
     /// It is over.
     Ended { ending: Ending },
     /// Something to tell.

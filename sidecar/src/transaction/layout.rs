@@ -15,6 +15,9 @@ pub(crate) const MEMORY: &str = "/run/kubectl-etcd";
 /// The participant's manifest among the node's static pods.
 pub(super) const MANIFEST: &str = "kubectl-etcd-restore.yaml";
 
+/// The name of data on which etcd ran until its restore was rolled back.
+pub(super) const SERVED: &str = "served";
+
 /// A plan that was checked, as one of its nodes sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -207,6 +210,13 @@ pub(super) struct Exchange {
     pub(super) new: Place,
     /// What was there.
     pub(super) old: Place,
+}
+
+impl Exchange {
+    /// Where the new data goes on which etcd ran when the old data has come back.
+    pub(super) fn served(&self) -> Place {
+        self.old.sibling(SERVED)
+    }
 }
 
 /// The database that a restore has kept in a data directory.

@@ -1,14 +1,14 @@
 //! What restores have left on a node: their journals, and the data that they have set aside.
 
-use etcd_wire::restore::NodeRestore;
+use etcd_wire::restore::{Kept, NodeRestore};
 use etcd_wire::{Failure, FailureCode};
 use rustix::fs::{FileType, Stat};
 
 use super::exchange::is_exchanged;
 use super::journal::{self, storage};
-use super::layout::{Layout, STATE};
+use super::layout::{Layout, SERVED, STATE};
 use super::state::State;
-use super::{arm, coordinator, enlist};
+use super::{arm, coordinator, enlist, hold};
 use crate::node::Place;
 
 /// All restores that this node knows of, oldest first.
@@ -31,9 +31,40 @@ fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
         }
         false => None,
     };
+    let kept = match kept(layout, &state) {
+        Err(_) if layout.is_left_out() => Vec::new(),
+        kept => kept?,
+    };
     let has_identity =
         layout.identity().exists().map_err(|error| storage("look for the node's certificate", &error))?;
-    Ok(state.told(has_identity, aside))
+    Ok(state.told(has_identity, aside, kept))
+}
+
+/// What is still there of what was kept besides the old data.
+fn kept(layout: &Layout, state: &State) -> Result<Vec<Kept>, Failure> {
+    let mut places: Vec<Place> = layout.folders().iter().map(|folder| folder.join(SERVED)).collect();
+    for component in &state.ground.components {
+        places.extend(hold::kept_copies(layout, component)?);
+    }
+    let mut found = Vec::new();
+    for place in places {
+        let measured = || -> std::io::Result<Option<u64>> {
+            Ok(match place.stat()? {
+                None => None,
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                    Some(size(&place, LEVELS)?)
+                }
+                Some(stat) => Some(u64::try_from(stat.st_size).unwrap_or(0)),
+            })
+        };
+        let bytes = measured().map_err(|error| storage("measure what was kept", &error))?;
+        if let Some(bytes) = bytes {
+            let path = place.display();
+            let why = state.kept.get(&path).cloned().unwrap_or_else(|| "it was not recorded why".to_owned());
+            found.push(Kept { path, why, bytes });
+        }
+    }
+    Ok(found)
 }
 
 /// Every journal in a state folder, with what it adds up to.
@@ -69,10 +100,16 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
 /// Takes away a restore that never came to anything: its data, and the journal that says so.
 pub(super) fn discard(layout: &Layout) -> Result<(), Failure> {
     discard_data(layout)?;
+    for folder in layout.folders() {
+        if folder.exists().map_err(|error| storage("look for kept data", &error))? {
+            let message = format!("{} holds data on which etcd ran", folder.display());
+            return Err(Failure::new(FailureCode::Storage, message));
+        }
+    }
     remove_all(&layout.records())
 }
 
-/// Takes away what a restore has put beside the data in place. Data that was set aside is never among it.
+/// Takes away what a restore has put beside the data in place. Data that was set aside, or on which etcd ran, is never among it.
 pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
     for folder in layout.folders() {
         let old = folder.join("old");
@@ -82,8 +119,17 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
             let message = format!("{} still holds the old data", old.display());
             return Err(Failure::new(FailureCode::Storage, message));
         }
-        remove_all(&folder)?;
-        remove_ours(&folder)?;
+        if folder.join(SERVED).exists().map_err(looked)? {
+            for name in folder.names().map_err(looked)?.iter().filter(|name| *name != SERVED) {
+                folder
+                    .join(name)
+                    .remove_any()
+                    .map_err(|error| storage("remove what is not needed any more", &error))?;
+            }
+        } else {
+            remove_all(&folder)?;
+            remove_ours(&folder)?;
+        }
     }
     Ok(())
 }
@@ -107,6 +153,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     known.retain(|(layout, _)| ids.contains(&layout.plan().id));
     let mut removed = Vec::new();
     for (layout, state) in known {
+        let components = state.ground.components.clone();
         let one = told(&layout, state)?;
         for folder in layout.folders() {
             break_up(&folder)?;
@@ -115,6 +162,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
             remove_all(&folder)?;
             remove_ours(&folder)?;
         }
+        hold::remove_copies(&layout, &components)?;
         arm::leave(&layout)?;
         remove_all(&layout.records())?;
         removed.push(one);
@@ -156,6 +204,33 @@ fn size(folder: &Place, levels: u8) -> std::io::Result<u64> {
 mod tests {
     use super::super::layout::tests::layout;
     use super::*;
+
+    #[test]
+    fn data_on_which_etcd_ran_outlives_the_rest() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = layout(root.path());
+        let folder = layout.folders().swap_remove(0);
+        let make = |name: &str| {
+            std::fs::create_dir_all(folder.join(name).path().parent().unwrap()).unwrap();
+            std::fs::write(folder.join(name).path(), "data").unwrap();
+        };
+        make("new/member/snap/db");
+        make("snapshot.db");
+        discard_data(&layout).unwrap();
+        assert!(!folder.exists().unwrap() && !folder.folder().unwrap().exists().unwrap());
+        make("new/member/snap/db");
+        make("snapshot.db");
+        make("served/member/snap/db");
+        for _ in 0..2 {
+            discard_data(&layout).unwrap();
+            assert_eq!(folder.names().unwrap(), [SERVED]);
+        }
+        assert_eq!(folder.join("served/member/snap/db").read().unwrap(), b"data");
+        assert!(discard(&layout).is_err(), "its journal says what it is");
+        make("old/member/snap/db");
+        assert!(discard_data(&layout).is_err());
+        assert_eq!(folder.names().unwrap(), ["old", SERVED]);
+    }
 
     #[test]
     fn the_rest_of_a_removal_is_no_data_that_could_come_back() {

@@ -1,8 +1,8 @@
 //! How a restore is on this node: what its journal adds up to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use etcd_wire::restore::{Decision, Ending, Event, NodeRestore, RestorePlan, Staged, Step};
+use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestorePlan, Staged, Step};
 use etcd_wire::{Failure, FailureCode};
 
 use super::coordinator;
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) everywhere: BTreeSet<Step>,
     pub(super) decision: Option<Decision>,
     pub(super) ended: Option<Ending>,
+    /// Paths of what was kept, and why.
+    pub(super) kept: BTreeMap<String, String>,
     events: Vec<Event>,
 }
 
@@ -61,6 +63,7 @@ impl State {
             everywhere: BTreeSet::new(),
             decision: None,
             ended: None,
+            kept: BTreeMap::new(),
             events: Vec::new(),
         };
         lines.for_each(|line| state.add(&line));
@@ -91,6 +94,11 @@ impl State {
                 });
                 self.events.push(event);
             }
+            Entry::Kept { path, why } => {
+                self.kept.insert(path.clone(), why.clone());
+                event.note = Some(format!("{path} is kept: {why}"));
+                self.events.push(event);
+            }
             Entry::Ended { ending } => self.ended = Some(*ending),
             Entry::Note { text } => {
                 event.note = Some(text.clone());
@@ -111,13 +119,18 @@ impl State {
         Some(self.served.map_or(staged.revision.saturating_add(UNKNOWN), |served| served.saturating_add(LATE)))
     }
 
+    /// Whether etcd may have run on the new data. It is not deleted then: whatever was written to it may have been acknowledged.
+    pub(super) fn ran_on_new(&self) -> bool {
+        self.begun.contains(&Step::LaunchEtcd)
+    }
+
     /// Whether no step was begun yet.
     pub(super) fn untouched(&self) -> bool {
         self.begun.is_empty()
     }
 
-    /// For the plugin. `aside` is what is kept, and its bytes.
-    pub(super) fn told(self, has_identity: bool, aside: Option<(String, u64)>) -> NodeRestore {
+    /// For the plugin. `aside` is where the old data is, and its bytes; `kept` what else is still there.
+    pub(super) fn told(self, has_identity: bool, aside: Option<(String, u64)>, kept: Vec<Kept>) -> NodeRestore {
         // The last ones tell how it is; all of them are in the journal.
         let events = self.events[self.events.len().saturating_sub(EVENTS)..].to_vec();
         let waits_for_others = coordinator::concerns(&self);
@@ -140,7 +153,7 @@ impl State {
             intruded: false,
             participates: false,
             live: None,
-            kept: Vec::new(),
+            kept,
             format: 1,
             aside,
             aside_bytes,

@@ -173,8 +173,11 @@ fn take(work: &Work, component: &Component) -> Result<(), Failure> {
 
 fn put(work: &Work, component: &Component, conflict: Conflict) -> Result<(), Failure> {
     for kept in hold::put(&work.layout, component, conflict)?.kept {
-        let (name, kept) = (&component.name, kept.display());
-        work.note(format!("another manifest of {name} was written while it was stopped; the one not in use is {kept}"));
+        let why = match conflict {
+            Conflict::KeepFound => "another program wrote a new one while it was stopped; this is the earlier one",
+            Conflict::KeepHeld => "another program wrote it while it was stopped; the earlier one is in place",
+        };
+        keep(work, kept.display().to_string(), &format!("a manifest of {}: {why}", component.name))?;
     }
     Ok(())
 }
@@ -274,7 +277,7 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
     let etcd = component(work, ETCD)?;
     let (member, wal) = work.layout.exchanges();
     if way == Way::Back && !is_exchanged(work)? {
-        return Ok(());
+        return keep_served(work);
     }
     // etcd may have been started by somebody since it was stopped.
     let mut held = work.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,7 +295,30 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
     }
     exchange::member(&member, way)?;
     *held = None;
+    if way == Way::Back { keep_served(work) } else { Ok(()) }
+}
+
+/// Gives new data on which etcd ran a name of its own, and writes down why it is kept.
+fn keep_served(work: &Work) -> Result<(), Failure> {
+    if !work.state(State::ran_on_new) {
+        return Ok(());
+    }
+    let (member, wal) = work.layout.exchanges();
+    for exchange in [Some(&member), wal.as_ref()].into_iter().flatten() {
+        if let Some(served) = exchange::set_served_apart(exchange)? {
+            let why = "etcd ran on this data before the restore was rolled back; remove it with kubectl etcd cleanup --old-data";
+            keep(work, served.display(), why)?;
+        }
+    }
     Ok(())
+}
+
+/// Writes down once that something is kept.
+fn keep(work: &Work, path: String, why: &str) -> Result<(), Failure> {
+    if work.state(|state| state.kept.contains_key(&path)) {
+        return Ok(());
+    }
+    work.write(Entry::Kept { path, why: why.to_owned() })
 }
 
 /// Whether new data is, or may be, in place.

@@ -229,9 +229,29 @@ fn etcd_does_not_take_the_new_data() {
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     ran.expect_error(&["error: the restore failed", "cp2", "launch etcd", "the API server was away for "]);
     assert_eq!(settled(&scene), State::Old);
+    // What etcd may have written to is kept and named, on nodes that came so far; the rest is gone.
+    let status = run(scene.plugin(&["restore", "--status", "-o", "wide"])).expect_code(0);
+    for node in scene.lab.node_names() {
+        let file = journal_file(&scene, &node).expect("a journal");
+        let id = file.parent().and_then(|folder| folder.file_name()).expect("an id").to_owned();
+        let ours = scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd").join(id);
+        let entries = journal(&scene, &node);
+        let launched = entries.contains(&"launchEtcd".to_owned());
+        assert_eq!(entries.contains(&"kept".to_owned()), launched, "{node}: {entries:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(&ours).into_iter().flatten().map(|entry| entry.expect("a name").file_name()).collect();
+        assert_eq!(left, if launched { vec!["served"] } else { Vec::new() }, "{node}");
+        assert_eq!(ours.join("served/member/snap/db").exists(), launched, "{node}");
+        let line = status.stdout.lines().find(|line| line.starts_with(&node)).unwrap_or_default();
+        assert_eq!(line.contains("/served"), launched, "{}", status.stdout);
+    }
     // Nothing is in the way of the next.
     run(restore(&scene, &[])).expect_code(0);
     assert_eq!(settled(&scene), State::New);
+    run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
+    for node in scene.lab.node_names() {
+        assert!(!scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd").exists(), "{node}");
+    }
 }
 
 #[test]

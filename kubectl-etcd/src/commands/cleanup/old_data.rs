@@ -141,7 +141,7 @@ async fn remove(node: &Node, one: &mut Watched<'_>, work: &Work<'_>) -> Removal 
         match session.remove_aside(vec![id.to_owned()]).await {
             Ok(gone) => {
                 removal.removed.push(id.to_owned());
-                let size = bytes(gone.iter().map(|restore| restore.aside_bytes).sum());
+                let size = bytes(gone.iter().map(NodeRestore::kept_bytes).sum());
                 work.printer.note(format!("node {}: old data of restore {id} removed ({size})", node.node));
             }
             Err(failed) => {
@@ -229,8 +229,11 @@ struct One {
     id: String,
     begun_at: Option<String>,
     ended: Option<Ending>,
+    /// Where the data is that was in place before.
     aside: Option<String>,
     aside_bytes: u64,
+    /// What else is kept.
+    kept: Vec<etcd_wire::restore::Kept>,
     /// Whether it can go: one that has not ended stays.
     removable: bool,
     /// Whether it was removed by this run.
@@ -252,7 +255,7 @@ impl Kept {
     /// How much there is to remove, and how many bytes that is.
     fn removable(&self) -> (usize, u64) {
         let all = self.nodes.iter().flat_map(|node| &node.restores).filter(|restore| restore.removable);
-        all.fold((0, 0), |(count, size), restore| (count + 1, size + restore.aside_bytes))
+        all.fold((0, 0), |(count, size), restore| (count + 1, size + restore.bytes()))
     }
 
     /// Adds what became of it.
@@ -281,8 +284,8 @@ impl Kept {
                     node.node.clone(),
                     restore.id.clone(),
                     result.to_owned(),
-                    restore.aside.clone().unwrap_or_default(),
-                    bytes(restore.aside_bytes),
+                    restore.paths(),
+                    bytes(restore.bytes()),
                     restore.begun.map(|begun| age(begun, now)).unwrap_or_default(),
                 ]);
             }
@@ -292,6 +295,17 @@ impl Kept {
 }
 
 impl One {
+    /// Bytes of everything that would go.
+    fn bytes(&self) -> u64 {
+        self.kept.iter().fold(self.aside_bytes, |bytes, kept| bytes.saturating_add(kept.bytes))
+    }
+
+    /// Paths of everything that would go.
+    fn paths(&self) -> String {
+        let kept = self.kept.iter().map(|kept| kept.path.as_str());
+        self.aside.as_deref().into_iter().chain(kept).collect::<Vec<_>>().join(", ")
+    }
+
     fn of(restore: &NodeRestore, now: Timestamp) -> One {
         let begun = Timestamp::from_millisecond(restore.begun_at).ok();
         let old = begun.is_some_and(|begun| now.as_second() - begun.as_second() > ABANDONED.as_secs() as i64);
@@ -301,6 +315,7 @@ impl One {
             ended: restore.ended,
             aside: restore.aside.clone(),
             aside_bytes: restore.aside_bytes,
+            kept: restore.kept.clone(),
             removable: restore.ended.is_some() && !restore.waits_for_others || !restore.armed && old,
             removed: false,
             begun,

@@ -187,12 +187,12 @@ fn text(id: &str, nodes: &[Recalled], now: Timestamp, wide: bool) -> String {
             (None, Err(_)) => (String::new(), "cannot be asked".to_owned(), None),
         };
         let restore = node.find(id);
-        let aside = restore.and_then(|restore| restore.aside.clone());
-        let size = restore.filter(|_| aside.is_some()).map(|restore| bytes(restore.aside_bytes));
+        let kept = restore.map(|restore| restore.kept_paths().collect::<Vec<_>>().join(", ")).unwrap_or_default();
+        let size = restore.filter(|_| !kept.is_empty()).map(|restore| bytes(restore.kept_bytes()));
         let since = since.map(|since| age(since, now)).unwrap_or_default();
         let mut row = vec![node.node.clone(), step, state, since, size.unwrap_or_default()];
         if wide {
-            row.push(aside.unwrap_or_default());
+            row.push(kept);
         }
         table.row(row);
         for note in restore.iter().flat_map(|restore| &restore.events).filter_map(|event| event.note.as_deref()) {
