@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// How long a request that is no watch may take.
+/// How long a server may be silent, unless it is at a watch.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A user of one API server.
@@ -102,15 +102,17 @@ impl Client {
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
         let media_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let request = self.request(method, path, media_type, body)?;
-        let work = async {
-            let response = self.send(request).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await?.to_bytes();
-            let value = serde_json::from_slice(&body)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
-            anyhow::Ok((status, value))
-        };
-        tokio::time::timeout(PATIENCE, work).await.with_context(|| format!("{path}: no answer in {PATIENCE:?}"))?
+        let silence = || format!("{path}: no answer in {PATIENCE:?}");
+        let response = tokio::time::timeout(PATIENCE, self.send(request)).await.with_context(silence)??;
+        let (status, mut body, mut text) = (response.status(), response.into_body(), Vec::new());
+        while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame()).await.with_context(silence)? {
+            if let Ok(data) = frame?.into_data() {
+                text.extend_from_slice(&data);
+            }
+        }
+        let value = serde_json::from_slice(&text)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&text).into_owned()));
+        Ok((status, value))
     }
 
     /// A GET whose answer must be a success.

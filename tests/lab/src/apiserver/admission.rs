@@ -7,6 +7,7 @@ use super::{
     resource::{self, Resource},
     respond::Failure,
     server::Cx,
+    store,
 };
 
 fn text(value: &Value) -> &str {
@@ -56,9 +57,14 @@ async fn quota(cx: &Cx, namespace: &str, name: &str) -> Result<(), Failure> {
         for what in ["pods", "count/pods"] {
             let hard = &quota.object["spec"]["hard"][what];
             let Some(hard) = hard.as_i64().or_else(|| hard.as_str()?.parse().ok()) else { continue };
-            let pods = cx.server.store.all(resource::pods(), Some(namespace)).await?.items;
             let ended = |pod: &Value| matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed");
-            let used = pods.iter().filter(|pod| what != "pods" || !ended(&pod.object)).count();
+            let mut pods = cx.server.store.all(resource::pods(), Some(namespace));
+            let mut used = 0_usize;
+            while let Some(piece) = pods.next(None).await? {
+                for row in &piece.rows {
+                    used += usize::from(what != "pods" || !ended(&store::decode(row)?.object));
+                }
+            }
             if i64::try_from(used).is_ok_and(|used| used + 1 > hard) {
                 let of = text(&quota.object["metadata"]["name"]);
                 let why =

@@ -1,17 +1,18 @@
 //! Lists: selectors, pages and the revision they are read at.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::StatusCode;
+use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
+    pieces::{Piece, Pieces},
+    request::Render,
     resource::Resource,
-    respond::{Failure, Reply, json_reply},
+    respond::{Failure, Reply, json_stream_reply, json_text_reply},
     selector::Selector,
     server::Cx,
-    store::{Range, Stored},
-    table,
+    store, table,
 };
 
 /// Where the next page begins: what `continue` holds, as in `k8s.io/apiserver/pkg/storage/continue.go`.
@@ -25,59 +26,119 @@ struct Continue {
 
 const CONTINUE_VERSION: &str = "meta.k8s.io/v1";
 
-pub(super) async fn list(cx: &Cx, res: &Resource) -> Result<Reply, Failure> {
-    let selector = Selector::read(&cx.query, res)?;
-    let limit = usize::try_from(cx.query.number("limit")?.unwrap_or(0)).unwrap_or(0);
-    let page = page(cx, res, &selector, limit).await?;
-    let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
-    if let Some(token) = page.next {
-        metadata["continue"] = json!(token);
-        if selector.is_everything() {
-            metadata["remainingItemCount"] = json!(page.remaining);
-        }
+pub(super) async fn list(cx: &Cx, res: &'static Resource) -> Result<Reply, Failure> {
+    let mut listing = Listing::open(cx, res).await?;
+    // What can be refused is refused before anything is answered.
+    let mut first = listing.head();
+    first.push_str(&listing.more().await?);
+    if listing.whole {
+        first.push_str(&listing.tail()?);
+        return Ok(json_text_reply(first));
     }
-    let items = page.items.into_iter().map(|item| item.object).collect();
-    Ok(json_reply(StatusCode::OK, &table::render_list(cx.render, res, metadata, items)))
+    let rest = stream::try_unfold(listing, |mut listing| async {
+        if listing.ended {
+            return Ok(None);
+        }
+        let mut text = listing.more().await?;
+        if listing.whole {
+            text.push_str(&listing.tail()?);
+            listing.ended = true;
+        }
+        Ok(Some((text, listing)))
+    });
+    let text = stream::once(async { Ok::<_, Failure>(first) }).chain(rest);
+    Ok(json_stream_reply(text))
 }
 
-struct Page {
-    items: Vec<Stored>,
-    revision: i64,
-    next: Option<String>,
-    remaining: i64,
+/// A list that is being written: its text, a piece at a time.
+struct Listing {
+    res: &'static Resource,
+    render: Render,
+    selector: Selector,
+    /// 0 for none.
+    limit: usize,
+    prefix: String,
+    pieces: Pieces,
+    /// How many items have been written.
+    count: usize,
+    /// Where the next page begins, and how many rows it and those after it have.
+    next: Option<(String, i64)>,
+    /// All items have been written.
+    whole: bool,
+    ended: bool,
 }
 
-async fn page(cx: &Cx, res: &Resource, selector: &Selector, limit: usize) -> Result<Page, Failure> {
-    let store = &cx.server.store;
-    let prefix = store.prefix(res, cx.info.namespace.as_deref());
-    let (mut start, mut revision) = match cx.query.get("continue") {
-        Some(token) => {
-            let token = decode(token).ok_or_else(|| Failure::bad_request("continue key is not valid"))?;
-            (format!("{prefix}{}", token.start.trim_start_matches('/')), token.rv)
-        }
-        None => (prefix.clone(), exact_revision(cx).await?),
-    };
-    let mut items: Vec<Stored> = Vec::new();
-    loop {
-        let wanted = limit.saturating_sub(items.len());
-        let Range { items: read, revision: now, total } =
-            store.range(&prefix, &start, i64::try_from(wanted).unwrap_or(0), revision).await?;
-        if revision == 0 {
-            revision = now;
-        }
-        let (count, last) = (read.len(), read.last().map(|item| item.key.clone()));
-        items.extend(read.into_iter().filter(|item| selector.matches(&item.object)));
-        let remaining = total - i64::try_from(count).unwrap_or(0);
-        let Some(last) = last.filter(|_| remaining > 0) else {
-            return Ok(Page { items, revision, next: None, remaining: 0 });
+impl Listing {
+    async fn open(cx: &Cx, res: &'static Resource) -> Result<Self, Failure> {
+        let selector = Selector::read(&cx.query, res)?;
+        let limit = usize::try_from(cx.query.number("limit")?.unwrap_or(0)).unwrap_or(0);
+        let store = &cx.server.store;
+        let prefix = store.prefix(res, cx.info.namespace.as_deref());
+        let (start, revision) = match cx.query.get("continue") {
+            Some(token) => {
+                let token = decode(token).ok_or_else(|| Failure::bad_request("continue key is not valid"))?;
+                (format!("{prefix}{}", token.start.trim_start_matches('/')), token.rv)
+            }
+            None => (prefix.clone(), exact_revision(cx).await?),
         };
-        start = format!("{last}\0");
-        if items.len() >= limit {
-            let relative = format!("/{}", start.trim_start_matches(&prefix));
-            let token = Continue { v: CONTINUE_VERSION.to_owned(), rv: revision, start: relative };
-            let token = serde_json::to_string(&token).map_err(Failure::internal)?;
-            return Ok(Page { items, revision, next: Some(BASE64_URL_SAFE_NO_PAD.encode(token)), remaining });
+        let pieces = Pieces::new(store.clone(), &prefix, &start, revision);
+        let (render, count, next) = (cx.render, 0, None);
+        Ok(Self { res, render, selector, limit, prefix, pieces, count, next, whole: false, ended: false })
+    }
+
+    /// The items come first: what the list's metadata says is known at its end.
+    fn head(&self) -> String {
+        format!("{{\"{}\":[", table::render_list(self.render, self.res, &Value::Null).0)
+    }
+
+    /// The text of some more items. It has a blank where there was none among those that were read, so that whoever waits
+    /// for it sees that it goes on.
+    async fn more(&mut self) -> Result<String, Failure> {
+        let mut text = String::from("\n");
+        let wanted = (self.limit > 0).then(|| self.limit - self.count);
+        let Some(Piece { rows, remaining }) = self.pieces.next(wanted).await? else {
+            self.whole = true;
+            return Ok(text);
+        };
+        for row in &rows {
+            if !self.selector.may_match(row.value()) {
+                continue;
+            }
+            let object = store::decode(row)?.object;
+            if self.selector.matches(&object) {
+                if self.count > 0 {
+                    text.push(',');
+                }
+                self.count += 1;
+                text.push_str(&table::render_item(self.render, self.res, object).to_string());
+            }
         }
+        let last = rows.last().filter(|_| remaining > 0).map(|row| String::from_utf8_lossy(row.key()).into_owned());
+        match last {
+            Some(last) if self.limit > 0 && self.count >= self.limit => {
+                self.next = Some((format!("{last}\0"), remaining))
+            }
+            Some(_) => return Ok(text),
+            None => {}
+        }
+        self.whole = true;
+        Ok(text)
+    }
+
+    fn tail(&self) -> Result<String, Failure> {
+        let revision = self.pieces.revision();
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        if let Some((start, remaining)) = &self.next {
+            let start = format!("/{}", start.trim_start_matches(&self.prefix));
+            let token = Continue { v: CONTINUE_VERSION.to_owned(), rv: revision, start };
+            let token = serde_json::to_string(&token).map_err(Failure::internal)?;
+            metadata["continue"] = json!(BASE64_URL_SAFE_NO_PAD.encode(token));
+            if self.selector.is_everything() {
+                metadata["remainingItemCount"] = json!(remaining);
+            }
+        }
+        let rest = table::render_list(self.render, self.res, &metadata).1.to_string();
+        Ok(format!("],{}\n", rest.trim_start_matches('{')))
     }
 }
 

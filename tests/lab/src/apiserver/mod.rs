@@ -2,7 +2,8 @@
 //! answers like a real 1.36 server or not at all. It caches nothing, so that what it serves after a restore of the etcd
 //! underneath is what was restored; but rights, namespaces and quotas are remembered for as long as etcd answers nothing.
 //! Without a quorum of etcd a read waits until its time is over (`--request-timeout`, a minute), and a write until etcd
-//! gives it up. A real server would still serve lists of revision 0 out of its caches.
+//! gives it up. A real server would still serve lists of revision 0 out of its caches. Of a database of gigabytes it holds
+//! a few megabytes: ranges are read piece by piece, and lists and watches are written as they are read.
 //!
 //! Streams to a kubelet are WebSockets: exec and port forwarding by the channels of `v4.channel.k8s.io`, as kube-rs
 //! speaks them. `kubectl exec` works; `kubectl port-forward` does not, as it has SPDY inside its WebSocket. The proxy of a
@@ -22,6 +23,7 @@ mod kubelet;
 mod list;
 mod node_proxy;
 mod patch;
+mod pieces;
 mod pods;
 mod protobuf;
 mod rbac;

@@ -1,8 +1,10 @@
 //! Answers: bodies, and the `Status` objects every refusal is.
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use http::{Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
 use serde_json::{Value, json};
 
 use super::resource::Resource;
@@ -166,8 +168,26 @@ pub(super) fn timed_out() -> Reply {
 
 /// A JSON answer, ended by a newline as the real server does.
 pub(super) fn json_reply(code: StatusCode, value: &Value) -> Reply {
-    let mut reply = bytes_reply(code, "application/json", format!("{value}\n"));
+    let mut reply = json_text_reply(format!("{value}\n"));
+    *reply.status_mut() = code;
+    reply
+}
+
+/// An answer that is JSON already.
+pub(super) fn json_text_reply(text: String) -> Reply {
+    let mut reply = bytes_reply(StatusCode::OK, "application/json", text);
     reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, private"));
+    reply
+}
+
+/// A JSON answer that is written as its client reads it. It breaks off where its text fails.
+pub(super) fn json_stream_reply(text: impl Stream<Item = Result<String, Failure>> + Send + 'static) -> Reply {
+    let frames = text.map(|text| match text {
+        Ok(text) => Ok(Frame::data(Bytes::from(text))),
+        Err(failure) => Err(std::io::Error::other(failure.status().to_string())),
+    });
+    let mut reply = json_text_reply(String::new());
+    *reply.body_mut() = StreamBody::new(frames).boxed_unsync();
     reply
 }
 

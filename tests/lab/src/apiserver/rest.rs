@@ -14,7 +14,7 @@ use super::{
     respond::{Failure, Reply, json_reply},
     selector::Selector,
     server::Cx,
-    store::{Store, Stored},
+    store::{self, Store, Stored},
     table, validate,
 };
 
@@ -431,8 +431,11 @@ async fn delete_once(cx: &Cx, res: &Resource, old: &Stored, options: &Value) -> 
         // No controller empties namespaces here, so the server does.
         let namespace = old.object["metadata"]["name"].as_str();
         for res in resource::RESOURCES.iter().filter(|r| r.namespaced && !r.is_review()) {
-            for item in store.all(res, namespace).await?.items {
-                store.delete(&item.key, item.revision).await?;
+            let mut pieces = store.all(res, namespace);
+            while let Some(piece) = pieces.next(None).await? {
+                for row in &piece.rows {
+                    store.delete(&String::from_utf8_lossy(row.key()), row.mod_revision()).await?;
+                }
             }
         }
     }
@@ -445,13 +448,19 @@ async fn delete_once(cx: &Cx, res: &Resource, old: &Stored, options: &Value) -> 
 
 pub(super) async fn delete_collection(cx: &Cx, res: &Resource, options: &Value) -> Result<Reply, Failure> {
     let selector = Selector::read(&cx.query, res)?;
-    let range = cx.server.store.all(res, cx.info.namespace.as_deref()).await?;
+    let mut pieces = cx.server.store.all(res, cx.info.namespace.as_deref());
+    // The answer has all that were deleted, as the real server's.
     let mut items = Vec::new();
-    for item in range.items.into_iter().filter(|item| selector.matches(&item.object)) {
-        // One that somebody else changed or deleted meanwhile is left to them.
-        items.extend(delete_once(cx, res, &item, options).await?);
+    while let Some(piece) = pieces.next(None).await? {
+        for row in &piece.rows {
+            let item = store::decode(row)?;
+            if selector.matches(&item.object) {
+                // One that somebody else changed or deleted meanwhile is left to them.
+                items.extend(delete_once(cx, res, &item, options).await?);
+            }
+        }
     }
     let list = json!({ "kind": format!("{}List", res.kind), "apiVersion": res.api_version(),
-        "metadata": { "resourceVersion": range.revision.to_string() }, "items": items });
+        "metadata": { "resourceVersion": pieces.revision().to_string() }, "items": items });
     Ok(json_reply(StatusCode::OK, &list))
 }

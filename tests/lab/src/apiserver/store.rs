@@ -8,12 +8,12 @@ use std::{
 
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, GetResponse, Identity, KvClient,
-    SortOrder, SortTarget, TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
+    TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Args, resource::Resource, respond::Failure};
+use super::{Args, pieces::Pieces, resource::Resource, respond::Failure};
 
 /// Longer than an election, shorter than a client's patience.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// server. An etcd without a leader takes seven seconds to say so, one that is not there none.
 const READS: usize = 100;
 const AGAIN: Duration = Duration::from_millis(25);
+/// How many bytes an answer of etcd may have. It takes no request of more than 1.5 MiB, so it has no larger object.
+const ANSWER: usize = 16 << 20;
 /// How long what requests are judged by may take to be read, and how long after a failure it is taken as it was.
 const JUDGE: Duration = Duration::from_secs(2);
 const REMEMBER: Duration = Duration::from_secs(1);
@@ -52,15 +54,6 @@ pub(super) struct Stored {
     pub(super) object: Value,
 }
 
-/// Objects of a range at one revision of the whole store.
-pub(super) struct Range {
-    pub(super) items: Vec<Stored>,
-    /// Of the store, when it was read.
-    pub(super) revision: i64,
-    /// How many the range holds, beyond any limit.
-    pub(super) total: i64,
-}
-
 impl Store {
     /// Makes a client; whether etcd answers shows at the first request.
     ///
@@ -82,9 +75,8 @@ impl Store {
         let options = options.with_timeout(TIMEOUT).with_require_leader(true);
         let client = Client::connect(&args.etcd_servers, Some(options)).await?;
         Ok(Self {
-            // Lists come in one answer, however long.
-            kv: client.kv_client().max_decoding_message_size(usize::MAX),
-            patient: patient.kv_client().max_decoding_message_size(usize::MAX),
+            kv: client.kv_client().max_decoding_message_size(ANSWER),
+            patient: patient.kv_client().max_decoding_message_size(ANSWER),
             client,
             prefix: args.etcd_prefix.trim_end_matches('/').to_owned(),
             remembered: Arc::default(),
@@ -119,14 +111,22 @@ impl Store {
     }
 
     /// Reads, again and again while etcd has no leader or is away.
-    async fn read(&self, key: &str, options: Option<GetOptions>) -> Result<GetResponse, Failure> {
+    async fn read(&self, key: &[u8], options: Option<GetOptions>) -> Result<GetResponse, Error> {
         let mut tries = 1;
         loop {
             match self.patient.clone().get(key, options.clone()).await {
                 Err(error) if tries < READS && passes(&error) => tokio::time::sleep(AGAIN).await,
-                answer => return answer.map_err(failure),
+                answer => return answer,
             }
             tries += 1;
+        }
+    }
+
+    /// As [`Store::read`]; nothing when the answer has more than [`ANSWER`] bytes, none of which were kept.
+    pub(super) async fn read_within(&self, key: Vec<u8>, options: GetOptions) -> Result<Option<GetResponse>, Failure> {
+        match self.read(&key, Some(options)).await {
+            Err(Error::GRpcStatus(status)) if too_large(&status) => Ok(None),
+            answer => answer.map(Some).map_err(failure),
         }
     }
 
@@ -170,33 +170,14 @@ impl Store {
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Stored>, Failure> {
-        let answer = self.read(key, None).await?;
+        let answer = self.read(key.as_bytes(), None).await.map_err(failure)?;
         answer.kvs().first().map(decode).transpose()
     }
 
-    /// Reads `[start, end of prefix)`; `limit` 0 is all, `revision` 0 is now.
-    pub(super) async fn range(&self, prefix: &str, start: &str, limit: i64, revision: i64) -> Result<Range, Failure> {
-        let mut end = prefix.as_bytes().to_vec();
-        // Prefixes end in '/', so the first key after them is the one ending in '0'.
-        if let Some(last) = end.last_mut() {
-            *last += 1;
-        }
-        let options = GetOptions::new()
-            .with_range(end)
-            .with_limit(limit)
-            .with_revision(revision)
-            .with_sort(SortTarget::Key, SortOrder::Ascend);
-        let answer = self.read(start, Some(options)).await?;
-        Ok(Range {
-            items: answer.kvs().iter().map(decode).collect::<Result<_, _>>()?,
-            revision: answer.header().map_or(0, |h| h.revision()),
-            total: answer.count(),
-        })
-    }
-
-    pub(super) async fn all(&self, res: &Resource, namespace: Option<&str>) -> Result<Range, Failure> {
+    /// All objects of a resource, to be read piece by piece.
+    pub(super) fn all(&self, res: &Resource, namespace: Option<&str>) -> Pieces {
         let prefix = self.prefix(res, namespace);
-        self.range(&prefix, &prefix, 0, 0).await
+        Pieces::new(self.clone(), &prefix, &prefix, 0)
     }
 
     /// Stores a new object; `None` when the key is taken.
@@ -222,15 +203,11 @@ impl Store {
         Ok(answer.succeeded().then(|| answer.header().map_or(0, |h| h.revision())))
     }
 
-    /// Watches a prefix from `revision` on, with what each row was before.
+    /// Watches a prefix from `revision` on, with what each row was before. What has happened since then comes in messages
+    /// of two megabytes, or one event: without fragments etcd sends a thousand revisions in one.
     pub(super) async fn watch(&self, prefix: &str, revision: i64) -> Result<WatchStream, Failure> {
-        let options = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(revision);
-        self.client
-            .watch_client()
-            .max_decoding_message_size(usize::MAX)
-            .watch(prefix, Some(options))
-            .await
-            .map_err(failure)
+        let options = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(revision).with_fragment();
+        self.client.watch_client().max_decoding_message_size(ANSWER).watch(prefix, Some(options)).await.map_err(failure)
     }
 }
 
@@ -243,7 +220,8 @@ fn encode(object: &Value) -> Vec<u8> {
     object.to_string().into_bytes()
 }
 
-fn decode(row: &etcd_client::KeyValue) -> Result<Stored, Failure> {
+/// Reads a row.
+pub(super) fn decode(row: &etcd_client::KeyValue) -> Result<Stored, Failure> {
     decode_as_of(row, row.mod_revision())
 }
 
@@ -268,6 +246,11 @@ fn passes(error: &Error) -> bool {
         Error::TransportError(_) => true,
         _ => false,
     }
+}
+
+/// Whether etcd's answer was longer than it may be here. etcd's own errors of this code are of revisions.
+fn too_large(status: &tonic::Status) -> bool {
+    status.code() == Code::OutOfRange && !status.message().starts_with("etcdserver:")
 }
 
 /// Whether it was the connection, which Go's client calls unavailable. What etcd itself does not know the code of is that

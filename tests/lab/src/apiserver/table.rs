@@ -10,24 +10,34 @@ pub(super) fn render_one(render: Render, res: &Resource, object: &Value) -> Valu
         Render::Json => object.clone(),
         Render::Partial => partial(object),
         Render::Table => {
-            let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
-            table(res, metadata, std::slice::from_ref(object))
+            let mut table = table(res, &json!({ "resourceVersion": object["metadata"]["resourceVersion"] }));
+            table["rows"] = json!([row(res, object)]);
+            table
         }
     }
 }
 
-/// A list.
-pub(super) fn render_list(render: Render, res: &Resource, metadata: Value, items: Vec<Value>) -> Value {
+/// A list without its items, and the field they belong into.
+pub(super) fn render_list(render: Render, res: &Resource, metadata: &Value) -> (&'static str, Value) {
     match render {
         Render::Json => {
-            json!({ "kind": format!("{}List", res.kind), "apiVersion": res.api_version(), "metadata": metadata,
-                "items": items })
+            let kind = format!("{}List", res.kind);
+            ("items", json!({ "kind": kind, "apiVersion": res.api_version(), "metadata": metadata }))
         }
         Render::Partial => {
-            json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                "items": items.iter().map(partial).collect::<Vec<_>>() })
+            let kind = "PartialObjectMetadataList";
+            ("items", json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": metadata }))
         }
-        Render::Table => table(res, metadata, &items),
+        Render::Table => ("rows", table(res, metadata)),
+    }
+}
+
+/// One item of a list.
+pub(super) fn render_item(render: Render, res: &Resource, object: Value) -> Value {
+    match render {
+        Render::Json => object,
+        Render::Partial => partial(&object),
+        Render::Table => row(res, &object),
     }
 }
 
@@ -35,14 +45,18 @@ fn partial(object: &Value) -> Value {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
 }
 
-fn table(res: &Resource, metadata: Value, items: &[Value]) -> Value {
-    let columns: &[&str] = match res.kind {
+fn columns(res: &Resource) -> &'static [&'static str] {
+    match res.kind {
         "Pod" => &["Name", "Ready", "Status", "Restarts", "Age"],
         "Node" => &["Name", "Status", "Roles", "Age", "Version"],
         "Namespace" => &["Name", "Status", "Age"],
         _ => &["Name", "Age"],
-    };
-    let definitions: Vec<Value> = columns
+    }
+}
+
+/// A table without rows.
+fn table(res: &Resource, metadata: &Value) -> Value {
+    let definitions: Vec<Value> = columns(res)
         .iter()
         .map(|name| {
             let (kind, format) = if *name == "Restarts" { ("integer", "") } else { ("string", "") };
@@ -50,15 +64,12 @@ fn table(res: &Resource, metadata: Value, items: &[Value]) -> Value {
             json!({ "name": name, "type": kind, "format": format, "description": "", "priority": 0 })
         })
         .collect();
-    let rows: Vec<Value> = items
-        .iter()
-        .map(|object| {
-            let cells: Vec<Value> = columns.iter().map(|column| cell(res, column, object)).collect();
-            json!({ "cells": cells, "object": partial(object) })
-        })
-        .collect();
-    json!({ "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": definitions,
-        "rows": rows })
+    json!({ "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": definitions })
+}
+
+fn row(res: &Resource, object: &Value) -> Value {
+    let cells: Vec<Value> = columns(res).iter().map(|column| cell(res, column, object)).collect();
+    json!({ "cells": cells, "object": partial(object) })
 }
 
 fn cell(res: &Resource, column: &str, object: &Value) -> Value {

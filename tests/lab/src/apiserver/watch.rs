@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 
 use super::{
+    pieces::{Piece, Pieces},
     request::Render,
     resource::Resource,
     respond::{Failure, Reply},
@@ -32,6 +33,8 @@ struct Watch {
     bookmarks: bool,
     /// Revision up to which everything has been sent.
     revision: i64,
+    /// Revision of the newest event. There may be more of it to come: what etcd tells is in fragments.
+    newest: i64,
     out: mpsc::Sender<Bytes>,
 }
 
@@ -44,18 +47,20 @@ pub(super) async fn watch(cx: Cx, res: &'static Resource) -> Result<Reply, Failu
     let prefix = store.prefix(res, cx.info.namespace.as_deref());
     let asked = cx.query.number("resourceVersion")?.unwrap_or(0);
     let initial = cx.query.flag("sendInitialEvents");
-    let (existing, revision) = if asked == 0 || initial {
-        let range = store.range(&prefix, &prefix, 0, 0).await?;
-        (range.items, range.revision)
-    } else {
-        (Vec::new(), asked)
-    };
+    let mut existing = None;
+    let mut revision = asked;
+    if asked == 0 || initial {
+        let mut pieces = store.all(res, cx.info.namespace.as_deref());
+        let first = pieces.next(None).await?;
+        revision = pieces.revision();
+        existing = Some((first, pieces));
+    }
     let events = store.watch(&prefix, revision + 1).await?;
     let timeout = cx.query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
     let timeout = timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
     let (out, lines) = mpsc::channel(16);
     let bookmarks = cx.query.flag("allowWatchBookmarks");
-    let mut watch = Watch { res, render: cx.render, selector, bookmarks, revision, out };
+    let mut watch = Watch { res, render: cx.render, selector, bookmarks, revision, newest: revision, out };
     let stopped = cx.server.stopped.clone();
     tokio::spawn(async move {
         let feed = async {
@@ -79,10 +84,23 @@ pub(super) async fn watch(cx: Cx, res: &'static Resource) -> Result<Reply, Failu
 
 impl Watch {
     /// Sends what is there already, when the client does not know it.
-    async fn begin(&mut self, existing: Vec<Stored>, initial: bool) -> Result<(), Gone> {
-        for item in existing {
-            if self.selector.matches(&item.object) {
-                self.send("ADDED", &item.object).await?;
+    async fn begin(&mut self, existing: Option<(Option<Piece>, Pieces)>, initial: bool) -> Result<(), Gone> {
+        if let Some((mut piece, mut pieces)) = existing {
+            while let Some(Piece { rows, .. }) = piece {
+                for row in &rows {
+                    if !self.selector.may_match(row.value()) {
+                        continue;
+                    }
+                    match store::decode(row) {
+                        Ok(item) if self.selector.matches(&item.object) => self.send("ADDED", &item.object).await?,
+                        Ok(_) => {}
+                        Err(failure) => return self.fail(&failure).await,
+                    }
+                }
+                piece = match pieces.next(None).await {
+                    Ok(piece) => piece,
+                    Err(failure) => return self.fail(&failure).await,
+                };
             }
         }
         if initial {
@@ -94,16 +112,22 @@ impl Watch {
     async fn follow(&mut self, mut events: WatchStream) -> Result<(), Gone> {
         let mut tick = tokio::time::interval(BOOKMARK_PERIOD);
         tick.reset();
+        let mut silent = true;
         loop {
             let message = tokio::select! {
                 message = events.message() => message,
                 _ = tick.tick() => {
+                    // Fragments follow upon each other: after a minute's silence there are no more.
+                    if std::mem::replace(&mut silent, true) {
+                        self.revision = self.newest;
+                    }
                     if self.bookmarks {
                         self.bookmark(false).await?;
                     }
                     continue;
                 }
             };
+            silent = false;
             match message {
                 Ok(Some(message)) if message.compact_revision() != 0 => {
                     let (asked, oldest) = (self.revision, message.compact_revision());
@@ -116,8 +140,9 @@ impl Watch {
                     for event in message.events() {
                         self.event(event).await?;
                     }
-                    if let Some(header) = message.header().filter(|_| !message.created()) {
-                        self.revision = self.revision.max(header.revision());
+                    if let Some(row) = message.events().last().and_then(etcd_client::Event::kv) {
+                        self.newest = row.mod_revision();
+                        self.revision = self.revision.max(self.newest - 1);
                     }
                 }
                 Ok(None) => return Ok(()),
@@ -129,6 +154,10 @@ impl Watch {
     /// An object entering the selection is added, one leaving it is deleted.
     async fn event(&mut self, event: &etcd_client::Event) -> Result<(), Gone> {
         let Some(row) = event.kv() else { return Ok(()) };
+        let may_match = |row: &etcd_client::KeyValue| self.selector.may_match(row.value());
+        if !may_match(row) && !event.prev_kv().is_some_and(may_match) {
+            return Ok(());
+        }
         let revision = row.mod_revision();
         let new = match event.event_type() {
             EventType::Put => Some(store::decode_as_of(row, revision)),
