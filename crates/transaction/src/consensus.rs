@@ -26,6 +26,8 @@ pub(crate) struct Leading {
 pub(crate) struct Takeover {
     /// Since when nothing was heard of another one's ballot.
     pub(crate) since: Now,
+    /// Since when the node is in doubt.
+    pub(crate) doubt: Now,
     /// Own ballots that failed in a row.
     tries: u32,
     /// The highest round that was seen.
@@ -33,13 +35,24 @@ pub(crate) struct Takeover {
     /// Whether the node was in doubt when it was last looked at, and whether it knew all votes.
     in_doubt: bool,
     knew_all: bool,
+    /// Whether another one's ballot was obeyed since this node led one.
+    obeyed: bool,
     /// The value that was sent last, so that it is sent at once when it changes.
     accept_sent: Option<(Ballot, Decision)>,
 }
 
 impl Takeover {
     pub(crate) fn new(now: Now) -> Takeover {
-        Takeover { since: now, tries: 0, round: 0, in_doubt: false, knew_all: false, accept_sent: None }
+        Takeover {
+            since: now,
+            doubt: now,
+            tries: 0,
+            round: 0,
+            in_doubt: false,
+            knew_all: false,
+            obeyed: false,
+            accept_sent: None,
+        }
     }
 
     /// Remembers a ballot, to be above it with an own one.
@@ -55,7 +68,7 @@ impl Participant {
     }
 
     /// Whether nodes are a quorum for a ballot: in an epoch above 0 that is every node that is not gone for good.
-    fn is_quorum(&self, ballot: Ballot, nodes: NodeSet) -> bool {
+    pub(crate) fn is_quorum(&self, ballot: Ballot, nodes: NodeSet) -> bool {
         let (excluded, epoch) = self.recorded().excluded();
         if ballot.epoch == 0 {
             if self.breaks(Rule::Half) {
@@ -111,7 +124,7 @@ impl Participant {
         if self.recorded().promised.is_none_or(|promised| ballot > promised) {
             self.inbox.prepare = self.inbox.prepare.max(Some(ballot));
         } else if self.recorded().promised == Some(ballot) {
-            self.inbox.promise = Some(ballot);
+            self.inbox.promise = self.inbox.promise.max(Some(ballot));
         }
     }
 
@@ -148,13 +161,14 @@ impl Participant {
         let accept = self.inbox.accept.take().filter(|&(ballot, _)| self.obeys(ballot));
         if let Some((ballot, decision)) = accept {
             self.foreign_ballot(ballot);
-            let repeated = self.recorded().accepted.is_some_and(|(accepted, _)| accepted == ballot);
-            return (!repeated).then_some(Entry::Accepted { ballot, decision });
+            if self.recorded().accepted.is_none_or(|(accepted, _)| accepted != ballot) {
+                return Some(Entry::Accepted { ballot, decision });
+            }
         }
         let prepare = self.inbox.prepare.take().filter(|&ballot| self.obeys(ballot));
         let ballot = prepare.filter(|&ballot| self.recorded().promised.is_none_or(|promised| ballot > promised))?;
         self.foreign_ballot(ballot);
-        self.inbox.promise = Some(ballot);
+        self.inbox.promise = self.inbox.promise.max(Some(ballot));
         Some(Entry::Promised { ballot })
     }
 
@@ -165,6 +179,7 @@ impl Participant {
         }
         self.takeover.since = self.now;
         self.takeover.tries = 0;
+        self.takeover.obeyed = true;
     }
 
     /// What this node itself proposes.
@@ -220,13 +235,23 @@ impl Participant {
         if self.takeover_at().is_none_or(|at| self.now < at) || self.plan.count() == 1 {
             return None;
         }
-        let recorded = self.recorded();
-        let seen = self.takeover.round.max(recorded.promised.map_or(0, |ballot| ballot.round));
-        let ballot = Ballot { epoch: recorded.epoch, round: seen.saturating_add(1), owner: self.own };
+        let ballot = self.next_ballot();
+        // Without a quorum it would only raise the numbers of ballots.
+        if !self.is_quorum(ballot, self.heard()) {
+            return None;
+        }
         self.leading = Some(Leading { ballot, promises: Vec::new(), sent: false });
         self.takeover.since = self.now;
         self.takeover.tries = self.takeover.tries.saturating_add(1);
+        self.takeover.obeyed = false;
         Some(Entry::Promised { ballot })
+    }
+
+    /// An own ballot above all that were seen.
+    pub(crate) fn next_ballot(&self) -> Ballot {
+        let recorded = self.recorded();
+        let seen = self.takeover.round.max(recorded.promised.map_or(0, |ballot| ballot.round));
+        Ballot { epoch: recorded.epoch, round: seen.saturating_add(1), owner: self.own }
     }
 
     /// When this node takes over; nothing if it is not in doubt.
@@ -241,11 +266,14 @@ impl Participant {
             let longer = first.saturating_mul(1 << (takeover.tries - 1).min(6));
             return Some(takeover.since.after(Millis(longer.min(timers::TAKE_MOST.0.max(first)))));
         }
-        if self.all_voted_yes() {
+        if takeover.obeyed || self.all_voted_yes() {
             return Some(takeover.since.after(Millis(timers::TAKE.0 + rank)));
         }
         // While nothing was proposed, a coordinator that makes progress waits for the missing votes: it knows when to end that.
-        let untouched = self.recorded().promised.is_none() && !self.is_coordinator();
+        let untouched = self.recorded().promised.is_none();
+        if untouched && self.is_coordinator() && self.recorded().epoch == 0 {
+            return None;
+        }
         let coordinator = self.peer(self.plan.coordinator()).progress;
         let since = if untouched { takeover.since.max(coordinator) } else { takeover.since };
         Some(since.after(Millis(timers::TAKE_UNKNOWN.0 + rank)))
@@ -256,6 +284,9 @@ impl Participant {
         let (in_doubt, knows_all) = (self.phase() == Phase::InDoubt, self.all_voted_yes());
         if in_doubt && (!self.takeover.in_doubt || (knows_all && !self.takeover.knew_all)) {
             self.takeover.since = self.now;
+        }
+        if in_doubt && !self.takeover.in_doubt {
+            self.takeover.doubt = self.now;
         }
         (self.takeover.in_doubt, self.takeover.knew_all) = (in_doubt, knows_all);
     }
@@ -317,7 +348,7 @@ impl Participant {
     }
 
     /// The decision that is known, if it can be recorded: no node commits that has not voted yes.
-    pub(crate) fn known_decision(&mut self) -> Option<Entry> {
+    pub(crate) fn known_decision(&self) -> Option<Entry> {
         let told = self.inbox.decided;
         let chosen = || self.chosen().map(|(decision, ballot)| (decision, How::Ballot { ballot }));
         let voted_no = || {

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod consensus;
+mod coordinator;
 mod effect;
 mod entry;
 mod input;

@@ -42,7 +42,7 @@ pub struct Participant {
     /// When the coordinator gave its first order.
     pub(crate) began: Option<Now>,
     next_beat: Now,
-    changed: bool,
+    pub(crate) changed: bool,
     guards: bool,
     ended_at: Option<Now>,
     all_ended_at: Option<Now>,
@@ -83,7 +83,7 @@ pub(crate) struct Inbox {
 
 impl Participant {
     /// Goes on where a journal ends. `entries` are known to be on the disk, all of them. `identity` says whether the node can prove to the
-    /// others who it is.
+    /// others who it is. `own` is a node of the plan. What is due at once is heard by a first [`Input::Deadline`].
     pub fn new(plan: Arc<Plan>, own: Node, entries: &[Entry], identity: bool, now: Now) -> Participant {
         let peer = Peer { progress: now, ..Peer::default() };
         let peers = plan.nodes().map(|_| peer.clone()).collect();
@@ -123,7 +123,11 @@ impl Participant {
         if self.left {
             return;
         }
-        self.take_in(input, effects);
+        if self.phase() != Phase::Contradiction {
+            self.take_in(input, effects);
+        } else if let Input::Queried { request } = input {
+            effects.push(Effect::Answer { request, answer: Answer::default() });
+        }
         self.advance(effects);
     }
 
@@ -138,12 +142,11 @@ impl Participant {
                 next = Some(moment);
             }
         };
-        if self.plan.count() > 1 {
-            at(self.next_beat);
-        }
+        at(self.next_beat);
         self.patience(&mut at);
         self.takeover_at().into_iter().for_each(&mut at);
         self.runner.deadlines(&mut at);
+        self.api_late_at().into_iter().for_each(&mut at);
         self.ended_at.into_iter().for_each(|ended| at(ended.after(timers::LINGER)));
         self.all_ended_at.into_iter().for_each(|ended| at(ended.after(timers::LEAVE)));
         next
@@ -207,6 +210,11 @@ impl Participant {
         node != self.own && self.now.since(self.peer(node).progress) >= timers::LOST
     }
 
+    /// Nodes that are heard, this one among them.
+    pub(crate) fn heard(&self) -> NodeSet {
+        self.others().union(NodeSet::of(self.own)).without(self.unheard())
+    }
+
     /// Nodes that are not heard.
     pub(crate) fn unheard(&self) -> NodeSet {
         let mut set = NodeSet::EMPTY;
@@ -236,7 +244,10 @@ impl Participant {
             return;
         }
         let later = |moment: &mut Now| *moment = moment.after(late);
-        self.peers.iter_mut().for_each(|peer| later(&mut peer.progress));
+        self.peers.iter_mut().for_each(|peer| {
+            later(&mut peer.progress);
+            peer.heard.iter_mut().for_each(later);
+        });
         later(&mut self.started);
         later(&mut self.takeover.since);
         self.began.iter_mut().for_each(later);
@@ -263,6 +274,11 @@ impl Participant {
             Input::Returned { run, outcome } => self.runner.returned(run, outcome, self.breaks(Rule::FormerRun)),
             Input::Observed(fact) => self.observe(fact, effects),
             Input::Certificate => {
+                if !self.identity {
+                    let now = self.now;
+                    self.peers.iter_mut().for_each(|peer| peer.progress = now);
+                    self.takeover.since = now;
+                }
                 self.identity = true;
                 self.changed = true;
             }
@@ -286,7 +302,7 @@ impl Participant {
             Message::State(state) => self.hear_state(from, state, effects),
             Message::Order { step } => {
                 if from == self.plan.coordinator() || self.breaks(Rule::AnyMayOrder) {
-                    self.inbox.order = Some(step);
+                    self.inbox.order = self.inbox.order.max(Some(step));
                 }
                 if decided {
                     self.tell_decision(from, effects);
@@ -342,7 +358,9 @@ impl Participant {
 
     /// Remembers a decision until the journal can take it.
     pub(crate) fn learn(&mut self, decision: Decision, how: How) {
-        if self.recorded().decision.is_none() && self.inbox.decided.is_none() {
+        // No node commits that has not voted yes: such a claim is no news.
+        let possible = decision == Decision::Abort || self.recorded().vote == Some(true);
+        if possible && self.recorded().decision.is_none() && self.inbox.decided.is_none() {
             self.inbox.decided = Some((decision, how));
         }
     }
@@ -361,7 +379,9 @@ impl Participant {
             Fact::Leader(node) => self.leader = Some(node).filter(|&node| self.plan.all().contains(node)),
             Fact::Intruder { component, other_bytes } => {
                 effects.push(Effect::Tell(Notice::Intruder { component, other_bytes }));
-                if component == Component::ApiServer && self.recorded().begun.contains(Step::LaunchEtcd) {
+                let recorded = self.recorded();
+                let first = !recorded.intruded && recorded.begun.contains(Step::LaunchEtcd);
+                if component == Component::ApiServer && first {
                     self.inbox.intruder = Some(component);
                 }
                 if other_bytes {
@@ -379,12 +399,13 @@ impl Participant {
             Operator::Decided { decision } => self.learn(decision, How::Operator),
             Operator::Exclude { nodes, epoch } => {
                 let others = nodes.without(NodeSet::of(self.own));
-                if others == nodes && epoch > self.recorded().epoch {
+                let newer = self.inbox.exclude.is_none_or(|(_, waiting)| epoch > waiting);
+                if others == nodes && epoch > self.recorded().epoch && newer {
                     self.inbox.exclude = Some((nodes, epoch));
                 }
             }
             Operator::AllEnded => self.inbox.all_ended = true,
-            Operator::Forget => self.inbox.forget = true,
+            Operator::Forget => self.inbox.forget = self.phase() == Phase::Ended,
         }
     }
 
@@ -407,8 +428,9 @@ impl Participant {
             }
             effects.push(Effect::Persist { seq, entry });
         }
-        self.run_steps(effects);
+        // What puts a manifest back is begun after the guard is told to leave it.
         self.guard(effects);
+        self.run_steps(effects);
         self.send(effects);
         self.leave(effects);
     }
@@ -432,7 +454,9 @@ impl Participant {
     }
 
     fn all_have_ended(&self) -> bool {
-        self.others().iter().all(|node| self.state_of(node).is_some_and(|state| state.ended))
+        let others = self.plan.all().without(NodeSet::of(self.own));
+        // Also those that an operator says are gone for good: nobody knows whether they have.
+        others.iter().all(|node| self.state_of(node).is_some_and(|state| state.ended))
     }
 
     fn guard(&mut self, effects: &mut Vec<Effect>) {
@@ -448,17 +472,20 @@ impl Participant {
     }
 
     fn send(&mut self, effects: &mut Vec<Effect>) {
-        if self.plan.count() == 1 {
-            return;
-        }
         let beat = self.now >= self.next_beat;
         if beat {
             self.next_beat = self.now.after(timers::BEAT);
+        }
+        if self.plan.count() == 1 {
+            return;
         }
         if !self.identity {
             if beat && self.recorded().decision.is_none() {
                 self.others().iter().for_each(|to| effects.push(Effect::Ask { to }));
                 self.tell_once(Notice::Asks, effects);
+            }
+            if beat {
+                self.tell_of_others(effects);
             }
             return;
         }
@@ -481,8 +508,9 @@ impl Participant {
     fn tell_of_others(&mut self, effects: &mut Vec<Effect>) {
         let (phase, unheard) = (self.phase(), self.unheard());
         if phase == Phase::InDoubt {
-            let heard = self.plan.all().without(unheard);
-            let alone = !self.plan.is_quorum(heard) && self.now.since(self.takeover.since) >= timers::LOST;
+            let heard = self.heard();
+            let alone =
+                !self.is_quorum(self.next_ballot(), heard) && self.now.since(self.takeover.doubt) >= timers::LOST;
             if alone {
                 self.tell_once(Notice::InDoubt { heard }, effects);
             }
@@ -513,7 +541,7 @@ impl Participant {
     /// Ends the participation once nobody needs this node any more.
     fn leave(&mut self, effects: &mut Vec<Effect>) {
         let recorded = self.recorded();
-        if recorded.ended.is_none() {
+        if recorded.ended.is_none() || self.journal.pending().is_some() {
             return;
         }
         let (all_ended, forgotten) = (recorded.all_ended, recorded.forgotten);
@@ -526,7 +554,11 @@ impl Participant {
             let known = *self.all_ended_at.get_or_insert(self.now);
             lingered && (everyone_knows || self.now.since(known) >= timers::LEAVE)
         } else {
-            lingered && (nobody_asks || early)
+            // Nobody can be in doubt. Whoever is away goes back alone, and is not waited for.
+            let is_over = |node: Node| self.state_of(node).is_some_and(|state| state.ended);
+            let away = self.now.since(ended) >= timers::LEAVE;
+            let settled = self.others().iter().all(|node| is_over(node) || (away && self.is_lost(node)));
+            lingered && ((nobody_asks && settled) || early)
         };
         if over || forgotten {
             self.left = true;

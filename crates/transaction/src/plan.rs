@@ -35,7 +35,7 @@ impl NodeSet {
 
     /// The set of one node.
     pub fn of(node: Node) -> NodeSet {
-        NodeSet(1 << node.0)
+        NodeSet(bit(node))
     }
 
     /// The first `count` nodes.
@@ -45,17 +45,17 @@ impl NodeSet {
 
     /// Whether a node is in the set.
     pub fn contains(self, node: Node) -> bool {
-        self.0 >> node.0 & 1 == 1
+        self.0 & bit(node) != 0
     }
 
     /// Adds a node.
     pub fn insert(&mut self, node: Node) {
-        self.0 |= 1 << node.0;
+        self.0 |= bit(node);
     }
 
     /// Takes a node out.
     pub fn remove(&mut self, node: Node) {
-        self.0 &= !(1 << node.0);
+        self.0 &= !bit(node);
     }
 
     /// The nodes of either set.
@@ -89,6 +89,11 @@ impl NodeSet {
     pub fn iter(self) -> impl Iterator<Item = Node> {
         (0..16).map(Node).filter(move |&node| self.contains(node))
     }
+}
+
+/// A node's bit; none for a number that no node of a plan has.
+fn bit(node: Node) -> u16 {
+    1_u16.checked_shl(u32::from(node.0)).unwrap_or(0)
 }
 
 /// Most participants that a plan may have.

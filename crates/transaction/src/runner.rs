@@ -21,6 +21,8 @@ pub(crate) struct Runner {
     /// When a step after the decision is tried again.
     retry_at: Option<Now>,
     failed: Option<(Step, u32)>,
+    /// When the API server was first started.
+    api_since: Option<Now>,
     /// After commit: the API server did not become ready in time.
     pub(crate) unready: bool,
 }
@@ -60,7 +62,7 @@ impl Runner {
                 None => at(current.since.after(current.limit)),
             }
         }
-        self.retry_at.into_iter().for_each(at);
+        self.retry_at.into_iter().for_each(&mut *at);
     }
 
     /// A process that was paused has not worked.
@@ -84,7 +86,7 @@ impl Participant {
         if let Some((step, outcome)) = self.runner.finished.take() {
             // What belongs to the time before the decision is not recorded any more: it is undone, or was done.
             if !step.is_forth() {
-                let keeps = step == Step::StartApi && self.plan.options().keep_unready;
+                let keeps = step == Step::StartApi && self.runner.unready && self.plan.options().keep_unready;
                 if outcome == Outcome::Proved || keeps {
                     (self.runner.failed, self.runner.retry_at) = (None, None);
                     self.runner.unready &= outcome != Outcome::Proved;
@@ -124,10 +126,6 @@ impl Participant {
         let times = self.runner.failed.filter(|(failed, _)| *failed == step).map_or(1, |(_, times)| times + 1);
         self.runner.failed = Some((step, times));
         self.runner.retry_at = Some(self.now.after(timers::RETRY));
-        if step == Step::StartApi {
-            self.runner.unready = true;
-            self.tell_once(Notice::Unready, effects);
-        }
         // Often enough to be seen, seldom enough for a journal.
         if times.is_power_of_two() {
             self.tell_once(Notice::TriesAgain { step, times }, effects);
@@ -137,14 +135,16 @@ impl Participant {
     /// The first step after the decision that is not done.
     fn next_after_decision(&self) -> Option<Step> {
         let recorded = self.recorded();
-        let steps = match recorded.decision? {
-            Decision::Commit => Step::ON,
-            Decision::Abort => Step::BACK,
+        let steps: &[Step] = match recorded.decision? {
+            Decision::Commit => &Step::ON,
+            Decision::Abort if recorded.begun.contains(Step::StopApi) => &Step::BACK,
+            // Nothing was touched.
+            Decision::Abort => &[],
         };
         let concerns = |step: &Step| {
             (!self.is_left_out() || step.concerns_left_out()) && (*step != Step::Recheck || self.plan.options().recheck)
         };
-        steps.into_iter().filter(concerns).find(|&step| !recorded.done.contains(step))
+        steps.iter().copied().filter(concerns).find(|&step| !recorded.done.contains(step))
     }
 
     /// One member after the other is restarted, in the order of the plan. A node that is lost is not waited for: whether a quorum serves
@@ -156,11 +156,15 @@ impl Participant {
         let serving = self.plan.serving();
         let passed = |node: Node| {
             self.is_lost(node)
-                || self.state_of(node).is_some_and(|state| state.ended || state.done.contains(Step::Recheck))
+                || self
+                    .state_of(node)
+                    .is_some_and(|state| state.ended || state.unready || state.done.contains(Step::Recheck))
         };
         let ready = |node: Node| {
             self.is_lost(node)
-                || self.state_of(node).is_some_and(|state| state.done.contains(Step::Finish) || state.ended)
+                || self
+                    .state_of(node)
+                    .is_some_and(|state| state.done.contains(Step::Finish) || state.unready || state.ended)
         };
         let others = || self.others().iter().filter(|&node| serving.contains(node));
         others().filter(|&node| node < self.own).all(passed) && others().all(ready)
@@ -168,6 +172,7 @@ impl Participant {
 
     /// Starts and cancels tries.
     pub(crate) fn run_steps(&mut self, effects: &mut Vec<Effect>) {
+        self.look_at_api(effects);
         self.cancel_what_ended(effects);
         if !self.runner.is_free() && !self.breaks(Rule::UndoBeforeReturn)
             || self.runner.retry_at.is_some_and(|at| self.now < at || self.breaks(Rule::NeverRetries))
@@ -190,16 +195,40 @@ impl Participant {
         if let Some(run) = Run::new(self.recorded(), id, step, limit, !self.breaks(Rule::NotKept)) {
             self.runner.next += 1;
             self.runner.retry_at = None;
+            if step == Step::StartApi {
+                self.runner.api_since.get_or_insert(self.now);
+            }
             self.runner.current = Some(Current { id, step, since: self.now, limit, cancelled: None });
             effects.push(Effect::Run(run));
         }
     }
 
+    /// An API server that is not ready in time is told of, and tried on.
+    fn look_at_api(&mut self, effects: &mut Vec<Effect>) {
+        let waits = self.phase() == Phase::Committed && !self.recorded().done.contains(Step::StartApi);
+        let limit = self.plan.limits().of(Step::StartApi);
+        let late = self.runner.api_since.is_some_and(|since| self.now.since(since) >= limit);
+        if waits && late && !self.runner.unready {
+            self.runner.unready = true;
+            self.changed = true;
+            self.tell_once(Notice::Unready, effects);
+        }
+    }
+
+    /// When an API server that was started is late.
+    pub(crate) fn api_late_at(&self) -> Option<Now> {
+        let waits = self.phase() == Phase::Committed && !self.recorded().done.contains(Step::StartApi);
+        let since = self.runner.api_since.filter(|_| waits && !self.runner.unready)?;
+        Some(since.after(self.plan.limits().of(Step::StartApi)))
+    }
+
     fn cancel_what_ended(&mut self, effects: &mut Vec<Effect>) {
         let (now, decided) = (self.now, self.recorded().decision.is_some());
+        let enough = self.runner.unready && self.plan.options().keep_unready;
         let Some(current) = &mut self.runner.current else { return };
         let step = current.step;
-        let over = if step.is_forth() { decided } else { now.since(current.since) >= current.limit };
+        let late = now.since(current.since) >= current.limit || (enough && step == Step::StartApi);
+        let over = if step.is_forth() { decided } else { late };
         match current.cancelled {
             None if over => {
                 current.cancelled = Some(now);

@@ -1,6 +1,5 @@
 //! What a node writes down before it knows a decision.
 
-use crate::effect::Effect;
 use crate::entry::{Entry, Why};
 use crate::input::{Now, Outcome};
 use crate::participant::{Participant, Rule};
@@ -90,6 +89,9 @@ impl Participant {
         if idle && self.began.is_none() {
             return (self.now.since(self.started) >= timers::BEGIN).then_some(Why::NeverBegun);
         }
+        if let Some(node) = recorded.excluded.iter().next() {
+            return Some(Why::Lost { node });
+        }
         if self.is_coordinator() {
             let lost = self.others().iter().find(|&node| self.is_lost(node)).map(|node| Why::Lost { node });
             return lost.or_else(|| self.does_not_hear());
@@ -101,7 +103,7 @@ impl Participant {
     /// On the coordinator: nodes have passed their preflight for longer than that may take, and some do not hear each other.
     fn does_not_hear(&self) -> Option<Why> {
         let limit = self.plan.limits().of(Step::Preflight);
-        let late = self.began.is_some_and(|began| self.now.since(began) >= limit);
+        let late = self.now.since(self.began.unwrap_or(self.started)) >= limit;
         if !late || self.recorded().begun.contains(Step::StopApi) {
             return None;
         }
@@ -131,19 +133,27 @@ impl Participant {
         }
         if self.is_coordinator() {
             self.others().iter().for_each(|node| at(self.peer(node).progress.after(timers::LOST)));
-            self.began.into_iter().for_each(|began| at(began.after(self.plan.limits().of(Step::Preflight))));
+            at(self.began.unwrap_or(self.started).after(self.plan.limits().of(Step::Preflight)));
         } else if waits && !recorded.begun.is_empty() {
             at(self.peer(self.plan.coordinator()).progress.after(timers::SELF));
         }
     }
 
     /// The step that was ordered, if it is the next one.
-    fn begins_step(&self) -> Option<Entry> {
+    fn begins_step(&mut self) -> Option<Entry> {
         let recorded = self.recorded();
         let step = self.inbox.order?;
         let next = recorded.vote.is_none() && self.runner.is_free() && self.next_forth() == Some(step);
         let written = recorded.begun.contains(step) || (self.is_left_out() && step == Step::StartEtcd);
-        (next && !written).then_some(Entry::Step { step, done: false })
+        if !next || written {
+            return None;
+        }
+        if step == Step::Preflight {
+            // Until now nothing was awaited of the coordinator.
+            let (now, coordinator) = (self.now, self.plan.coordinator());
+            self.peers[coordinator.index()].progress = now;
+        }
+        Some(Entry::Step { step, done: false })
     }
 
     /// The first step before the vote that this node has not done.
@@ -151,82 +161,5 @@ impl Participant {
         let recorded = self.recorded();
         let concerns = |step: &Step| !self.is_left_out() || step.concerns_left_out();
         Step::FORTH.into_iter().filter(concerns).find(|&step| !recorded.done.contains(step))
-    }
-}
-
-impl Participant {
-    /// Orders of a coordinator, to itself and to the others.
-    pub(crate) fn order_itself(&mut self) {
-        if self.begins && self.began.is_none() && self.recorded().decision.is_none() {
-            self.began = Some(self.now);
-        }
-        let own = self.orders().find(|(node, _)| *node == self.own).map(|(_, step)| step);
-        if let Some(step) = own {
-            self.inbox.order = Some(step);
-        }
-    }
-
-    /// What the coordinator orders now: all nodes do a step before any does the next.
-    fn orders(&self) -> impl Iterator<Item = (Node, Step)> + use<> {
-        let begun = self.began.is_some() || !self.recorded().begun.is_empty();
-        let undecided = self.recorded().decision.is_none();
-        let step = Step::FORTH.into_iter().find(|&step| !self.plan.nodes().all(|node| self.has_done(node, step)));
-        let step = step.filter(|_| self.is_coordinator() && begun && undecided);
-        // Nobody stops anything before all nodes hear each other.
-        let step = step.filter(|&step| step != Step::StopApi || self.has_begun(step) || self.first_unheard().is_none());
-        let waiting: alloc::vec::Vec<Node> = match step {
-            Some(step) => self.plan.nodes().filter(|&node| !self.has_done(node, step)).collect(),
-            None => alloc::vec::Vec::new(),
-        };
-        let now = self.in_turn(step, &waiting);
-        now.into_iter().filter_map(move |node| Some((node, step?)))
-    }
-
-    /// Of nodes that have to do a step, those whose turn it is.
-    fn in_turn(&self, step: Option<Step>, waiting: &[Node]) -> alloc::vec::Vec<Node> {
-        let mut nodes = waiting.to_vec();
-        match step {
-            // A leader that is stopped hands over first, and waits in vain for members that are being stopped, too.
-            Some(Step::StopEtcd) if nodes.len() > 1 => nodes.retain(|&node| Some(node) != self.leader),
-            Some(Step::LaunchEtcd) if self.plan.options().launch_in_turn => nodes.truncate(1),
-            _ => {}
-        }
-        nodes
-    }
-
-    fn has_begun(&self, step: Step) -> bool {
-        self.recorded().begun.contains(step)
-            || self.others().iter().any(|node| self.state_of(node).is_some_and(|state| state.begun.contains(step)))
-    }
-
-    /// Whether a node has done a step, as far as the coordinator knows, or has none of this kind to do.
-    fn has_done(&self, node: Node, step: Step) -> bool {
-        if self.plan.is_left_out(node) && !step.concerns_left_out() {
-            return true;
-        }
-        if self.breaks(Rule::BarrierSkipped) && matches!(step, Step::Swap | Step::LaunchEtcd) && node != self.own {
-            return true;
-        }
-        if step == Step::StartEtcd {
-            return self.votes().yes.contains(node);
-        }
-        if node == self.own {
-            return self.recorded().done.contains(step);
-        }
-        self.state_of(node).is_some_and(|state| state.done.contains(step))
-    }
-
-    /// Sends what the coordinator orders: when it changes, and again with every beat until it is done.
-    pub(crate) fn send_orders(&mut self, beat: bool, effects: &mut alloc::vec::Vec<Effect>) {
-        if !self.is_coordinator() || self.recorded().decision.is_some() {
-            return;
-        }
-        let orders: alloc::vec::Vec<(Node, Step)> = self.orders().filter(|(node, _)| *node != self.own).collect();
-        for (to, step) in orders {
-            if beat || self.peer(to).ordered != Some(step) {
-                self.peers[to.index()].ordered = Some(step);
-                effects.push(Effect::Send { to, message: crate::message::Outgoing::order(step) });
-            }
-        }
     }
 }
