@@ -1,6 +1,81 @@
-//! The restore of a running control plane, as a pure state machine: no tasks, files, clock, network or randomness.
+//! The restore of a running control plane, as a pure state machine: no tasks, files, clock, network or randomness. A [`Participant`] is one
+//! node's part. A driver tells it what happened ([`Input`]) and does what it wants ([`Effect`]).
 //!
-//! (the protocol as a page of text follows)
+//! # The protocol
+//!
+//! All nodes of a [`Plan`] replace the data of their etcd members, or none does. This is an atomic commit. The decision is taken as in Gray
+//! and Lamport, "Consensus on Transaction Commit", with one instance of Paxos instead of one for each participant.
+//!
+//! 1. Every node votes exactly once, in its own journal. **The vote yes is the proof of [`Step::StartEtcd`]**: the node's own member serves
+//!    the new data. A node that is left out of the new cluster votes yes when its components are stopped. From [`Step::StopApi`] until the
+//!    decision, no API server of the plan's nodes runs.
+//! 2. **One vote no is a decision to abort**, at once and without a quorum: commit needs the votes of all. A node that has not voted may vote
+//!    no at any time, and goes back alone.
+//! 3. A node that voted yes is **in doubt**. It undoes nothing and starts no API server before it knows the decision.
+//! 4. The decision is one value, commit or abort. A quorum of the nodes accepts it in one [`Ballot`]. Ballot 0 is the coordinator's and needs
+//!    no promises. Any node in doubt may take over with a higher ballot. So the loss of any minority, the coordinator included, blocks nobody,
+//!    and nobody can abort what a quorum may have committed.
+//! 5. **API servers start after the decision**, and only after commit. So an abort never meets a write of a client of the API, and a decision
+//!    is never reversed.
+//! 6. After abort each node goes back alone: members of two clusters do not speak to each other, because their cluster IDs differ.
+//! 7. A takeover only settles the decision. Orders to do steps come from the coordinator alone.
+//! 8. New data on which etcd ran is never deleted by an abort.
+//!
+//! ## Quorum
+//! A node weighs 2. With an even number of nodes, the coordinator weighs 3. A quorum is more than half of the weight, so that of any two
+//! halves exactly one is a quorum. One node decides alone. Of two nodes, the coordinator decides alone, and the loss of the coordinator
+//! blocks the other node: no protocol for two nodes can do better.
+//!
+//! ## Phases
+//! What a node is at is a function of its journal ([`Recorded::phase`]):
+//!
+//! | entries | phase |
+//! |---|---|
+//! | `Armed`, nothing begun | [`Phase::Armed`] |
+//! | a step begun, no vote, no decision | [`Phase::Working`] |
+//! | `Vote` yes, no decision | [`Phase::InDoubt`] |
+//! | `Vote` no, or `Decided` abort | [`Phase::Aborting`] |
+//! | `Decided` commit | [`Phase::Committed`] |
+//! | `Ended` | [`Phase::Ended`] |
+//! | `Decided` commit without `Vote` yes, or two decisions | [`Phase::Contradiction`]: nothing is done |
+//!
+//! ## Messages
+//! Every message may be lost, doubled, late or overtaken by others. The sender is who the certificate says.
+//!
+//! | message | from, to | meaning |
+//! |---|---|---|
+//! | [`Message::State`] | each to all, every 2 s and at every change | votes, steps, accepted value, decision, end, whom the node does not hear |
+//! | [`Message::Order`] | coordinator to all | do this step |
+//! | [`Message::Prepare`], [`Message::Promise`] | owner of a ballot, and back | phase 1 |
+//! | [`Message::Accept`]; the answer is in `State` | owner of a ballot to all | phase 2; every node learns |
+//! | [`Message::Decided`] | to a node that does not know the decision | the decision |
+//! | query and [`Answer`] | from a node without an identity | the decision; the asker proves nothing, the answerer does |
+//! | [`Message::AllEnded`] | to a node that does not know | all nodes have ended |
+//!
+//! ## Invariants
+//! * No two nodes know different decisions, and a decision never changes.
+//! * Commit is decided only if all nodes have voted yes.
+//! * An undo begins only after abort, and only once every try of a step has returned. API servers start only after commit.
+//! * No two clusters serve at the same time.
+//! * Nothing is said or done that depends on an entry which is not on the disk: messages and runs are made of [`Recorded`] alone.
+//!
+//! ## What an operator may do
+//! * [`Operator::Decided`]: bring a decision that a journal has. No consensus is needed for that.
+//! * [`Input::Certificate`]: give a node a new identity.
+//! * [`Operator::Exclude`]: say that nodes are gone for good. The rest decides in a higher epoch, whose quorum is every node of the rest. This
+//!   is unsafe if the nodes are not gone, and they had a quorum.
+//! * [`Operator::Forget`]: end the waiting of a node that has ended.
+//!
+//! # What a driver has to keep to
+//! * Effects are done in order. [`Effect::Persist`] is written and synced in order; a write that fails ends the process.
+//! * The entries given to [`Participant::new`] are on the disk: synced, not only read.
+//! * Only one process writes a journal. One that hangs in the kernel keeps its successor out.
+//! * Every [`Effect::Run`] is answered by [`Input::Returned`] exactly once, and not before nothing of it can still take effect.
+//! * [`Fact::ServedAbove`] comes before the return of [`Step::UndoStop`], and again from every new try. [`Fact::Leader`] comes before the
+//!   return of [`Step::StopApi`].
+//! * What has arrived is given before a [`Input::Deadline`] that is due at the same time: a process that was paused has not heard silence.
+//! * `from` of a message is the node that the certificate names, and only that.
+//! * The times are in [`timers`]. No safety depends on them.
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! The times of the protocol, section 7 of its description in the crate's documentation. None is needed for safety.
+//! The times of the protocol. None is needed for safety; the bounds that follow from them are in `docs/RESTORE.md`.
 
 use crate::input::Millis;
 
