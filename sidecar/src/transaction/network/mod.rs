@@ -1,0 +1,179 @@
+//! The conversations of a restore's nodes with each other: messages over mutual TLS, and queries of nodes that cannot prove who they are.
+//!
+//! * [`addresses`]: only the plan's addresses are accepted. [`credentials`]: the certificate says which node speaks.
+//! * [`outgoing`] holds one connection to each other node, and sends what is in its [`queue`]. [`incoming`] has one place for each other node.
+//! * Nothing is promised: any message may be lost or doubled. [`troubles`] says why messages do not arrive.
+
+mod addresses;
+mod credentials;
+mod heard;
+mod incoming;
+mod outgoing;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod troubles;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use etcd_transaction::{Message, Node};
+use etcd_wire::restore::Identity;
+use etcd_wire::{Failure, FailureCode};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use self::addresses::Addresses;
+use self::credentials::Credentials;
+pub(super) use self::heard::Heard;
+use self::incoming::{Door, Places};
+use self::outgoing::Link;
+use self::queue::Queue;
+use self::troubles::Troubles;
+use super::layout::Layout;
+
+/// What was heard, and not taken yet. Whoever speaks then waits.
+const UNHEARD: usize = 64;
+
+/// Speaks to the other nodes of a plan. It ends with its last clone.
+#[derive(Clone)]
+pub(super) struct Network(Arc<Inner>);
+
+struct Inner {
+    others: BTreeMap<Node, Other>,
+    /// Newest first.
+    identities: Mutex<Vec<Identity>>,
+    authorities: Vec<String>,
+    credentials: watch::Sender<Arc<Credentials>>,
+    troubles: Arc<Troubles>,
+    _tasks: JoinSet<()>,
+}
+
+struct Other {
+    queue: Arc<Queue>,
+    query: Arc<Notify>,
+}
+
+impl Network {
+    /// Listens on the plan's peer port, and starts a sender for every other node. What arrives goes into the channel.
+    ///
+    /// * `identity`: by what this node proves who it is. Without it, the node only asks.
+    /// * `authorities`: PEM of the authorities that the journal knows. Certificates of theirs are accepted.
+    ///
+    /// # Errors
+    /// [`FailureCode::Refused`]: the port is taken. [`FailureCode::BadRequest`]: the certificates cannot be used.
+    pub(super) async fn start(
+        layout: &Layout,
+        identity: Option<&Identity>,
+        authorities: Vec<String>,
+    ) -> Result<(Network, mpsc::Receiver<Heard>), Failure> {
+        let listener = bind(layout).await?;
+        Network::on(listener, layout, identity, authorities)
+    }
+
+    fn on(
+        listener: TcpListener,
+        layout: &Layout,
+        identity: Option<&Identity>,
+        authorities: Vec<String>,
+    ) -> Result<(Network, mpsc::Receiver<Heard>), Failure> {
+        let plan = layout.plan();
+        let count = |count: usize| {
+            u8::try_from(count).map_err(|_| Failure::new(FailureCode::BadRequest, "the plan has too many nodes"))
+        };
+        let (own, nodes) = (Node(count(layout.index())?), count(plan.nodes.len())?);
+        let identities: Vec<Identity> = identity.cloned().into_iter().collect();
+        let (credentials, known) = watch::channel(Arc::new(Credentials::new(&identities, &authorities)?));
+        let (heard, hears) = mpsc::channel(UNHEARD);
+        let addresses = Arc::new(Addresses::new(plan, own));
+        let troubles = Arc::new(Troubles::default());
+        let mut tasks = JoinSet::new();
+        let door = Door {
+            addresses: Arc::clone(&addresses),
+            nodes,
+            credentials: known.clone(),
+            heard: heard.clone(),
+            places: Places::default(),
+        };
+        tasks.spawn(incoming::listen(listener, Arc::new(door)));
+        let resolved = Arc::clone(&addresses);
+        tasks.spawn(async move { resolved.keep_resolved().await });
+        let mut others = BTreeMap::new();
+        for (to, node) in (0..nodes).map(Node).zip(&plan.nodes).filter(|(to, _)| *to != own) {
+            let (from, port) = (&layout.node().node, plan.peer_port);
+            let link = Arc::new(Link {
+                to,
+                way: format!("node {from} cannot send to node {} ({}, TCP port {port})", node.node, node.address),
+                port,
+                addresses: Arc::clone(&addresses),
+                credentials: known.clone(),
+                troubles: Arc::clone(&troubles),
+            });
+            let (queue, query) = (Arc::<Queue>::default(), Arc::new(Notify::new()));
+            let (speaker, messages) = (Arc::clone(&link), Arc::clone(&queue));
+            tasks.spawn(async move { speaker.speak(&messages).await });
+            let (wanted, answers) = (Arc::clone(&query), heard.clone());
+            tasks.spawn(async move { link.inquire(&wanted, &answers).await });
+            others.insert(to, Other { queue, query });
+        }
+        let inner =
+            Inner { others, identities: Mutex::new(identities), authorities, credentials, troubles, _tasks: tasks };
+        Ok((Network(Arc::new(inner)), hears))
+    }
+
+    /// Proves by another identity who this node is, from the next connection on: that of `restore --resume`. Older ones stay for nodes that know only
+    /// their authority.
+    ///
+    /// # Errors
+    /// [`FailureCode::BadRequest`]: it cannot be used, and what was used before is used on.
+    pub(super) fn set_identity(&self, identity: &Identity) -> Result<(), Failure> {
+        let mut identities = self.0.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = vec![identity.clone()];
+        all.extend(identities.iter().filter(|known| *known != identity).cloned());
+        self.0.credentials.send_replace(Arc::new(Credentials::new(&all, &self.0.authorities)?));
+        *identities = all;
+        Ok(())
+    }
+
+    /// Sends a message to another node, if that can be done: it may be lost. Never waits.
+    pub(super) fn send(&self, to: Node, message: Message) {
+        match self.0.others.get(&to) {
+            Some(other) => {
+                let dropped = other.queue.push(message);
+                if dropped > 0 {
+                    tracing::debug!("the oldest message to {to} was dropped: too many wait");
+                }
+            }
+            None => tracing::error!("a message to {to} was dropped: it is no other node of the plan"),
+        }
+    }
+
+    /// Asks a node what was decided, without proving anything. The answer arrives as [`Heard::Answered`], if one does. Never waits.
+    pub(super) fn ask(&self, to: Node) {
+        match self.0.others.get(&to) {
+            Some(other) => other.query.notify_one(),
+            None => tracing::error!("a query to {to} was dropped: it is no other node of the plan"),
+        }
+    }
+
+    /// For each node that could not be reached when that was last tried: a sentence with both nodes, the port, and why.
+    pub(super) fn troubles(&self) -> Vec<(Node, String)> {
+        self.0.troubles.told()
+    }
+}
+
+/// Takes the port on which the nodes speak to each other.
+async fn bind(layout: &Layout) -> Result<TcpListener, Failure> {
+    let port = layout.plan().peer_port;
+    let bound = match TcpListener::bind(("::", port)).await {
+        // A node without IPv6.
+        Err(error) if error.kind() != ErrorKind::AddrInUse => TcpListener::bind(("0.0.0.0", port)).await,
+        bound => bound,
+    };
+    bound.map_err(|error| {
+        let message = format!("node {} cannot listen on TCP port {port}", layout.node().node);
+        Failure::new(FailureCode::Refused, message).source(&error).hint("choose another port with --peer-port")
+    })
+}
