@@ -37,7 +37,7 @@ impl Manifest {
     ///
     /// # Errors
     /// It is no pod.
-    pub(super) fn parse(file: &str, contents: &[u8]) -> Result<Option<(&'static str, Manifest)>, String> {
+    pub(crate) fn parse(file: &str, contents: &[u8]) -> Result<Option<(&'static str, Manifest)>, String> {
         let pod: Pod = document::parse(contents)?;
         if pod.kind != "Pod" {
             return Err("it is no Pod".to_owned());

@@ -7,9 +7,10 @@ use etcd_wire::restore::RestoreNode;
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 
-use super::api_server;
 use super::http::{Server, ServerTls};
+use super::journal::storage;
 use super::layout::Layout;
+use super::{api_server, launch_manifest};
 use crate::etcd;
 use crate::node::{Manifest, Manifests};
 
@@ -44,6 +45,16 @@ pub(super) struct Component {
     pub(super) file: String,
     /// The command line of its process.
     pub(super) argv: Vec<String>,
+    /// Of etcd: the command line of the process that it is launched with, without the check of its data, where there is such a one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) launch_argv: Option<Vec<String>>,
+}
+
+impl Component {
+    /// The command lines that its process may have.
+    pub(super) fn command_lines(&self) -> Vec<&[String]> {
+        [Some(&self.argv), self.launch_argv.as_ref()].into_iter().flatten().map(Vec::as_slice).collect()
+    }
 }
 
 /// All zero for a member that did not answer.
@@ -85,9 +96,16 @@ impl Ground {
         let urls = ["listen-client-urls", "listen-peer-urls"].into_iter().filter_map(|flag| manifests.etcd.flag(flag));
         let etcd_ports = urls.flat_map(|list| list.split(',')).filter_map(port).collect();
         let flag = |name: &str| manifests.etcd.flag(name);
-        let gates = flag("feature-gates").is_some_and(|gates| gates.contains("InitialCorruptCheck=true"));
+        let is_check = |gate: &str| gate.trim() == "InitialCorruptCheck=true";
+        let gates = flag("feature-gates").is_some_and(|gates| gates.split(',').any(is_check));
         let checks_at_start = gates || flag("experimental-initial-corrupt-check") == Some("true");
-        let components = manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
+        let mut components: Vec<Component> =
+            manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
+        for etcd in components.iter_mut().filter(|component| component.name == ETCD) {
+            let launch = launch_manifest::read(&layout.manifests().join(&etcd.file));
+            etcd.launch_argv =
+                launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
+        }
         let before = match etcd::connect(&node.etcd).await {
             Ok(member) => {
                 let header = member.status.0.header.ok_or_else(|| etcd::headless(&member.endpoint))?;
@@ -135,7 +153,7 @@ impl Ground {
 }
 
 fn component(name: &str, manifest: &Manifest) -> Component {
-    Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone() }
+    Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone(), launch_argv: None }
 }
 
 fn server(manifest: &Manifest) -> Result<Server, Failure> {

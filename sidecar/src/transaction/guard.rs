@@ -23,7 +23,8 @@ pub(super) struct Intrusion {
 /// Looks once. `stopped` says that the component's own step has seen it ended: until then etcd and controllers are given their time, while an
 /// API server is ended at once, because it can still write.
 ///
-/// Nothing is done, and `None` answered, unless the manifest is held. Whoever puts it back waits until this returns.
+/// Nothing is done, and `None` answered, unless the manifest is held. Whoever puts it back waits until this returns. etcd must not be looked
+/// after from when it is about to be launched until it is to be stopped again: its own manifest is held while it runs with another one.
 ///
 /// # Errors
 /// The disk fails, or the processes of the node cannot be seen.
@@ -34,7 +35,8 @@ pub(super) fn look(layout: &Layout, component: &Component, stopped: bool) -> Res
     }
     let reappeared = hold::expel(layout, component, &turn)?;
     let ended = match must_not_run(&component.name, stopped) {
-        true => process::kill(&component.argv).map_err(|error| storage(&format!("end {}", component.name), &error))?,
+        true => process::kill(&component.command_lines())
+            .map_err(|error| storage(&format!("end {}", component.name), &error))?,
         false => 0,
     };
     let intrusion = Intrusion { component: component.name.clone(), reappeared, ended };
@@ -63,10 +65,14 @@ mod tests {
             let argument =
                 format!("{}.{}", 80_000 + std::process::id(), u8::from(stopped) + 2 * u8::from(name == ETCD));
             let mut child = std::process::Command::new("sleep").arg(&argument).spawn().unwrap();
-            let component =
-                Component { name: name.into(), file: "pod.yaml".into(), argv: vec!["sleep".into(), argument] };
+            let component = Component {
+                name: name.into(),
+                file: "pod.yaml".into(),
+                argv: vec!["sleep".into(), argument],
+                launch_argv: None,
+            };
             // The child has its command line only after it has become another program.
-            while process::running(&component.argv).unwrap().is_empty() {
+            while process::running(&component.command_lines()).unwrap().is_empty() {
                 std::thread::yield_now();
             }
             let manifest = layout.manifests().join("pod.yaml").path();

@@ -13,12 +13,13 @@ use etcd_wire::{Failure, FailureCode};
 
 use super::ground::Component;
 use super::journal::storage;
+use super::launch_manifest;
 use super::layout::Layout;
 use super::same::{Likeness, compare};
 use crate::node::Place;
 
 /// How often something is tried anew that another program has changed in between.
-const TRIES: usize = 10;
+pub(super) const TRIES: usize = 10;
 /// How often, and after how long each, a file is read again that may still be being written.
 const READS: u32 = 10;
 const READ_AGAIN: Duration = Duration::from_millis(50);
@@ -89,6 +90,10 @@ pub(super) fn take(layout: &Layout, component: &Component) -> Result<Taken, Fail
     for _ in 0..TRIES {
         match (exists(&here)?, exists(&held)?) {
             (true, false) => taken.moved |= moved_unless_taken(&here, &held, component)?,
+            (true, true) if is_launch(&here, &held)? => {
+                withdraw(&here, component)?;
+                taken.moved = true;
+            }
             (true, true) => taken.reappeared = expelled(&here, &held, component)?.or(taken.reappeared),
             (false, true) => {
                 settle(&here, &held)?;
@@ -110,10 +115,20 @@ pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) ->
     let mut moved = false;
     for _ in 0..TRIES {
         let (is_here, is_held) = (exists(&here)?, exists(&held)?);
-        let equal = is_here && is_held && likeness(&here, &held)? == Some(Likeness::Equal);
-        match putting(is_here, is_held, equal, conflict) {
+        let found = match (is_here, is_held) {
+            (false, _) => Found::Nothing,
+            (true, true) if is_launch(&here, &held)? => Found::Launch,
+            (true, true) if likeness(&here, &held)? == Some(Likeness::Equal) => Found::Equal,
+            (true, _) => Found::Other,
+        };
+        match putting(found, is_held, conflict) {
             Putting::Missing => return Err(missing(layout, component)),
             Putting::MoveHeld => moved |= moved_unless_taken(&held, &here, component)?,
+            Putting::ReplaceFound => {
+                // The kubelet sees the one or the other, and never neither.
+                held.replace(&here).map_err(|error| moving(component, &error))?;
+                moved = true;
+            }
             Putting::DropHeld => drop_equal(&here, &held, component)?,
             Putting::SetHeldAside => {
                 aside(&held, &held, HELD, component)?;
@@ -125,6 +140,8 @@ pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) ->
                 settle(&here, &held)?;
                 let kept = clear_copies(&here, &held, component)?;
                 let remove = |error| storage("remove the folder of held manifests", &error);
+                // One that was begun, and has no name among the manifests yet.
+                draft(&held).remove_file().map_err(remove)?;
                 layout.held().remove_if_empty().map_err(remove)?;
                 return Ok(Put { moved, kept });
             }
@@ -191,26 +208,55 @@ fn is_copy(name: &OsStr, file: &OsStr) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
+/// Where a manifest of ours is written until it is whole.
+pub(super) fn draft(held: &Place) -> Place {
+    let mut name = held.name().to_owned();
+    name.push(".draft");
+    held.sibling(name)
+}
+
+fn is_launch(here: &Place, held: &Place) -> Result<bool, Failure> {
+    launch_manifest::is_in_place(here, held).map_err(|error| storage("compare manifests", &error))
+}
+
+/// Takes our own manifest for the launch of etcd away again. It can be made anew from the one that is held.
+fn withdraw(here: &Place, component: &Component) -> Result<(), Failure> {
+    let withdrawn = here.remove_file().and_then(|_| here.sync_name());
+    withdrawn.map_err(|error| storage(&format!("remove the launch manifest of {}", component.name), &error))
+}
+
 /// What is next on the way to one manifest in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Putting {
     Missing,
     Done,
     MoveHeld,
+    /// What is in place is our own manifest for the launch of etcd.
+    ReplaceFound,
     /// What is in place is the manifest.
     DropHeld,
     SetHeldAside,
     SetFoundAside,
 }
 
-fn putting(is_here: bool, is_held: bool, equal: bool, conflict: Conflict) -> Putting {
-    match (is_here, is_held, conflict) {
-        (false, false, _) => Putting::Missing,
-        (true, false, _) => Putting::Done,
-        (false, true, _) => Putting::MoveHeld,
-        (true, true, _) if equal => Putting::DropHeld,
-        (true, true, Conflict::KeepFound) => Putting::SetHeldAside,
-        (true, true, Conflict::KeepHeld) => Putting::SetFoundAside,
+/// What is where the kubelet looks, compared with the manifest that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Equal,
+    Launch,
+    Other,
+}
+
+fn putting(found: Found, is_held: bool, conflict: Conflict) -> Putting {
+    match (found, is_held, conflict) {
+        (Found::Nothing, false, _) => Putting::Missing,
+        (_, false, _) => Putting::Done,
+        (Found::Nothing, true, _) => Putting::MoveHeld,
+        (Found::Launch, true, _) => Putting::ReplaceFound,
+        (Found::Equal, true, _) => Putting::DropHeld,
+        (Found::Other, true, Conflict::KeepFound) => Putting::SetHeldAside,
+        (Found::Other, true, Conflict::KeepHeld) => Putting::SetFoundAside,
     }
 }
 
@@ -219,12 +265,12 @@ pub(super) fn places(layout: &Layout, component: &Component) -> (Place, Place) {
     (layout.manifests().join(&component.file), layout.held().join(&component.file))
 }
 
-fn exists(place: &Place) -> Result<bool, Failure> {
+pub(super) fn exists(place: &Place) -> Result<bool, Failure> {
     place.exists().map_err(|error| storage("look for a manifest", &error))
 }
 
 /// Moves a manifest aside that has reappeared. `None` if it has gone by itself.
-fn expelled(here: &Place, held: &Place, component: &Component) -> Result<Option<Reappeared>, Failure> {
+pub(super) fn expelled(here: &Place, held: &Place, component: &Component) -> Result<Option<Reappeared>, Failure> {
     let earlier = copies(held).map_err(|error| storage("look for copies of manifests", &error))?;
     let Some(kept) = aside(here, held, REAPPEARED, component)? else { return Ok(None) };
     let mut like = likeness(&kept, held)?;
@@ -287,7 +333,7 @@ fn clear_copies(here: &Place, held: &Place, component: &Component) -> Result<Vec
     Ok(left)
 }
 
-fn likeness(one: &Place, other: &Place) -> Result<Option<Likeness>, Failure> {
+pub(super) fn likeness(one: &Place, other: &Place) -> Result<Option<Likeness>, Failure> {
     compare(one, other).map_err(|error| storage("compare manifests", &error))
 }
 
@@ -302,7 +348,7 @@ fn moved_unless_taken(from: &Place, to: &Place, component: &Component) -> Result
 }
 
 /// Whoever moved it may have been killed before that was on the disk.
-fn settle(here: &Place, held: &Place) -> Result<(), Failure> {
+pub(super) fn settle(here: &Place, held: &Place) -> Result<(), Failure> {
     let folder = held.folder().unwrap_or_else(|| held.clone());
     let settled = here.sync_name().and_then(|()| folder.sync_if_there());
     settled.map(|_| ()).map_err(|error| storage("synchronise the folders of manifests", &error))
@@ -312,14 +358,14 @@ fn moving(component: &Component, error: &io::Error) -> Failure {
     storage(&format!("move the manifest of {}", component.name), error)
 }
 
-fn missing(layout: &Layout, component: &Component) -> Failure {
+pub(super) fn missing(layout: &Layout, component: &Component) -> Failure {
     let (here, held) = (layout.manifests().display(), layout.held().display());
     let message = format!("the manifest {} of {} is in neither {here} nor {held}", component.file, component.name);
     Failure::new(FailureCode::Storage, message)
         .hint("another program has removed the manifest: put it back into one of these directories")
 }
 
-fn restless(component: &Component) -> Failure {
+pub(super) fn restless(component: &Component) -> Failure {
     let message = format!("another program changes the manifest {} of {} all the time", component.file, component.name);
     Failure::new(FailureCode::Storage, message).hint("stop configuration management on this node")
 }
@@ -338,7 +384,7 @@ mod tests {
     const RULES: [Conflict; 2] = [Conflict::KeepFound, Conflict::KeepHeld];
 
     fn etcd() -> Component {
-        Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new() }
+        Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new(), launch_argv: None }
     }
 
     /// A node whose etcd's manifest is held, and what stands in its place.
@@ -369,15 +415,16 @@ mod tests {
     #[test]
     fn every_case_has_one_answer() {
         for rule in RULES {
-            for equal in [false, true] {
-                assert_eq!(putting(false, false, equal, rule), Putting::Missing);
-                assert_eq!(putting(true, false, equal, rule), Putting::Done);
-                assert_eq!(putting(false, true, equal, rule), Putting::MoveHeld);
+            assert_eq!(putting(Found::Nothing, false, rule), Putting::Missing);
+            for found in [Found::Equal, Found::Launch, Found::Other] {
+                assert_eq!(putting(found, false, rule), Putting::Done);
             }
-            assert_eq!(putting(true, true, true, rule), Putting::DropHeld);
+            assert_eq!(putting(Found::Nothing, true, rule), Putting::MoveHeld);
+            assert_eq!(putting(Found::Launch, true, rule), Putting::ReplaceFound);
+            assert_eq!(putting(Found::Equal, true, rule), Putting::DropHeld);
         }
-        assert_eq!(putting(true, true, false, Conflict::KeepFound), Putting::SetHeldAside);
-        assert_eq!(putting(true, true, false, Conflict::KeepHeld), Putting::SetFoundAside);
+        assert_eq!(putting(Found::Other, true, Conflict::KeepFound), Putting::SetHeldAside);
+        assert_eq!(putting(Found::Other, true, Conflict::KeepHeld), Putting::SetFoundAside);
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod http;
 #[cfg_attr(not(test), expect(dead_code, reason = "the participant does not use it yet"))]
 mod identity;
 mod journal;
+mod launch;
+mod launch_manifest;
 mod layout;
 mod member;
 #[cfg_attr(not(test), expect(dead_code, reason = "the participant does not use it yet"))]

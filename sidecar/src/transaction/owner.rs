@@ -51,7 +51,7 @@ fn is(place: &Place, kind: FileType) -> io::Result<bool> {
 }
 
 /// Owner, group, mode and label.
-fn give(like: &File, to: &File) -> io::Result<()> {
+pub(super) fn give(like: &File, to: &File) -> io::Result<()> {
     let metadata = like.metadata()?;
     std::os::unix::fs::fchown(to, Some(metadata.uid()), Some(metadata.gid()))?;
     // After the owner: a change of owner takes bits away.

@@ -9,24 +9,25 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::node::Place;
 
-/// The processes whose command line is exactly this. The pod sees all of the node's.
-pub(super) fn running(argv: &[String]) -> std::io::Result<Vec<Pid>> {
+/// The processes whose command line is exactly one of these. The pod sees all of the node's.
+pub(super) fn running(lines: &[&[String]]) -> std::io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        if is(pid, argv)? && !is_zombie(pid)? {
+        if is(pid, lines)? && !is_zombie(pid)? {
             found.push(pid);
         }
     }
     Ok(found)
 }
 
-fn is(pid: Pid, argv: &[String]) -> std::io::Result<bool> {
+fn is(pid: Pid, lines: &[&[String]]) -> std::io::Result<bool> {
     let Some(line) = of(pid, "cmdline")? else { return Ok(false) };
     let line = line.strip_suffix(b"\0").unwrap_or(&line);
-    Ok(!argv.is_empty() && line.split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes)))
+    let same = |argv: &&[String]| line.split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes));
+    Ok(lines.iter().filter(|argv| !argv.is_empty()).any(same))
 }
 
 fn is_zombie(pid: Pid) -> std::io::Result<bool> {
@@ -48,17 +49,17 @@ fn of(pid: Pid, file: &str) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Ends all processes with this command line where they stand; says how many there were. By a descriptor, so that no other process that
+/// Ends all processes with one of these command lines where they stand; says how many there were. By a descriptor, so that no other process that
 /// got the same number meanwhile is meant.
-pub(super) fn kill(argv: &[String]) -> std::io::Result<usize> {
+pub(super) fn kill(lines: &[&[String]]) -> std::io::Result<usize> {
     let mut killed = 0;
-    for pid in running(argv)? {
+    for pid in running(lines)? {
         let process = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => process,
             Err(rustix::io::Errno::SRCH) => continue,
             Err(error) => return Err(error.into()),
         };
-        if is(pid, argv)? {
+        if is(pid, lines)? {
             match rustix::process::pidfd_send_signal(process, Signal::KILL) {
                 Ok(()) => killed += 1,
                 Err(rustix::io::Errno::SRCH) => {}
@@ -130,16 +131,17 @@ mod tests {
     #[test]
     fn only_the_very_command_line_is_meant() {
         let (mut child, argv) = sleep("86399");
-        let (mut other, _) = sleep("86398");
+        let (mut other, other_argv) = sleep("86398");
         // The child has its command line only after it has become another program.
-        while running(&argv).unwrap().is_empty() {
+        while running(&[&argv]).unwrap().is_empty() || running(&[&other_argv]).unwrap().is_empty() {
             std::thread::yield_now();
         }
-        assert!(running(&argv[..1]).unwrap().is_empty() && running(&[]).unwrap().is_empty());
-        assert_eq!(kill(&argv).unwrap(), 1);
+        assert!(running(&[&argv[..1]]).unwrap().is_empty() && running(&[&[]]).unwrap().is_empty());
+        assert_eq!(running(&[&other_argv, &argv]).unwrap().len(), 2);
+        assert_eq!(kill(&[&argv]).unwrap(), 1);
         assert!(!child.wait().unwrap().success());
-        assert!(running(&argv).unwrap().is_empty());
-        assert_eq!(kill(&argv).unwrap(), 0);
+        assert!(running(&[&argv]).unwrap().is_empty());
+        assert_eq!(kill(&[&argv]).unwrap(), 0);
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();

@@ -125,7 +125,7 @@ fn runs_as_said(work: &Work) -> Result<(), Failure> {
     let looked = |error: std::io::Error| storage("look at the processes of the node", &error);
     for name in [ETCD, API_SERVER] {
         let component = component(work, name)?;
-        if process::running(&component.argv).map_err(looked)?.is_empty() {
+        if process::running(&component.command_lines()).map_err(looked)?.is_empty() {
             return Err(refused(format!(
                 "no process runs the command line in {}, the manifest of {name}",
                 component.file
@@ -204,7 +204,7 @@ async fn stop_api(work: &Work) -> Result<(), Failure> {
     take(work, &server)?;
     let port = work.state(|state| state.ground.api.port);
     // What it could still write would go to a member whose data is about to be set aside.
-    quiet(|| Ok(process::kill(&server.argv)? == 0 && process::listening(&[port])?.is_empty())).await
+    quiet(|| Ok(process::kill(&server.command_lines())? == 0 && process::listening(&[port])?.is_empty())).await
 }
 
 /// Waits until it has been true for a while.
@@ -237,13 +237,16 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
             // They have been told to end together with the API server, and can do nothing without one.
             for component in &controllers {
                 let late = begun.elapsed() > GENTLE;
-                let alive =
-                    if late { process::kill(&component.argv)? } else { process::running(&component.argv)?.len() };
+                let alive = if late {
+                    process::kill(&component.command_lines())?
+                } else {
+                    process::running(&component.command_lines())?.len()
+                };
                 if alive > 0 {
                     return Ok(None);
                 }
             }
-            if !process::running(&etcd.argv)?.is_empty() || !process::listening(&ports)?.is_empty() {
+            if !process::running(&etcd.command_lines())?.is_empty() || !process::listening(&ports)?.is_empty() {
                 return Ok(None);
             }
             let lock = match process::lock(&data_dir) {
@@ -285,7 +288,8 @@ fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
         let lock = process::lock(&member.live).map_err(|error| storage("look at the database's lock", &error))?;
         *held = Some(lock);
     }
-    let running = process::running(&etcd.argv).map_err(|error| storage("look at the processes of the node", &error))?;
+    let running = process::running(&etcd.command_lines())
+        .map_err(|error| storage("look at the processes of the node", &error))?;
     if matches!(*held, Some(Lock::Held)) || !running.is_empty() {
         *held = None;
         return Err(refused("etcd runs although its manifest was moved away".to_owned()));
@@ -359,7 +363,7 @@ async fn ends_again(component: &Component) -> Failure {
     let (mut ran, mut ends) = (false, 0);
     while ends < 2 {
         tokio::time::sleep(POLL).await;
-        match process::running(&component.argv) {
+        match process::running(&component.command_lines()) {
             Ok(running) => {
                 ends += u32::from(ran && running.is_empty());
                 ran = !running.is_empty();
