@@ -97,9 +97,17 @@ async fn converse(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> Result<(),
             Frame::Request(Request::Control(control)) => {
                 let (answer, answered) = oneshot::channel();
                 let ended = || Failure::new(FailureCode::Unreachable, "the participant ends");
-                let answered = match asked.send((control, answer)).await {
-                    Ok(()) => answered.await.map_err(|_| ended()),
-                    Err(_) => Err(ended()),
+                let answered = async {
+                    asked.send((control, answer)).await.map_err(|_| ended())?;
+                    answered.await.map_err(|_| ended())
+                };
+                let answered = tokio::select! {
+                    answered = answered => answered,
+                    // Whoever asked has gone, and keeps out nobody.
+                    gone = connection.incoming.maybe_next() => match gone? {
+                        None => return Ok(()),
+                        Some(other) => return Err(WireError::Unexpected { got: other.name(), expected: "end" }),
+                    },
                 };
                 answered.map_or_else(Frame::Failure, |state| Frame::Reply(Reply::Participant(state)))
             }
@@ -218,9 +226,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = prepared(root.path());
         let mut asks = listen(&layout).unwrap();
-        let silent = tell(&layout, Control::Look, Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(silent.code, FailureCode::Unreachable);
-        assert!(silent.message.contains("has not answered for 0s"), "{silent}");
+        for _ in 0..=SESSIONS + WAITING {
+            let silent = tell(&layout, Control::Look, Duration::from_millis(50)).await.unwrap_err();
+            assert_eq!(silent.code, FailureCode::Unreachable);
+            assert!(silent.message.contains("has not answered for 0s"), "{silent}");
+        }
         // The next one is answered all the same.
         let next = tokio::spawn({
             let layout = layout.clone();

@@ -128,10 +128,14 @@ impl Link {
     async fn dial(&self, config: Arc<ClientConfig>) -> Result<Greeted, String> {
         let connected = tokio::time::timeout(CONNECT, self.connect()).await;
         let stream = connected.map_err(|_| format!("no TCP connection within {}s", CONNECT.as_secs()))??;
+        // The other node drops connections from addresses that are not the plan's.
+        let from = stream.local_addr().map_err(|error| because("no TCP connection", &error))?.ip();
         let greeted = async {
             let name = ServerName::try_from(peer_name(self.to.index())).map_err(|error| because("no name", &error))?;
             let stream = TlsConnector::from(config).connect(name, stream).await;
-            let (reader, writer) = tokio::io::split(stream.map_err(|error| because("TLS handshake failed", &error))?);
+            let (reader, writer) = tokio::io::split(
+                stream.map_err(|error| because(&format!("TLS handshake from {from} failed"), &error))?,
+            );
             let ours = Hello::ours().of_build(etcd_build::ID);
             Connection::establish(reader, writer, ours).await.map_err(|error| because("no greeting", &error))
         };
