@@ -159,6 +159,8 @@ impl Link {
 
     async fn connect_to(&self, to: IpAddr) -> std::io::Result<TcpStream> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Its port is not kept from whoever wants to listen there when the connection has ended.
+        socket.set_reuseaddr(true)?;
         if let Some(from) = self.addresses.from(to)
             && let Err(error) = socket.bind(SocketAddr::new(from, 0))
         {

@@ -30,7 +30,15 @@ struct Nodes {
 
 impl Nodes {
     async fn new() -> Nodes {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let port = loop {
+            let first = TcpListener::bind((address(0), 0)).await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let others =
+                async { TcpListener::bind((address(1), port)).await.and(TcpListener::bind((address(2), port)).await) };
+            if others.await.is_ok() {
+                break port;
+            }
+        };
         Nodes { port, identities: identities() }
     }
 
@@ -73,6 +81,7 @@ impl Nodes {
     /// A TCP connection to a node from an address.
     async fn tcp(&self, from: &str, to: usize) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
         socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
         socket.connect(SocketAddr::new(address(to).parse().unwrap(), self.port)).await.unwrap()
     }
