@@ -63,7 +63,8 @@ pub struct Run {
 
 impl Run {
     pub(crate) fn new(recorded: &Recorded, id: RunId, step: Step, limit: Millis, keeps: bool) -> Option<Run> {
-        let keep = keeps && recorded.begun.contains(Step::LaunchEtcd);
+        // Whoever puts a manifest back while it is held starts etcd on the new data as soon as it is in its place.
+        let keep = keeps && recorded.begun.contains(Step::Swap);
         let raise = recorded.intruded || recorded.served_above;
         recorded.begun.contains(step).then_some(Run { id, step, limit, keep, raise })
     }

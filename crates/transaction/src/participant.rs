@@ -380,7 +380,7 @@ impl Participant {
             Fact::Intruder { component, other_bytes } => {
                 effects.push(Effect::Tell(Notice::Intruder { component, other_bytes }));
                 let recorded = self.recorded();
-                let first = !recorded.intruded && recorded.begun.contains(Step::LaunchEtcd);
+                let first = !recorded.intruded && recorded.begun.contains(Step::Swap);
                 if component == Component::ApiServer && first {
                     self.inbox.intruder = Some(component);
                 }
@@ -463,7 +463,8 @@ impl Participant {
         let recorded = self.recorded();
         let on = recorded.begun.contains(Step::StopApi)
             && recorded.decision != Some(Decision::Commit)
-            && !recorded.begun.contains(Step::UndoStart)
+            // What is not put back yet is held, and may have to wait until the revision is raised.
+            && !recorded.done.contains(Step::UndoStart)
             && recorded.ended.is_none();
         if on != self.guards {
             self.guards = on;

@@ -86,7 +86,9 @@ impl Participant {
         if let Some((step, outcome)) = self.runner.finished.take() {
             // What belongs to the time before the decision is not recorded any more: it is undone, or was done.
             if !step.is_forth() {
-                let keeps = step == Step::StartApi && self.runner.unready && self.plan.options().keep_unready;
+                // What took too long was begun as a whole. What failed may not even have put the manifest in its place.
+                let slow = step == Step::StartApi && outcome == Outcome::Cancelled;
+                let keeps = slow && self.plan.options().keep_unready;
                 if outcome == Outcome::Proved || keeps {
                     (self.runner.failed, self.runner.retry_at) = (None, None);
                     self.runner.unready &= outcome != Outcome::Proved;
@@ -224,10 +226,9 @@ impl Participant {
 
     fn cancel_what_ended(&mut self, effects: &mut Vec<Effect>) {
         let (now, decided) = (self.now, self.recorded().decision.is_some());
-        let enough = self.runner.unready && self.plan.options().keep_unready;
         let Some(current) = &mut self.runner.current else { return };
         let step = current.step;
-        let late = now.since(current.since) >= current.limit || (enough && step == Step::StartApi);
+        let late = now.since(current.since) >= current.limit;
         let over = if step.is_forth() { decided } else { late };
         match current.cancelled {
             None if over => {
