@@ -1,0 +1,478 @@
+//! Steps, as lists of small operations: a process can be killed between any two of them.
+
+use etcd_transaction::{Fact, Input, Node, NodeSet, Outcome, Run, RunId, Step};
+
+use super::checker::Invariant;
+use super::choices::{Draw, Kind};
+use super::disk::{Bytes, Data, Part, Place};
+use super::planted::Planted;
+use super::world::{Event, Special, World};
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Looks, and changes nothing.
+    Look,
+    /// A manifest is moved aside.
+    Hold(Part),
+    /// A manifest is put back.
+    Put(Part),
+    /// Names of manifests are kept.
+    SyncManifests,
+    /// Data is moved, while etcd does not run.
+    Move(Place, Place),
+    /// Names of data are kept.
+    SyncData,
+    /// New data that never ran is removed.
+    Delete(Place),
+    /// A process is ended; its kubelet starts it again.
+    Restart(Part),
+    /// Waits.
+    Await(Condition),
+    /// Looks whether clients wrote to the new data.
+    LookAbove,
+    /// Raises the revision of the old cluster above all that was seen.
+    Raise,
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// A component does not run.
+    Stopped(Part),
+    /// A component runs.
+    Running(Part),
+    /// etcd serves.
+    Serves,
+    /// etcd serves, with all members.
+    AllServe,
+    /// The API server serves.
+    ApiServes,
+}
+
+/// A step that is being done.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Names it.
+    pub id: u32,
+    /// How the participant names it.
+    pub run: RunId,
+    /// Which step.
+    pub step: Step,
+    operations: Vec<Operation>,
+    next: usize,
+    cancelled: bool,
+    /// The operation hangs in the kernel, and takes effect when that is over, whatever becomes of the process.
+    pub hangs: bool,
+    waits: bool,
+    blocked: bool,
+    /// A name was moved, and its folders are not synced.
+    moved: bool,
+    since: u64,
+}
+
+fn operations(step: Step, left_out: bool, run: Run, live: Option<Data>) -> Vec<Operation> {
+    use Condition::{AllServe, ApiServes, Running, Serves, Stopped};
+    use Operation::{Await, Delete, Hold, Look, LookAbove, Move, Put, Raise, Restart, SyncData, SyncManifests};
+    use Part::{Api, Controllers, Etcd};
+    let all_stopped = [
+        Hold(Controllers),
+        Hold(Api),
+        Hold(Etcd),
+        SyncManifests,
+        Await(Stopped(Controllers)),
+        Await(Stopped(Api)),
+        Await(Stopped(Etcd)),
+    ];
+    match step {
+        Step::Preflight => vec![Look],
+        Step::StopApi => {
+            vec![Hold(Controllers), Hold(Api), SyncManifests, Await(Stopped(Controllers)), Await(Stopped(Api))]
+        }
+        Step::StopEtcd => vec![Hold(Etcd), SyncManifests, Await(Stopped(Etcd))],
+        Step::Swap => vec![Move(Place::Live, Place::Aside), SyncData, Move(Place::Staged, Place::Live), SyncData],
+        Step::LaunchEtcd => vec![Put(Etcd), SyncManifests, Await(Running(Etcd))],
+        Step::StartEtcd => vec![Await(AllServe)],
+        Step::StartApi => vec![Put(Api), SyncManifests, Await(ApiServes)],
+        Step::Finish if left_out => all_stopped.to_vec(),
+        Step::Finish => vec![Put(Controllers), SyncManifests, Await(Running(Controllers))],
+        Step::Recheck => vec![Restart(Etcd), Await(Serves)],
+        // What runs on the old data stays.
+        Step::UndoStop if live == Some(Data::Old) => vec![],
+        Step::UndoStop => [&all_stopped[..], &[LookAbove]].concat(),
+        Step::UndoSwap if left_out => vec![],
+        Step::UndoSwap => {
+            let mut list = vec![];
+            if live == Some(Data::New) {
+                list.push(Move(Place::Live, if run.keeps_new_data() { Place::KeptNew } else { Place::Staged }));
+                list.push(SyncData);
+            }
+            list.extend([Move(Place::Aside, Place::Live), SyncData]);
+            list.push(Delete(Place::Staged));
+            list
+        }
+        Step::UndoStart => {
+            let mut list = vec![Put(Etcd), SyncManifests, Await(Running(Etcd))];
+            if run.raises_revision() {
+                list.extend([Await(Serves), Raise]);
+            }
+            list.extend([Put(Api), Put(Controllers), SyncManifests, Await(Running(Api)), Await(Running(Controllers))]);
+            list
+        }
+    }
+}
+
+/// Whether an operation is done.
+pub enum Done {
+    /// It is.
+    Yes,
+    /// Not yet.
+    Wait,
+    /// It failed.
+    No,
+}
+
+impl World {
+    /// A step begins.
+    pub fn run_step(&mut self, node: usize, run: Run) {
+        let busy = self.hosts[node].job.is_some();
+        let now = self.now;
+        let plan = std::sync::Arc::clone(&self.plan);
+        self.checker.runs(now, Node(node as u8), &plan, run, busy);
+        self.marks.run(run.step());
+        let left_out = plan.is_left_out(Node(node as u8));
+        let live = self.hosts[node].data.seen().at(Place::Live);
+        self.next_job += 1;
+        let id = self.next_job;
+        self.hosts[node].job = Some(Job {
+            id,
+            run: run.id(),
+            step: run.step(),
+            operations: operations(run.step(), left_out, run, live),
+            next: 0,
+            cancelled: false,
+            hangs: false,
+            waits: false,
+            blocked: false,
+            moved: false,
+            since: now,
+        });
+        self.plan_operation(node, id);
+    }
+
+    /// The next operation begins; it is done when its event comes.
+    fn plan_operation(&mut self, node: usize, job: u32) {
+        let value = self.choices.pick(Kind::Operation, node, 0);
+        self.marks.fault(Kind::Operation, value);
+        let time = self.choices.draw(Draw::Operation, node, 1, 60);
+        let hang = match value {
+            2 => Some(self.choices.draw(Draw::Fault, node, 1_000, 60_000)),
+            3 => Some(self.choices.draw(Draw::Fault, node, 60_000, 300_000)),
+            _ => self.special_hang(node),
+        };
+        let Some(current) = &mut self.hosts[node].job else { return };
+        match value {
+            1 => return self.returns(node, Outcome::Failed),
+            4 => {
+                self.note(node, 10 << 40, || "! an operation is done and fails".into());
+                self.apply(node);
+                return self.returns(node, Outcome::Failed);
+            }
+            _ => {}
+        }
+        let mut time = time;
+        if let Some(hang) = hang {
+            time += hang;
+            current.hangs = true;
+            current.blocked = false;
+            current.since = self.now;
+            self.hangs(node, time);
+            let incarnation = self.hosts[node].incarnation;
+            self.push(2_000, Event::Blocked { node, incarnation, job });
+        }
+        self.push(time, Event::Operation { node, job });
+    }
+
+    /// Something on a node hangs in the kernel for some time.
+    pub fn hangs(&mut self, node: usize, time: u64) {
+        self.note(node, 11 << 40 | time, || format!("! hangs for {time} ms"));
+        let now = self.now;
+        let host = &mut self.hosts[node];
+        host.stuck_until = host.stuck_until.max(now + time);
+        if self.special == Special::OneHang {
+            let coordinator = self.plan.coordinator().index() == node;
+            let bound = if coordinator { 47_000 } else { 34_000 };
+            self.push(bound, Event::Overdue { node, since: now, coordinator });
+        }
+    }
+
+    /// The one hang of a seed that has nothing else.
+    pub fn special_hang(&mut self, node: usize) -> Option<u64> {
+        let which = self.special_at as usize % self.hosts.len();
+        if self.special != Special::OneHang || self.now < self.special_at || node != which {
+            return None;
+        }
+        self.special_at = u64::MAX;
+        self.marks.add(super::marks::Mark::OneHang);
+        Some(self.choices.draw(Draw::Fault, node, 5_000, 250_000))
+    }
+
+    /// A file operation takes long, and the driver says so.
+    pub fn blocked(&mut self, node: usize, incarnation: u32, job: u32) {
+        let now = self.now;
+        let host = &mut self.hosts[node];
+        let Some(current) = host.job.as_mut().filter(|current| current.id == job && current.hangs) else { return };
+        let ago = now - current.since;
+        current.blocked = true;
+        if host.process.is_some() && host.incarnation == incarnation && self.planted != Some(Planted::HangNotTold) {
+            self.tell_blocked(node, ago);
+        }
+    }
+
+    /// An operation's time has come.
+    pub fn operation(&mut self, node: usize, job: u32) {
+        let host = &mut self.hosts[node];
+        let Some(current) = host.job.as_mut().filter(|current| current.id == job) else { return };
+        let hung = std::mem::take(&mut current.hangs);
+        let (blocked, cancelled) = (std::mem::take(&mut current.blocked), current.cancelled);
+        let orphan = host.process.is_none();
+        if !hung && cancelled {
+            return self.returns(node, Outcome::Cancelled);
+        }
+        if !orphan && self.dies(node, 1) {
+            return;
+        }
+        let done = self.apply(node);
+        if self.checker.failure.is_some() {
+            return;
+        }
+        if orphan {
+            self.hosts[node].job = None;
+            return;
+        }
+        if blocked {
+            self.step(node, Input::Observed(Fact::Unblocked));
+        }
+        let Some(current) = self.hosts[node].job.as_mut().filter(|current| current.id == job) else { return };
+        match done {
+            _ if current.cancelled => self.returns(node, Outcome::Cancelled),
+            Done::No => self.returns(node, Outcome::Failed),
+            Done::Wait => current.waits = true,
+            Done::Yes => {
+                current.next += 1;
+                if current.next < current.operations.len() {
+                    self.plan_operation(node, job);
+                } else {
+                    self.returns(node, Outcome::Proved);
+                }
+            }
+        }
+    }
+
+    /// The step returns.
+    fn returns(&mut self, node: usize, outcome: Outcome) {
+        if let Some(job) = self.hosts[node].job.take() {
+            if outcome == Outcome::Proved {
+                let live = self.hosts[node].data.seen().at(Place::Live);
+                let serves = self.members_up(node, Data::New) == self.plan.serving();
+                self.checker.proved(Node(node as u8), job.step, live == Some(Data::New) && serves);
+            }
+            self.returned(node, job.run, outcome);
+        }
+    }
+
+    /// A step is to be ended.
+    pub fn cancel(&mut self, node: usize, run: RunId) {
+        let Some(job) = self.hosts[node].job.as_mut().filter(|job| job.run == run) else { return };
+        job.cancelled = true;
+        if job.waits {
+            let id = job.id;
+            self.push(1, Event::Operation { node, job: id });
+        }
+    }
+
+    /// Steps that wait look again.
+    pub fn look_again(&mut self) {
+        for node in 0..self.hosts.len() {
+            if let Some(job) = self.hosts[node].job.as_ref().filter(|job| job.waits)
+                && let Some(Operation::Await(condition)) = job.operations.get(job.next)
+                && self.holds(node, *condition)
+                && let Some(job) = &mut self.hosts[node].job
+            {
+                job.waits = false;
+                let id = job.id;
+                self.push(100, Event::Operation { node, job: id });
+            }
+        }
+    }
+
+    fn holds(&self, node: usize, condition: Condition) -> bool {
+        let host = &self.hosts[node];
+        match condition {
+            Condition::Running(part) => host.runs(part),
+            Condition::Stopped(part) => !host.runs(part),
+            Condition::Serves => host.etcd.is_some_and(|data| self.serves(node, data)),
+            Condition::AllServe => self.members_up(node, Data::New) == self.plan.serving(),
+            Condition::ApiServes => host.api && host.etcd.is_some_and(|data| self.serves(node, data)),
+        }
+    }
+
+    /// The current operation is done.
+    pub fn apply(&mut self, node: usize) -> Done {
+        let Some(job) = &self.hosts[node].job else { return Done::No };
+        let Some(&operation) = job.operations.get(job.next) else { return Done::Yes };
+        let step = job.step;
+        self.note(node, 12 << 40 | (step as u64) << 8 | job.next as u64, || format!("    {step:?}: {operation:?}"));
+        match operation {
+            Operation::Look => {}
+            Operation::Await(condition) => {
+                if !self.holds(node, condition) {
+                    return Done::Wait;
+                }
+            }
+            Operation::Hold(part) => return self.hold(node, part),
+            Operation::Put(part) => return self.put(node, part),
+            Operation::SyncManifests | Operation::SyncData => {
+                let planted = self.planted == Some(Planted::DoneWithoutSync);
+                let host = &mut self.hosts[node];
+                let moved = host.job.as_mut().is_some_and(|job| std::mem::take(&mut job.moved));
+                if moved || !planted {
+                    match operation {
+                        Operation::SyncData => host.data.sync(),
+                        _ => host.manifests.sync(),
+                    }
+                }
+            }
+            Operation::Move(from, to) => return self.move_data(node, from, to),
+            Operation::Delete(place) => self.delete(node, place),
+            Operation::Restart(part) => {
+                self.end(node, part);
+                self.ask_kubelet(node);
+            }
+            Operation::LookAbove => {
+                let above = self.revisions[Data::New as usize] > 1_000_000;
+                if above && self.checker.took_writes(Node(node as u8)) {
+                    self.step(node, Input::Observed(Fact::ServedAbove));
+                }
+            }
+            Operation::Raise => {
+                let [old, new] = self.revisions;
+                self.revisions[0] = old.max(new + 1);
+            }
+        }
+        Done::Yes
+    }
+
+    fn hold(&mut self, node: usize, part: Part) -> Done {
+        let mut names = self.hosts[node].manifests.seen();
+        let place = part as usize;
+        match (names.there[place], names.held[place]) {
+            (Some(_), false) => names.held[place] = true,
+            (Some(_), true) => names.moved[place] = true,
+            (None, true) => return Done::Yes,
+            (None, false) => return Done::No,
+        }
+        names.there[place] = None;
+        self.set_manifests(node, names);
+        Done::Yes
+    }
+
+    fn put(&mut self, node: usize, part: Part) -> Done {
+        let mut names = self.hosts[node].manifests.seen();
+        let place = part as usize;
+        if names.there[place].is_some() && names.held[place] && self.planted == Some(Planted::ManifestMovedOver) {
+            self.fail(Invariant::NothingLost, "a manifest was moved over another one");
+        }
+        match (names.there[place], names.held[place]) {
+            // Whoever put a manifest there meanwhile meant it.
+            (Some(_), _) => {}
+            (None, true) => {}
+            (None, false) => return Done::No,
+        }
+        if names.there[place] == Some(Bytes::Own) {
+            return Done::Yes;
+        }
+        names.there[place] = Some(Bytes::Own);
+        names.held[place] = false;
+        self.set_manifests(node, names);
+        if part == Part::Api {
+            self.hosts[node].intruder = false;
+            self.components_changed();
+        }
+        Done::Yes
+    }
+
+    fn set_manifests(&mut self, node: usize, names: super::disk::Manifests) {
+        let host = &mut self.hosts[node];
+        host.manifests.set(names);
+        if let Some(job) = &mut host.job {
+            job.moved = true;
+        }
+        self.ask_kubelet(node);
+    }
+
+    fn move_data(&mut self, node: usize, from: Place, to: Place) -> Done {
+        let host = &mut self.hosts[node];
+        let mut names = host.data.seen();
+        let absent = self.planted == Some(Planted::ErrorTakenForAbsent);
+        match (names.at(from), names.at(to)) {
+            (Some(_), None) => {}
+            // It was done before.
+            (None, Some(_)) => return Done::Yes,
+            // Going back, what never was moved stays.
+            (None, None) if from == Place::Staged => return Done::Yes,
+            (Some(_), Some(_)) if to == Place::Staged && absent => {}
+            _ => return Done::No,
+        }
+        // A member that runs holds the lock of its data.
+        if host.etcd.is_some() && (from == Place::Live || to == Place::Live) {
+            return Done::No;
+        }
+        names.0[to as usize] = names.at(from);
+        names.0[from as usize] = None;
+        host.data.set(names);
+        if let Some(job) = &mut host.job {
+            job.moved = true;
+        }
+        self.check_data(node);
+        Done::Yes
+    }
+
+    fn delete(&mut self, node: usize, place: Place) {
+        let names = self.hosts[node].data.seen();
+        if let Some(data) = names.at(place) {
+            let mut now = names;
+            now.0[place as usize] = None;
+            self.hosts[node].data.set(now);
+            self.hosts[node].data.sync();
+            let time = self.now;
+            self.checker.deletes(time, Node(node as u8), data);
+        }
+    }
+
+    /// Members of a cluster that run and that a node's member can speak to, its own among them.
+    pub fn members_up(&self, node: usize, cluster: Data) -> NodeSet {
+        let members = match cluster {
+            Data::Old => self.plan.all(),
+            Data::New => self.plan.serving(),
+        };
+        let mut up = NodeSet::EMPTY;
+        for member in members.iter() {
+            let other = member.index();
+            let speak = other == node || !(self.is_cut(node, other) || self.is_cut(other, node));
+            if self.hosts[other].etcd == Some(cluster) && speak {
+                up.insert(member);
+            }
+        }
+        up
+    }
+
+    /// Whether a node's member serves a cluster.
+    pub fn serves(&self, node: usize, cluster: Data) -> bool {
+        let members = match cluster {
+            Data::Old => self.plan.count(),
+            Data::New => self.plan.serving().len(),
+        };
+        self.hosts[node].etcd == Some(cluster) && self.members_up(node, cluster).len() * 2 > members
+    }
+}
