@@ -73,14 +73,13 @@ impl Command {
             Command::Get(args) => args.idle(connection),
             Command::Diff(args) => args.idle(connection),
             Command::Apply(args) => args.idle(),
-            Command::Cleanup(args) => args.idle(),
             Command::Version(args) => args.idle(),
             Command::Completion(args) => args.idle(),
             Command::Help(args) => args.idle(),
             Command::Options(args) => args.idle(),
             Command::Backup(args) => args.idle(),
             Command::Rollback(args) => args.idle(),
-            Command::Status(_) | Command::Complete(_) => Vec::new(),
+            Command::Status(_) | Command::Cleanup(_) | Command::Complete(_) => Vec::new(),
         }
     }
 }

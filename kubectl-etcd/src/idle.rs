@@ -137,7 +137,7 @@ mod tests {
             ("apply a.db ns/shop --all", &only_namespace),
             ("status", &none),
             ("cleanup --aside", &none),
-            ("cleanup", &only_namespace),
+            ("cleanup", &none),
             ("version", &none),
             ("version --client", &all),
             ("completion bash", &all),
@@ -168,8 +168,8 @@ mod tests {
         for (line, flag) in [
             ("verify a.db --image x", "--image"),
             ("verify a.db --endpoints https://10.0.0.1:2379", "--endpoints"),
-            ("cleanup -l a=b", "-l/--selector"),
-            ("cleanup --manifests-dir /a/b", "--manifests-dir"),
+            ("restore --resume --confirm prod", "--confirm"),
+            ("restore a.db --timeout 1s", "--timeout"),
             ("restore a.db --data-dir d --peer-port 1", "--peer-port"),
             ("restore a.db --data-dir d --image x", "--image"),
             ("restore a.db --data-dir d --bump-revision 0 --allow-lower-revisions", "--allow-lower-revisions"),
@@ -185,9 +185,13 @@ mod tests {
         }
         // The versions of members are those of their images: no member is asked.
         assert!(parse(&["version", "--endpoints", "https://10.0.0.1:2379"]).is_err());
-        for line in
-            ["cleanup --pod-namespace a", "verify a.db --live --image x", "get a.db cm -o json --show-managed-fields"]
-        {
+        for line in [
+            "cleanup -l a=b",
+            "restore --resume --without cp1 --confirm prod",
+            "restore --forget x --timeout 1s",
+            "verify a.db --live --image x",
+            "get a.db cm -o json --show-managed-fields",
+        ] {
             assert_eq!(parse(&line.split(' ').collect::<Vec<_>>()), Ok(()), "{line}");
         }
     }

@@ -9,12 +9,12 @@ use etcd_objects::key::{Internal, Key, Prefix};
 use etcd_snapshot::{EncryptionKey, Keep, LiveKey, LiveKeys};
 use serde::Serialize;
 
-use crate::commands::API_VERSION;
 use crate::contents::{
     Checking, Contents, Entry, FileArgs, Neighbours, PassedOver, Undecodable, Unreadable, resource_name,
 };
 use crate::context::Context;
 use crate::idle::{self, Idle};
+use crate::output::API_VERSION;
 use crate::output::{Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
 
 /// Objects that are named because they are the largest, or have the longest history.

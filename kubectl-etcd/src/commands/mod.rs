@@ -18,6 +18,3 @@ pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod version;
-
-/// `apiVersion` of everything that is printed or written as JSON or YAML; fields are only ever added.
-pub(crate) const API_VERSION: &str = "kubectl-etcd/v1";

@@ -6,10 +6,10 @@ use std::time::Duration;
 use etcd_wire::Preface;
 use serde::Serialize;
 
-use super::API_VERSION;
 use crate::context::Context;
 use crate::discovery::{self, Overrides, Reach, Selector};
 use crate::idle::Idle;
+use crate::output::API_VERSION;
 use crate::output::{Format, Outcome, print_data};
 use crate::sidecar::DEFAULT_IMAGE;
 

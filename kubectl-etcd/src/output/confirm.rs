@@ -43,21 +43,19 @@ pub(crate) enum Consent {
     Wanted,
 }
 
-/// What the flag says, before anything else is done.
+/// What the flag says, before anything else is done. `before` is what to look at before the name is given.
 ///
 /// # Errors
 /// Exit 4: the flag names another cluster, or there is neither a flag nor a terminal to ask on.
-pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool) -> Outcome<Consent> {
+pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool, before: &str) -> Outcome<Consent> {
     let refused = |why: String| Failed::new(Exit::Refused, why).unchanged();
     match flag {
         Some(name) if name == cluster => Ok(Consent::Given),
         Some(name) => Err(refused(format!("--confirm names cluster {name}, and this is cluster {cluster}"))
             .hint("see which cluster the kubeconfig leads to\n  kubectl config current-context")),
         None if interactive => Ok(Consent::Wanted),
-        None => Err(refused("confirmation required: no terminal to ask on".to_owned()).hint(format!(
-            "read the plan with --dry-run=client; then name the cluster\n  --confirm {}",
-            quoted(cluster)
-        ))),
+        None => Err(refused("confirmation required: no terminal to ask on".to_owned())
+            .hint(format!("{before}; then name the cluster\n  --confirm {}", quoted(cluster)))),
     }
 }
 
@@ -83,14 +81,14 @@ mod tests {
     #[test]
     fn only_the_clusters_own_name_is_consent() {
         for interactive in [true, false] {
-            assert!(matches!(consent(Some("prod"), "prod", interactive), Ok(Consent::Given)));
+            assert!(matches!(consent(Some("prod"), "prod", interactive, "look"), Ok(Consent::Given)));
             for wrong in ["", "Prod", "prod ", "yes"] {
-                let failed = consent(Some(wrong), "prod", interactive).expect_err(wrong);
+                let failed = consent(Some(wrong), "prod", interactive, "look").expect_err(wrong);
                 assert_eq!(failed.exit, Exit::Refused);
             }
         }
-        assert!(matches!(consent(None, "prod", true), Ok(Consent::Wanted)));
-        let nobody = consent(None, "my cluster", false).expect_err("nobody");
+        assert!(matches!(consent(None, "prod", true, "look"), Ok(Consent::Wanted)));
+        let nobody = consent(None, "my cluster", false, "look").expect_err("nobody");
         assert!(nobody.exit == Exit::Refused && nobody.hints[0].ends_with("--confirm 'my cluster'"), "{nobody}");
         assert!(nobody.to_string().contains("\nnothing was changed\n"), "{nobody}");
     }

@@ -14,3 +14,6 @@ pub(crate) use format::{Format, age, bytes, data_text, print_data, seconds, time
 pub(crate) use printer::{Log, Printer};
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;
+
+/// `apiVersion` of everything that is printed or written as JSON or YAML; fields are only ever added.
+pub(crate) const API_VERSION: &str = "kubectl-etcd/v1";

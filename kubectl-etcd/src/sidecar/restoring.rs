@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_wire::message::{Reply, Request};
-use etcd_wire::restore::{ArmRequest, NodeRestore, PrepareRequest, Prepared, RearmRequest, RemoveAsideRequest};
+use etcd_wire::restore::{ArmRequest, DirectRequest, NodeRestore, PrepareRequest, Prepared, RemoveAsideRequest};
 use etcd_wire::{FailureCode, Frame};
 
 use super::session::{SILENCE, Session, TransferError, next};
@@ -11,6 +11,8 @@ use crate::output::{Failed, Outcome};
 
 /// How long a kubelet may take to start a node's participant, and more.
 const ARM: Duration = Duration::from_secs(90);
+/// How long a participant may take to have an order on its disk, and more.
+const DIRECT: Duration = Duration::from_secs(60);
 /// How long the coordinator may take until all nodes have passed their preflight, and more.
 const COMMIT: Duration = Duration::from_secs(100);
 /// How long old data may take to go.
@@ -47,12 +49,12 @@ impl Session {
         }
     }
 
-    /// Gives the node of an unfinished restore a new certificate.
+    /// Gives the participant of a restore on the node a new certificate, an order, or both.
     ///
     /// # Errors
-    /// Exit 4 if the restore is over there.
-    pub(crate) async fn rearm(&mut self, request: RearmRequest) -> Outcome {
-        match self.plainly(Request::Rearm(Box::new(request)), "give the node a new certificate", SILENCE).await? {
+    /// Exit 4 if there is no such participant, or the order is not for one at its phase.
+    pub(crate) async fn direct(&mut self, request: DirectRequest) -> Outcome {
+        match self.plainly(Request::Direct(Box::new(request)), "direct the node's participant", DIRECT).await? {
             Reply::Armed => Ok(()),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }

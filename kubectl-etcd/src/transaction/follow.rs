@@ -1,13 +1,15 @@
 //! Watches nodes that are on their own: over the sessions as long as they live, and anew once the API is back.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::NodeRestore;
+use etcd_wire::restore::{Decision, NodeRestore};
 use futures::future::join_all;
 
 use super::api_away::reachable;
 use super::node_sessions::CAPABILITY;
+use super::standing::is_unready;
 use super::verdict::NodeEnd;
 use super::{Work, step_labels};
 use crate::discovery::EtcdPod;
@@ -20,8 +22,57 @@ const OTHERS: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long a node may say nothing new, at least.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a node that cannot be asked is waited for once another one has ended: its own API server may need as long as that.
+const LATE: Duration = Duration::from_secs(90);
 /// How long a sidecar may take to run and to answer, on top of what its pod may take.
 const OPEN: Duration = Duration::from_secs(60);
+
+/// What the watchers of one restore know together.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    /// Whether it was told that the API server is away.
+    away: AtomicBool,
+    /// Whether the decision was told.
+    decided: AtomicBool,
+    /// When the last node that can be asked has ended.
+    last_end: Mutex<Option<Instant>>,
+    /// Nodes that have something left to do and can be asked.
+    going: Mutex<Vec<String>>,
+}
+
+impl Board {
+    /// Notes that a node answers, and whether it has something left to do.
+    fn answers(&self, node: &str, ended: bool) {
+        let mut going = locked(&self.going);
+        going.retain(|other| other != node);
+        match ended {
+            true => *locked(&self.last_end) = Some(Instant::now()),
+            false => going.push(node.to_owned()),
+        }
+    }
+
+    /// Notes that a node does not answer; true if it need not be waited for any more, because all others ended it long ago.
+    fn is_given_up(&self, node: &str) -> bool {
+        let mut going = locked(&self.going);
+        going.retain(|other| other != node);
+        going.is_empty() && locked(&self.last_end).is_some_and(|last| last.elapsed() > LATE)
+    }
+
+    /// Tells the decision, once.
+    fn tell_decision(&self, decision: Decision, work: &Work<'_>) {
+        if !self.decided.swap(true, Ordering::Relaxed) {
+            work.printer.note(match decision {
+                Decision::Commit => "decided: the new data stays; the API servers start",
+                Decision::Abort => "decided: all nodes return to the old data",
+            });
+        }
+    }
+}
+
+/// What is behind a lock, whatever became of who held it: each change is whole.
+fn locked<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 /// A node that is watched: with a session, or with none any more.
 pub(crate) struct Watched<'a> {
@@ -89,7 +140,7 @@ impl<'a> Watched<'a> {
     }
 
     /// Watches until the node's part in a restore has ended, or nothing new was heard for long.
-    async fn until_ended(&mut self, id: &str, work: &Work<'_>, gone: &AtomicBool) -> NodeEnd {
+    async fn until_ended(&mut self, id: &str, work: &Work<'_>, board: &Board) -> NodeEnd {
         let node = self.member.node.clone();
         let mut patience = PATIENCE;
         let mut news = Instant::now();
@@ -100,6 +151,7 @@ impl<'a> Watched<'a> {
             match self.restores(work).await {
                 Ok(restores) => {
                     let Some(restore) = restores.into_iter().find(|restore| restore.plan.id == id) else {
+                        board.answers(&node, true);
                         return NodeEnd { node, restore: None, trouble: None };
                     };
                     // Nothing is heard while a step goes on, and this one takes as long as was said.
@@ -109,6 +161,15 @@ impl<'a> Watched<'a> {
                         news = Instant::now();
                     }
                     let ended = restore.ended.is_some();
+                    restore.decision.iter().for_each(|decision| board.tell_decision(*decision, work));
+                    // It goes on trying, and may do so for ever.
+                    let unready = is_unready(&restore);
+                    board.answers(&node, ended || unready);
+                    if unready {
+                        let trouble =
+                            format!("its API server has not become ready within {}s", restore.plan.start_timeout);
+                        return NodeEnd { node, restore: Some(restore), trouble: Some(trouble) };
+                    }
                     // Nodes that are left out cannot be asked any more; the coordinator says when they have ended it.
                     let of_others =
                         restore.waits_for_others && restore.plan.serving().count() < restore.plan.nodes.len();
@@ -126,13 +187,13 @@ impl<'a> Watched<'a> {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(failed) => {
-                    if talked && !gone.swap(true, Ordering::Relaxed) {
+                    if talked && !board.away.swap(true, Ordering::Relaxed) {
                         work.printer.note(
                             "the API server is away, which is normal during a restore; the nodes continue without this command. To look later\n  \
                              kubectl etcd restore --status",
                         );
                     }
-                    if news.elapsed() > patience {
+                    if news.elapsed() > patience || board.is_given_up(&node) {
                         return NodeEnd { node, restore: last, trouble: Some(failed.one_line()) };
                     }
                     tracing::debug!("node {node}: {failed}");
@@ -165,7 +226,28 @@ fn has_proved(restore: &NodeRestore) -> bool {
 }
 
 /// Watches nodes of a restore to its end.
-pub(crate) async fn follow(watched: &mut [&mut Watched<'_>], id: &str, work: &Work<'_>) -> Vec<NodeEnd> {
-    let gone = AtomicBool::new(false);
-    join_all(watched.iter_mut().map(|one| one.until_ended(id, work, &gone))).await
+pub(crate) async fn follow(watched: &mut [&mut Watched<'_>], id: &str, work: &Work<'_>, board: &Board) -> Vec<NodeEnd> {
+    join_all(watched.iter_mut().map(|one| one.until_ended(id, work, board))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_gone_is_given_up_only_long_after_all_others_have_ended() {
+        let board = Board::default();
+        let long_ago = || Instant::now().checked_sub(LATE + LATE);
+        let set = |board: &Board| *board.last_end.lock().expect("a lock") = long_ago();
+        assert!(!board.is_given_up("cp3"));
+        board.answers("cp1", true);
+        board.answers("cp2", false);
+        assert!(!board.is_given_up("cp3"));
+        set(&board);
+        assert!(long_ago().is_none() || !board.is_given_up("cp3"), "cp2 has something left to do");
+        board.answers("cp2", true);
+        assert!(!board.is_given_up("cp3"), "it has only just ended");
+        set(&board);
+        assert!(long_ago().is_none() || board.is_given_up("cp3"));
+    }
 }

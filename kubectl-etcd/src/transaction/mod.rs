@@ -8,16 +8,19 @@ mod check;
 mod follow;
 mod identity;
 mod node_sessions;
+mod operator;
 mod order;
 mod recall;
 mod report;
 mod restore_flags;
+pub(crate) mod settle;
+mod standing;
 pub(crate) mod step_labels;
 mod verdict;
 
 use std::time::Duration;
 
-use etcd_wire::restore::{RearmRequest, RestoreNode, RestorePlan};
+use etcd_wire::restore::{RestoreNode, RestorePlan};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -26,14 +29,15 @@ use kube::api::{Api, ListParams};
 pub(crate) use api_away::until_back;
 use begun_by::begun_by;
 pub(crate) use follow::Watched;
-use follow::follow;
-use identity::identities;
+use follow::{Board, follow};
 pub(crate) use node_sessions::MARGIN;
 use node_sessions::NodeSessions;
+pub(crate) use operator::{carry_out, dismiss};
 pub(crate) use order::{Part, PeerUrls, Terms, draw_up, new_id, peer_urls};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 pub(crate) use restore_flags::RestoreFlags;
+pub(crate) use standing::{Phase, Standing, Told, is_unready};
 pub(crate) use step_labels::LOWER;
 use verdict::{NodeEnd, Verdict};
 
@@ -136,7 +140,8 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     let talks = nodes.hands.into_iter().map(|hand| Some((hand.sidecar, hand.session)));
     let mut watched: Vec<Watched<'_>> =
         work.members.iter().zip(talks).map(|(member, talk)| Watched::new(member, Operation::Follow, talk)).collect();
-    Ok(conclude(work, &mut watched, plan, word).await)
+    let mut watched: Vec<&mut Watched<'_>> = watched.iter_mut().collect();
+    Ok(conclude(work, &mut watched, plan, &[], word).await)
 }
 
 /// Lets go of nodes that were asked: their pods are not needed any more.
@@ -145,74 +150,35 @@ pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
     join_all(pods.iter().map(|pod| work.pods.delete_early(pod))).await;
 }
 
-/// Follows a restore to its end, whoever began it.
-pub(crate) async fn follow_on(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
-    conclude(work, watched, plan, None).await
-}
-
-/// Gives the nodes of a restore new certificates, and follows it to its end.
-pub(crate) async fn resume(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Ended {
-    let told = || on_their_own(&plan.id);
-    match work.context.interruption.or(told, rearm(work, watched, plan)).await {
-        Ok(()) => conclude(work, watched, plan, None).await,
-        Err(failed) => Ended { report: None, outcome: Err(failed) },
-    }
-}
-
-/// Nodes whose power was cut have lost their certificates, and cannot tell each other what was decided: all get new ones, or none does,
-/// because those of two authorities do not understand each other. The coordinator, who counts the others as lost after a while, gets
-/// its own last.
-async fn rearm(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) {
-    let identities = match identities(&plan.id, plan.nodes.len()) {
-        Ok(identities) => identities,
-        Err(failed) => return work.printer.warn(failed.one_line()),
-    };
-    let mut skipped: Vec<&str> = Vec::new();
-    for node in &plan.nodes {
-        let one = watched.iter_mut().find(|one| one.member.node == node.node);
-        let reached = match one {
-            Some(one) => one.session(work).await.map(|_| ()),
-            None => Err(Failed::plain("no etcd pod runs there any more")),
-        };
-        if let Err(failed) = reached {
-            let why = failed.one_line();
-            // It is stopped, and with it the way there. It stays so, or goes back when it sees that another member is of the old cluster.
-            if node.left_out {
-                work.printer.warn(format!("node {}, which is left out: {why}; it gets no new certificate", node.node));
-                skipped.push(&node.node);
-                continue;
-            }
-            return work.printer.warn(format!("node {}: {why}; no node gets a new certificate", node.node));
-        }
-    }
-    let mut given: Vec<_> = plan.nodes.iter().zip(identities).collect();
-    given.retain(|(node, _)| !skipped.contains(&node.node.as_str()));
-    given.sort_by_key(|(node, _)| node.node == plan.coordinator);
-    for (node, identity) in given {
-        let Some(one) = watched.iter_mut().find(|one| one.member.node == node.node) else { continue };
-        let request = RearmRequest { id: plan.id.clone(), identity };
-        let answer = match one.session(work).await {
-            Ok(session) => session.rearm(request).await,
-            Err(failed) => Err(failed),
-        };
-        match answer {
-            Ok(()) => work.printer.note(format!("node {} has a new certificate", node.node)),
-            Err(failed) => work.printer.note(format!("node {}: {}", node.node, failed.one_line())),
-        }
-    }
+/// Follows a restore to its end, whoever began it. `gone` are nodes that are not waited for.
+pub(crate) async fn follow_on(
+    work: &Work<'_>,
+    watched: &mut [Watched<'_>],
+    plan: &RestorePlan,
+    gone: &[&str],
+) -> Ended {
+    let mut watched: Vec<&mut Watched<'_>> =
+        watched.iter_mut().filter(|one| !gone.contains(&one.member.node.as_str())).collect();
+    conclude(work, &mut watched, plan, gone, None).await
 }
 
 /// Follows, judges, checks. `word` is what was heard when it was to begin, if that was no clear word. An interruption ends only the
 /// watching: the nodes go on.
-async fn conclude(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan, word: Option<Failed>) -> Ended {
+async fn conclude(
+    work: &Work<'_>,
+    watched: &mut [&mut Watched<'_>],
+    plan: &RestorePlan,
+    gone: &[&str],
+    word: Option<Failed>,
+) -> Ended {
     let interruption = &work.context.interruption;
     let over = || {
         let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was checked");
         over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status")
     };
     let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
-    let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().partition(serves);
-    let followed = follow_all(work, &mut serving, &mut left_out, plan);
+    let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().map(|one| &mut **one).partition(serves);
+    let followed = follow_all(work, &mut serving, &mut left_out, plan, gone);
     let ended = match interruption.or(|| on_their_own(&plan.id), followed).await {
         Ok((ends, verdict)) => interruption.or(over, judge(work, &mut serving, plan, &ends, verdict, word)).await,
         Err(failed) => Err(failed),
@@ -226,16 +192,19 @@ async fn follow_all(
     serving: &mut [&mut Watched<'_>],
     left_out: &mut [&mut Watched<'_>],
     plan: &RestorePlan,
+    gone: &[&str],
 ) -> (Vec<NodeEnd>, Verdict) {
-    let mut ends: Vec<NodeEnd> = follow(serving, &plan.id, work).await;
-    gone(&mut ends, plan.serving());
+    let board = Board::default();
+    let counts = |node: &&RestoreNode| !gone.contains(&node.node.as_str());
+    let mut ends: Vec<NodeEnd> = follow(serving, &plan.id, work, &board).await;
+    unwatched(&mut ends, plan.serving().filter(counts));
     let verdict = Verdict::of(&ends);
-    if verdict == Verdict::Restored || plan.serving().count() == plan.nodes.len() {
+    if matches!(verdict, Verdict::Restored | Verdict::Unready) || plan.serving().count() == plan.nodes.len() {
         return (ends, verdict);
     }
     // The API servers of what was left out are to run again.
-    ends.extend(follow(left_out, &plan.id, work).await);
-    gone(&mut ends, plan.nodes.iter());
+    ends.extend(follow(left_out, &plan.id, work, &board).await);
+    unwatched(&mut ends, plan.nodes.iter().filter(counts));
     let verdict = Verdict::of(&ends);
     (ends, verdict)
 }
@@ -270,7 +239,7 @@ async fn judge(
 }
 
 /// Adds the nodes that nobody could watch.
-fn gone<'p>(ends: &mut Vec<NodeEnd>, nodes: impl Iterator<Item = &'p RestoreNode>) {
+fn unwatched<'p>(ends: &mut Vec<NodeEnd>, nodes: impl Iterator<Item = &'p RestoreNode>) {
     for node in nodes {
         if !ends.iter().any(|end| end.node == node.node) {
             let trouble = Some("no etcd pod runs there any more".to_owned());
@@ -329,9 +298,5 @@ fn on_their_own(id: &str) -> Failed {
         .hint("look at it, or follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --follow")
 }
 
-/// Values for the tests of what uses this.
 #[cfg(test)]
-pub(crate) mod samples {
-    pub(crate) use super::order::tests::{pod, terms};
-    pub(crate) use super::recall::tests::recalled;
-}
+pub(crate) mod samples;

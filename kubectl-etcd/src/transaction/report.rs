@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, RestorePlan};
+use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
+use super::standing::{is_unready, names};
 use super::step_labels;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
-use crate::commands::API_VERSION;
+use crate::output::API_VERSION;
 use crate::output::visible::{self, quoted};
 use crate::output::{Table, bytes};
 
@@ -61,6 +62,14 @@ struct Node {
     api_away_milliseconds: Option<i64>,
     aside: Option<String>,
     aside_bytes: u64,
+    /// What it knows to be decided.
+    decision: Option<Decision>,
+    /// Whether its API server has not become ready in time on the new data.
+    unready: bool,
+    /// Whether an API server ran on the new data before that.
+    intruded: bool,
+    /// What was kept besides the old data.
+    kept: Vec<Kept>,
     /// Why the node could not be asked.
     trouble: Option<String>,
     events: Vec<Event>,
@@ -111,7 +120,7 @@ impl Report {
         let plan = &known.plan;
         let nodes: Vec<Node> = ends.iter().map(Node::of).collect();
         let staged = ends.iter().filter_map(|end| end.restore.as_ref()?.staged.as_ref());
-        let new = result == Verdict::Restored;
+        let new = matches!(result, Verdict::Restored | Verdict::Unready);
         Some(Report {
             api_version: API_VERSION,
             kind: "RestoreReport",
@@ -170,10 +179,22 @@ impl Report {
         for folder in kept {
             line("Old data", folder.to_owned());
         }
+        for node in &self.nodes {
+            if node.intruded {
+                line(
+                    "Intruder",
+                    format!("on node {}, an API server ran on the new data before the decision", node.node),
+                );
+            }
+            for Kept { path, why, .. } in &node.kept {
+                line("Kept", format!("{path} on node {}: {why}", node.node));
+            }
+        }
         let mut table = Table::new(&["NODE", "MEMBER", "RESULT", "API AWAY", "OLD DATA"]);
         for node in &self.nodes {
             let result = match (&node.trouble, node.ended) {
                 (_, Some(ending)) => step_labels::ended(ending),
+                (Some(_), None) if node.unready => "API not ready",
                 (Some(_), None) => "unknown",
                 (None, None) => "unfinished",
             };
@@ -212,6 +233,14 @@ impl Report {
     /// What is to be known or done next, for people.
     pub(crate) fn advice(&self) -> Vec<String> {
         let mut advice = Vec::new();
+        let kept: Vec<&str> =
+            self.nodes.iter().filter(|node| !node.kept.is_empty()).map(|node| node.node.as_str()).collect();
+        if !kept.is_empty() {
+            advice.push(format!(
+                "more than the old data is kept on {}, named under Kept; look at it before it is removed\n  kubectl etcd cleanup --old-data",
+                names(&kept)
+            ));
+        }
         if self.result != Verdict::Restored {
             return advice;
         }
@@ -268,6 +297,10 @@ impl Node {
             api_away_milliseconds: restore.and_then(away),
             aside: restore.and_then(|restore| restore.aside.clone()),
             aside_bytes: restore.map_or(0, |restore| restore.aside_bytes),
+            decision: restore.and_then(|restore| restore.decision),
+            unready: restore.is_some_and(is_unready),
+            intruded: restore.is_some_and(|restore| restore.intruded),
+            kept: restore.map(|restore| restore.kept.clone()).unwrap_or_default(),
             trouble: end.trouble.clone(),
             events: restore.map(|restore| restore.events.clone()).unwrap_or_default(),
         }
@@ -316,6 +349,27 @@ mod tests {
         for part in ["in /etc/kubernetes/.kubectl-etcd-id;", "node cp3 is left out and was not reached", "rollback"] {
             assert!(advice.contains(part), "{part} is not in\n{advice}");
         }
+    }
+
+    #[test]
+    fn what_was_kept_is_told_however_it_ended() {
+        let mut end = node("cp1", Some(Ending::WentBack));
+        let restore = end.restore.as_mut().expect("a journal");
+        restore.intruded = true;
+        restore.kept = vec![Kept { path: "/data/kept".into(), why: "an API server wrote to it".into(), bytes: 0 }];
+        let report = Report::of(Verdict::WentBack, &[end], None).expect("a journal");
+        let text = report.text();
+        for part in
+            ["/data/kept on node cp1: an API server wrote to it", "on node cp1, an API server ran on the new data"]
+        {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(report.advice()[0].starts_with("more than the old data is kept on cp1,"));
+        let json = serde_json::to_value(&report).expect("data");
+        assert_eq!(
+            (&json["nodes"][0]["intruded"], &json["nodes"][0]["kept"][0]["path"]),
+            (&true.into(), &"/data/kept".into())
+        );
     }
 
     #[test]

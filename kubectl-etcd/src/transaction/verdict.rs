@@ -1,8 +1,10 @@
 //! How a restore ended as a whole, out of what each node says: a pure function.
 
 use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, Step};
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::standing::{Standing, is_unready, names};
 use super::step_labels;
 use crate::output::{Exit, Failed, Outcome};
 
@@ -22,6 +24,8 @@ pub(crate) struct NodeEnd {
 pub(crate) enum Verdict {
     /// Every node has the new state.
     Restored,
+    /// Every node has the new state, and an API server has not become ready on it.
+    Unready,
     /// Every node has the old state, some after they had been stopped.
     WentBack,
     /// It was given up before anything was stopped.
@@ -36,8 +40,11 @@ impl Verdict {
         // A node that answers and has no journal has not taken part.
         let absent = |end: &NodeEnd| end.restore.is_none() && end.trouble.is_none();
         let all = |good: &dyn Fn(&NodeEnd) -> bool| !ends.is_empty() && ends.iter().all(good);
+        let unready = |end: &NodeEnd| end.restore.as_ref().is_some_and(is_unready);
         if all(&|end| ending(end) == Some(Ending::Restored)) {
             Verdict::Restored
+        } else if all(&|end| unready(end) || ending(end) == Some(Ending::Restored)) {
+            Verdict::Unready
         } else if all(&|end| absent(end) || ending(end) == Some(Ending::GivenUp)) {
             Verdict::GivenUp
         } else if all(&|end| absent(end) || matches!(ending(end), Some(Ending::GivenUp | Ending::WentBack))) {
@@ -55,18 +62,40 @@ impl Verdict {
         let what = named(ends);
         match self {
             Verdict::Restored => Ok(()),
-            Verdict::WentBack => Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes rolled back to the old data"))
-                .causes(reasons(ends))
-                .effect(outage(ends))
-                .hint("look at the members\n  kubectl etcd status")),
+            Verdict::WentBack => {
+                Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes rolled back to the old data"))
+                    .causes(reasons(ends))
+                    .effect(outage(ends))
+                    .hint("look at the members\n  kubectl etcd status"))
+            }
             Verdict::GivenUp => Err(Failed::plain(format!("the {what} was cancelled before anything was stopped"))
                 .causes(reasons(ends))
                 .unchanged()),
-            Verdict::Unknown => Err(Failed::new(Exit::Changed, format!("{what} {id} has not ended in the same way on all nodes"))
-                .causes(ends.iter().map(standing))
-                .causes(reasons(ends))
-                .hint("look again, or follow it to its end; if a node restarted, resume\n  kubectl etcd restore --status\n  kubectl etcd restore --follow\n  kubectl etcd restore --resume")
-                .hint("if a node does not come back, see what to do by hand\n  https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#when-a-node-cannot-roll-back")),
+            Verdict::Unready => {
+                let unready: Vec<&str> = ends
+                    .iter()
+                    .filter(|end| end.restore.as_ref().is_some_and(is_unready))
+                    .map(|end| end.node.as_str())
+                    .collect();
+                let (nodes, limit) =
+                    (names(&unready), ends.iter().find_map(|end| Some(end.restore.as_ref()?.plan.start_timeout)));
+                Err(Failed::new(Exit::Changed, format!("the new data is in place on all nodes, but the API server is not ready on {nodes}"))
+                    .cause(format!("it did not become ready within {}s; the nodes go on trying", limit.unwrap_or_default()))
+                    .causes(reasons(ends))
+                    .hint("look at its log on the node (crictl ps -a, crictl logs), or return to the old data on all nodes\n  kubectl etcd rollback"))
+            }
+            Verdict::Unknown => {
+                let failed =
+                    Failed::new(Exit::Changed, format!("{what} {id} has not ended in the same way on all nodes"))
+                        .causes(ends.iter().map(standing))
+                        .causes(reasons(ends));
+                let told = Standing::of_ends(ends).map(|standing| standing.told(Timestamp::now())).unwrap_or_default();
+                let failed = told.iter().fold(failed, |failed, row| failed.hint(row.lines()));
+                Err(match told.is_empty() {
+                    true => failed.hint("look again, and follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --follow"),
+                    false => failed.hint("look again\n  kubectl etcd restore --status"),
+                })
+            }
         }
     }
 }
@@ -140,48 +169,58 @@ pub(crate) fn reasons(ends: &[NodeEnd]) -> Vec<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::order::tests::{kind, pod, terms};
-    use super::super::order::{Part, draw_up};
+    use etcd_wire::restore::{Decision, Live};
+
+    use super::super::samples::journal;
     use super::*;
 
     pub(crate) fn node(name: &str, ended: Option<Ending>) -> NodeEnd {
-        let (one, two) = (pod("cp1"), pod("cp2"));
-        let parts = [Part::of(&one), Part::of(&two)];
-        let plan = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect("in order");
         let event = |at, step, done, note: Option<&str>| Event { at, step, done, note: note.map(str::to_owned) };
         let restore = NodeRestore {
-            plan,
-            node: name.into(),
-            begun_at: 1000,
-            staged: None,
-            armed: true,
-            has_identity: true,
-            waits_for_others: false,
-            vote: None,
-            accepted: None,
-            excluded: Vec::new(),
-            epoch: 0,
-            intruded: false,
-            participates: false,
-            live: None,
-            kept: Vec::new(),
-            format: 2,
             events: vec![
                 event(5000, Some(Step::StopApi), false, None),
                 event(6000, Some(Step::StopApi), true, None),
                 event(9000, None, false, Some("node cp2 was lost")),
                 event(17_000, Some(Step::StartApi), true, None),
             ],
-            decision: None,
             ended,
             aside: Some("/var/lib/etcd/.kubectl-etcd/id/old".into()),
             aside_bytes: 4096,
+            participates: false,
+            ..journal(name, 2)
         };
         NodeEnd { node: name.into(), restore: Some(restore), trouble: None }
     }
 
     fn silent(name: &str, trouble: Option<&str>) -> NodeEnd {
         NodeEnd { node: name.into(), restore: None, trouble: trouble.map(str::to_owned) }
+    }
+
+    /// Committed, and without an API server that is ready.
+    fn unready(name: &str) -> NodeEnd {
+        let mut end = node(name, None);
+        let restore = end.restore.as_mut().expect("a journal");
+        (restore.vote, restore.decision) = (Some(true), Some(Decision::Commit));
+        restore.live = Some(Live { unready: true, ..Live::default() });
+        end
+    }
+
+    #[test]
+    fn the_way_back_is_told_where_api_servers_do_not_become_ready() {
+        let ends = [node("cp1", Some(Ending::Restored)), unready("cp2")];
+        let failed = Verdict::of(&ends).outcome("id", &ends).expect_err("not ready");
+        assert_eq!(failed.message, "the new data is in place on all nodes, but the API server is not ready on cp2");
+        assert!(failed.hints[0].ends_with("\n  kubectl etcd rollback"), "{failed}");
+    }
+
+    #[test]
+    fn what_a_restore_waits_for_is_told_at_its_end() {
+        let mut restored = node("cp1", Some(Ending::Restored));
+        let restore = restored.restore.as_mut().expect("a journal");
+        (restore.vote, restore.decision, restore.waits_for_others) = (Some(true), Some(Decision::Commit), true);
+        let ends = [restored, silent("cp2", Some("no route"))];
+        let failed = Verdict::of(&ends).outcome("id", &ends).expect_err("not confirmed");
+        assert!(failed.hints[0].ends_with("\n  kubectl etcd restore --forget id"), "{failed}");
     }
 
     #[test]
@@ -199,6 +238,8 @@ pub(crate) mod tests {
             (both(Some(Restored), None), Verdict::Unknown, Some(Exit::Changed)),
             (vec![node("cp1", Some(Restored)), silent("cp2", None)], Verdict::Unknown, Some(Exit::Changed)),
             (vec![node("cp1", Some(WentBack)), silent("cp2", Some("gone"))], Verdict::Unknown, Some(Exit::Changed)),
+            (vec![node("cp1", Some(Restored)), unready("cp2")], Verdict::Unready, Some(Exit::Changed)),
+            (vec![silent("cp1", Some("gone")), unready("cp2")], Verdict::Unknown, Some(Exit::Changed)),
             (Vec::new(), Verdict::Unknown, Some(Exit::Changed)),
         ] {
             assert_eq!(Verdict::of(&ends), verdict, "{ends:?}");

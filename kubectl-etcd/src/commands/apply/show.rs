@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::carry_out::{Action, Done, expected};
 use super::plan::Item;
-use crate::commands::API_VERSION;
 use crate::contents::{hide, resource_name};
 use crate::context::Context;
+use crate::output::API_VERSION;
 use crate::output::{Format, Outcome, print_data};
 
 /// What is printed as JSON.

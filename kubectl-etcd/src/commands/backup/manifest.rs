@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::Choice;
-use crate::commands::API_VERSION;
 use crate::commands::status::role;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::etcd_clusters::lists;
 use crate::kube_system::Served;
+use crate::output::API_VERSION;
 use crate::output::{Failed, Table, bytes, timestamp};
 use crate::sidecar::Surveyed;
 

@@ -1,6 +1,9 @@
 //! `kubectl etcd cleanup`: what a crash left behind, and what restores have kept.
 
 mod old_data;
+mod participants;
+
+use participants::{Participant, Participants, is_participant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -8,13 +11,18 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::Serialize;
 
-use super::API_VERSION;
+use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{Manifests, Reach};
-use crate::idle::{Idle, NAMESPACE};
+use crate::output::API_VERSION;
 use crate::output::confirm::Question;
 use crate::output::{Exit, Failed, Format, Outcome, Table, age, print_data, timestamp};
 use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
+
+/// Pods that run the sidecar: for a command, or as the participant of a restore.
+const SIDECARS: &str = "app.kubernetes.io/name=etcd-sidecar";
+/// The namespace of participants.
+const STATIC_PODS: &str = "kube-system";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,13 +38,16 @@ Examples:
   # Show the old data that restores have kept on the nodes; ask, and remove it
   kubectl etcd cleanup --old-data";
 
-/// Find and delete pods that an earlier run left behind
+/// Find and remove what an earlier run left behind
 ///
 /// A run deletes its pods when it ends, fails or is interrupted; only one that was killed leaves them, and they end
 /// by themselves soon after. A pod of a run that is still going on elsewhere is listed too: look at AGE and STARTED-BY.
 ///
-/// With --old-data, the old data that restores and rollbacks have kept on the control-plane nodes, and the journals of those that have
-/// ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
+/// A restore runs a participant on every control-plane node, as a static pod, which leaves when the restore has ended on all nodes. One
+/// that has missed that is told to end. One whose restore has not ended stays: see `kubectl etcd restore --status`.
+///
+/// With --old-data, the old data that restores and rollbacks have kept on the control-plane nodes, what they have kept besides, and the
+/// journals of those that have ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -60,18 +71,6 @@ pub(crate) struct Args {
     sidecar: SidecarArgs,
 }
 
-impl Args {
-    /// The flags that have no effect.
-    pub(crate) fn idle(&self) -> Vec<Idle> {
-        const WHY: &str = "without --old-data only pods are looked for, in --pod-namespace";
-        if self.old_data {
-            return Vec::new();
-        }
-        let sidecar = Idle::group::<SidecarArgs>(WHY).but(&["pod_namespace"]);
-        vec![Idle::group::<Reach>(WHY), Idle::group::<Manifests>(WHY), Idle::flags(&[NAMESPACE], WHY), sidecar]
-    }
-}
-
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.old_data {
         return old_data::run(args, context).await;
@@ -80,39 +79,86 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let connection = context.connection.connect().await?;
     let namespace = &args.sidecar.pod_namespace;
     let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map_err(|error| {
-        explain(&error, "list", "pods", namespace, format!("look for pods of kubectl etcd in namespace {namespace}"))
-    })?;
-    let report = Report::of(listed.items, namespace);
+    let mut listed = list(&connection, namespace).await?;
+    if namespace != STATIC_PODS {
+        match list(&connection, STATIC_PODS).await {
+            Ok(others) => listed.extend(others.into_iter().filter(is_participant)),
+            Err(failed) => printer.warn(format!("cannot look for participants of restores: {}", failed.one_line())),
+        }
+    }
+    let (static_pods, mut ours): (Vec<Pod>, Vec<Pod>) = listed.into_iter().partition(is_participant);
+    ours.retain(is_ours);
+    let asking = Participants::of(&args, &context, &connection, &static_pods);
+    let participants = context.interruptible(asking).await?;
+    let report = Report::of(ours, namespace, &participants);
+    let nothing = report.pods.is_empty() && report.participants.is_empty();
     if report.pods.is_empty() {
         printer.note(format!("no pod of kubectl etcd is in namespace {namespace}"));
     }
-    if !report.pods.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        print_data(printer, args.output, &report, || report.table())?;
+    if !nothing || matches!(args.output, Format::Json | Format::Yaml) {
+        print_data(printer, args.output, &report, || report.text(&participants))?;
     }
-    if report.pods.is_empty() || args.dry_run {
+    for advice in participants.advice() {
+        printer.note(advice);
+    }
+    let ending = participants.left();
+    if report.pods.is_empty() && ending == 0 || args.dry_run {
         return Ok(());
     }
-    let question = Question {
-        text: format!("Delete {} pod(s)?", report.pods.len()),
-        otherwise: "nothing was deleted",
-        hint: "kubectl etcd cleanup --yes",
+    let what = match (report.pods.len(), ending) {
+        (pods, 0) => format!("Delete {pods} pod(s)?"),
+        (0, ending) => format!("End {ending} participant(s)?"),
+        (pods, ending) => format!("Delete {pods} pod(s) and end {ending} participant(s)?"),
     };
+    let question = Question { text: what, otherwise: "nothing was deleted", hint: "kubectl etcd cleanup --yes" };
     question.ask(args.yes, printer).await?;
+    let deleted = delete(&context, &pods, &report.pods).await;
+    if ending == 0 {
+        return deleted;
+    }
+    let interrupted =
+        || Failed::new(Exit::Changed, "interrupted while participants were ended").hint("kubectl etcd cleanup");
+    let ended = context.interruption.or(interrupted, participants.end(&args, &context, &connection)).await?;
+    match (deleted, ended) {
+        (Err(failed), ended) => Err(failed.also(ended)),
+        (Ok(()), Err(failed)) if !report.pods.is_empty() => {
+            Err(failed.after_change(format!("{} pod(s) were deleted", report.pods.len())))
+        }
+        (Ok(()), ended) => ended,
+    }
+}
+
+/// Whether a command of this program has made a pod.
+fn is_ours(pod: &Pod) -> bool {
+    MANAGED_BY.split_once('=').is_some_and(|(label, value)| pod.labels().get(label).is_some_and(|its| its == value))
+}
+
+/// Pods of this program, participants of restores among them.
+async fn list(connection: &Connection, namespace: &str) -> Outcome<Vec<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let listed = pods.list(&ListParams::default().labels(SIDECARS)).await.map_err(|error| {
+        explain(&error, "list", "pods", namespace, format!("look for pods of kubectl etcd in namespace {namespace}"))
+    })?;
+    Ok(listed.items)
+}
+
+/// Deletes pods, all of them even if one stays.
+async fn delete(context: &Context, pods: &Api<Pod>, found: &[Found]) -> Outcome {
+    let printer = context.printer;
     let mut left = Vec::new();
-    for (number, pod) in report.pods.iter().enumerate() {
+    for (number, pod) in found.iter().enumerate() {
         // The request that was sent last may have been carried out.
         let cut_off = || {
             let deleted = number - left.len();
-            let done = format!("{deleted} of {} pods were deleted, or one more", report.pods.len());
+            let done = format!("{deleted} of {} pods were deleted, or one more", found.len());
             Failed::new(Exit::Changed, "interrupted").effect(done).hint("kubectl etcd cleanup")
         };
-        match context.interruption.or(cut_off, remove(&pods, &pod.name)).await? {
+        match context.interruption.or(cut_off, remove(pods, &pod.name)).await? {
             Ok(_) => printer.note(format!("pod/{} deleted", pod.name)),
             Err(reason) => left.push(format!("pod/{}: {reason}", pod.name)),
         }
     }
-    undeleted(report.pods.len(), left)
+    undeleted(found.len(), left)
 }
 
 /// How the command ends; `left` says why a pod is still there.
@@ -129,10 +175,12 @@ fn undeleted(pods: usize, left: Vec<String>) -> Outcome {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct Report<'a> {
     api_version: &'static str,
     kind: &'static str,
     pods: Vec<Found>,
+    /// Participants of restores.
+    participants: &'a [Participant],
 }
 
 #[derive(Debug, Serialize)]
@@ -150,8 +198,8 @@ struct Found {
     age: String,
 }
 
-impl Report {
-    fn of(pods: Vec<Pod>, namespace: &str) -> Report {
+impl<'a> Report<'a> {
+    fn of(pods: Vec<Pod>, namespace: &str, participants: &'a Participants) -> Report<'a> {
         let now = Timestamp::now();
         let found = |pod: Pod| {
             let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
@@ -168,7 +216,16 @@ impl Report {
                 age: created.map(|created| age(created, now)).unwrap_or_default(),
             }
         };
-        Report { api_version: API_VERSION, kind: "Leftovers", pods: pods.into_iter().map(found).collect() }
+        let pods = pods.into_iter().map(found).collect();
+        Report { api_version: API_VERSION, kind: "Leftovers", pods, participants: &participants.all }
+    }
+
+    fn text(&self, participants: &Participants) -> String {
+        match (self.pods.is_empty(), self.participants.is_empty()) {
+            (false, true) => self.table(),
+            (true, _) => participants.table(),
+            (false, false) => format!("{}\n{}", self.table(), participants.table()),
+        }
     }
 
     fn table(&self) -> String {

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Args;
-use crate::commands::API_VERSION;
 use crate::context::Context;
 use crate::discovery::{self, Overrides};
+use crate::output::API_VERSION;
 use crate::output::confirm::Question;
 use crate::output::{Exit, Failed, Format, Outcome, Table, age, bytes, print_data, timestamp};
 use crate::sidecar::{Operation, Pods, access, build};
@@ -255,7 +255,7 @@ impl Kept {
     /// How much there is to remove, and how many bytes that is.
     fn removable(&self) -> (usize, u64) {
         let all = self.nodes.iter().flat_map(|node| &node.restores).filter(|restore| restore.removable);
-        all.fold((0, 0), |(count, size), restore| (count + 1, size + restore.bytes()))
+        all.fold((0, 0), |(count, size), restore| (count + 1 + restore.kept.len(), size + restore.bytes()))
     }
 
     /// Adds what became of it.
@@ -284,10 +284,15 @@ impl Kept {
                     node.node.clone(),
                     restore.id.clone(),
                     result.to_owned(),
-                    restore.paths(),
-                    bytes(restore.bytes()),
+                    restore.aside.clone().unwrap_or_default(),
+                    bytes(restore.aside_bytes),
                     restore.begun.map(|begun| age(begun, now)).unwrap_or_default(),
                 ]);
+                for kept in &restore.kept {
+                    let what = format!("kept: {}", kept.why);
+                    let (path, size) = (kept.path.clone(), bytes(kept.bytes));
+                    table.row(vec![node.node.clone(), restore.id.clone(), what, path, size, String::new()]);
+                }
             }
         }
         table.to_string()
@@ -298,12 +303,6 @@ impl One {
     /// Bytes of everything that would go.
     fn bytes(&self) -> u64 {
         self.kept.iter().fold(self.aside_bytes, |bytes, kept| bytes.saturating_add(kept.bytes))
-    }
-
-    /// Paths of everything that would go.
-    fn paths(&self) -> String {
-        let kept = self.kept.iter().map(|kept| kept.path.as_str());
-        self.aside.as_deref().into_iter().chain(kept).collect::<Vec<_>>().join(", ")
     }
 
     fn of(restore: &NodeRestore, now: Timestamp) -> One {
@@ -346,6 +345,19 @@ mod tests {
             assert!(table.lines().nth(line).is_some_and(|line| line.contains(part)), "{table}");
         }
         assert!(table.contains("7h"), "{table}");
+    }
+
+    #[test]
+    fn what_was_kept_besides_counts_and_is_named() {
+        let mut node = recalled("cp1", &[("a", Some(Ending::WentBack))]);
+        for restore in node.outcome.as_mut().expect("journals") {
+            restore.kept =
+                vec![etcd_wire::restore::Kept { path: "/data/kept".into(), why: "written to".into(), bytes: 904 }];
+        }
+        let kept = Kept::of(&[node], Timestamp::UNIX_EPOCH);
+        assert_eq!(kept.removable(), (2, 5000));
+        let table = kept.table(Timestamp::UNIX_EPOCH);
+        assert!(table.lines().any(|line| line.contains("kept: written to") && line.contains("/data/kept")), "{table}");
     }
 
     #[test]

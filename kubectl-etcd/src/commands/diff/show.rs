@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::difference::{Change, Difference};
-use crate::commands::API_VERSION;
+use crate::output::API_VERSION;
 use crate::output::{Table, visible};
 
 /// Fields that a line of the table has room for.

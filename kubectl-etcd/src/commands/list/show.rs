@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Args;
 use super::find::Candidate;
 use crate::columns::human_duration;
-use crate::commands::API_VERSION;
 use crate::commands::verify::{Checked, Verdict};
+use crate::output::API_VERSION;
 use crate::output::{self, Exit, Failed, Outcome, Printer, Table, bytes, print_data, visible};
 use crate::snapshot_file::{Compression, SnapshotFile};
 

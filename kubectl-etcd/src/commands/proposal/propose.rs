@@ -49,7 +49,8 @@ pub(crate) struct Means<'a> {
 pub(crate) fn early_consent(flags: &RestoreFlags, connection: &Connection) -> Outcome<Option<Consent>> {
     let name = flags.confirm.as_deref();
     let needed = flags.dry_run.is_none() || name.is_some();
-    needed.then(|| consent(name, &connection.cluster, Printer::interactive())).transpose()
+    let before = "read the plan with --dry-run=client";
+    needed.then(|| consent(name, &connection.cluster, Printer::interactive(), before)).transpose()
 }
 
 /// Shows a plan, and carries it out unless it is refused or only to be shown.

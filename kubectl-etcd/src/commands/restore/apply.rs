@@ -1,32 +1,17 @@
 //! `kubectl etcd restore FILE`: shows the plan, asks, and carries it out.
 
-use std::time::Duration;
-
 use etcd_wire::restore::Marker;
 
 use super::Args;
+use super::begun_args::BegunArgs;
 use super::live::{Planned, plan, read};
 use crate::commands::proposal::{Means, early_consent, propose};
-use crate::connection::{Connection, parse_duration};
+use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides};
 use crate::explain::{self, Facts};
 use crate::output::{Failed, Outcome};
 use crate::transaction::{RestoreFlags, Terms};
-
-/// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_A_NEW_ONE: [&str; 10] = [
-    "file",
-    "dry_run",
-    "confirm",
-    "peer_port",
-    "start_timeout",
-    "to_nodes",
-    "no_rollback",
-    "bump_revision",
-    "allow_lower_revisions",
-    "skip_hash_check",
-];
 
 /// What only the restore of a running control plane needs.
 #[derive(Debug, clap::Args)]
@@ -44,32 +29,21 @@ pub(super) struct LiveArgs {
     /// Keep the new data even if the API servers do not become ready on it
     #[arg(long)]
     no_rollback: bool,
-    /// Show the state of the last restore on every node; needs no file. While the API server is away, wait for it
-    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE)]
-    pub(super) status: bool,
-    /// Follow an unfinished restore to its end; needs no file
-    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE, conflicts_with = "status")]
-    pub(super) follow: bool,
-    /// Give the nodes of an unfinished restore new certificates, which nodes that restarted have lost, and follow it to its end; needs
-    /// no file
-    #[arg(long, conflicts_with_all = ONLY_A_NEW_ONE, conflicts_with_all = ["status", "follow"])]
-    pub(super) resume: bool,
-    /// How long --status, --follow and --resume wait for an API server that is away; 0 does not wait
-    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) begun: BegunArgs,
     #[command(flatten)]
     pub(super) manifests: Manifests,
 }
 
 impl LiveArgs {
+    /// The name of the cluster, as the user has typed it to confirm.
+    pub(super) fn confirm(&self) -> Option<&str> {
+        self.shared.confirm.as_deref()
+    }
+
     /// What does not depend on the members.
     pub(super) async fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
         self.shared.terms(connection, self.no_rollback, marker).await
-    }
-
-    /// Whether it is about a restore that has begun.
-    pub(super) fn looks_back(&self) -> bool {
-        self.status || self.follow || self.resume
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod apply;
 mod at_rest;
+mod begun_args;
 mod live;
+mod look;
 mod members;
 mod node_plan;
 mod node_role;
@@ -12,6 +14,7 @@ mod plan;
 mod restore_status;
 mod room;
 mod show;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -40,8 +43,14 @@ Examples:
   kubectl etcd restore --status
   kubectl etcd restore --follow
 
-  # The same after a node restarted: all nodes get new certificates
+  # Bring a restore to its end that does not end by itself
   kubectl etcd restore --resume
+
+  # The same without nodes that are gone for good; asks for a confirmation
+  kubectl etcd restore --resume --without cp1,cp2
+
+  # All others have ended it: do not wait for a node that is gone
+  kubectl etcd restore --forget 20261121-100000-abcde
 
   # Build the data directory of a cluster with one member, as in the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
@@ -64,9 +73,9 @@ Examples:
 ///
 /// Restores the cluster of the kubeconfig, on all its control-plane nodes at once. The plan is shown, and the name of the cluster has
 /// to be typed. Every node gets the file, verifies it, and builds its new data beside the current data while everything runs. Then API
-/// server and etcd stop on all nodes, the data directories are swapped, and all starts again, within a minute. The nodes do this
-/// without the API server; if anything fails, all nodes roll back. The old data is kept on the nodes: `kubectl etcd rollback` puts
-/// it back. --dry-run=client only shows the plan: whether the file is of this cluster, which objects would be deleted, come back or
+/// server and etcd stop on all nodes, the data directories are swapped, and etcd starts. When all members serve the new data, the nodes
+/// decide that it stays, and the API servers start: all within a minute. The nodes do this without the API server; if anything
+/// fails before the decision, all nodes roll back. The old data is kept on the nodes: `kubectl etcd rollback` puts it back. --dry-run=client only shows the plan: whether the file is of this cluster, which objects would be deleted, come back or
 /// change back, the new revision, and whether every node has the room, the static pods and the encryption keys. --dry-run=server
 /// also asks the API server whether it would admit the sidecars.
 ///
@@ -81,7 +90,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Snapshot file
-    #[arg(required_unless_present_any = ["status", "follow", "resume"])]
+    #[arg(required_unless_present_any = ["status", "follow", "resume", "forget"])]
     file: Option<PathBuf>,
     /// How much to raise the revision: a number, or auto: 1,000,000,000 offline; on a running cluster 100,000 above the highest
     /// member. 0 neither raises nor compacts
@@ -91,7 +100,7 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_hash_check: bool,
     /// Print the commands that do the same by hand on this cluster, or for this directory, and do nothing
-    #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "follow", "resume"])]
+    #[arg(long, requires = "file", conflicts_with_all = ["dry_run", "confirm", "status", "follow", "resume", "forget"])]
     explain: bool,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
@@ -126,9 +135,7 @@ impl Args {
         let explained = explained.into_iter().chain(all_nodes);
         if self.offline.data_dir.is_none() {
             let pods = self.explain.then(|| Idle::group::<SidecarArgs>(EXPLAINED));
-            let waits = "only --status, --follow and --resume wait for an API server that is away";
-            let timeout = (!self.live.looks_back()).then(|| Idle::flags(&["timeout"], waits));
-            return explained.chain(pods).chain(timeout).collect();
+            return explained.chain(pods).chain(self.live.begun.idle()).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);
         let offline = [Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)];
@@ -140,7 +147,7 @@ pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     match args.offline.data_dir.take() {
         Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,
         Some(data_dir) => offline::run(args, data_dir, context).await,
-        None if args.live.looks_back() => restore_status::run(args, context).await,
+        None if args.live.begun.looks_back() => unfinished::run(args, context).await,
         None if args.explain => {
             let whole = context.clone();
             whole.interruptible(apply::explained(args, context)).await

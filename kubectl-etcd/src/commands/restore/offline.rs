@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::members::{Known, Recorded, choose, is_open};
 use super::{Args, Bump, without_digest};
-use crate::commands::API_VERSION;
 use crate::commands::verify::{self, damaged, explain};
 use crate::context::Context;
 use crate::explain;
 use crate::interruption::interrupted;
+use crate::output::API_VERSION;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::SnapshotFile;
 

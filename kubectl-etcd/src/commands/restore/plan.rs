@@ -14,9 +14,9 @@ use super::Bump;
 use super::live::uid;
 use super::node_role::{self, NodeRole};
 use super::room::Room;
-use crate::commands::API_VERSION;
 use crate::commands::proposal::{Changes, Keys, Outage};
 use crate::discovery::EtcdPod;
+use crate::output::API_VERSION;
 use crate::transaction::MARGIN;
 
 /// Brings back the old data.

@@ -4,11 +4,11 @@ use etcd_wire::restore::{Ending, NodeRestore, RestoreKind, RestorePlan};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::API_VERSION;
 use crate::commands::proposal::{Changes, Outage};
 use crate::discovery::EtcdPod;
+use crate::output::API_VERSION;
 use crate::output::{Outcome, timestamp};
-use crate::transaction::{Part, Recalled, Terms, by_time, draw_up, new_id, step_labels, unfinished};
+use crate::transaction::{Part, Recalled, Standing, Terms, by_time, draw_up, is_unready, new_id, step_labels};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -86,6 +86,8 @@ fn missing(plan: &RestorePlan, nodes: &[Recalled]) -> Vec<String> {
         let what = match node.find(&plan.id) {
             None => "has no journal of it".to_owned(),
             Some(NodeRestore { ended: Some(Ending::Restored), aside: Some(_), .. }) => return None,
+            // It has the new data, and is what a rollback is for.
+            Some(restore) if is_unready(restore) && restore.aside.is_some() => return None,
             Some(NodeRestore { ended: Some(Ending::Restored), .. }) => "has no old data".to_owned(),
             Some(NodeRestore { ended: Some(ending), .. }) => {
                 format!("has not had the new data: {}", step_labels::ended(*ending))
@@ -129,20 +131,29 @@ impl Plan {
             warnings: Vec::new(),
             refusals: Vec::new(),
         };
-        if let Some(unfinished) = unfinished(found.nodes) {
-            plan.refusals.push(format!("restore {} is unfinished: kubectl etcd restore --follow", unfinished.id));
-        }
+        let bars =
+            by_time(found.nodes).into_iter().filter_map(|restore| Standing::of(&restore.plan.id, found.nodes)?.bars());
+        plan.refusals.extend(bars.map(|(why, command)| format!("{why}: {command}")));
         // What has put new data in place on a node has set its old data aside.
         let in_place = |id: &str| {
-            found.nodes.iter().filter_map(|node| node.find(id)).any(|restore| restore.ended == Some(Ending::Restored))
+            let has_it = |restore: &NodeRestore| restore.ended == Some(Ending::Restored) || is_unready(restore);
+            found.nodes.iter().filter_map(|node| node.find(id)).any(has_it)
         };
         let all: Vec<&NodeRestore> =
             by_time(found.nodes).into_iter().filter(|restore| in_place(&restore.plan.id)).collect();
         plan.restores = all.iter().map(|restore| Choice::of(restore, found.nodes)).collect();
         let earlier = match found.id {
-            Some(id) => all.into_iter().find(|restore| restore.plan.id == id),
-            None => all.into_iter().next(),
+            Some(id) => all.iter().find(|restore| restore.plan.id == id).copied(),
+            None => all.first().copied(),
         };
+        // All that came after the old data was in place: the last one first, and the one that is undone at the end.
+        let since =
+            earlier.map_or(0, |earlier| 1 + all.iter().take_while(|one| one.plan.id != earlier.plan.id).count());
+        let lowered: Vec<&str> = all[..since]
+            .iter()
+            .filter(|restore| restore.plan.kind.may_lower_revisions())
+            .map(|restore| restore.plan.id.as_str())
+            .collect();
         for node in found.nodes {
             if let Err(failed) = &node.outcome
                 && earlier.is_none_or(|earlier| takes_part(&earlier.plan, &node.node))
@@ -183,9 +194,10 @@ impl Plan {
         let (members, left_out): (Vec<_>, Vec<_>) =
             found.members.iter().partition(|member| takes_part(&earlier.plan, &member.node));
         plan.refusals.extend(changed(&earlier.plan, &members));
-        if earlier.plan.kind.may_lower_revisions() {
+        if !lowered.is_empty() {
             plan.warnings.push(format!(
-                "restore {id} let revisions go down: an object with the same revision before and after it is shown as unchanged"
+                "revisions were let go down by {}: an object with the same revision before and after it is shown as unchanged",
+                lowered.join(", ")
             ));
         }
         let parts: Vec<_> = members.into_iter().map(Part::of).collect();
@@ -343,6 +355,31 @@ mod tests {
             assert!(unknown.refusals[0].contains("restore x") && unknown.transaction.is_none(), "{unknown:?}");
             assert!(unknown.text(false).lines().any(|line| line.starts_with("a ") && line.ends_with("on all nodes")));
         }
+    }
+
+    #[test]
+    fn every_restore_since_that_lowered_revisions_is_named() {
+        let lowering = |name: &str| {
+            let mut node = recalled(name, &[("a", DONE), ("b", DONE), ("c", DONE)]);
+            for restore in node.outcome.as_mut().expect("journals") {
+                let (of, token) = ("x".to_owned(), String::new());
+                if restore.plan.id != "b" {
+                    restore.plan.kind = RestoreKind::Aside { of, raise: restore.plan.id == "a", token };
+                }
+            }
+            node
+        };
+        let nodes = [lowering("cp1"), lowering("cp2")];
+        for (id, named) in [(None, Some("c")), (Some("b"), Some("c")), (Some("a"), Some("c"))] {
+            let warnings = plan_of(id, &nodes, &members()).warnings;
+            assert_eq!(
+                warnings.iter().any(|one| one.starts_with("revisions were let go down by c:")),
+                named.is_some(),
+                "{id:?}: {warnings:?}"
+            );
+        }
+        let before = [recalled("cp1", &[("a", DONE)]), recalled("cp2", &[("a", DONE)])];
+        assert_eq!(plan(&before, &members()).warnings, Vec::<String>::new());
     }
 
     #[test]

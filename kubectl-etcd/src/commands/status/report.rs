@@ -4,9 +4,9 @@ use etcd_wire::message::{Certificate, MemberStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::API_VERSION;
 use crate::discovery::Unreadable;
 use crate::etcd_clusters::{Contents, EtcdCluster, EtcdClusters};
+use crate::output::API_VERSION;
 use crate::output::timestamp;
 use crate::sidecar::{Surveyed, Via};
 

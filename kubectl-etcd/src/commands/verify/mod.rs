@@ -15,9 +15,9 @@ use live::{Compared, LiveArgs};
 pub(crate) use recorded::{Record, Recorded};
 pub(crate) use verdict::{State, Verdict};
 
-use crate::commands::API_VERSION;
 use crate::context::Context;
 use crate::idle::Idle;
+use crate::output::API_VERSION;
 use crate::output::{Format, Outcome, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::{Compression, SnapshotFile};
 

@@ -1,0 +1,128 @@
+//! `restore --status`, `--follow`, `--resume` and `--forget`: what becomes of a restore that has begun.
+
+use etcd_transaction::{NodeSet, Operator};
+use etcd_wire::restore::RestorePlan;
+
+use super::Args;
+use super::look::look;
+use super::restore_status::status;
+use crate::commands::proposal::tell;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::output::confirm::{Consent, confirm, consent};
+use crate::output::{Exit, Failed, Outcome, Printer};
+use crate::sidecar::{Operation, Pods};
+use crate::transaction::settle::{self, Resume};
+use crate::transaction::{self, Standing, Watched, Work, recall, unfinished};
+
+/// Does it.
+///
+/// # Errors
+/// No node can be asked, or the API server stays away; what is ordered cannot be done (exit 4) or was done in part (exit 5); with
+/// `--follow` and `--resume`, however the restore ends.
+pub(super) async fn run(args: Args, context: Context) -> Outcome {
+    let printer = context.printer;
+    let connection = context.interruptible(context.connection.connect()).await?;
+    // A name that is another cluster's is refused before anything else is done.
+    if args.live.confirm().is_some() {
+        agreed(&args, &connection)?;
+    }
+    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
+    let looking = look(&args, &context, &connection, &pods);
+    let (members, nodes) = context.interruptible(looking).await?;
+    for node in &nodes {
+        if let Err(failed) = &node.outcome {
+            printer.warn(format!("node {}: {}", node.node, failed.one_line()));
+        }
+    }
+    let begun = &args.live.begun;
+    if begun.status {
+        return status(&args, &context, &nodes);
+    }
+    let plan = match &begun.forget {
+        Some(id) => Some(Standing::of(id, &nodes).ok_or_else(|| settle::unknown(id))?.plan.clone()),
+        None => unfinished(&nodes).cloned(),
+    };
+    let Some(plan) = plan else {
+        printer.note("no restore is unfinished");
+        return status(&args, &context, &nodes);
+    };
+    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let mut watched = work.watch(Operation::Follow);
+    if begun.forget.is_some() {
+        return forget(&work, &mut watched, &plan).await;
+    }
+    printer.note(format!("following restore {}, begun by {}", plan.id, plan.started_by));
+    if begun.resume {
+        resume(&args, &work, &mut watched, &plan).await?;
+    } else if let Some(standing) = Standing::of(&plan.id, &nodes) {
+        // What it waits for may be a person.
+        let now = jiff::Timestamp::now();
+        standing.told(now).iter().filter(|row| row.state == "blocked").for_each(|row| printer.warn(row.lines()));
+    }
+    let gone: Vec<&str> = begun.without.iter().map(String::as_str).collect();
+    tell(transaction::follow_on(&work, &mut watched, &plan, &gone).await, args.output, printer)
+}
+
+/// What the flag or the user says to the risk of leaving nodes behind, before it is asked.
+fn agreed(args: &Args, connection: &Connection) -> Outcome<Consent> {
+    const BEFORE: &str = "see what the nodes know with kubectl etcd restore --status";
+    consent(args.live.confirm(), &connection.cluster, Printer::interactive(), BEFORE)
+}
+
+/// Brings the nodes what they need to end it.
+async fn resume(args: &Args, work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Outcome {
+    let (context, printer) = (work.context, work.printer);
+    // As they are now: what was read before may have been minutes ago.
+    let nodes = context.interruptible(async { Ok(recall(work, watched).await) }).await?;
+    let standing = Standing::of(&plan.id, &nodes).ok_or_else(|| settle::unknown(&plan.id))?;
+    let named = &args.live.begun.without;
+    let resume = match named.is_empty() {
+        true => settle::resume(&standing)?,
+        false => settle::without(&standing, named)?,
+    };
+    match &resume {
+        Resume::Follow => printer.note("nothing has to be brought to the nodes; they end the restore by themselves"),
+        Resume::Exclude { gone, .. } => {
+            printer.warn(settle::risk(&standing, *gone));
+            let consent = agreed(args, work.connection)?;
+            context.interruptible(confirm(consent, &work.connection.cluster, printer)).await?;
+        }
+        Resume::Bring { .. } | Resume::Identities { .. } => {}
+    }
+    let interrupted = || {
+        Failed::new(
+            Exit::Changed,
+            format!("interrupted; some nodes of restore {} may have been told and others not", plan.id),
+        )
+        .hint("repeat the command; all nodes are then told anew")
+    };
+    context.interruption.or(interrupted, transaction::carry_out(work, watched, plan, &resume)).await?
+}
+
+/// Ends the waiting of nodes that have ended it.
+async fn forget(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Outcome {
+    let (context, printer, id) = (work.context, work.printer, &plan.id);
+    let nodes = context.interruptible(async { Ok(recall(work, watched).await) }).await?;
+    let standing = Standing::of(id, &nodes).ok_or_else(|| settle::unknown(id))?;
+    let waiting = settle::forget(&standing)?;
+    if waiting.is_empty() {
+        printer.note(format!("no node waits for the end of restore {id} any more"));
+        return Ok(());
+    }
+    let away = standing.name_all(standing.unread()).join(", ");
+    let orders: [(NodeSet, Operator); 1] = [(waiting, Operator::Forget)];
+    let interrupted = || {
+        Failed::new(Exit::Changed, format!("interrupted; some nodes may wait for restore {id} still"))
+            .hint(format!("repeat the command\n  {}", standing.forget_command()))
+    };
+    let dismissing = transaction::dismiss(work, watched, plan, &orders);
+    context.interruption.or(interrupted, dismissing).await??;
+    if !away.is_empty() {
+        printer.note(format!(
+            "the journals keep the decision. If {away} returns, it asks for it; nobody answers any more, so bring it\n  kubectl etcd restore --resume"
+        ));
+    }
+    printer.result(format!("nobody waits for restore {id} any more"));
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! What an operator may order the nodes of an unfinished restore, as pure functions of how it stands: what is decided is brought to all,
+//! certificates are made anew, nodes that are gone for good are left behind, waiting ends.
+
+use etcd_transaction::{Node, NodeSet, Operator};
+use etcd_wire::restore::Decision;
+
+use super::standing::{Phase, Standing, by_hand, names};
+use crate::output::visible::quoted;
+use crate::output::{Exit, Failed, Outcome};
+
+/// What `restore --resume` does.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// Nothing has to be brought: the nodes end it by themselves.
+    Follow,
+    /// It is decided: these nodes have not heard so.
+    Bring {
+        /// What is decided.
+        decision: Decision,
+        /// Whom to tell.
+        nodes: NodeSet,
+    },
+    /// All of these get new certificates of one authority.
+    Identities {
+        /// Who gets one.
+        nodes: NodeSet,
+    },
+    /// These decide without the others.
+    Exclude {
+        /// Who gets a new certificate, and decides.
+        rest: NodeSet,
+        /// Who is gone for good.
+        gone: NodeSet,
+        /// Of their ballots.
+        epoch: u8,
+    },
+}
+
+impl Resume {
+    /// The order that a node gets, if it gets one.
+    pub(crate) fn order(&self) -> Option<Operator> {
+        match *self {
+            Resume::Follow | Resume::Identities { .. } => None,
+            Resume::Bring { decision, .. } => Some(Operator::Decided { decision }),
+            Resume::Exclude { gone, epoch, .. } => Some(Operator::Exclude { nodes: gone, epoch }),
+        }
+    }
+
+    /// The nodes that get something.
+    pub(crate) fn nodes(&self) -> NodeSet {
+        match *self {
+            Resume::Follow => NodeSet::EMPTY,
+            Resume::Bring { nodes, .. } | Resume::Identities { nodes } => nodes,
+            Resume::Exclude { rest, .. } => rest,
+        }
+    }
+
+    /// Whether they get new certificates.
+    pub(crate) fn renews(&self) -> bool {
+        matches!(self, Resume::Identities { .. } | Resume::Exclude { .. })
+    }
+}
+
+/// What `restore --resume` is to do.
+///
+/// # Errors
+/// Exit 4: nothing can be done, or new certificates would separate nodes that are deciding.
+pub(crate) fn resume(standing: &Standing<'_>) -> Outcome<Resume> {
+    if let Some((decision, _)) = standing.usable()? {
+        return Ok(bring(standing, decision));
+    }
+    let id = &standing.plan.id;
+    let reached = standing.undecided();
+    let away = standing.all().without(reached);
+    if let Some(quorum) = standing.working_quorum() {
+        if quorum.without(reached).is_empty() && away.is_empty() {
+            // Whoever has lost its certificate among them gets one with all others.
+            let mute = standing.which(|restore| !restore.has_identity);
+            return Ok(if mute.is_empty() { Resume::Follow } else { Resume::Identities { nodes: reached } });
+        }
+        let deciding = names(&standing.name_all(quorum));
+        return Err(Failed::new(Exit::Refused, format!("new certificates are not needed for restore {id}"))
+            .cause(format!("{deciding} hear each other and are enough to decide; new certificates would separate them from nodes that cannot be asked here"))
+            .unchanged()
+            .hint("follow it to its end\n  kubectl etcd restore --follow"));
+    }
+    if standing.is_quorum(reached) {
+        return Ok(Resume::Identities { nodes: reached });
+    }
+    let gone = names(&standing.name_all(away));
+    Err(Failed::new(Exit::Refused, format!("restore {id} cannot be decided by the nodes that can be asked"))
+        .cause(format!("{}, and these cannot be asked or have no journal of it: {gone}", standing.needed()))
+        .unchanged()
+        .hint(format!("bring back {gone}, and resume again; if they are gone for good\n  {}", standing.without(away))))
+}
+
+/// What `restore --resume --without` is to do.
+///
+/// # Errors
+/// Exit 2 for a name that is no node of the restore. Exit 4: a named node answers, another one does not, or the others are enough.
+pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resume> {
+    let id = &standing.plan.id;
+    let refused = |why: String| Failed::new(Exit::Refused, why).unchanged();
+    let mut gone = NodeSet::EMPTY;
+    for name in named {
+        let Some(node) = standing.find(name) else {
+            let all = names(&standing.name_all(standing.all()));
+            return Err(Failed::new(Exit::Usage, format!("node {name} takes no part in restore {id}"))
+                .cause(format!("its nodes are {all}"))
+                .unchanged());
+        };
+        gone.insert(node);
+    }
+    let decided = standing.usable()?;
+    let rest = standing.all().without(gone);
+    let answers = standing.name_all(gone.without(standing.unread()));
+    if !answers.is_empty() {
+        return Err(refused(format!("--without names {}, whose node answers", names(&answers)))
+            .cause("only a node that is gone for good may be left behind")
+            .hint("resume with it\n  kubectl etcd restore --resume"));
+    }
+    if let Some((decision, _)) = decided {
+        return Ok(bring(standing, decision));
+    }
+    let silent = standing.all().without(gone).without(standing.undecided());
+    if !silent.is_empty() {
+        let silent_names = names(&standing.name_all(silent));
+        let mut all = gone;
+        silent.iter().for_each(|node| all.insert(node));
+        return Err(refused(format!(
+            "cannot decide restore {id} without {}: not all other nodes can be asked",
+            named.join(", ")
+        ))
+        .cause(format!("the journal of every other node is needed, and of {silent_names} it cannot be read"))
+        .hint(format!("bring back {silent_names}; if gone for good, name it as well\n  {}", standing.without(all))));
+    }
+    if standing.is_quorum_of_all(rest) {
+        let enough = names(&standing.name_all(rest));
+        return Err(refused(format!("--without is not needed: {enough} are enough to decide restore {id}"))
+            .hint("resume without leaving a node behind\n  kubectl etcd restore --resume"));
+    }
+    let epoch = standing.epoch().checked_add(1);
+    let epoch =
+        epoch.ok_or_else(|| refused(format!("restore {id} was resumed without nodes too often")).hint(by_hand()))?;
+    Ok(Resume::Exclude { rest, gone, epoch })
+}
+
+/// Whom to tell what is decided. A node that has not voted cannot be told that the new data stays: every vote was needed for that.
+fn bring(standing: &Standing<'_>, decision: Decision) -> Resume {
+    let nodes = match decision {
+        Decision::Commit => standing.at(Phase::InDoubt),
+        Decision::Abort => standing.undecided(),
+    };
+    if nodes.is_empty() { Resume::Follow } else { Resume::Bring { decision, nodes } }
+}
+
+/// What the operator has to agree to before nodes are left behind.
+pub(crate) fn risk(standing: &Standing<'_>, gone: NodeSet) -> String {
+    let gone = standing.name_all(gone);
+    let who = gone.join(", ");
+    let it = if gone.len() == 1 { who.clone() } else { "one of them".to_owned() };
+    format!("{who} may have decided otherwise and acted on it. If {it} runs again, two clusters may serve.")
+}
+
+/// The nodes whose waiting `restore --forget` ends.
+///
+/// # Errors
+/// Exit 4: a node has not ended it, with what to do instead.
+pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
+    let id = &standing.plan.id;
+    standing.usable()?;
+    let refused = |nodes: NodeSet, why: &str, hint: &str| {
+        let on = names(&standing.name_all(nodes));
+        Err(Failed::new(Exit::Refused, format!("restore {id} has not ended on {on}")).cause(why).unchanged().hint(hint))
+    };
+    for (phase, why, hint) in [
+        (
+            Phase::InDoubt,
+            "it has voted and waits for the decision; a node that is forgotten there could end otherwise than the others",
+            "see what it waits for, and resume it\n  kubectl etcd restore --status\n  kubectl etcd restore --resume",
+        ),
+        (Phase::Working, "it is still under way there", "follow it to its end\n  kubectl etcd restore --follow"),
+        (
+            Phase::Aborting,
+            "the node is still going back to the old data",
+            "follow it to its end\n  kubectl etcd restore --follow",
+        ),
+        (
+            Phase::Committed,
+            "the new data is in place there, and not all components run yet",
+            "see what it waits for\n  kubectl etcd restore --status",
+        ),
+    ] {
+        let nodes = standing.at(phase);
+        if !nodes.is_empty() {
+            return refused(nodes, why, hint);
+        }
+    }
+    Ok(standing.which(|restore| restore.ended.is_some() && (restore.waits_for_others || restore.participates)))
+}
+
+/// What ends a participant that has missed its dismissal: every node has ended, or the node was told before to wait no longer. `None` for
+/// one that has still to be there.
+pub(crate) fn dismissal(standing: &Standing<'_>, node: Node) -> Option<Operator> {
+    let stays = standing.which(|restore| restore.participates && restore.ended.is_some());
+    if !stays.contains(node) || standing.decided().is_err() {
+        return None;
+    }
+    let open = standing.which(|restore| restore.armed && restore.ended.is_none());
+    let unread = standing.unread();
+    if open.union(unread).is_empty() {
+        return Some(Operator::AllEnded);
+    }
+    // Its journal says that it has heard of the end of all, or was told to forget.
+    (!standing.waiting().contains(node)).then_some(Operator::Forget)
+}
+
+/// How a command about one restore is to name it.
+pub(crate) fn unknown(id: &str) -> Failed {
+    Failed::new(Exit::Refused, format!("no node that can be asked has a journal of restore {id}")).unchanged().hint(
+        format!("see which restores there are; the ID was {}\n  kubectl etcd restore --status -o json", quoted(id)),
+    )
+}
