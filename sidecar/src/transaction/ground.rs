@@ -1,5 +1,6 @@
 //! What a node is like before a restore: what will be stopped, and how it is told from everything else that runs there.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use etcd_wire::message::KeyPair;
@@ -7,12 +8,13 @@ use etcd_wire::restore::RestoreNode;
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 
+use super::disks::FolderId;
 use super::http::{Server, ServerTls};
 use super::journal::storage;
 use super::layout::Layout;
 use super::{api_server, launch_manifest};
 use crate::etcd;
-use crate::node::{Manifest, Manifests};
+use crate::node::{Manifest, Manifests, Place};
 
 /// What is found once, and kept in the journal: later the manifests may be elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +24,12 @@ pub(super) struct Ground {
     pub(super) components: Vec<Component>,
     /// Whether etcd compares its data with the other members' when it starts.
     pub(super) checks_at_start: bool,
-    /// Ports on which etcd listens.
-    pub(super) etcd_ports: Vec<u16>,
+    /// Where they listen, by their manifests.
+    #[serde(default)]
+    pub(super) listens: Listens,
+    /// The data directory, and a WAL directory of its own.
+    #[serde(default)]
+    pub(super) data: Vec<DataFolder>,
     /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
     pub(super) etcd: Server,
     /// By what this member proves itself to the others.
@@ -34,6 +40,24 @@ pub(super) struct Ground {
     pub(super) api_is_open: bool,
     /// The cluster as it was.
     pub(super) before: Before,
+}
+
+/// Addresses on which components listen. `0.0.0.0` and `::` are all of the node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Listens {
+    /// etcd's clients and peers.
+    pub(super) etcd: Vec<SocketAddr>,
+    /// The API server.
+    pub(super) api: Vec<SocketAddr>,
+}
+
+/// A folder of etcd's data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct DataFolder {
+    /// Its path in etcd's container.
+    pub(super) inside: String,
+    /// Which one it was when the node was prepared.
+    pub(super) id: FolderId,
 }
 
 /// A static pod of the control plane.
@@ -93,8 +117,6 @@ impl Ground {
                 return Err(Failure::new(FailureCode::Refused, message));
             }
         }
-        let urls = ["listen-client-urls", "listen-peer-urls"].into_iter().filter_map(|flag| manifests.etcd.flag(flag));
-        let etcd_ports = urls.flat_map(|list| list.split(',')).filter_map(port).collect();
         let flag = |name: &str| manifests.etcd.flag(name);
         let is_check = |gate: &str| gate.trim() == "InitialCorruptCheck=true";
         let gates = flag("feature-gates").is_some_and(|gates| gates.split(',').any(is_check));
@@ -122,7 +144,8 @@ impl Ground {
             peer: pair(&manifests.etcd, "peer-cert-file", "peer-key-file"),
             components,
             checks_at_start,
-            etcd_ports,
+            data: data_folders(layout, &manifests.etcd)?,
+            listens: Listens { etcd: etcd_addresses(&manifests.etcd)?, api: vec![api_address(&manifests.api_server)?] },
             etcd: early(&manifests.etcd, node)?,
             api,
             before,
@@ -201,7 +224,84 @@ fn pair(manifest: &Manifest, cert: &str, key: &str) -> Option<KeyPair> {
     Some(KeyPair { cert: cert.display().to_string(), key: key.display().to_string() })
 }
 
-/// The port of a URL that etcd listens on.
-fn port(url: &str) -> Option<u16> {
-    url.trim().parse::<::http::Uri>().ok()?.port_u16()
+/// The folders of data, and which ones they are now. None on a node that is left out, whose disk may be why.
+fn data_folders(layout: &Layout, manifest: &Manifest) -> Result<Vec<DataFolder>, Failure> {
+    if layout.is_left_out() {
+        return Ok(Vec::new());
+    }
+    let folders = [("data-dir", Some(layout.data_dir())), ("wal-dir", layout.wal_dir())];
+    let folders = folders.into_iter().filter_map(|(flag, place)| Some((manifest.flag(flag)?.to_owned(), place?)));
+    let found = |(inside, place): (String, Place)| {
+        let id = FolderId::of(&place);
+        let id = id.map_err(|error| storage(&format!("look at {}", place.display()), &error))?;
+        Ok(DataFolder { inside, id })
+    };
+    folders.map(found).collect()
+}
+
+/// Where etcd listens, for clients and peers. Its defaults are those of etcd (server/embed/config.go, `DefaultListenClientURLs`).
+fn etcd_addresses(manifest: &Manifest) -> Result<Vec<SocketAddr>, Failure> {
+    let flags = [("listen-client-urls", "http://localhost:2379"), ("listen-peer-urls", "http://localhost:2380")];
+    let mut found = Vec::new();
+    for (flag, default) in flags {
+        let list = manifest.flag(flag).unwrap_or(default);
+        for url in list.split(',').map(str::trim).filter(|url| !url.starts_with("unix")) {
+            let wrong = || Failure::new(FailureCode::Refused, format!("etcd's --{flag}={list} cannot be parsed"));
+            let uri: ::http::Uri = url.parse().map_err(|error| wrong().source(&error))?;
+            let host = uri.host().map(|host| host.trim_matches(['[', ']'])).ok_or_else(wrong)?;
+            // etcd takes addresses, and this one name.
+            let ip = if host == "localhost" { Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { host.parse() };
+            let ip = ip.map_err(|error: std::net::AddrParseError| wrong().source(&error))?;
+            found.push(SocketAddr::new(ip, uri.port_u16().ok_or_else(wrong)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Where the API server listens.
+fn api_address(manifest: &Manifest) -> Result<SocketAddr, Failure> {
+    let address = manifest.flag("bind-address").unwrap_or("0.0.0.0");
+    let ip = address.parse().map_err(|error: std::net::AddrParseError| {
+        let message = format!("the API server's --bind-address={address} cannot be parsed");
+        Failure::new(FailureCode::Refused, message).source(&error)
+    })?;
+    Ok(SocketAddr::new(ip, server(manifest)?.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(component: &str, flags: &str) -> Manifest {
+        let text = format!(
+            "kind: Pod\nmetadata: {{name: {component}, namespace: kube-system}}\n\
+             spec: {{containers: [{{name: x, command: [{component}, {flags}]}}]}}\n"
+        );
+        Manifest::parse("a.yaml", text.as_bytes()).unwrap().unwrap().1
+    }
+
+    #[test]
+    fn components_listen_where_their_manifests_say() {
+        let kubeadm = "'--listen-client-urls=https://127.0.0.1:2379,https://10.0.0.1:2379', '--listen-peer-urls=https://[2001:db8::1]:2380'";
+        for (flags, expected) in [
+            (kubeadm, Some(&["127.0.0.1:2379", "10.0.0.1:2379", "[2001:db8::1]:2380"][..])),
+            ("--name=a", Some(&["127.0.0.1:2379", "127.0.0.1:2380"])),
+            ("'--listen-client-urls=unix://a:1,http://0.0.0.0:2379'", Some(&["0.0.0.0:2379", "127.0.0.1:2380"])),
+            ("--listen-client-urls=https://etcd.local:2379", None),
+            ("--listen-peer-urls=https://10.0.0.1", None),
+        ] {
+            let found = etcd_addresses(&manifest("etcd", flags));
+            let expected = expected.map(|all| all.iter().map(|one| one.parse().unwrap()).collect::<Vec<SocketAddr>>());
+            assert_eq!(found.ok(), expected, "{flags}");
+        }
+        for (flags, expected) in [
+            ("--v=1", Some("0.0.0.0:6443")),
+            ("--bind-address=10.0.0.1, --secure-port=8443", Some("10.0.0.1:8443")),
+            ("'--bind-address=::'", Some("[::]:6443")),
+            ("--bind-address=here", None),
+        ] {
+            let found = api_address(&manifest("kube-apiserver", flags));
+            assert_eq!(found.ok(), expected.map(|one| one.parse().unwrap()), "{flags}");
+        }
+    }
 }

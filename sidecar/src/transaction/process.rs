@@ -1,6 +1,5 @@
-//! What runs on the node: found by its command line, by its ports, and by the lock on its database.
+//! What runs on the node: found by its command line, and by the lock on its database.
 
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use fs_err as fs;
@@ -70,30 +69,6 @@ pub(super) fn kill(lines: &[&[String]]) -> std::io::Result<usize> {
     Ok(killed)
 }
 
-/// Those of the ports on which something listens, on whatever address.
-///
-/// Lines as Linux writes them (proc_pid_net_tcp(5)): the local address and port in hexadecimal, then the remote one, then the state; 0A is
-/// LISTEN.
-pub(super) fn listening(ports: &[u16]) -> std::io::Result<BTreeSet<u16>> {
-    let mut found = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = match fs::read_to_string(table) {
-            Ok(text) => text,
-            // A kernel without IPv6.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        found.extend(text.lines().filter_map(listens).filter(|port| ports.contains(port)));
-    }
-    Ok(found)
-}
-
-fn listens(line: &str) -> Option<u16> {
-    let mut fields = line.split_whitespace().skip(1);
-    let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
-    (state == "0A").then(|| u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()).flatten()
-}
-
 /// The lock that etcd holds on its database for as long as it runs (bbolt bolt_unix.go: flock on the file).
 #[derive(Debug)]
 pub(super) enum Lock {
@@ -145,18 +120,6 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
-    }
-
-    #[test]
-    fn a_port_listens_or_not() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        let _connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        assert_eq!(listening(&[port, 1]).unwrap(), BTreeSet::from([port]));
-        drop(socket);
-        // A child of another test holds the socket, too, from its fork to its exec.
-        let free = (0..100_000).any(|_| listening(&[port]).unwrap().is_empty());
-        assert!(free);
     }
 
     #[test]

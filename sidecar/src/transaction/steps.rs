@@ -14,7 +14,7 @@ use super::member::Expected;
 use super::process::{self, Lock};
 use super::state::State;
 use super::work::Work;
-use super::{api_server, guard as intruders, hold, member, peer, raise, records};
+use super::{api_server, guard as intruders, hold, member, peer, preflight, raise, records, sockets};
 use crate::etcd;
 
 /// How often something is looked at that has to change.
@@ -100,12 +100,7 @@ fn refused(what: String) -> Failure {
 }
 
 async fn preflight(work: &Work) -> Result<(), Failure> {
-    // The image may be another one under the same name since the node was prepared.
-    work.layout.require_own_build()?;
-    if !work.layout.is_left_out() {
-        runs_as_said(work)?;
-    }
-    try_rename(work).map_err(|error| storage("move a file out of the manifests folder", &error))?;
+    preflight::check(&work.layout, &work.state(|state| state.ground.clone()))?;
     let Some(tls) = work.tls() else { return Err(refused("the node has lost its certificate".to_owned())) };
     for index in (0..work.layout.plan().nodes.len()).filter(|&index| index != work.layout.index()) {
         peer::give(&work.layout, &tls, index, etcd_wire::restore::Order::Ask, Duration::from_secs(5)).await.map_err(
@@ -118,49 +113,6 @@ async fn preflight(work: &Work) -> Result<(), Failure> {
         )?;
     }
     Ok(())
-}
-
-/// Whether what will be stopped is what runs.
-fn runs_as_said(work: &Work) -> Result<(), Failure> {
-    let looked = |error: std::io::Error| storage("look at the processes of the node", &error);
-    for name in [ETCD, API_SERVER] {
-        let component = component(work, name)?;
-        if process::running(&component.command_lines()).map_err(looked)?.is_empty() {
-            return Err(refused(format!(
-                "no process runs the command line in {}, the manifest of {name}",
-                component.file
-            )));
-        }
-    }
-    let ports: Vec<u16> =
-        work.state(|state| state.ground.etcd_ports.iter().copied().chain([state.ground.api.port]).collect());
-    let open = process::listening(&ports).map_err(looked)?;
-    if let Some(port) = ports.iter().find(|port| !open.contains(port)) {
-        return Err(refused(format!(
-            "nothing listens on port {port}, which is a port of etcd or the API server by their manifests"
-        )));
-    }
-    let data_dir = work.layout.data_dir();
-    if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
-        return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
-    }
-    Ok(())
-}
-
-/// A file that kubelets pass over goes the way that the manifests will go.
-fn try_rename(work: &Work) -> std::io::Result<()> {
-    let name = format!(".{}", work.layout.plan().id);
-    let (here, there) = (work.layout.manifests().join(&name), work.layout.held().join(&name));
-    // An earlier try may have been cut off.
-    for place in [&here, &there] {
-        place.remove_file()?;
-    }
-    here.create()?;
-    let moved = here.rename(&there);
-    here.remove_file()?;
-    moved?;
-    there.remove_file()?;
-    work.layout.held().remove_folder().map(|_| ())
 }
 
 /// Takes a manifest out. Another one that was written in its place before the vote ends the restore.
@@ -202,9 +154,9 @@ async fn stop_api(work: &Work) -> Result<(), Failure> {
     }
     let server = component(work, API_SERVER)?;
     take(work, &server)?;
-    let port = work.state(|state| state.ground.api.port);
+    let listens = work.state(|state| state.ground.listens.api.clone());
     // What it could still write would go to a member whose data is about to be set aside.
-    quiet(|| Ok(process::kill(&server.command_lines())? == 0 && process::listening(&[port])?.is_empty())).await
+    quiet(|| Ok(process::kill(&server.command_lines())? == 0 && sockets::listening(&listens)?.is_empty())).await
 }
 
 /// Waits until it has been true for a while.
@@ -229,7 +181,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
     }
     let etcd = component(work, ETCD)?;
     take(work, &etcd)?;
-    let ports = work.state(|state| state.ground.etcd_ports.clone());
+    let listens = work.state(|state| state.ground.listens.etcd.clone());
     let data_dir = work.layout.data_dir();
     let (controllers, begun) = (controllers(work), Instant::now());
     loop {
@@ -246,7 +198,7 @@ async fn stop_etcd(work: &Work) -> Result<(), Failure> {
                     return Ok(None);
                 }
             }
-            if !process::running(&etcd.command_lines())?.is_empty() || !process::listening(&ports)?.is_empty() {
+            if !process::running(&etcd.command_lines())?.is_empty() || !sockets::listening(&listens)?.is_empty() {
                 return Ok(None);
             }
             let lock = match process::lock(&data_dir) {
@@ -277,6 +229,9 @@ fn in_place(work: &Work) -> Result<(), Failure> {
 
 fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
     in_place(work)?;
+    if way == Way::Forth {
+        preflight::disks_are_the_nodes(&work.layout)?;
+    }
     let etcd = component(work, ETCD)?;
     let (member, wal) = work.layout.exchanges();
     if way == Way::Back && !is_exchanged(work)? {
