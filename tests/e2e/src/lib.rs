@@ -4,6 +4,7 @@
 //! what `tests/install` installs; `tests/run` builds everything and says where it is:
 //! `KUBECTL_ETCD_BIN`, `LAB_BIN`, `LAB_IMAGE`.
 
+pub mod history;
 pub mod restores;
 pub mod trouble;
 

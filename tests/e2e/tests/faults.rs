@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use e2e::history::{self, Writers};
 use e2e::restores::{
     State, age, agree, during, journal, journal_file, kill_at, participants, reached, restore, settled,
     spoil_api_server, stage, stage_with, version,
@@ -219,6 +220,7 @@ fn a_disk_is_full_and_a_data_directory_is_a_mount_point() {
 #[test]
 fn etcd_does_not_take_the_new_data() {
     let scene = stage(3, Etcd::V3_5);
+    let writers = Writers::start(&scene);
     let ran = during(&scene, &["--start-timeout", "20s"], |_| {
         reached(&scene, "cp2", "armed");
         let file = journal_file(&scene, "cp2").expect("a journal");
@@ -248,6 +250,8 @@ fn etcd_does_not_take_the_new_data() {
     // Nothing is in the way of the next.
     run(restore(&scene, &[])).expect_code(0);
     assert_eq!(settled(&scene), State::New);
+    // What was acknowledged before the first was rolled back outlived that, and what was after the second is there.
+    history::check(&scene, &writers.stop());
     run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
     for node in scene.lab.node_names() {
         assert!(!scene.lab.node_root(&node).join("var/lib/etcd/.kubectl-etcd").exists(), "{node}");

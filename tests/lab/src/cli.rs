@@ -42,6 +42,9 @@ enum Cli {
         /// Megabytes of a file system of its own for each node's /var/lib/etcd, 256 or more.
         #[arg(long, value_name = "MEGABYTES")]
         data_disk: Option<u32>,
+        /// Megabytes of a disk of its own for each node's /var/lib/etcd and /var/lib/kubectl-etcd together, 400 or more.
+        #[arg(long, value_name = "MEGABYTES", conflicts_with = "data_disk")]
+        node_disk: Option<u32>,
         /// How many bytes etcd's database may have, such as 2000000; lab exhaust fills it.
         #[arg(long, value_name = "BYTES")]
         etcd_quota: Option<u64>,
@@ -114,6 +117,30 @@ enum Cli {
         name: String,
         node: String,
     },
+    /// Let a node's disk hang: writers wait, and cannot be killed. For a lab with --data-disk or --node-disk.
+    FreezeDisk {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
+    /// End what freeze-disk began.
+    ThawDisk {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
+    /// Let a node's disk fail: every read and write of it is an error. For a lab with --data-disk or --node-disk.
+    FailDisk {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
+    /// Replace the disk that fails of a node that is switched off; it has what the other had until then.
+    MendDisk {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
     #[command(hide = true)]
     Kubelet(kubelet::Args),
     #[command(hide = true)]
@@ -158,7 +185,7 @@ async fn pause(name: &str) -> Result<()> {
 #[allow(clippy::print_stdout, reason = "the answers of the commands")]
 fn command(cli: Cli) -> Result<()> {
     match cli {
-        Cli::Up { name, nodes, etcd, dir, images, data_disk, etcd_quota } => {
+        Cli::Up { name, nodes, etcd, dir, images, data_disk, node_disk, etcd_quota } => {
             let program = Some(std::env::current_exe()?);
             let lab = Lab::start(Options {
                 name: Some(name),
@@ -167,6 +194,7 @@ fn command(cli: Cli) -> Result<()> {
                 dir,
                 images,
                 data_disk,
+                node_disk,
                 etcd_quota,
                 program,
                 ..Options::default()
@@ -224,6 +252,10 @@ fn command(cli: Cli) -> Result<()> {
         Cli::Heal { name, a, b } => Lab::open(&name)?.heal(&a, &b),
         Cli::PowerOff { name, node } => Lab::open(&name)?.power_off(&node),
         Cli::PowerOn { name, node } => Lab::open(&name)?.power_on(&node),
+        Cli::FreezeDisk { name, node } => Lab::open(&name)?.freeze_disk(&node),
+        Cli::ThawDisk { name, node } => Lab::open(&name)?.thaw_disk(&node),
+        Cli::FailDisk { name, node } => Lab::open(&name)?.fail_disk(&node),
+        Cli::MendDisk { name, node } => Lab::open(&name)?.mend_disk(&node),
         Cli::Kubelet(args) => runtime()?.block_on(kubelet::run(args)),
         Cli::Balancer(args) => runtime()?.block_on(balancer::run(args)),
     }

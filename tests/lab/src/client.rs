@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A user of one API server.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     host: String,
     port: u16,
     tls: tokio_rustls::TlsConnector,
@@ -99,7 +99,10 @@ impl Client {
     }
 
     /// One request. An answer that is not JSON is a string.
-    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+    ///
+    /// # Errors
+    /// When the server cannot be reached, hangs up, or is silent for ten seconds.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
         let media_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let request = self.request(method, path, media_type, body)?;
         let silence = || format!("{path}: no answer in {PATIENCE:?}");

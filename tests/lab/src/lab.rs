@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
+use crate::client::Client;
 use crate::image::Store;
 use crate::paths::{LAB_DIR, NodeDir};
 use crate::pki::{self, Issue, Pair};
@@ -58,6 +59,9 @@ pub struct Options {
     /// How many megabytes each node's `/var/lib/etcd` has, as a file system of its own (ext4, with its `lost+found`);
     /// without this it is a folder on this machine's disk. etcd takes 128 for its log before it stores anything.
     pub data_disk: Option<u32>,
+    /// How many megabytes the disk of each node has on which its `/var/lib/etcd` and its `/var/lib/kubectl-etcd` lie, two
+    /// folders of one file system. Not with a data disk.
+    pub node_disk: Option<u32>,
     /// How many bytes etcd's database may have (`--quota-backend-bytes`); without this it is etcd's own 2 GiB. Two
     /// million are soon [full](Lab::exhaust).
     pub etcd_quota: Option<u64>,
@@ -75,6 +79,7 @@ impl Default for Options {
             images: Vec::new(),
             api_server_grace: None,
             data_disk: None,
+            node_disk: None,
             etcd_quota: None,
             program: None,
         }
@@ -166,6 +171,16 @@ impl Lab {
         let path = self.record.state().users().join(format!("{}.conf", user.replace(['/', ':'], "-")));
         files::write(&path, pki::kubeconfig(&ca, user, groups, &self.server())?.as_bytes(), 0o600)?;
         Ok(path)
+    }
+
+    /// The administrator at a node's own API server.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or the kubeconfig cannot be read.
+    pub fn client(&self, node: &str) -> Result<Client> {
+        self.record.number(node)?;
+        let url = format!("https://{}:6443", self.node_ip(node));
+        Client::from_kubeconfig(&fs::read_to_string(&self.kubeconfig)?, Some(&url))
     }
 
     /// The URL of the load balancer.

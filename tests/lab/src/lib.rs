@@ -7,10 +7,11 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd, and for data disks `mkfs.ext4` and `mount`. Each node
-//! has its own network, mount and process namespace and its own file tree, with a `/run` in memory. Nodes can lose each
-//! other ([`Lab::cut`]), their power ([`Lab::power_off`]) and the room on their disks ([`Lab::fill_disk`]); they have
-//! this machine's clock. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
+//! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd, and for disks `mkfs.ext4`, `mount`, `losetup` and
+//! `fsfreeze`. Each node has its own network, mount and process namespace and its own file tree, with a `/run` in memory.
+//! Nodes can lose each other ([`Lab::cut`]), their power ([`Lab::power_off`]) and the room on their disks
+//! ([`Lab::fill_disk`]), and their disks can hang ([`Lab::freeze_disk`]) and fail ([`Lab::fail_disk`]); they have this
+//! machine's clock. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
 //! whoever started it was killed.
 
 pub mod apiserver;
@@ -35,6 +36,7 @@ mod record;
 mod start;
 mod trouble;
 
+pub use client::Client;
 pub use image::docker_archive;
 pub use lab::{Etcd, Lab, Options};
 pub use pki::Issue;

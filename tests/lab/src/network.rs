@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -115,26 +116,32 @@ pub(crate) fn remove_host(subnet: Subnet, netns: &str, short: &str) -> Result<()
 }
 
 fn end_processes(netns: &str) -> Result<()> {
-    loop {
-        let pids = pids(netns)?;
-        if pids.is_empty() {
-            return Ok(());
-        }
-        let mut ends = Vec::new();
-        for pid in pids {
-            // A process that ended in between has no descriptor, and needs none.
-            if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-                match rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL) {
-                    Ok(()) | Err(rustix::io::Errno::SRCH) => ends.push(fd),
-                    Err(error) => return Err(error).context("cannot end a process of the lab"),
-                }
-            }
-        }
+    while let Some(ends) = kill(netns)? {
         for fd in ends {
             let mut poll = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
             rustix::event::poll(&mut poll, None)?;
         }
     }
+    Ok(())
+}
+
+/// Kills every process in the namespace, and gives what tells the end of each; nothing when there is none.
+pub(crate) fn kill(netns: &str) -> Result<Option<Vec<OwnedFd>>> {
+    let pids = pids(netns)?;
+    if pids.is_empty() {
+        return Ok(None);
+    }
+    let mut ends = Vec::new();
+    for pid in pids {
+        // A process that ended in between has no descriptor, and needs none.
+        if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            match rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => ends.push(fd),
+                Err(error) => return Err(error).context("cannot end a process of the lab"),
+            }
+        }
+    }
+    Ok(Some(ends))
 }
 
 /// Takes the bridge away. No error when it is not there.

@@ -74,7 +74,12 @@ impl NodeDir {
         self.0.join("pods")
     }
 
-    /// What is on the node's data disk, if it has one.
+    /// Where the disk is mounted that its data directory shares with the journals, if it has one.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.0.join("disk")
+    }
+
+    /// What is on the node's disk, if it has one of its own.
     pub(crate) fn disk_image(&self) -> PathBuf {
         self.0.join("disk.img")
     }
@@ -90,6 +95,8 @@ pub(crate) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 pub(crate) const PKI: &str = "/etc/kubernetes/pki";
 /// kubeadm's data directory of etcd.
 pub(crate) const DATA_DIR: &str = "/var/lib/etcd";
+/// The folder of the journals of restores.
+pub(crate) const JOURNALS: &str = "/var/lib/kubectl-etcd";
 /// The folder of the API server's fault file.
 pub(crate) const LAB_DIR: &str = "/var/lib/lab";
 

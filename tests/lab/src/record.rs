@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::files;
 use crate::network;
 use crate::paths::{RECORDS, State, Subnet, node_name};
@@ -111,6 +112,10 @@ impl Record {
 
     /// Ends every process of the lab and takes away its namespaces, links, mounts and files, and this record last.
     pub(crate) fn remove(&self) -> Result<()> {
+        for node in self.node_names() {
+            // Not even a kill ends a process that waits for a disk which hangs.
+            disk::thaw(&self.state().node(&node))?;
+        }
         for node in self.node_names().iter().map(String::as_str).chain(["lb"]) {
             network::remove_host(self.subnet, &self.netns(node), node)?;
         }

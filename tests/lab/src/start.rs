@@ -148,9 +148,7 @@ fn write_node(lab: &Lab, authorities: &Authorities, number: u8, options: &Option
     files::write(&dir.host("/var/lib/kubelet/config.yaml"), manifests::kubelet_config()?.as_bytes(), 0o644)?;
     files::write(&dir.host(LAB_DIR).join("faults.json"), b"{}", 0o600)?;
     fs::create_dir_all(dir.host(DATA_DIR))?;
-    if let Some(megabytes) = options.data_disk {
-        disk::mount(&dir, megabytes)?;
-    }
+    disk::make(&dir, options)?;
     let members = members(record);
     let node = manifests::Node { etcd_quota: options.etcd_quota, ..node(record, &name, number, &members) };
     manifests::write(&dir.manifests(), "etcd", &manifests::etcd(&node))

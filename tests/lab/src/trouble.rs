@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::lab::Lab;
-use crate::{network, start};
+use crate::{disk, network, start};
 
 /// How long a kubelet may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,6 +76,9 @@ impl Lab {
         record.number(node)?;
         if network::netns_exists(&netns) {
             network::unplug(record.subnet, node)?;
+            // Whoever waits for a disk that hangs ends once that goes on, and does nothing more before.
+            network::kill(&netns)?;
+            disk::thaw(&self.dir(node)?)?;
         }
         network::remove_host(record.subnet, &netns, node)
     }

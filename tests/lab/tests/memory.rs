@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use lab::{Lab, Options};
 
-/// Bytes of objects. As values in memory they would be ten times that.
+/// Bytes of objects. As values in memory they are twenty times that.
 const FILLED: u64 = 25_000_000;
 /// The most memory that an API server may have, in kilobytes: its program and some pieces, however much is stored.
-const MOST: u64 = 80_000;
+const MOST: u64 = 120_000;
 
 /// Waits for what another process will bring about; the time is only how long a failure takes.
 fn wait(what: &str, check: impl Fn() -> bool) {

@@ -189,6 +189,79 @@ fn a_data_disk_is_a_file_system_of_its_own_and_can_be_full() {
     assert!(!data.exists());
 }
 
+/// The state of a process that is no more than a sleep or a write: `S`, or `D` for one that cannot be interrupted.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+#[test]
+fn a_disk_can_hang_and_fail_and_is_no_obstacle_to_the_end_of_its_node() {
+    let lab = start(Options { node_disk: Some(400), ..Options::default() });
+    let root = lab.node_root("cp1");
+    let (data, journals) = (root.join("var/lib/etcd"), root.join("var/lib/kubectl-etcd"));
+    let device = |path: &Path| path.metadata().expect("it is there").dev();
+    assert_eq!(device(&data), device(&journals));
+    assert_ne!(device(&data), device(&root));
+    assert_eq!(device(&lab.inside("cp1", "/var/lib/kubectl-etcd").expect("the node runs")), device(&data));
+    let put = |key: &str| {
+        lab.etcdctl("cp1", &["put", key, "1", "--command-timeout=3s"]).expect("etcdctl runs").status.success()
+    };
+    assert!(put("/before"));
+
+    // It hangs: a write waits, however it is asked to end, and is made in the end.
+    lab.freeze_disk("cp1").expect("it hangs");
+    assert!(lab.freeze_disk("cp1").is_err(), "it hangs already");
+    assert!(!put("/hangs"), "etcd has its log there");
+    let inside = lab.inside("cp1", "/var/lib/kubectl-etcd").expect("the node runs");
+    assert!(std::fs::read_dir(&inside).is_ok(), "reads go on");
+    let file = inside.join("file");
+    let mut touch = Command::new("/bin/busybox").arg("touch").arg(&file).spawn().expect("touch runs");
+    wait("a writer that waits", || state(touch.id()) == Some('D'));
+    touch.kill().expect("it is killed");
+    assert_eq!(state(touch.id()), Some('D'));
+    lab.thaw_disk("cp1").expect("it goes on");
+    touch.wait().expect("it ends");
+    wait("etcd", || put("/after"));
+    lab.thaw_disk("cp1").expect("it goes on already");
+
+    // The power goes while it hangs: nothing waits for it.
+    lab.freeze_disk("cp1").expect("it hangs");
+    assert!(!put("/hangs"));
+    lab.power_off("cp1").expect("it is switched off");
+    assert!(lab.mend_disk("cp1").is_err(), "it does not fail");
+    lab.power_on("cp1").expect("it is switched on");
+    wait("etcd", || put("/again"));
+
+    // It fails: what is written is an error, and etcd does not go on. There is no device mapper for that on every machine, so
+    // the lab takes the file away that is behind the disk.
+    lab.fail_disk("cp1").expect("it fails");
+    assert!(lab.fail_disk("cp1").is_err() && lab.mend_disk("cp1").is_err(), "it fails already, and the node is on");
+    let written =
+        std::fs::write(data.join("x"), [1; 8192]).and_then(|()| std::fs::File::open(data.join("x"))?.sync_all());
+    assert!(written.is_err(), "a write fails");
+    assert!(!put("/fails"));
+    lab.power_off("cp1").expect("it is switched off");
+    lab.mend_disk("cp1").expect("it is mended");
+    assert!(!data.join("x").exists());
+    lab.power_on("cp1").expect("it is switched on");
+    wait("etcd", || put("/mended"));
+    let keys = lab.etcdctl("cp1", &["get", "--prefix", "/", "--keys-only"]).expect("etcdctl runs").stdout;
+    let keys = String::from_utf8(keys).expect("text");
+    for key in ["/before", "/after", "/again", "/mended"] {
+        assert!(keys.lines().any(|line| line == key), "{key} is not in {keys}");
+    }
+    assert!(!keys.lines().any(|line| line == "/fails"));
+
+    // A lab goes away with a disk that hangs.
+    lab.freeze_disk("cp1").expect("it hangs");
+    assert!(!put("/hangs"));
+    lab.stop().expect("the lab goes away");
+    assert!(!root.exists());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(&*root.to_string_lossy()));
+}
+
 /// What kubectl said of a request that must be refused.
 fn refused(lab: &Lab, args: &[&str], input: &str) -> String {
     let output = kubectl(lab, args, input);

@@ -7,7 +7,7 @@ use super::{respond::Failure, store::Store};
 
 /// How many bytes a piece is to have. A larger one costs memory; a smaller one costs time, as etcd counts the rest of the
 /// range for each.
-const PIECE: usize = 4 << 20;
+const PIECE: usize = 8 << 20;
 /// How many rows the first piece has, before anything is known of their size.
 const FIRST: i64 = 64;
 

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const READS: usize = 100;
 const AGAIN: Duration = Duration::from_millis(25);
 /// How many bytes an answer of etcd may have. It takes no request of more than 1.5 MiB, so it has no larger object.
-const ANSWER: usize = 16 << 20;
+const ANSWER: usize = 32 << 20;
 /// How long what requests are judged by may take to be read, and how long after a failure it is taken as it was.
 const JUDGE: Duration = Duration::from_secs(2);
 const REMEMBER: Duration = Duration::from_secs(1);
