@@ -169,6 +169,7 @@ mod tests {
             ("verify a.db --image x", "--image"),
             ("verify a.db --endpoints https://10.0.0.1:2379", "--endpoints"),
             ("restore --resume --confirm prod", "--confirm"),
+            ("restore --forget x -o json", "-o/--output"),
             ("restore a.db --timeout 1s", "--timeout"),
             ("restore a.db --data-dir d --peer-port 1", "--peer-port"),
             ("restore a.db --data-dir d --image x", "--image"),

@@ -17,7 +17,7 @@ pub(crate) struct RestoreFlags {
     /// TCP port on which the control-plane nodes connect to each other while the API server is down
     #[arg(long, value_name = "PORT", default_value_t = 2382, value_parser = clap::value_parser!(u16).range(1..))]
     peer_port: u16,
-    /// Time limit for etcd, and then for the API server, to become ready on the new data; then the nodes roll back
+    /// Time limit for etcd to become ready on the new data, then the nodes roll back; and for the API server, then it is reported
     #[arg(long, default_value = "3m", value_name = "DURATION", value_parser = crate::connection::parse_duration)]
     start_timeout: std::time::Duration,
 }

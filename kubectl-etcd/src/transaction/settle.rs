@@ -203,7 +203,8 @@ pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
 /// one that has still to be there.
 pub(crate) fn dismissal(standing: &Standing<'_>, node: Node) -> Option<Operator> {
     let stays = standing.which(|restore| restore.participates && restore.ended.is_some());
-    if !stays.contains(node) || standing.decided().is_err() {
+    // Those of version 0.1 take no orders.
+    if !stays.contains(node) || standing.is_of_version_0_1() || standing.decided().is_err() {
         return None;
     }
     let open = standing.which(|restore| restore.armed && restore.ended.is_none());

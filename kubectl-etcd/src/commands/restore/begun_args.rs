@@ -62,12 +62,9 @@ impl BegunArgs {
             let why = "only --status, --follow, --resume and --forget wait for an API server that is away";
             return vec![Idle::flags(&["timeout"], why)];
         }
-        match self.without.is_empty() {
-            true => vec![Idle::flags(
-                &["confirm"],
-                "of a restore that has begun, only --resume --without has to be confirmed",
-            )],
-            false => Vec::new(),
-        }
+        let output = self.forget.as_ref().map(|_| Idle::flags(&["output"], "--forget prints no data"));
+        let why = "of a restore that has begun, only --resume --without has to be confirmed";
+        let confirm = self.without.is_empty().then(|| Idle::flags(&["confirm"], why));
+        output.into_iter().chain(confirm).collect()
     }
 }
