@@ -49,7 +49,7 @@ impl Lab {
         }
     }
 
-    async fn etcd_client(&self) -> Result<Client> {
+    pub(crate) async fn etcd_client(&self) -> Result<Client> {
         let pki = self.node_root("cp1").join("etc/kubernetes/pki/etcd");
         let read = |name: &str| fs_err::read(pki.join(name));
         let tls = TlsOptions::new()

@@ -18,6 +18,7 @@ pub mod apiserver;
 pub mod cli;
 
 mod balancer;
+mod bootstrap;
 mod client;
 mod defaults;
 mod disk;

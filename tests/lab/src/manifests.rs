@@ -28,8 +28,10 @@ pub(crate) struct Node<'a> {
     pub(crate) address: Ipv4Addr,
     /// As in the image's tag: `3.5.1`.
     pub(crate) etcd_version: &'a str,
-    /// etcd's `--initial-cluster`.
+    /// etcd's `--initial-cluster`: the members that were there when the node joined, and its own.
     pub(crate) initial_cluster: &'a str,
+    /// Whether it is the first node, which joined nobody.
+    pub(crate) first: bool,
     /// etcd's `--quota-backend-bytes`, which kubeadm leaves to etcd.
     pub(crate) etcd_quota: Option<u64>,
 }
@@ -45,6 +47,8 @@ fn pod(name: &str, annotations: &Value, image: &str, command: &[String], mounts:
         }
         mount
     };
+    let mut volumes = mounts.to_vec();
+    volumes.sort_by_key(|volume| volume.0);
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -56,7 +60,7 @@ fn pod(name: &str, annotations: &Value, image: &str, command: &[String], mounts:
             }],
             "hostNetwork": true, "priority": 2_000_001_000, "priorityClassName": "system-node-critical",
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": mounts.iter().map(|&(name, path, kind, _)| {
+            "volumes": volumes.iter().map(|&(name, path, kind, _)| {
                 json!({"hostPath": {"path": path, "type": kind}, "name": name})
             }).collect::<Vec<_>>(),
         },
@@ -72,14 +76,20 @@ fn command(program: &str, flags: &str) -> Vec<String> {
     std::iter::once(program.to_owned()).chain(flags.split_whitespace().map(|flag| format!("--{flag}"))).collect()
 }
 
-/// etcd's manifest.
-pub(crate) fn etcd(node: &Node<'_>) -> Value {
-    let Node { name, address, etcd_version, initial_cluster, etcd_quota } = node;
+/// etcd's flags, in kubeadm's order: by the alphabet.
+pub(crate) fn etcd_flags(node: &Node<'_>) -> Vec<String> {
+    let Node { name, address, etcd_version, initial_cluster, first, etcd_quota } = node;
     let quota = etcd_quota.map(|bytes| format!("quota-backend-bytes={bytes}")).unwrap_or_default();
+    let state = if *first { "" } else { "initial-cluster-state=existing" };
+    // etcd 3.6 has taken these out of the experiment.
+    let checked = match etcd_version.starts_with("3.4.") || etcd_version.starts_with("3.5.") {
+        true => "experimental-initial-corrupt-check=true experimental-watch-progress-notify-interval=5s",
+        false => "feature-gates=InitialCorruptCheck=true watch-progress-notify-interval=5s",
+    };
     let flags = format!(
         "advertise-client-urls=https://{address}:2379 cert-file=/etc/kubernetes/pki/etcd/server.crt
-         client-cert-auth=true data-dir=/var/lib/etcd experimental-initial-corrupt-check=true
-         initial-advertise-peer-urls=https://{address}:2380 initial-cluster={initial_cluster}
+         client-cert-auth=true data-dir=/var/lib/etcd {checked}
+         initial-advertise-peer-urls=https://{address}:2380 initial-cluster={initial_cluster} {state}
          key-file=/etc/kubernetes/pki/etcd/server.key
          listen-client-urls=https://127.0.0.1:2379,https://{address}:2379
          listen-metrics-urls=http://127.0.0.1:2381 listen-peer-urls=https://{address}:2380 name={name}
@@ -87,11 +97,20 @@ pub(crate) fn etcd(node: &Node<'_>) -> Value {
          peer-key-file=/etc/kubernetes/pki/etcd/peer.key peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt {quota}
          snapshot-count=10000 trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt"
     );
+    let mut flags: Vec<String> = flags.split_whitespace().map(|flag| format!("--{flag}")).collect();
+    flags.sort_by(|a, b| a.split('=').next().cmp(&b.split('=').next()));
+    flags
+}
+
+/// etcd's manifest.
+pub(crate) fn etcd(node: &Node<'_>) -> Value {
+    let (address, etcd_version) = (node.address, node.etcd_version);
+    let command: Vec<String> = std::iter::once("etcd".to_owned()).chain(etcd_flags(node)).collect();
     pod(
         "etcd",
         &json!({"kubeadm.kubernetes.io/etcd.advertise-client-urls": format!("https://{address}:2379")}),
         &format!("registry.k8s.io/etcd:{etcd_version}-0"),
-        &command("etcd", &flags),
+        &command,
         &[
             ("etcd-data", "/var/lib/etcd", "DirectoryOrCreate", false),
             ("etcd-certs", "/etc/kubernetes/pki/etcd", "DirectoryOrCreate", false),
@@ -195,4 +214,51 @@ pub(crate) fn kubelet_config() -> Result<String> {
             "anonymous": {"enabled": false}, "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
         "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "staticPodPath": MANIFESTS,
     }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files of a real cluster of three, joined in turn.
+    #[test]
+    fn etcds_manifest_is_kubeadms() {
+        let members = ["cp1=https://10.89.0.11:2380", "cp2=https://10.89.0.12:2380", "cp3=https://10.89.0.13:2380"];
+        let clusters = [members[0].to_owned(), members[..2].join(","), [members[2], members[0], members[1]].join(",")];
+        for (number, initial_cluster) in (1_u8..).zip(&clusters) {
+            let name = format!("cp{number}");
+            let file = format!("{}/../data/kubeadm/{name}/manifests/etcd.yaml", env!("CARGO_MANIFEST_DIR"));
+            let text = fs_err::read_to_string(file).expect("a manifest");
+            let mut theirs: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+            let container = theirs["spec"]["containers"][0].as_object_mut().expect("a container");
+            // What the lab's kubelet has no use for.
+            for field in ["livenessProbe", "ports", "readinessProbe", "resources", "startupProbe"] {
+                assert!(container.remove(field).is_some(), "{name} has no {field}");
+            }
+            let node = Node {
+                name: &name,
+                address: Ipv4Addr::new(10, 89, 0, 10 + number),
+                etcd_version: "3.6.14",
+                initial_cluster,
+                first: number == 1,
+                etcd_quota: None,
+            };
+            assert_eq!(etcd(&node), theirs, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_older_etcd_has_its_flags_by_their_older_names() {
+        let address = Ipv4Addr::new(10, 89, 0, 11);
+        let flags = |etcd_version| {
+            let node =
+                Node { name: "cp1", address, etcd_version, initial_cluster: "x", first: true, etcd_quota: Some(5) };
+            etcd_flags(&node).join(" ")
+        };
+        let old = " --data-dir=/var/lib/etcd --experimental-initial-corrupt-check=true \
+                   --experimental-watch-progress-notify-interval=5s --initial-advertise-peer-urls=";
+        assert!(flags("3.5.1").contains(old) && flags("3.4.23").contains(old), "{}", flags("3.5.1"));
+        assert!(flags("3.7.1").ends_with(" --watch-progress-notify-interval=5s"), "{}", flags("3.7.1"));
+        assert!(flags("3.5.1").contains(" --quota-backend-bytes=5 --snapshot-count=10000 "));
+    }
 }

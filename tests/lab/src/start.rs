@@ -16,7 +16,7 @@ use crate::manifests::{self, VERSION};
 use crate::paths::{DATA_DIR, LAB_DIR, node_name};
 use crate::pki::{self, Authorities};
 use crate::record::Record;
-use crate::{disk, files, network};
+use crate::{bootstrap, disk, files, network};
 
 /// How long a lab may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,18 +79,18 @@ pub(crate) fn start(lab: &Lab, options: &Options) -> Result<()> {
     balancer.args(["netns", "exec", &record.netns("lb")]).arg(&record.program).arg("balancer");
     balancer.args(["--listen", &format!("{}:6443", subnet.balancer()), "--nodes", &addresses.join(",")]);
     spawn(lab, balancer, &state.log("balancer"))?;
-    for number in 1..=record.nodes {
-        kubelet(lab, number)?;
-    }
-    // A runtime of its own on a thread of its own: the caller may be in one already.
-    let ready = std::thread::scope(|scope| {
+    wait_for(async || come_up(lab, options).await).with_context(|| logs(record))
+}
+
+/// Runs to the end in a runtime of its own on a thread of its own: the caller may be in one already.
+fn wait_for<T: Send>(work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ready(lab, options.api_server_grace))
+            runtime.block_on(work())
         });
         thread.join().unwrap_or_else(|_| bail!("waiting for the lab panicked"))
-    });
-    ready.with_context(|| logs(record))
+    })
 }
 
 /// Starts the kubelet of the node with this number.
@@ -148,40 +148,49 @@ fn write_node(lab: &Lab, authorities: &Authorities, number: u8, options: &Option
     files::write(&dir.host("/var/lib/kubelet/config.yaml"), manifests::kubelet_config()?.as_bytes(), 0o644)?;
     files::write(&dir.host(LAB_DIR).join("faults.json"), b"{}", 0o600)?;
     fs::create_dir_all(dir.host(DATA_DIR))?;
-    disk::make(&dir, options)?;
-    let members = members(record);
-    let node = manifests::Node { etcd_quota: options.etcd_quota, ..node(record, &name, number, &members) };
-    manifests::write(&dir.manifests(), "etcd", &manifests::etcd(&node))
+    disk::make(&dir, options)
 }
 
-fn members(record: &Record) -> String {
-    let member = |number| format!("{}=https://{}:2380", node_name(number), record.subnet.node(number));
-    (1..=record.nodes).map(member).collect::<Vec<_>>().join(",")
+/// What the manifests of the node with this number depend on.
+pub(crate) fn node<'a>(
+    record: &'a Record,
+    name: &'a str,
+    number: u8,
+    initial_cluster: &'a str,
+    options: &Options,
+) -> manifests::Node<'a> {
+    manifests::Node {
+        name,
+        address: record.subnet.node(number),
+        etcd_version: &record.etcd_version,
+        initial_cluster,
+        first: number == 1,
+        etcd_quota: options.etcd_quota,
+    }
 }
 
-fn node<'a>(record: &'a Record, name: &'a str, number: u8, initial_cluster: &'a str) -> manifests::Node<'a> {
-    let address = record.subnet.node(number);
-    manifests::Node { name, address, etcd_version: &record.etcd_version, initial_cluster, etcd_quota: None }
-}
-
-/// Waits for etcd, writes the manifests of what needs it, and waits for those.
-async fn ready(lab: &Lab, api_server_grace: Option<u32>) -> Result<()> {
+/// Joins the members of etcd, starts the kubelets with etcd's manifests, writes those of what needs etcd, and waits for all.
+async fn come_up(lab: &Lab, options: &Options) -> Result<()> {
     let record = &lab.record;
     let until = Instant::now() + PATIENCE;
-    let etcd_pki = lab.dir("cp1")?.pki().join("etcd");
-    let pem = |file: &str| fs::read(etcd_pki.join(file));
-    let (ca, cert, key) = (pem("ca.crt")?, pem("healthcheck-client.crt")?, pem("healthcheck-client.key")?);
+    let clusters = bootstrap::members(lab, options, until).await?;
+    for (number, initial_cluster) in (1..=record.nodes).zip(&clusters) {
+        let name = node_name(number);
+        let node = node(record, &name, number, initial_cluster, options);
+        manifests::write(&record.state().node(&name).manifests(), "etcd", &manifests::etcd(&node))?;
+    }
     for number in 1..=record.nodes {
-        let url = format!("https://{}:2379", record.subnet.node(number));
-        let client = Client::new(&url, &ca, &cert, &key)?;
+        kubelet(lab, number)?;
+    }
+    for number in 1..=record.nodes {
+        let client = bootstrap::client(lab, number)?;
         poll(until, "etcd", async || Ok(client.get("/health").await?["health"] == "true")).await?;
     }
-    let initial_cluster = members(record);
-    for number in 1..=record.nodes {
+    for (number, initial_cluster) in (1..=record.nodes).zip(&clusters) {
         let name = node_name(number);
         let dir = record.state().node(&name).manifests();
-        let node = node(record, &name, number, &initial_cluster);
-        manifests::write(&dir, "kube-apiserver", &manifests::api_server(&node, api_server_grace))?;
+        let node = node(record, &name, number, initial_cluster, options);
+        manifests::write(&dir, "kube-apiserver", &manifests::api_server(&node, options.api_server_grace))?;
         manifests::write(&dir, "kube-controller-manager", &manifests::controller_manager())?;
         manifests::write(&dir, "kube-scheduler", &manifests::scheduler())?;
     }
@@ -203,7 +212,8 @@ async fn ready(lab: &Lab, api_server_grace: Option<u32>) -> Result<()> {
     .await
 }
 
-async fn poll(until: Instant, what: &str, check: impl AsyncFn() -> Result<bool>) -> Result<()> {
+/// Asks again and again until the answer is yes.
+pub(crate) async fn poll(until: Instant, what: &str, check: impl AsyncFn() -> Result<bool>) -> Result<()> {
     loop {
         let result = check().await;
         if matches!(result, Ok(true)) {

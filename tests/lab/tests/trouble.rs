@@ -68,6 +68,15 @@ fn reaches(lab: &Lab, from: &str, to: &str) -> bool {
 #[test]
 fn a_cut_swallows_what_is_sent() {
     let lab = start(Options { nodes: 3, ..Options::default() });
+    // The nodes have joined one by one, as kubeadm's do: each names those that were there.
+    for (node, members) in [("cp1", 1), ("cp2", 2), ("cp3", 3)] {
+        let manifest = lab.node_root(node).join("etc/kubernetes/manifests/etcd.yaml");
+        let manifest = std::fs::read_to_string(manifest).expect("a manifest");
+        let named = manifest.lines().find_map(|line| line.trim().strip_prefix("- --initial-cluster=")).expect("a flag");
+        assert_eq!(named.split(',').count(), members, "{node}: {named}");
+        assert!(named.contains(&format!("{node}=https://{}:2380", lab.node_ip(node))), "{node}: {named}");
+        assert_eq!(manifest.contains("--initial-cluster-state=existing"), members > 1, "{node}");
+    }
     let ip = lab.node_ip("cp2").to_string();
     let mut hanging = busybox(&lab, "cp1", &["nc", &ip, "2379"]).spawn().expect("nc runs");
     let connected = format!(":{:04X} 01", 2379);

@@ -1,0 +1,86 @@
+//! How the members of a lab's etcd come together: one by one, as kubeadm joins nodes, before the kubelets start. So each node's
+//! manifest names the members that were there when it joined, and the cluster's ID is that of its first member alone.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use etcd_client::Member;
+use fs_err as fs;
+
+use crate::client::Client;
+use crate::lab::{Lab, Options};
+use crate::manifests;
+use crate::paths::{DATA_DIR, PKI, node_name};
+use crate::start;
+
+/// What makes it quick. Members refuse to be joined by another for five seconds after the last; elections take a second; and
+/// nothing here has to outlive a failure of this machine.
+const IN_A_HURRY: [&str; 4] =
+    ["--strict-reconfig-check=false", "--heartbeat-interval=20", "--election-timeout=200", "--unsafe-no-fsync"];
+
+/// A member that runs until the data of all is made.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It is ours and not waited for before, so that both succeed. All that it has written, the kernel has.
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Makes the data of all members, and gives each node's `--initial-cluster`. A single member makes its own when it starts.
+pub(crate) async fn members(lab: &Lab, options: &Options, until: Instant) -> Result<Vec<String>> {
+    let record = &lab.record;
+    let peer = |number| format!("https://{}:2380", record.subnet.node(number));
+    let mut clusters = vec![format!("{}={}", node_name(1), peer(1))];
+    let mut running = Vec::new();
+    for number in 1..=record.nodes {
+        if record.nodes == 1 {
+            break;
+        }
+        if number > 1 {
+            let added = lab.etcd_client().await?.member_add([peer(number)], None).await?;
+            clusters.push(initial_cluster(added.member_list(), number));
+        }
+        running.push(Running(run(lab, number, clusters.last().context("a cluster")?, options)?));
+        let etcd = client(lab, number)?;
+        start::poll(until, "etcd", async || Ok(etcd.get("/health").await?["health"] == "true")).await?;
+    }
+    Ok(clusters)
+}
+
+/// As kubeadm has it: etcd's own order; the one that joins has no name yet.
+fn initial_cluster(members: &[Member], number: u8) -> String {
+    let name = |member: &Member| if member.name().is_empty() { node_name(number) } else { member.name().to_owned() };
+    let one =
+        |member: &Member| member.peer_urls().iter().map(|url| format!("{}={url}", name(member))).collect::<Vec<_>>();
+    members.iter().flat_map(one).collect::<Vec<_>>().join(",")
+}
+
+/// The node's member as its manifest will have it, but as a process of this machine.
+fn run(lab: &Lab, number: u8, initial_cluster: &str, options: &Options) -> Result<Child> {
+    let (record, name) = (&lab.record, node_name(number));
+    let dir = lab.dir(&name)?;
+    let node = start::node(record, &name, number, initial_cluster, options);
+    let here = |flag: String| {
+        flag.replace(PKI, &dir.pki().to_string_lossy())
+            .replace(&format!("--data-dir={DATA_DIR}"), &format!("--data-dir={}", dir.host(DATA_DIR).display()))
+    };
+    let log: File = fs::File::create(record.state().log(&format!("etcd-{name}")))?.into_parts().0;
+    let mut etcd = Command::new("nsenter");
+    etcd.arg(format!("--net=/run/netns/{}", record.netns(&name))).arg(record.etcd.join("etcd"));
+    etcd.args(manifests::etcd_flags(&node).into_iter().map(here)).args(IN_A_HURRY);
+    etcd.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    etcd.spawn().context("cannot run nsenter")
+}
+
+/// A client of a node's etcd.
+pub(crate) fn client(lab: &Lab, number: u8) -> Result<Client> {
+    let pki = lab.dir("cp1")?.pki().join("etcd");
+    let pem = |file: &str| fs::read(pki.join(file));
+    let url = format!("https://{}:2379", lab.record.subnet.node(number));
+    Client::new(&url, &pem("ca.crt")?, &pem("healthcheck-client.crt")?, &pem("healthcheck-client.key")?)
+}
