@@ -64,8 +64,10 @@ impl Participant {
         if self.breaks(Rule::BarrierSkipped) && matches!(step, Step::Swap | Step::LaunchEtcd) && node != self.own {
             return true;
         }
-        if step == Step::StartEtcd {
-            return self.votes().yes.contains(node);
+        // Whoever has voted yes has done all steps, also if nothing else is known of it any more.
+        let voted = self.votes().yes.contains(node);
+        if voted || step == Step::StartEtcd {
+            return voted;
         }
         if node == self.own {
             return self.recorded().done.contains(step);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use etcd_transaction::{
-    Component, Decision, Effect, Entry, Fact, How, Input, Limits, Millis, Node, Notice, Now, Outcome, Participant,
-    Plan, PlanOptions, Step, timers,
+    Component, Decision, Effect, Entry, Fact, How, Input, Limits, Message, Millis, Node, Notice, Now, Outcome,
+    Participant, Plan, PlanOptions, Step, timers,
 };
 
 /// A node whose disk is perfect.
@@ -112,4 +112,41 @@ fn what_is_held_is_guarded_until_everything_runs_again() {
     assert_eq!((one.run().step(), guards(&one)), (Step::UndoStart, Some(Effect::Guard { on: true })));
     one.returns(Outcome::Proved);
     assert_eq!(guards(&one), Some(Effect::Guard { on: false }));
+}
+
+#[test]
+fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_done() {
+    let mut entries = steps(&Step::FORTH[..5]);
+    entries.extend([Entry::Step { step: Step::StartEtcd, done: false }, Entry::Vote { yes: true, why: None }]);
+    let mut one = One::new(3, PlanOptions::default(), &entries, true);
+    one.give(Input::Deadline);
+    // Node 2 is gone; node 1, which has not voted, knows of its vote.
+    let all = (0..5).fold(etcd_transaction::StepSet::default(), |mut set, step| {
+        set.insert(Step::FORTH[step]);
+        set
+    });
+    let mut votes = etcd_transaction::Votes::default();
+    votes.yes.insert(Node(0));
+    votes.yes.insert(Node(2));
+    let state = etcd_transaction::State {
+        votes,
+        begun: all,
+        done: all,
+        oldest: Millis(0),
+        accepted: None,
+        decision: None,
+        ended: false,
+        all_ended: false,
+        unheard: etcd_transaction::NodeSet::of(Node(2)),
+        unready: false,
+    };
+    one.give(Input::Received { from: Node(1), message: Message::State(state) });
+    let orders = one.effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to: Node(1), message } => match message.message() {
+            Message::Order { step } => Some(*step),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(orders.rev().next(), Some(Step::StartEtcd));
 }
