@@ -188,6 +188,11 @@ impl Checker {
         self.epoch
     }
 
+    /// The epoch of a node's journal.
+    pub fn epoch_of(&self, node: Node) -> u8 {
+        self.nodes[node.index()].epoch
+    }
+
     /// Whether a node's new data took writes.
     pub fn took_writes(&self, node: Node) -> bool {
         self.nodes[node.index()].wrote

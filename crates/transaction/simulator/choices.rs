@@ -31,6 +31,9 @@ pub enum Kind {
     Operator,
     /// Somebody with an identity of the plan sends what only another one may send.
     Stranger,
+    /// Soon after a vote yes, the coordinator 1 has no power, 2 is gone for good, 3 is cut off, 4 is killed, 5 all lose power and identities,
+    /// 6 a quorum is gone for good.
+    Vote,
     /// The order to begin is 1 late, 2 never given.
     Begin,
 }
@@ -53,6 +56,7 @@ impl Kind {
         Kind::Cut,
         Kind::Operator,
         Kind::Stranger,
+        Kind::Vote,
         Kind::Begin,
     ];
 
@@ -68,6 +72,7 @@ impl Kind {
             Kind::Manifest | Kind::Cut => (4, 1),
             Kind::Operator => (4, 2),
             Kind::Stranger => (1, 1),
+            Kind::Vote => (6, 1),
             Kind::Begin => (2, 1),
         }
     }

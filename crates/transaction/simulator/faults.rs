@@ -80,10 +80,36 @@ impl World {
         }
     }
 
+    /// A fault while nodes are in doubt.
+    pub fn voted(&mut self, value: u32) {
+        let coordinator = self.plan.coordinator().index();
+        match value {
+            1 => self.power_off_for(coordinator, 20_000, 200_000),
+            2 => self.lose(coordinator),
+            3 => self.cut_off(5),
+            4 => self.kill(coordinator),
+            5 => {
+                for node in 0..self.hosts.len() {
+                    self.power_off_for(node, 2_000, 60_000);
+                    self.hosts[node].identities = 0;
+                    self.marks.add(Mark::IdentityLost);
+                }
+            }
+            _ => {
+                let first = self.choices.draw(Draw::Fault, 0, 0, self.hosts.len() as u64 - 1) as usize;
+                for node in 0..self.hosts.len() {
+                    if !self.plan.is_quorum(self.gone()) {
+                        self.lose((first + node) % self.hosts.len());
+                    }
+                }
+            }
+        }
+    }
+
     fn one_pause(&mut self) {
         let node = self.choices.draw(Draw::Fault, 0, 0, self.hosts.len() as u64 - 1) as usize;
         // The coordinator is waited for longer than the others are.
-        let most = if self.plan.coordinator().index() == node { 38_000 } else { 24_000 };
+        let most = if self.plan.coordinator().index() == node { 33_000 } else { 24_000 };
         self.marks.add(Mark::OnePause);
         self.pause(node, 1_000, most);
     }

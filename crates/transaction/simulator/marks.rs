@@ -66,7 +66,7 @@ const ALL: [Mark; MARKS] = [
 pub struct Marks {
     marks: [u64; MARKS],
     runs: [u64; MARKS],
-    faults: [[u64; 5]; KINDS],
+    faults: [[u64; 7]; KINDS],
     phases: [[u64; 7]; 7],
     steps: [u64; 12],
     entries: [u64; 12],

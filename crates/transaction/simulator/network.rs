@@ -35,7 +35,7 @@ impl World {
         self.push(later, Event::Deliver { to, from, authority, message });
     }
 
-    /// Connections are cut for a while.
+    /// Connections are cut for a while, as [`Kind::Cut`] says; 5 is the coordinator.
     pub fn cut_off(&mut self, value: u32) {
         let count = self.hosts.len() as u64;
         if count < 2 {
@@ -46,6 +46,11 @@ impl World {
         let b = (a + self.choices.draw(Draw::Fault, 0, 1, count - 1) as usize) % count as usize;
         let all = (1_u8 << count) - 1;
         match value {
+            5 => {
+                let node = self.plan.coordinator().index();
+                cut = [1 << node; MOST];
+                cut[node] = all;
+            }
             1 => cut[a] = 1 << b,
             2 => (cut[a], cut[b]) = (1 << b, 1 << a),
             3 => {

@@ -108,7 +108,9 @@ fn operations(step: Step, left_out: bool, run: Run, live: Option<Data>) -> Vec<O
                 list.push(SyncData);
             }
             list.extend([Move(Place::Aside, Place::Live), SyncData]);
-            list.push(Delete(Place::Staged));
+            // A name that was not kept may be the only witness that etcd ran on the new data.
+            list.push(if run.keeps_new_data() { Move(Place::Staged, Place::KeptNew) } else { Delete(Place::Staged) });
+            list.push(SyncData);
             list
         }
         Step::UndoStart => {
@@ -188,7 +190,7 @@ impl World {
             current.since = self.now;
             self.hangs(node, time);
             let incarnation = self.hosts[node].incarnation;
-            self.push(2_000, Event::Blocked { node, incarnation, job });
+            self.push(1_000, Event::Blocked { node, incarnation, job });
         }
         self.push(time, Event::Operation { node, job });
     }

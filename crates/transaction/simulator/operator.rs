@@ -122,6 +122,12 @@ impl World {
         if self.checker.failure.is_some() || rest.iter().all(|node| self.checker.decision(node).is_some()) {
             return;
         }
+        // What was ordered takes its time.
+        let ordered =
+            self.checker.epoch() > 0 && rest.iter().all(|node| self.checker.epoch_of(node) == self.checker.epoch());
+        if ordered && !self.looks.is_multiple_of(8) {
+            return;
+        }
         if let Some(decision) = self.found(rest) {
             rest.iter().for_each(|node| self.order(node.index(), Operator::Decided { decision }));
             return;

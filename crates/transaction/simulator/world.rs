@@ -48,6 +48,8 @@ pub enum Event {
     PowerOn { node: usize, boot: u32 },
     /// A cut of the network heals.
     Mend { cut: u32 },
+    /// A fault soon after a vote.
+    Voted { value: u32 },
     /// Faults that come once in a while.
     Weather,
     /// Faults end.
@@ -451,6 +453,7 @@ impl World {
             Event::Start { node, incarnation } => self.start(node, incarnation),
             Event::PowerOn { node, boot } => self.power_on(node, boot),
             Event::Mend { cut } => self.mend(cut),
+            Event::Voted { value } => self.voted(value),
             Event::Weather => self.weather(),
             Event::Heal => {
                 self.heal();
@@ -648,6 +651,14 @@ impl World {
             let entry = self.hosts[node].journal.seen()[line];
             self.note(node, 7 << 40 | line as u64, || format!("    kept {entry:?}"));
             self.marks.entry(&entry);
+            if let Entry::Vote { yes: true, .. } = entry {
+                let value = self.choices.pick_more(Kind::Vote, node, 0, 4);
+                self.marks.fault(Kind::Vote, value);
+                if value > 0 {
+                    let later = self.choices.one_of(Draw::Fault, node, &[0, 20, 50, 100, 500, 3_000]);
+                    self.push(later, Event::Voted { value });
+                }
+            }
             let gone = self.gone();
             let host = &self.hosts[node];
             let stopped = host.etcd.is_none() && !host.api;
