@@ -87,7 +87,7 @@ pub struct Checker {
     plan: Plan,
     yes: NodeSet,
     no: NodeSet,
-    promises: Vec<(Ballot, NodeSet)>,
+    promises: Vec<(Ballot, NodeSet, Told)>,
     accepts: Vec<(Ballot, Decision, NodeSet)>,
     chosen: Option<Decision>,
     decided: [NodeSet; 2],
@@ -96,6 +96,13 @@ pub struct Checker {
     ordered_ended: bool,
     /// The first rule that was broken.
     pub failure: Option<Failure>,
+}
+
+/// What those who promised had accepted: who had accepted nothing, and the values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    none: NodeSet,
+    values: [bool; 2],
 }
 
 fn bit(step: Step) -> u16 {
@@ -225,6 +232,15 @@ impl Checker {
                 self.must(at, free || !step.is_forth(), Invariant::StepsInOrder, || {
                     format!("{node} writes down {step:?} after a vote or a decision")
                 });
+                let decision = self.nodes[index].decision;
+                let fits = match decision {
+                    Some(Decision::Commit) => !step.is_back(),
+                    Some(Decision::Abort) => step.is_back() || step.is_forth(),
+                    None => step.is_forth(),
+                };
+                self.must(at, fits, Invariant::StepsInOrder, || {
+                    format!("{node} writes down {step:?}; it is decided {decision:?}")
+                });
                 self.must(at, !done || begun, Invariant::WrittenBefore, || {
                     format!("{node} ends {step:?} and never began")
                 });
@@ -237,9 +253,16 @@ impl Checker {
                 self.must(at, higher, Invariant::Ballots, || {
                     format!("{node} promises {ballot:?} below another promise")
                 });
-                match self.promises.iter_mut().find(|(other, _)| *other == ballot) {
-                    Some((_, nodes)) => nodes.insert(node),
-                    None => self.promises.push((ballot, NodeSet::of(node))),
+                let accepted = self.nodes[index].accepted;
+                if !self.promises.iter().any(|(other, ..)| *other == ballot) {
+                    self.promises.push((ballot, NodeSet::EMPTY, Told::default()));
+                }
+                if let Some((_, nodes, told)) = self.promises.iter_mut().find(|(other, ..)| *other == ballot) {
+                    nodes.insert(node);
+                    match accepted {
+                        Some((_, value)) => told.values[value as usize] = true,
+                        None => told.none.insert(node),
+                    }
                 }
             }
             Entry::Accepted { ballot, decision } => self.accepted(at, node, ballot, decision),
@@ -334,8 +357,13 @@ impl Checker {
             }
         };
         if ballot.owner == node && (ballot.round > 0) {
-            let nodes =
-                self.promises.iter().find(|(other, _)| *other == ballot).map_or(NodeSet::EMPTY, |(_, nodes)| *nodes);
+            let promises = self.promises.iter().find(|(other, ..)| *other == ballot);
+            let (nodes, told) = promises.map_or((NodeSet::EMPTY, Told::default()), |(_, nodes, told)| (*nodes, *told));
+            // Without a quorum of promises of nodes that had accepted nothing, the value is one that somebody had accepted.
+            let free = quorum(self, told.none) || !quorum(self, nodes) || told.values[decision as usize];
+            self.must(at, free, Invariant::DecidedOnce, || {
+                format!("{node} proposes {decision:?} at {ballot:?}, and another value was accepted")
+            });
             let fine = quorum(self, nodes);
             self.must(at, fine, Invariant::Ballots, || {
                 format!("{node} proposes at {ballot:?} with the promises of {nodes:?}")

@@ -31,9 +31,11 @@ pub enum Kind {
     Operator,
     /// Somebody with an identity of the plan sends what only another one may send.
     Stranger,
-    /// Soon after a vote yes, the coordinator 1 has no power, 2 is gone for good, 3 is cut off, 4 is killed, 5 all lose power and identities,
-    /// 6 a quorum is gone for good.
+    /// Soon after a vote yes, or after a value is accepted, the coordinator 1 has no power, 2 is gone for good, 3 is cut off, 4 is killed, 5 all
+    /// lose power and identities, 6 a quorum is gone for good, 7 the coordinator does not hear another one.
     Vote,
+    /// The return of a step is told twice.
+    Again,
     /// The order to begin is 1 late, 2 never given.
     Begin,
 }
@@ -57,6 +59,7 @@ impl Kind {
         Kind::Operator,
         Kind::Stranger,
         Kind::Vote,
+        Kind::Again,
         Kind::Begin,
     ];
 
@@ -72,7 +75,8 @@ impl Kind {
             Kind::Manifest | Kind::Cut => (4, 1),
             Kind::Operator => (4, 2),
             Kind::Stranger => (1, 1),
-            Kind::Vote => (6, 1),
+            Kind::Vote => (7, 1),
+            Kind::Again => (1, 1),
             Kind::Begin => (2, 1),
         }
     }

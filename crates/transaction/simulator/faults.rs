@@ -88,6 +88,7 @@ impl World {
             2 => self.lose(coordinator),
             3 => self.cut_off(5),
             4 => self.kill(coordinator),
+            7 => self.cut_off(6),
             5 => {
                 for node in 0..self.hosts.len() {
                     self.power_off_for(node, 2_000, 60_000);

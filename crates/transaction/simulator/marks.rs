@@ -66,7 +66,7 @@ const ALL: [Mark; MARKS] = [
 pub struct Marks {
     marks: [u64; MARKS],
     runs: [u64; MARKS],
-    faults: [[u64; 7]; KINDS],
+    faults: [[u64; 8]; KINDS],
     phases: [[u64; 7]; 7],
     steps: [u64; 12],
     entries: [u64; 12],
@@ -161,7 +161,7 @@ impl Marks {
                 missing.push(format!("{kind:?}"));
             }
         }
-        let named = [("step", &self.steps[..]), ("entry", &self.entries), ("notice", &self.notices[1..])];
+        let named = [("step", &self.steps[..]), ("entry", &self.entries[1..]), ("notice", &self.notices[1..])];
         for (name, counts) in named {
             missing.extend(
                 counts.iter().enumerate().filter(|(_, count)| **count < least).map(|(at, _)| format!("{name} {at}")),

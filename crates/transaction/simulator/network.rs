@@ -35,7 +35,8 @@ impl World {
         self.push(later, Event::Deliver { to, from, authority, message });
     }
 
-    /// Connections are cut for a while, as [`Kind::Cut`] says; 5 is the coordinator.
+    /// Connections are cut for a while, as [`Kind::Cut`] says; 5 is
+    /// the coordinator, and 6 one way to it.
     pub fn cut_off(&mut self, value: u32) {
         let count = self.hosts.len() as u64;
         if count < 2 {
@@ -46,6 +47,10 @@ impl World {
         let b = (a + self.choices.draw(Draw::Fault, 0, 1, count - 1) as usize) % count as usize;
         let all = (1_u8 << count) - 1;
         match value {
+            6 => {
+                let node = self.plan.coordinator().index();
+                cut[if a == node { b } else { a }] = 1 << node;
+            }
             5 => {
                 let node = self.plan.coordinator().index();
                 cut = [1 << node; MOST];

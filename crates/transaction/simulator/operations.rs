@@ -174,6 +174,11 @@ impl World {
         };
         let Some(current) = &mut self.hosts[node].job else { return };
         match value {
+            1 if self.planted == Some(Planted::ErrorTakenForAbsent)
+                && matches!(current.operations.get(current.next), Some(Operation::Move(..))) =>
+            {
+                current.next += 1;
+            }
             1 => return self.returns(node, Outcome::Failed),
             4 => {
                 self.note(node, 10 << 40, || "! an operation is done and fails".into());
@@ -423,7 +428,7 @@ impl World {
             (None, Some(_)) => return Done::Yes,
             // Going back, what never was moved stays.
             (None, None) if from == Place::Staged => return Done::Yes,
-            (Some(_), Some(_)) if to == Place::Staged && absent => {}
+            (Some(_), Some(_)) if absent => {}
             _ => return Done::No,
         }
         // A member that runs holds the lock of its data.

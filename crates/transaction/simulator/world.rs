@@ -48,6 +48,10 @@ pub enum Event {
     PowerOn { node: usize, boot: u32 },
     /// A cut of the network heals.
     Mend { cut: u32 },
+    /// An operator types `--resume`.
+    Resume,
+    /// A step has returned, once more.
+    Again { node: usize, incarnation: u32, run: RunId, outcome: Outcome },
     /// A fault soon after a vote.
     Voted { value: u32 },
     /// Faults that come once in a while.
@@ -145,6 +149,8 @@ pub struct Host {
     pub intruder: bool,
     /// Whether controller manager and scheduler run.
     pub controllers: bool,
+    /// The news of a write that came when the process had ended.
+    pub stale: Option<Seq>,
     /// Somebody started something after the decision.
     pub theirs: bool,
     /// The kubelet will look at its folder.
@@ -453,6 +459,12 @@ impl World {
             Event::Start { node, incarnation } => self.start(node, incarnation),
             Event::PowerOn { node, boot } => self.power_on(node, boot),
             Event::Mend { cut } => self.mend(cut),
+            Event::Again { node, incarnation, run, outcome } => {
+                if self.is_current(node, incarnation) {
+                    self.step(node, Input::Returned { run, outcome });
+                }
+            }
+            Event::Resume => self.resume(),
             Event::Voted { value } => self.voted(value),
             Event::Weather => self.weather(),
             Event::Heal => {
@@ -632,9 +644,10 @@ impl World {
         if current || hung {
             self.sync_journal(node, lines);
         }
-        let believed =
-            current || (self.planted == Some(Planted::FormerWriteBelieved) && self.hosts[node].process.is_some());
-        if believed && !self.dies(node, 8) {
+        if !current {
+            self.hosts[node].stale = Some(seq);
+        }
+        if current && !self.dies(node, 8) {
             self.step(node, Input::Persisted(seq));
         }
     }
@@ -651,8 +664,9 @@ impl World {
             let entry = self.hosts[node].journal.seen()[line];
             self.note(node, 7 << 40 | line as u64, || format!("    kept {entry:?}"));
             self.marks.entry(&entry);
-            if let Entry::Vote { yes: true, .. } = entry {
-                let value = self.choices.pick_more(Kind::Vote, node, 0, 4);
+            if let Entry::Vote { yes: true, .. } | Entry::Accepted { .. } = entry {
+                let accepted = usize::from(matches!(entry, Entry::Accepted { .. }));
+                let value = self.choices.pick_more(Kind::Vote, node, accepted, 12);
                 self.marks.fault(Kind::Vote, value);
                 if value > 0 {
                     let later = self.choices.one_of(Draw::Fault, node, &[0, 20, 50, 100, 500, 3_000]);
@@ -694,6 +708,11 @@ impl World {
             Process { participant, timer: None, notices: Vec::new(), guards: false, paused_until: 0, authority };
         self.hosts[node].process = Some(process);
         self.step(node, Input::Deadline);
+        if let Some(seq) = self.hosts[node].stale.take()
+            && self.planted == Some(Planted::FormerWriteBelieved)
+        {
+            self.step(node, Input::Persisted(seq));
+        }
         // Manifests that came back and lie aside were seen by a process that may not have come to write it down.
         if self.hosts[node].process.as_ref().is_some_and(|process| process.guards) {
             self.tell_of_moved(node);
@@ -723,6 +742,10 @@ impl World {
         let later = later.max(host.stuck_until.saturating_sub(now) + 1);
         let incarnation = host.incarnation;
         self.push(later, Event::Start { node, incarnation });
+        // A person looks at just this moment.
+        if self.hosts[node].journal.unsynced() > 0 && self.choices.pick_more(Kind::Operator, node, 1, 8) == 1 {
+            self.push(1, Event::Resume);
+        }
     }
 
     /// Whether a node's process is killed now, or its power fails.
@@ -748,6 +771,13 @@ impl World {
     /// A step has returned.
     pub fn returned(&mut self, node: usize, run: RunId, outcome: Outcome) {
         if self.hosts[node].process.is_some() && !self.dies(node, 1) {
+            let again = self.choices.pick(Kind::Again, node, 0);
+            self.marks.fault(Kind::Again, again);
+            if again > 0 {
+                let later = self.choices.draw(Draw::Fault, node, 1, 5_000);
+                let incarnation = self.hosts[node].incarnation;
+                self.push(later, Event::Again { node, incarnation, run, outcome });
+            }
             self.step(node, Input::Returned { run, outcome });
         }
     }
@@ -783,6 +813,7 @@ impl Host {
             api: true,
             intruder: false,
             controllers: true,
+            stale: None,
             theirs: false,
             kubelet_at: None,
         }

@@ -191,7 +191,10 @@ impl Participant {
             Phase::InDoubt if self.breaks(Rule::ApiBeforeDecision) => Some(Step::StartApi),
             _ => None,
         };
-        let Some(step) = step.filter(|_| self.runner.current.is_none()) else { return };
+        let hurries = self.breaks(Rule::UndoBeforeReturn);
+        let free =
+            |step: Step| self.runner.current.is_none_or(|current| hurries && current.step.is_forth() && step.is_back());
+        let Some(step) = step.filter(|&step| free(step)) else { return };
         let id = RunId(self.runner.next);
         let limit = self.plan.limits().of(step);
         if let Some(run) = Run::new(self.recorded(), id, step, limit, !self.breaks(Rule::NotKept)) {

@@ -32,6 +32,12 @@ impl Participant {
         } else if self.breaks(Rule::AbortsInDoubt) && self.now.since(self.takeover.since) >= timers::LOST {
             return Some(Entry::Decided { decision: crate::Decision::Abort, how: crate::How::Operator });
         }
+        if self.breaks(Rule::ApiBeforeDecision)
+            && self.recorded().vote == Some(true)
+            && !self.recorded().begun.contains(Step::StartApi)
+        {
+            return Some(Entry::Step { step: Step::StartApi, done: false });
+        }
         if let Some(entry) = self.obedience() {
             return Some(entry);
         }

@@ -141,12 +141,12 @@ fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_don
         unready: false,
     };
     one.give(Input::Received { from: Node(1), message: Message::State(state) });
-    let orders = one.effects.iter().filter_map(|effect| match effect {
+    let mut orders = one.effects.iter().filter_map(|effect| match effect {
         Effect::Send { to: Node(1), message } => match message.message() {
             Message::Order { step } => Some(*step),
             _ => None,
         },
         _ => None,
     });
-    assert_eq!(orders.rev().next(), Some(Step::StartEtcd));
+    assert_eq!(orders.next_back(), Some(Step::StartEtcd));
 }
