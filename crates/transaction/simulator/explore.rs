@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::choices::Key;
+use super::choices::{Key, Kind};
+use super::planted::Planted;
 use super::world::Setting;
 use super::{Report, Summary, run};
 
-fn of(nodes: usize, seed: u64, script: BTreeMap<Key, u32>, planted: Option<super::planted::Planted>) -> Report {
+fn of(nodes: usize, seed: u64, script: BTreeMap<Key, u32>, planted: Option<Planted>) -> Report {
     run(&Setting { script: Some(script), asks: true, planted, ..Setting::seed(seed, Some(nodes)) })
 }
 
 /// Every run of some nodes with at most `most` special choices. Each choice is made at each place, and then each later one.
-pub fn explore(nodes: usize, seed: u64, most: usize, planted: Option<super::planted::Planted>) -> Summary {
+pub fn explore(nodes: usize, seed: u64, most: usize, planted: Option<Planted>) -> Summary {
     let mut summary = Summary::default();
     deviate(nodes, seed, most, planted, &BTreeMap::new(), 0, &mut summary);
     summary
@@ -21,7 +22,7 @@ fn deviate(
     nodes: usize,
     seed: u64,
     most: usize,
-    planted: Option<super::planted::Planted>,
+    planted: Option<Planted>,
     script: &BTreeMap<Key, u32>,
     from: usize,
     summary: &mut Summary,
@@ -41,4 +42,18 @@ fn deviate(
             deviate(nodes, seed, most - 1, planted, &script, place + 1, summary);
         }
     }
+}
+
+/// Every run of some nodes with one special choice of a kind.
+pub fn explore_kind(nodes: usize, seed: u64, kind: Kind, planted: Option<Planted>) -> Summary {
+    let mut summary = Summary::default();
+    let report = of(nodes, seed, BTreeMap::new(), planted);
+    let asked = report.asked.clone();
+    summary.add(report);
+    for (key, values) in asked.into_iter().filter(|(key, _)| key.kind == kind) {
+        for value in 1..=values {
+            summary.add(of(nodes, seed, BTreeMap::from([(key, value)]), planted));
+        }
+    }
+    summary
 }

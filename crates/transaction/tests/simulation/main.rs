@@ -6,6 +6,7 @@ mod simulator;
 
 mod determinism;
 mod exhaustive;
+mod findings;
 mod marks;
 mod planted;
 mod random;
