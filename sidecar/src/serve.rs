@@ -235,15 +235,11 @@ impl Client {
                 self.during(enlisted.as_mut().ok_or_else(prepared)?.arm(*request)).await??;
                 Ok(Reply::Armed)
             }
-            Request::Rearm(request) => {
-                transaction::rearm(*request)?;
-                Ok(Reply::Armed)
-            }
             Request::Commit => {
                 self.during(enlisted.as_mut().ok_or_else(prepared)?.commit()).await??;
                 Ok(Reply::Committing)
             }
-            Request::Restores => Ok(Reply::Restores { restores: transaction::all()? }),
+            Request::Restores => Ok(Reply::Restores { restores: self.during(transaction::all()).await?? }),
             Request::RemoveAside(request) => {
                 if self.build.as_deref() != Some(etcd_build::ID) {
                     let message = format!("the client is another build than the sidecar, which is {}", etcd_build::ID);
@@ -251,11 +247,11 @@ impl Client {
                 }
                 Ok(Reply::Restores { restores: transaction::remove(&request.ids)? })
             }
-            Request::Direct(_) => {
-                Err(Failure::new(FailureCode::Unsupported, "this version has no participants that can be directed")
-                    .into())
+            Request::Direct(request) => {
+                self.during(transaction::direct(*request)).await??;
+                Ok(Reply::Armed)
             }
-            Request::Order(_) | Request::Message(_) | Request::Query | Request::Control(_) => {
+            Request::Message(_) | Request::Query | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())
             }

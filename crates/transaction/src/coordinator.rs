@@ -7,6 +7,7 @@ use crate::message::Outgoing;
 use crate::participant::{Participant, Rule};
 use crate::plan::Node;
 use crate::steps::Step;
+use crate::timers;
 
 impl Participant {
     /// Orders of a coordinator, to itself and to the others.
@@ -16,6 +17,11 @@ impl Participant {
             // Until now nothing was awaited of anybody.
             let now = self.now;
             self.peers.iter_mut().for_each(|peer| peer.progress = now);
+        }
+        let passed = (self.began.is_some() || !self.recorded().begun.is_empty())
+            && self.plan.nodes().all(|node| self.has_done(node, Step::Preflight));
+        if passed && self.passed.is_none() && self.first_unheard().is_none() {
+            self.passed = Some(self.now);
         }
         let own = self.orders().find(|(node, _)| *node == self.own).map(|(_, step)| step);
         if let Some(step) = own {
@@ -30,7 +36,8 @@ impl Participant {
         let step = Step::FORTH.into_iter().find(|&step| !self.plan.nodes().all(|node| self.has_done(node, step)));
         let step = step.filter(|_| self.is_coordinator() && begun && undecided);
         // Nobody stops anything before all nodes hear each other.
-        let step = step.filter(|&step| step != Step::StopApi || self.has_begun(step) || self.first_unheard().is_none());
+        let heard = || self.passed.is_some_and(|passed| self.now.since(passed) >= timers::GRACE);
+        let step = step.filter(|&step| step != Step::StopApi || self.has_begun(step) || heard());
         let waiting: Vec<Node> = match step {
             Some(step) => self.plan.nodes().filter(|&node| !self.has_done(node, step)).collect(),
             None => Vec::new(),

@@ -41,6 +41,8 @@ pub struct Participant {
     pub(crate) begins: bool,
     /// When the coordinator gave its first order.
     pub(crate) began: Option<Now>,
+    /// When all nodes had passed the preflight and heard each other.
+    pub(crate) passed: Option<Now>,
     next_beat: Now,
     pub(crate) changed: bool,
     guards: bool,
@@ -104,6 +106,7 @@ impl Participant {
             leader: None,
             begins: false,
             began: None,
+            passed: None,
             next_beat: now,
             changed: true,
             guards: false,
@@ -147,6 +150,7 @@ impl Participant {
         self.takeover_at().into_iter().for_each(&mut at);
         self.runner.deadlines(&mut at);
         self.api_late_at().into_iter().for_each(&mut at);
+        self.passed.into_iter().for_each(|passed| at(passed.after(timers::GRACE)));
         self.ended_at.into_iter().for_each(|ended| at(ended.after(timers::LINGER)));
         self.all_ended_at.into_iter().for_each(|ended| at(ended.after(timers::LEAVE)));
         next

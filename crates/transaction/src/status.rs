@@ -54,7 +54,7 @@ impl<'a> View<'a> {
 
     /// Whether all nodes have passed the preflight, as far as the coordinator knows: it has ordered what follows.
     pub fn has_passed_preflight(self) -> bool {
-        self.recorded().begun().contains(Step::StopApi)
+        self.0.passed.is_some() || self.recorded().begun().contains(Step::StopApi)
     }
 
     /// Whether the participant contradicts itself: one that does must not go on.

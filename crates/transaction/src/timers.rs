@@ -10,6 +10,9 @@ pub const LOST: Millis = Millis(30_000);
 pub const SELF: Millis = Millis(45_000);
 /// How long an armed node waits for the first order.
 pub const BEGIN: Millis = Millis(120_000);
+/// How long the coordinator waits after the preflight before anything is stopped: an API server that is about to be stopped still carries the
+/// message to the client that it begins.
+pub const GRACE: Millis = Millis(500);
 /// How long a node stays at least after its end, to be asked.
 pub const LINGER: Millis = Millis(15_000);
 /// How long a node stays at most after it has heard that all have ended.

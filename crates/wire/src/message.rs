@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::bounds::{TOLD_CAUSES, told};
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::restore::{
-    Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, Order, ParticipantState, PrepareRequest,
-    Prepared, RearmRequest, RemoveAsideRequest, StageRequest, Staged, Standing,
+    Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
+    RemoveAsideRequest, StageRequest, Staged,
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
@@ -73,8 +73,6 @@ pub enum Request {
     Stage(StageRequest),
     /// Start the node's participant, which outlives the API server. Answered by [`Reply::Armed`].
     Arm(Box<ArmRequest>),
-    /// Give a node of an unfinished restore new certificates. Answered by [`Reply::Armed`].
-    Rearm(Box<RearmRequest>),
     /// Give the participant of an unfinished restore an identity, an order, or both. Answered by [`Reply::Armed`].
     Direct(Box<DirectRequest>),
     /// To the coordinator: begin. Answered by [`Reply::Committing`] once every node has passed its preflight.
@@ -83,8 +81,6 @@ pub enum Request {
     Restores,
     /// Take away what ended restores have set aside. Answered by [`Reply::Restores`], with what was taken away.
     RemoveAside(RemoveAsideRequest),
-    /// From another node of a restore. Answered by [`Reply::Standing`].
-    Order(Order),
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
     Message(Box<Message>),
     /// From a node of a restore that has no identity: what was decided? Answered by [`Reply::Answer`].
@@ -224,8 +220,6 @@ pub enum Reply {
         /// Oldest first.
         restores: Vec<NodeRestore>,
     },
-    /// To [`Request::Order`].
-    Standing(Standing),
     /// To [`Request::Message`]: it has arrived.
     Heard,
     /// To [`Request::Query`].

@@ -210,17 +210,6 @@ pub struct ArmRequest {
     pub staged: Option<Staged>,
 }
 
-/// Body of [`Request::Rearm`](crate::Request::Rearm): new certificates for a restore that is unfinished. A node that was started anew has
-/// lost its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RearmRequest {
-    /// The restore.
-    pub id: String,
-    /// What the node is to prove itself by from now on.
-    pub identity: Identity,
-}
-
 /// Body of [`Request::Direct`](crate::Request::Direct): what an operator wants of the participant of a restore on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -413,42 +402,4 @@ pub enum Control {
     },
     /// There is a new identity in the folder of the journal.
     Identity,
-}
-
-/// What one node asks of another. Only over mutual TLS, between the nodes of one plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Order {
-    /// Say how you are. It also says that the coordinator lives: only the coordinator gives this order.
-    Look,
-    /// Say how you are, to whoever asks.
-    Ask,
-    /// Do this step, or say that it is done. Answered when it is proved.
-    Do {
-        /// The step.
-        step: Step,
-    },
-    /// This was decided.
-    Decide {
-        /// The decision.
-        decision: Decision,
-        /// Why, for the journal.
-        why: String,
-    },
-    /// To the coordinator, from its own node: begin. Answered once every node has passed its preflight.
-    Commit,
-    /// All is over: end.
-    Dismiss,
-}
-
-/// The answer to an [`Order`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Standing {
-    /// Name of the node that answers.
-    pub node: String,
-    /// What it knows to be decided.
-    pub decision: Option<Decision>,
-    /// How it ended there.
-    pub ended: Option<Ending>,
 }

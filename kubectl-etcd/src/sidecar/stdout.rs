@@ -23,12 +23,13 @@ pub(super) fn ended(status: impl Future<Output = Option<Status>> + Send + 'stati
 /// cases, and nothing is written to the pipe after that.
 pub(super) struct Stdout {
     pipe: ReadHalf<SimplexStream>,
-    ended: Ended,
+    /// `None` once it has ended: what has told its end cannot be asked again.
+    ended: Option<Ended>,
 }
 
 impl Stdout {
     pub(super) fn new(pipe: ReadHalf<SimplexStream>, ended: Ended) -> Stdout {
-        Stdout { pipe, ended }
+        Stdout { pipe, ended: Some(ended) }
     }
 }
 
@@ -37,9 +38,10 @@ impl AsyncRead for Stdout {
         if let Poll::Ready(read) = Pin::new(&mut self.pipe).poll_read(cx, buf) {
             return Poll::Ready(read);
         }
-        if self.ended.poll_unpin(cx).is_pending() {
+        if self.ended.as_mut().is_some_and(|ended| ended.poll_unpin(cx).is_pending()) {
             return Poll::Pending;
         }
+        self.ended = None;
         // What came between the two looks. Unconstrained: pending now means empty, never that it is another task's turn.
         let again = std::future::poll_fn(|cx| Pin::new(&mut self.pipe).poll_read(cx, buf));
         match pin!(tokio::task::unconstrained(again)).poll(cx) {
@@ -67,6 +69,15 @@ mod tests {
         writer.write_all(&vec![7; 1 << 20]).await.expect("room");
         drop(tell);
         assert_eq!(reader.await.expect("no panic").expect("an end"), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_ended_can_be_read_again() {
+        let (pipe, _writer) = tokio::io::simplex(16);
+        let mut stdout = Stdout::new(pipe, ended(std::future::ready(None)));
+        for _ in 0..3 {
+            assert_eq!(stdout.read(&mut [0]).await.expect("an end"), 0);
+        }
     }
 
     #[tokio::test]

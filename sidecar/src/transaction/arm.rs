@@ -6,16 +6,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{ArmRequest, Identity, Order, RearmRequest};
+use etcd_wire::restore::{ArmRequest, Control, DirectRequest};
 use etcd_wire::{Failure, FailureCode};
 use serde_json::{Value, json};
 
 use super::ground::{ETCD, Ground};
 use super::journal::storage;
-use super::layout::{Layout, MANIFEST, MEMORY, STATE};
+use super::layout::{Layout, MANIFEST, STATE};
 use super::state::State;
-use super::tls::Tls;
-use super::{owner, peer, records};
+use super::{control, identity, network, owner, records};
 use crate::node::Place;
 use crate::node::dir::{OURS, open_configured};
 
@@ -25,7 +24,7 @@ const LABEL: &str = "kubectl-etcd/restore";
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Puts the node's certificate where only memory is, and the participant's manifest among the static pods.
+/// Puts the node's certificate beside its journal, and the participant's manifest among the static pods.
 pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> Result<(), Failure> {
     let target = layout.manifests().join(MANIFEST);
     let there = target.exists().map_err(|error| storage("look for a participant's manifest", &error))?;
@@ -33,7 +32,7 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
         let message = format!("{} is already there", target.display());
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
-    keep(layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))?;
+    identity::write(layout, &request.identity)?;
     let manifest = serde_json::to_vec_pretty(&pod(layout, ground, &request.image)).expect("strings and numbers");
     let like = ground.component(ETCD).map(|etcd| layout.manifests().join(&etcd.file))?;
     let written = || -> std::io::Result<()> {
@@ -57,27 +56,11 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
     written().map_err(|error| storage("write the participant's manifest", &error))
 }
 
-fn keep(layout: &Layout, identity: &Identity) -> std::io::Result<()> {
-    let place = layout.identity();
-    if let Some(memory) = place.folder()
-        && !memory.exists()?
-    {
-        memory.create_folder()?;
-    }
-    // Whole or not at all: the participant may look at any moment.
-    let draft = place.sibling(format!("{}.draft", layout.plan().id));
-    draft.remove_file()?;
-    let mut file = draft.create()?;
-    file.write_all(&serde_json::to_vec(identity)?)?;
-    file.sync_all()?;
-    draft.replace(&place)
-}
-
 /// Waits until the participant answers.
-pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
+pub(super) async fn started(layout: &Layout) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        match peer::give(layout, tls, layout.index(), Order::Ask, Duration::from_secs(2)).await {
+        match control::tell(layout, Control::Look, Duration::from_secs(2)).await {
             Ok(_) => return Ok(()),
             Err(failure) if begun.elapsed() > START => {
                 let late = format!("the participant did not start within {}s", START.as_secs());
@@ -97,7 +80,7 @@ pub(super) async fn started(layout: &Layout, tls: &Tls) -> Result<(), Failure> {
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     let gone =
         |place: &Place| place.remove_file().map_err(|error| storage("remove what is not needed any more", &error));
-    gone(&layout.identity())?;
+    identity::remove(layout)?;
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
         layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
     }
@@ -121,25 +104,39 @@ pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
     }
 }
 
-/// Gives the node of an unfinished restore new certificates, which its participant takes within seconds.
-pub(crate) fn rearm(request: RearmRequest) -> Result<(), Failure> {
-    let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
+/// How long a participant may take to hear an order.
+const HEARS: Duration = Duration::from_secs(10);
+
+/// Gives the participant of an unfinished restore an identity, an order, or both.
+///
+/// # Errors
+/// No participant of this restore runs here, or it does not answer.
+pub(crate) async fn direct(request: DirectRequest) -> Result<(), Failure> {
     let nobody = || {
         let message = format!("no participant of restore {} runs on this node any more", request.id);
         Failure::new(FailureCode::Refused, message)
     };
-    let (layout, _) = records::known(&Place::new(STATE))?.into_iter().find(meant).ok_or_else(nobody)?;
-    if !is_placed(&layout)? {
-        return Err(nobody());
+    let find = || -> Result<Layout, Failure> {
+        let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
+        let (layout, _) = records::known(&Place::new(STATE))?.into_iter().find(meant).ok_or_else(nobody)?;
+        if is_placed(&layout)? { Ok(layout) } else { Err(nobody()) }
+    };
+    let layout = tokio::task::block_in_place(find)?;
+    if let Some(identity) = &request.identity {
+        network::check(identity)?;
+        tokio::task::block_in_place(|| identity::write(&layout, identity))?;
+        control::tell(&layout, Control::Identity, HEARS).await?;
     }
-    Tls::new(&request.identity)?;
-    keep(&layout, &request.identity).map_err(|error| storage("keep the node's certificate in memory", &error))
+    if let Some(order) = request.order {
+        control::tell(&layout, Control::Operator { order }, HEARS).await?;
+    }
+    Ok(())
 }
 
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
 fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
     let node = layout.node();
-    let own = [PathBuf::from(&node.data_dir), layout.beside().to_owned(), PathBuf::from(STATE), PathBuf::from(MEMORY)];
+    let own = [PathBuf::from(&node.data_dir), layout.beside().to_owned(), PathBuf::from(STATE)];
     let mut folders: Vec<PathBuf> = own.into_iter().chain(node.wal_dir.as_ref().map(PathBuf::from)).collect();
     let etcd = node.etcd.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(&node.etcd.ca);
     let files = etcd.filter_map(|file| Path::new(file).parent().map(Path::to_owned));

@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use etcd_wire::facts::staging_bytes;
 use etcd_wire::message::{Member, StatusRequest};
 use etcd_wire::restore::{
-    ArmRequest, Order, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
+    ArmRequest, Control, Decision, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
 };
 use etcd_wire::{Failure, FailureCode};
 use rustix::fs::FlockOperation;
 
 use super::ground::Ground;
-use super::journal::{Entry, Journal, storage};
-use super::layout::{Layout, MEMORY};
+use super::journal::{Entry, FORMAT, Journal, PROTOCOL, storage};
+use super::layout::Layout;
 use super::process::{self, Lock};
-use super::tls::Tls;
-use super::{arm, coordinator, peer, records, stage};
+use super::{arm, control, network, records, stage};
 use crate::node::Place;
 use crate::serve::{Client, Stop};
 use crate::status;
@@ -27,23 +26,28 @@ use crate::status;
 const PARTING: Duration = Duration::from_secs(10);
 /// How long the coordinator may take until all nodes have passed their preflight.
 const BEGIN: Duration = Duration::from_secs(75);
+/// How long a participant on this node may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How often it is looked whether all nodes have passed their preflight.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A node that has been prepared.
 pub(crate) struct Enlisted {
     layout: Layout,
     ground: Ground,
-    journal: Journal,
+    /// Until the participant takes it.
+    journal: Option<Journal>,
     snapshot_bytes: u64,
     /// Keeps other restores out. The journal does so once the node is armed.
     _lock: File,
     staged: bool,
-    armed: Option<Tls>,
+    armed: bool,
     begun: bool,
 }
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        if self.armed.is_none()
+        if !self.armed
             && let Err(failure) = records::discard(&self.layout)
         {
             tracing::warn!(causes = ?failure.causes, "{failure}");
@@ -59,7 +63,6 @@ impl Enlisted {
     pub(crate) async fn prepare(request: PrepareRequest) -> Result<(Enlisted, Prepared), Failure> {
         let layout = Layout::new(request.plan, &request.node)?;
         layout.require_own_build()?;
-        in_memory(&Place::new(MEMORY))?;
         let lock = exclusive(layout.state())?;
         let begun = Instant::now();
         while let Err(failure) = clear(&layout) {
@@ -69,13 +72,10 @@ impl Enlisted {
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        while let Err(error) = peer::bind(layout.plan().peer_port).await {
+        while let Err(failure) = network::bind(&layout).await {
             // That of one which has just left may still be ending.
             if begun.elapsed() > 2 * PARTING {
-                let port = layout.plan().peer_port;
-                let failure =
-                    Failure::new(FailureCode::Refused, format!("cannot listen on TCP port {port} of the node"));
-                return Err(failure.cause(error.to_string()).hint("choose another port with --peer-port"));
+                return Err(failure);
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
@@ -89,7 +89,9 @@ impl Enlisted {
             false => look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?,
         };
         let mut journal = Journal::create(&layout.journal())?;
-        let begun = Entry::Begun {
+        let begun = Entry::Transaction {
+            format: FORMAT,
+            protocol: PROTOCOL,
             plan: Box::new(layout.plan().clone()),
             node: layout.node().node.clone(),
             ground: Box::new(ground.clone()),
@@ -101,7 +103,7 @@ impl Enlisted {
         let revision = ground.before.revision;
         let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision };
         let snapshot_bytes = request.snapshot_bytes;
-        let (staged, armed, begun) = (false, None, false);
+        let (staged, armed, begun, journal) = (false, false, false, Some(journal));
         Ok((Enlisted { layout, ground, journal, snapshot_bytes, _lock: lock, staged, armed, begun }, prepared))
     }
 
@@ -128,51 +130,80 @@ impl Enlisted {
             }
         };
         not_lower(&self.layout.plan().kind, self.ground.before.revision, staged.revision)?;
-        self.journal.append(Entry::Staged { staged: staged.clone() })?;
+        self.append(Entry::Staged { staged: staged.clone() })?;
         self.staged = true;
         Ok(staged)
     }
 
+    fn append(&mut self, entry: Entry) -> Result<(), Failure> {
+        let gone = || Failure::new(FailureCode::BadRequest, "the node is armed already");
+        self.journal.as_mut().ok_or_else(gone)?.append(entry).map(|_| ())
+    }
+
     /// Starts the participant.
     pub(crate) async fn arm(&mut self, request: ArmRequest) -> Result<(), Failure> {
-        if !(self.staged || self.layout.is_left_out()) || self.armed.is_some() {
+        if !(self.staged || self.layout.is_left_out()) || self.armed {
             return Err(Failure::new(FailureCode::BadRequest, "a node is armed once, after it has staged"));
         }
-        let tls = Tls::new(&request.identity)?;
+        network::check(&request.identity)?;
         if let Some(staged) = request.staged.clone().filter(|_| self.layout.is_left_out()) {
-            self.journal.append(Entry::Staged { staged })?;
+            self.append(Entry::Staged { staged })?;
         }
-        self.journal.append(Entry::Armed)?;
-        // Whoever cuts this off from now on leaves it to the participant to end.
-        self.armed = Some(tls.clone());
+        self.append(Entry::Authority { authority: request.identity.ca.clone() })?;
+        self.append(Entry::Protocol(etcd_transaction::Entry::Armed))?;
+        // From now on the journal is the participant's. Whoever cuts this off leaves it to the participant to end.
+        self.journal = None;
+        self.armed = true;
         let outcome = match arm::place(&self.layout, &self.ground, &request) {
-            Ok(()) => arm::started(&self.layout, &tls).await,
+            Ok(()) => arm::started(&self.layout).await,
             Err(failure) => Err(failure),
         };
         if outcome.is_err() {
             arm::leave(&self.layout)?;
-            self.armed = None;
+            self.armed = false;
         }
         outcome
     }
 
-    /// Tells the coordinator, which is this node, to begin.
+    /// Tells the coordinator, which is this node, to begin, and waits until all nodes have passed their preflight.
+    ///
+    /// # Errors
+    /// The node is not armed; a node does not pass, and all give up the restore.
     pub(crate) async fn commit(&mut self) -> Result<(), Failure> {
-        let Some(tls) = &self.armed else {
+        if !self.armed {
             return Err(Failure::new(FailureCode::BadRequest, "the node is not armed"));
-        };
-        peer::give(&self.layout, tls, self.layout.index(), Order::Commit, BEGIN).await?;
-        self.begun = true;
-        Ok(())
+        }
+        if !self.layout.is_coordinator() {
+            return Err(Failure::new(FailureCode::BadRequest, "another node is this restore's coordinator"));
+        }
+        let order = etcd_transaction::Operator::Begin;
+        let mut state = control::tell(&self.layout, Control::Operator { order }, ANSWER).await?;
+        let begun = Instant::now();
+        loop {
+            if state.live.passed_preflight {
+                self.begun = true;
+                return Ok(());
+            }
+            if state.decision == Some(Decision::Abort) {
+                return Err(records::reason(&self.layout)?);
+            }
+            if begun.elapsed() > BEGIN {
+                let late = format!("not all nodes have passed their preflight within {}s", BEGIN.as_secs());
+                return Err(Failure::new(FailureCode::Unreachable, late));
+            }
+            tokio::time::sleep(LOOK).await;
+            state = control::tell(&self.layout, Control::Look, ANSWER).await?;
+        }
     }
 
     /// The session is over. A participant that has not begun anything is dismissed; one that has goes on.
     pub(crate) async fn close(self) {
-        let Some(tls) = self.armed.as_ref().filter(|_| !self.begun) else { return };
-        let dismissed =
-            peer::give(&self.layout, tls, self.layout.index(), Order::Dismiss, Duration::from_secs(10)).await;
-        if let Err(failure) = dismissed {
-            tracing::info!("the participant goes on: {failure}");
+        if !self.armed || self.begun {
+            return;
+        }
+        let order = etcd_transaction::Operator::Dismiss;
+        if let Err(failure) = control::tell(&self.layout, Control::Operator { order }, ANSWER).await {
+            tracing::info!("the participant cannot be dismissed: {failure}");
         }
     }
 }
@@ -215,28 +246,6 @@ fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failur
         .hint("use --bump-revision auto, or pass a higher number"))
 }
 
-/// Certificates are only ever kept where a power cut ends them.
-fn in_memory(folder: &Place) -> Result<(), Failure> {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    let looked = || -> std::io::Result<i64> {
-        if !folder.exists()? {
-            folder.create_folder()?;
-        }
-        #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the type differs by architecture")]
-        Ok(rustix::fs::fstatfs(folder.open()?)?.f_type as i64)
-    };
-    match looked().map_err(|error| storage(&format!("look at {}", folder.display()), &error))? {
-        TMPFS | RAMFS => Ok(()),
-        other => {
-            let message =
-                format!("{} of the node is not a tmpfs, but a file system of type {other:#x}", folder.display());
-            Err(Failure::new(FailureCode::Refused, message)
-                .cause("certificates of a restore are never written to a disk"))
-        }
-    }
-}
-
 /// Keeps out whoever else prepares this node.
 pub(super) fn exclusive(state: &Place) -> Result<File, Failure> {
     let opened = || -> std::io::Result<File> {
@@ -260,14 +269,20 @@ fn busy(what: String) -> Failure {
 /// Refuses if a restore is unfinished; takes away what one has left that was killed before it was armed.
 fn clear(layout: &Layout) -> Result<(), Failure> {
     for (other, state) in records::known(layout.state())? {
-        match (state.armed, state.ended) {
+        match (state.armed, state.ended()) {
             // It lingers to answer questions, and has nothing left to do.
-            (_, Some(_)) if !coordinator::concerns(&state) => arm::leave(&other)?,
+            (_, Some(_)) if !state.waits_for_others() => arm::leave(&other)?,
             (_, Some(_)) => {
-                return Err(busy(format!(
-                    "restore {} has ended on this node, and not yet on all others",
-                    other.plan().id
-                )));
+                let id = &other.plan().id;
+                let message = format!("restore {id} has ended on this node, and not yet on all others");
+                return Err(Failure::new(FailureCode::Busy, message)
+                    .hint(format!("kubectl etcd restore --status, or: kubectl etcd restore --forget {id}")));
+            }
+            (true, None) if state.format < FORMAT => {
+                let id = &other.plan().id;
+                let message =
+                    format!("restore {id} was begun by version 0.1 and is unfinished; finish it with that version");
+                return Err(Failure::new(FailureCode::Busy, message));
             }
             // Killed between its journal and its manifest: nothing of it runs, or ever will.
             (true, None) if state.untouched() && !arm::is_placed(&other)? => records::discard(&other)?,

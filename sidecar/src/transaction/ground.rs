@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use etcd_wire::message::KeyPair;
+use etcd_wire::message::{KUBE_SYSTEM, KeyPair};
 use etcd_wire::restore::RestoreNode;
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
@@ -32,14 +32,18 @@ pub(super) struct Ground {
     pub(super) data: Vec<DataFolder>,
     /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
     pub(super) etcd: Server,
-    /// By what this member proves itself to the others.
-    #[serde(default)]
-    pub(super) peer: Option<KeyPair>,
     pub(super) api: Server,
     /// Whether the API server tells the node's own client about itself.
     pub(super) api_is_open: bool,
+    /// etcd's key of namespace kube-system, by the prefix that the API server has.
+    #[serde(default = "default_kube_system")]
+    pub(super) kube_system: String,
     /// The cluster as it was.
     pub(super) before: Before,
+}
+
+fn default_kube_system() -> String {
+    format!("/registry{KUBE_SYSTEM}")
 }
 
 /// Addresses on which components listen. `0.0.0.0` and `::` are all of the node.
@@ -141,13 +145,13 @@ impl Ground {
         let api_is_open = api_server::is_open(&api).await;
         Ok(Ground {
             api_is_open,
-            peer: pair(&manifests.etcd, "peer-cert-file", "peer-key-file"),
             components,
             checks_at_start,
             data: data_folders(layout, &manifests.etcd)?,
             listens: Listens { etcd: etcd_addresses(&manifests.etcd)?, api: vec![api_address(&manifests.api_server)?] },
             etcd: early(&manifests.etcd, node)?,
             api,
+            kube_system: kube_system(manifests.api_server.flag("etcd-prefix")),
             before,
         })
     }
@@ -173,6 +177,13 @@ impl Ground {
         });
         files.filter_map(|file| file.parent().map(Path::to_owned)).collect()
     }
+}
+
+/// The key of namespace kube-system below a prefix, which the API server joins as a path: k8s.io/apiserver
+/// pkg/storage/etcd3/store.go `New` @ v1.33.
+fn kube_system(prefix: Option<&str>) -> String {
+    let prefix = prefix.unwrap_or("/registry").trim_matches('/');
+    if prefix.is_empty() { KUBE_SYSTEM.to_owned() } else { format!("/{prefix}{KUBE_SYSTEM}") }
 }
 
 fn component(name: &str, manifest: &Manifest) -> Component {
@@ -206,13 +217,6 @@ fn early(manifest: &Manifest, node: &RestoreNode) -> Result<Server, Failure> {
     let tls = (uri.scheme_str() == Some("https"))
         .then(|| ServerTls { certificate: None, client: pair(manifest, "peer-cert-file", "peer-key-file") });
     Ok(Server { host: host.to_owned(), port: uri.port_u16().ok_or_else(wrong)?, tls })
-}
-
-/// A port on which another member answers its peers, from its URL.
-pub(super) fn peer_port(url: &str, client: Option<KeyPair>) -> Option<Server> {
-    let uri: ::http::Uri = url.parse().ok()?;
-    let tls = (uri.scheme_str() == Some("https")).then_some(ServerTls { certificate: None, client });
-    Some(Server { host: uri.host()?.trim_matches(['[', ']']).to_owned(), port: uri.port_u16()?, tls })
 }
 
 fn path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {

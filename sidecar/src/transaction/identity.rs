@@ -11,7 +11,7 @@ use super::layout::Layout;
 use crate::node::Place;
 
 fn file(layout: &Layout) -> Place {
-    layout.records().join("identity.json")
+    layout.identity()
 }
 
 fn draft(layout: &Layout) -> Place {

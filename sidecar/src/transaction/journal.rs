@@ -7,38 +7,41 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use etcd_wire::restore::{Decision, Ending, RestorePlan, Staged, Step};
+use etcd_wire::restore::{RestorePlan, Staged};
 use etcd_wire::{Failure, FailureCode, crc32c};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::former;
 use super::ground::Ground;
 use crate::node::Place;
+
+/// The format that this version writes. Version 0.1 wrote format 1, whose first entry has another name.
+pub(super) const FORMAT: u32 = 2;
+/// The version of the protocol that nodes follow: one restore has one.
+pub(super) const PROTOCOL: u32 = 1;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum Entry {
     /// The first: what is to be done, and what the node was like.
-    Begun { plan: Box<RestorePlan>, node: String, ground: Box<Ground> },
+    Transaction { format: u32, protocol: u32, plan: Box<RestorePlan>, node: String, ground: Box<Ground> },
     /// The new data lies beside the old.
     Staged { staged: Staged },
-    /// From here on the node is on its own.
-    Armed,
-    /// Going back: the new data had this revision when it was stopped, and clients may have seen it.
+    /// The certificate, never the key, of an authority that signs the identities of this restore's nodes. By it a node that has lost its own
+    /// identity knows the others.
+    Authority { authority: String },
+    /// Going back: the new data had this revision when it was stopped.
     Served { revision: i64 },
-    /// A step begins, or is done and proved.
-    Step { step: Step, done: bool },
-    /// On the coordinator: all nodes have done it.
-    Everywhere { step: Step },
-    /// It is decided.
-    Decided { decision: Decision, why: String },
-    /// Something was kept that somebody may need: data on which etcd ran, or a manifest that another program wrote.
+    /// Something was kept instead of being deleted.
     Kept { path: String, why: String },
-    /// It is over.
-    Ended { ending: Ending },
     /// Something to tell.
     Note { text: String },
+    /// A fact of the protocol.
+    #[serde(untagged)]
+    Protocol(etcd_transaction::Entry),
 }
 
 /// An entry and when it was made.
@@ -48,6 +51,52 @@ pub(super) struct Line {
     pub(super) at: i64,
     #[serde(flatten)]
     pub(super) entry: Entry,
+}
+
+/// The entries of a journal, by its format.
+#[derive(Debug, Clone)]
+pub(super) enum Lines {
+    /// Of the format that this version writes.
+    Current(Vec<Line>),
+    /// Of version 0.1.
+    Former(Vec<former::Line>),
+}
+
+impl Lines {
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        match self {
+            Lines::Current(lines) => lines.len(),
+            Lines::Former(lines) => lines.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Lines::Current(lines) => lines.is_empty(),
+            Lines::Former(lines) => lines.is_empty(),
+        }
+    }
+
+    /// Takes one more. The first one tells the format.
+    fn take(&mut self, json: &str) -> serde_json::Result<()> {
+        if let Lines::Current(lines) = self {
+            match serde_json::from_str(json) {
+                Ok(line) => {
+                    lines.push(line);
+                    return Ok(());
+                }
+                Err(error) if !lines.is_empty() => return Err(error),
+                Err(error) => match serde_json::from_str::<former::Line>(json) {
+                    Ok(line) if matches!(line.entry, former::Entry::Begun { .. }) => *self = Lines::Former(vec![line]),
+                    _ => return Err(error),
+                },
+            }
+        } else if let Lines::Former(lines) = self {
+            lines.push(serde_json::from_str(json)?);
+        }
+        Ok(())
+    }
 }
 
 /// A journal that is written to.
@@ -85,8 +134,23 @@ impl Journal {
     /// Opens a journal to go on with it. A last line that was not written whole is taken away, and all others are on the disk before
     /// any is believed: the process that wrote them may have been killed before they were, or may have ended because they could not be. After
     /// a write that failed, Linux counts what is in memory as written, so it is written once more.
+    ///
+    /// # Errors
+    /// It is of another format, or a process has it open: one that hangs in the kernel may still write.
     pub(super) fn open(place: &Place) -> Result<(Journal, Vec<Line>), Failure> {
+        let lock = place.append().map_err(|error| storage("open the journal", &error))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Failure::new(FailureCode::Busy, "another process writes the journal"));
+            }
+            Err(error) => return Err(storage("lock the journal", &error)),
+        }
         let (lines, good) = read(place)?;
+        let Lines::Current(lines) = lines else {
+            let message = format!("the journal {} was written by version 0.1", place.display());
+            return Err(Failure::new(FailureCode::Refused, message));
+        };
         let opened = || -> std::io::Result<Journal> {
             let mut whole = place.read()?;
             whole.truncate(usize::try_from(good).unwrap_or(usize::MAX));
@@ -94,7 +158,7 @@ impl Journal {
             again.set_len(good)?;
             again.write_all(&whole)?;
             again.sync_all()?;
-            Ok(Journal { file: place.append()?, good, failed: false })
+            Ok(Journal { file: lock, good, failed: false })
         };
         Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))
     }
@@ -126,7 +190,7 @@ impl Journal {
 }
 
 /// All entries of a journal, which are on the disk then, and how many bytes they take.
-pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
+pub(super) fn read(place: &Place) -> Result<(Lines, u64), Failure> {
     let settled = || -> std::io::Result<()> {
         place.sync_file()?;
         let Some(folder) = place.folder() else { return place.sync_name() };
@@ -135,7 +199,7 @@ pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
     };
     settled().map_err(|error| storage("synchronise the journal", &error))?;
     let bytes = place.read().map_err(|error| storage("read the journal", &error))?;
-    let (mut lines, mut good) = (Vec::new(), 0);
+    let (mut lines, mut good) = (Lines::Current(Vec::new()), 0);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         let refuse = |what: &str, hint: &str| {
             let message = format!("the journal {} {what} at byte {good}", place.display());
@@ -143,11 +207,11 @@ pub(super) fn read(place: &Place) -> Result<(Vec<Line>, u64), Failure> {
         };
         match whole(piece) {
             Some(json) => {
-                let line = serde_json::from_str(json).map_err(|error| {
+                let taken = lines.take(json).map_err(|error| {
                     let hint = "use the version that wrote it; if that restore has ended, remove its folder";
                     refuse("cannot be read by this version", hint).source(&error)
-                })?;
-                lines.push(line);
+                });
+                taken?;
                 good += piece.len();
             }
             None if good + piece.len() == bytes.len() => break,
@@ -182,14 +246,51 @@ pub(super) fn now() -> i64 {
 mod tests {
     use std::fs;
 
+    use etcd_transaction::{Ballot, Decision, Ending, Entry as Fact, How, Node, NodeSet, Step, Why};
+
     use super::*;
+
+    const ARMED: Entry = Entry::Protocol(Fact::Armed);
+
+    fn step(step: Step, done: bool) -> Entry {
+        Entry::Protocol(Fact::Step { step, done })
+    }
+
+    #[test]
+    fn every_entry_is_what_was_written() {
+        let ballot = Ballot { epoch: 1, round: 7, owner: Node(2) };
+        let facts = [
+            Fact::Armed,
+            Fact::Step { step: Step::Swap, done: true },
+            Fact::Vote { yes: true, why: None },
+            Fact::Vote { yes: false, why: Some(Why::Unheard { by: Node(0), node: Node(1) }) },
+            Fact::Promised { ballot },
+            Fact::Accepted { ballot, decision: Decision::Commit },
+            Fact::Decided { decision: Decision::Abort, how: How::Ballot { ballot } },
+            Fact::Decided { decision: Decision::Commit, how: How::Told { node: Node(1) } },
+            Fact::Intruded { component: etcd_transaction::Component::ApiServer },
+            Fact::ServedAbove,
+            Fact::Excluded { nodes: NodeSet::of(Node(3)), epoch: 1 },
+            Fact::Ended { ending: Ending::WentBack },
+            Fact::AllEnded,
+            Fact::Forgotten,
+        ];
+        let own = [Entry::Note { text: "n".into() }, Entry::Served { revision: 1 << 60 }];
+        for entry in facts.map(Entry::Protocol).into_iter().chain(own) {
+            let line = Line { at: 1_700_000_000_000, entry };
+            let json = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line, "{json}");
+        }
+        let unknown = r#"{"at":1,"entry":"from a later version"}"#;
+        assert!(serde_json::from_str::<Line>(unknown).is_err());
+    }
     use crate::node::probe;
 
     #[test]
     fn nothing_is_believed_before_it_is_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::new(folder.path()).join("id/journal");
-        Journal::create(&place).unwrap().append(Entry::Armed).unwrap();
+        Journal::create(&place).unwrap().append(ARMED).unwrap();
         let order = |operations: &[String]| -> Vec<String> {
             operations.iter().map(|one| one.replace(&folder.path().display().to_string(), "STATE")).collect()
         };
@@ -214,8 +315,7 @@ mod tests {
         let place = Place::new(folder.path()).join("id/journal");
         let path = place.path();
         let mut journal = Journal::create(&place).unwrap();
-        let entries =
-            [Entry::Armed, Entry::Step { step: Step::Swap, done: false }, Entry::Note { text: "a\nb".into() }];
+        let entries = [ARMED, step(Step::Swap, false), Entry::Note { text: "a\nb".into() }];
         for entry in &entries {
             journal.append(entry.clone()).unwrap();
         }

@@ -3,8 +3,6 @@
 //! The original stays held meanwhile, and what is in place is read from what is there: [`in_place`]. All functions block, and can be done
 //! again after they were cut off anywhere.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the driver of the restore protocol calls it"))]
-
 use std::io::{self, Write};
 
 use etcd_wire::{Failure, FailureCode};

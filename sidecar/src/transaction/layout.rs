@@ -10,8 +10,6 @@ use crate::node::dir::OURS;
 
 /// Journals, outside of everything that is exchanged.
 pub(crate) const STATE: &str = "/var/lib/kubectl-etcd";
-/// A folder in memory: certificates of restores that are under way.
-pub(crate) const MEMORY: &str = "/run/kubectl-etcd";
 /// The participant's manifest among the node's static pods.
 pub(super) const MANIFEST: &str = "kubectl-etcd-restore.yaml";
 
@@ -24,7 +22,6 @@ pub(crate) struct Layout {
     plan: RestorePlan,
     index: usize,
     state: Place,
-    memory: Place,
 }
 
 impl Layout {
@@ -33,10 +30,10 @@ impl Layout {
     /// # Errors
     /// [`FailureCode::BadRequest`]: names that are no names, paths that are not absolute, a node or coordinator that is not there.
     pub(crate) fn new(plan: RestorePlan, node: &str) -> Result<Layout, Failure> {
-        Layout::at(plan, node, Path::new(STATE), Path::new(MEMORY))
+        Layout::at(plan, node, Path::new(STATE))
     }
 
-    pub(super) fn at(plan: RestorePlan, node: &str, state: &Path, memory: &Path) -> Result<Layout, Failure> {
+    pub(super) fn at(plan: RestorePlan, node: &str, state: &Path) -> Result<Layout, Failure> {
         let wrong = |what: String| Failure::new(FailureCode::BadRequest, format!("the plan is not in order: {what}"));
         let of = match &plan.kind {
             RestoreKind::Aside { of, .. } => Some(of),
@@ -68,7 +65,7 @@ impl Layout {
                 return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
             }
         }
-        Ok(Layout { plan, index, state: Place::new(state), memory: Place::new(memory) })
+        Ok(Layout { plan, index, state: Place::new(state) })
     }
 
     pub(crate) fn plan(&self) -> &RestorePlan {
@@ -124,9 +121,9 @@ impl Layout {
         self.records().join("journal")
     }
 
-    /// The node's certificate, in memory.
+    /// What the node proves to the others by who it is. Only root may read it.
     pub(super) fn identity(&self) -> Place {
-        self.memory.join(format!("{}.json", self.plan.id))
+        self.records().join("identity.json")
     }
 
     /// Our folders for this restore, where data is: in the data directory and in a WAL directory of its own.
@@ -282,7 +279,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn layout(root: &Path) -> Layout {
-        Layout::at(plan(root), "cp1", &root.join("state"), &root.join("memory")).unwrap()
+        Layout::at(plan(root), "cp1", &root.join("state")).unwrap()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Asks the node's own etcd how far it is, and whether it serves what it should.
 
-use etcd_wire::message::StatusRequest;
+use etcd_wire::message::{EtcdAccess, StatusRequest};
+use etcd_wire::restore::Marker;
 use etcd_wire::{Failure, FailureCode};
 
 use super::http::Server;
@@ -20,20 +21,31 @@ pub(super) async fn launched(etcd: &Server) -> Result<(), Failure> {
     etcd.get("/version").await.map(|_| ())
 }
 
-/// The cluster that another member is of, as it tells its peers.
-///
-/// The header is that of every answer to them: etcd server/etcdserver/api/etcdhttp/peer.go and rafthttp/http.go @ v3.6.13, alike from 3.4 to 3.7.
-pub(super) async fn cluster_of(peer: &Server) -> Option<u64> {
-    let (head, _) = peer.answer("/members").await.ok()?;
-    u64::from_str_radix(head.headers.get("x-etcd-cluster-id")?.to_str().ok()?, 16).ok()
-}
-
 /// Which node of the plan has the leader, as the member here knows it.
 pub(super) async fn leader(layout: &Layout) -> Option<usize> {
     let status =
         status::run(StatusRequest { etcd: layout.node().etcd.clone(), ..StatusRequest::default() }).await.etcd?;
     let leader = status.members.iter().find(|member| member.id == status.leader_id)?;
     layout.plan().nodes.iter().position(|node| node.member == leader.name)
+}
+
+/// Whether the cluster serves without this member: all members are there and follow one leader.
+///
+/// # Errors
+/// Which one is not.
+pub(super) async fn can_be_spared(layout: &Layout) -> Result<(), Failure> {
+    let not = |what: String| Err(Failure::new(FailureCode::Etcd, what));
+    let request = StatusRequest { etcd: layout.node().etcd.clone(), ..StatusRequest::default() };
+    let Some(own) = status::run(request).await.etcd else { return not("etcd does not answer".to_owned()) };
+    for member in own.members.iter().filter(|member| member.id != own.member_id) {
+        let access = EtcdAccess { endpoints: member.client_urls.clone(), ..layout.node().etcd.clone() };
+        let other = etcd::connect(&access).await?;
+        let leader = other.status.0.leader;
+        if leader == 0 || leader != own.leader_id {
+            return not(format!("member {} does not follow the leader", member.name));
+        }
+    }
+    Ok(())
 }
 
 /// What a member has to be.
@@ -80,4 +92,35 @@ pub(super) async fn prove(layout: &Layout, expected: &Expected) -> Result<(), Fa
         Ok(Err(error)) => Err(etcd::refusal(&member.endpoint, "read from", &error)),
         Err(_) => not("does not answer a linearizable read yet".to_owned()),
     }
+}
+
+/// Whether the member has the object that the restored API will show: namespace kube-system as it is in the new data, or newer.
+///
+/// # Errors
+/// It has another one, an older one or none, or does not say.
+pub(super) async fn serves(layout: &Layout, key: &str, marker: &Marker) -> Result<(), Failure> {
+    let not = |what: String| Err(Failure::new(FailureCode::Etcd, format!("etcd {what}")));
+    let member = etcd::connect(&layout.node().etcd).await?;
+    let read = tokio::time::timeout(etcd::PATIENCE, member.client.kv_client().get(key, None)).await;
+    let answer = match read {
+        Ok(Ok(answer)) => answer,
+        // What it refuses us, the API server's own credentials may read.
+        Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.code() == tonic::Code::PermissionDenied => {
+            return Ok(());
+        }
+        Ok(Err(error)) => return Err(etcd::refusal(&member.endpoint, "read from", &error)),
+        Err(_) => return not("does not answer a linearizable read yet".to_owned()),
+    };
+    let Some(pair) = answer.kvs().first() else { return not(format!("has nothing at {key}")) };
+    // The UID is a part of the stored object, in JSON and in protobuf; an encrypted object does not show it.
+    let (value, uid) = (pair.value(), marker.uid.as_bytes());
+    let shown = value.starts_with(b"k8s:enc:") || value.windows(uid.len().max(1)).any(|part| part == uid);
+    if !shown {
+        return not(format!("has another namespace kube-system than the snapshot, whose UID is {}", marker.uid));
+    }
+    if pair.mod_revision() < marker.resource_version {
+        let (has, wants) = (pair.mod_revision(), marker.resource_version);
+        return not(format!("has namespace kube-system as of revision {has}, and the snapshot has it as of {wants}"));
+    }
+    Ok(())
 }

@@ -1,22 +1,33 @@
 //! What restores have left on a node: their journals, and the data that they have set aside.
 
-use etcd_wire::restore::{Kept, NodeRestore};
+use std::time::Duration;
+
+use etcd_wire::restore::{Control, Kept, Live, NodeRestore};
 use etcd_wire::{Failure, FailureCode};
 use rustix::fs::{FileType, Stat};
 
 use super::exchange::is_exchanged;
 use super::journal::{self, storage};
 use super::layout::{Layout, SERVED, STATE};
-use super::state::State;
-use super::{arm, coordinator, enlist, hold};
+use super::state::{Standing, State};
+use super::{arm, control, enlist, hold};
 use crate::node::Place;
 
+/// How long a participant on this node may take to say how it is.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// All restores that this node knows of, oldest first.
-pub(crate) fn all() -> Result<Vec<NodeRestore>, Failure> {
-    known(&Place::new(STATE))?.into_iter().map(|(layout, state)| told(&layout, state)).collect()
+pub(crate) async fn all() -> Result<Vec<NodeRestore>, Failure> {
+    let known = tokio::task::block_in_place(|| known(&Place::new(STATE)))?;
+    let mut restores = Vec::new();
+    for (layout, state) in known {
+        let live = control::tell(&layout, Control::Look, ANSWER).await.ok().map(|state| state.live);
+        restores.push(tokio::task::block_in_place(|| told(&layout, state, live))?);
+    }
+    Ok(restores)
 }
 
-fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
+fn told(layout: &Layout, state: State, live: Option<Live>) -> Result<NodeRestore, Failure> {
     let (member, _) = layout.exchanges();
     let exchanged = match is_exchanged(&member) {
         // Nothing is exchanged on a node that is left out, perhaps because of its disk.
@@ -37,7 +48,8 @@ fn told(layout: &Layout, state: State) -> Result<NodeRestore, Failure> {
     };
     let has_identity =
         layout.identity().exists().map_err(|error| storage("look for the node's certificate", &error))?;
-    Ok(state.told(has_identity, aside, kept))
+    let participates = arm::is_placed(layout)?;
+    Ok(state.told(Standing { has_identity, participates, live, aside, kept }))
 }
 
 /// What is still there of what was kept besides the old data.
@@ -60,7 +72,7 @@ fn kept(layout: &Layout, state: &State) -> Result<Vec<Kept>, Failure> {
         let bytes = measured().map_err(|error| storage("measure what was kept", &error))?;
         if let Some(bytes) = bytes {
             let path = place.display();
-            let why = state.kept.get(&path).cloned().unwrap_or_else(|| "it was not recorded why".to_owned());
+            let why = state.kept.get(&path).cloned().unwrap_or_else(|| "the journal does not say why".to_owned());
             found.push(Kept { path, why, bytes });
         }
     }
@@ -95,6 +107,14 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
     }
     found.sort_by_key(|(_, state)| state.begun_at);
     Ok(found)
+}
+
+/// Why a restore was given up on this node.
+pub(super) fn reason(layout: &Layout) -> Result<Failure, Failure> {
+    let (lines, _) = journal::read(&layout.journal())?;
+    let notes = State::of(lines)?.notes();
+    let first = notes.first().cloned().unwrap_or_else(|| "a node voted to roll back".to_owned());
+    Ok(notes.into_iter().skip(1).fold(Failure::new(FailureCode::Refused, first), Failure::cause))
 }
 
 /// Takes away a restore that never came to anything: its data, and the journal that says so.
@@ -145,8 +165,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     let _lock = enlist::exclusive(&Place::new(STATE))?;
     let mut known = known(&Place::new(STATE))?;
     // One that is unfinished may need what another has set aside.
-    let unfinished = |state: &State| state.ended.is_none() || coordinator::concerns(state);
-    if let Some((layout, _)) = known.iter().find(|(_, state)| state.armed && unfinished(state)) {
+    if let Some((layout, _)) = known.iter().find(|(_, state)| state.is_unfinished()) {
         let message = format!("restore {} has not ended", layout.plan().id);
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
@@ -154,7 +173,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     let mut removed = Vec::new();
     for (layout, state) in known {
         let components = state.ground.components.clone();
-        let one = told(&layout, state)?;
+        let one = told(&layout, state, None)?;
         for folder in layout.folders() {
             break_up(&folder)?;
         }

@@ -189,7 +189,7 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     let known = records::known(layout.state())?;
     let earlier = known.into_iter().find(|(_, state)| state.plan.id == of);
     let (_, state) = earlier.ok_or_else(|| refused(format!("this node has no journal of restore {of}")))?;
-    if state.ended != Some(Ending::Restored) {
+    if state.ended() != Some(Ending::Restored) {
         return Err(refused(format!("restore {of} has put no new data in place on this node")));
     }
     let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());

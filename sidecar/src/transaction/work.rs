@@ -1,280 +1,255 @@
-//! A participant's work: one step at a time, each in the journal before it begins and after it is proved.
+//! What the steps of one node work with.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Instant;
 
-use etcd_wire::restore::{Decision, Ending, Order, Standing, Step};
+use etcd_transaction::{Fact, Input, Recorded};
+use etcd_wire::restore::{RestorePlan, Staged};
 use etcd_wire::{Failure, FailureCode};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc as channel, watch};
 
+use super::ground::{Component, ETCD, Ground};
 use super::journal::{Entry, Journal};
 use super::layout::Layout;
-use super::peer::Obey;
 use super::process::Lock;
 use super::state::State;
-use super::tls::Tls;
-use super::{coordinator, steps};
 
-/// What one node does in a restore.
+/// What one node does in a restore, but for what is decided: that is the participant's.
 pub(super) struct Work {
     pub(super) layout: Layout,
-    /// `None` after the node was started anew: what was in memory is gone.
-    tls: RwLock<Option<Tls>>,
-    record: Mutex<(Journal, State)>,
-    /// One step at a time.
-    turn: tokio::sync::Mutex<()>,
-    decision: watch::Sender<Option<Decision>>,
-    heard: Mutex<Instant>,
-    /// Told when the journal cannot be written: the process has to end.
-    pub(super) broken: Notify,
+    pub(super) ground: Ground,
+    pub(super) staged: Option<Staged>,
+    pub(super) writer: Writer,
+    /// The old database's lock, while etcd is stopped.
+    pub(super) lock: Mutex<Option<Lock>>,
+    /// Since when a file operation has been going on.
+    operation: Mutex<Option<Instant>>,
     /// The last thing that was told, which is not told twice in a row.
     noted: Mutex<String>,
-    /// Told when there is nothing more to do here.
-    pub(super) dismissed: Notify,
-    /// The old database's, while etcd is stopped.
-    pub(super) lock: Mutex<Option<Lock>>,
+    /// What the journal adds up to, as the participant was last told.
+    recorded: Mutex<Recorded>,
+    /// The highest revision that the new data is known to have had.
+    served: Mutex<Option<i64>>,
+    /// What was kept, so that it is written down once.
+    kept: Mutex<Vec<String>>,
+    /// To the participant.
+    inputs: channel::UnboundedSender<Input>,
 }
 
 impl Work {
-    /// Goes on where the journal ends.
-    pub(super) fn open(layout: Layout, tls: Option<Tls>) -> Result<Work, Failure> {
-        let (journal, lines) = Journal::open(&layout.journal())?;
-        let state = State::of(lines)?;
-        Ok(Work {
+    /// Goes on where a journal ends.
+    pub(super) fn new(layout: Layout, state: State, writer: Writer, inputs: channel::UnboundedSender<Input>) -> Work {
+        Work {
             layout,
-            tls: RwLock::new(tls),
-            broken: Notify::new(),
-            noted: Mutex::default(),
-            decision: watch::Sender::new(state.decision),
-            record: Mutex::new((journal, state)),
-            turn: tokio::sync::Mutex::default(),
-            heard: Mutex::new(Instant::now()),
-            dismissed: Notify::new(),
+            ground: state.ground,
+            staged: state.staged,
+            recorded: Mutex::new(state.recorded),
+            served: Mutex::new(state.served),
+            kept: Mutex::new(state.kept.into_keys().collect()),
+            writer,
             lock: Mutex::new(None),
-        })
-    }
-
-    /// By what the node proves who it is.
-    pub(super) fn tls(&self) -> Option<Tls> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes new certificates.
-    pub(super) fn set_tls(&self, tls: Tls) {
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
-    }
-
-    fn record(&self) -> MutexGuard<'_, (Journal, State)> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks at what the journal adds up to.
-    pub(super) fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.record().1)
-    }
-
-    /// Writes an entry. Once this returns it is on the disk.
-    pub(super) fn write(&self, entry: Entry) -> Result<(), Failure> {
-        self.append(&mut self.record(), entry)
-    }
-
-    fn append(&self, record: &mut (Journal, State), entry: Entry) -> Result<(), Failure> {
-        let line = record.0.append(entry).inspect_err(|_| self.broken.notify_one())?;
-        record.1.add(&line);
-        Ok(())
-    }
-
-    /// Writes that a step is proved. Once it is decided to go back, no step forth is: the last one is this node's vote.
-    fn proved(&self, step: Step) -> Result<(), Failure> {
-        let mut record = self.record();
-        if step <= Step::StartApi && record.1.decision == Some(Decision::Abort) {
-            return Err(Failure::new(FailureCode::Refused, "the restore was cancelled"));
+            operation: Mutex::new(None),
+            noted: Mutex::default(),
+            inputs,
         }
-        self.append(&mut record, Entry::Step { step, done: true })
+    }
+
+    /// A component of this node.
+    ///
+    /// # Errors
+    /// The node has none of this name.
+    pub(super) fn component(&self, name: &str) -> Result<Component, Failure> {
+        self.ground.component(name).cloned()
+    }
+
+    /// Whether etcd is launched without its check of the data, and restarted with it after the decision: where a quorum serves meanwhile.
+    pub(super) fn is_rechecked(&self) -> bool {
+        is_rechecked(self.layout.plan(), &self.ground)
+    }
+
+    pub(super) fn controllers(&self) -> Vec<Component> {
+        self.ground.controllers().cloned().collect()
+    }
+
+    /// Does file operations on a thread of its own, and waits until they have returned, however long that takes: what a disk that hangs still
+    /// does later must not meet what is done to undo it.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        operate: impl FnOnce(&Work) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let work = Arc::clone(self);
+        let thread = tokio::task::spawn_blocking(move || {
+            *work.operation.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            let done = operate(&work);
+            *work.operation.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            done
+        });
+        let lost = |error| Err(Failure::new(FailureCode::Other, "a file operation was cut off").source(&error));
+        thread.await.unwrap_or_else(lost)
+    }
+
+    /// Since when a file operation has been going on.
+    pub(super) fn operating_since(&self) -> Option<Instant> {
+        *self.operation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the participant something that was seen.
+    pub(super) fn saw(&self, fact: Fact) {
+        self.input(Input::Observed(fact));
+    }
+
+    /// Tells the participant something. One that has ended hears nothing any more.
+    pub(super) fn input(&self, input: Input) {
+        let _ended = self.inputs.send(input);
     }
 
     /// Writes something to tell, if it can be written.
     pub(super) fn note(&self, text: String) {
         tracing::info!("{text}");
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if *noted == text {
-            return;
-        }
-        noted.clone_from(&text);
-        drop(noted);
-        if let Err(failure) = self.write(Entry::Note { text }) {
-            tracing::warn!(causes = ?failure.causes, "{failure}");
+        if *noted != text {
+            noted.clone_from(&text);
+            drop(noted);
+            // That the journal cannot be written ends the process, whoever wrote.
+            self.writer.append(Entry::Note { text });
         }
     }
 
-    pub(super) fn decision(&self) -> Option<Decision> {
-        *self.decision.borrow()
+    /// What the journal adds up to.
+    pub(super) fn recorded(&self) -> Recorded {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Since when no order came.
-    pub(super) fn silence(&self) -> Duration {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    pub(super) fn set_recorded(&self, recorded: &Recorded) {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone_from(recorded);
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        let (node, ended) = self.state(|state| (state.node.clone(), state.ended));
-        Standing { node, decision: self.decision(), ended }
+    /// The highest revision that the new data is known to have had.
+    pub(super) fn served(&self) -> Option<i64> {
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down what was decided. It stays so.
+    /// Writes down how far the new data has come.
     ///
     /// # Errors
-    /// The other was decided before, or the journal cannot be written.
-    pub(super) fn decide(&self, decision: Decision, why: &str) -> Result<(), Failure> {
-        self.settle(self.record(), decision, why)
+    /// The journal cannot be written.
+    pub(super) fn serve(&self, revision: i64) -> Result<(), Failure> {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        *served = (*served).max(Some(revision));
+        drop(served);
+        self.record(Entry::Served { revision })
     }
 
-    /// Decides to go back, unless this node has given its word meanwhile.
-    pub(super) fn give_up(&self, why: &str) -> Result<(), Failure> {
-        let record = self.record();
-        if record.1.voted() && !self.layout.is_coordinator() {
-            return Err(Failure::new(FailureCode::Refused, "the node has voted for the new data"));
-        }
-        self.settle(record, Decision::Abort, why)
-    }
-
-    fn settle(
-        &self,
-        mut record: MutexGuard<'_, (Journal, State)>,
-        decision: Decision,
-        why: &str,
-    ) -> Result<(), Failure> {
-        match record.1.decision {
-            Some(before) if before == decision => return Ok(()),
-            Some(before) => {
-                let message = format!("node {} has already decided: {before:?}", record.1.node);
-                return Err(Failure::new(FailureCode::Refused, message));
-            }
-            None => {}
-        }
-        self.append(&mut record, Entry::Decided { decision, why: why.to_owned() })?;
-        drop(record);
-        tracing::info!("decided: {decision:?}: {why}");
-        self.decision.send_replace(Some(decision));
-        Ok(())
-    }
-
-    /// Does a step, or finds that it is done. A step forth stops when it is decided to go back.
+    /// Writes down what was kept instead of being deleted.
     ///
     /// # Errors
-    /// Why it is not done. What it did so far can be done again, and undone.
-    pub(super) async fn perform(&self, step: Step) -> Result<(), Failure> {
-        let _turn = self.turn.lock().await;
-        self.permitted(step)?;
-        if self.state(|state| state.done.contains(&step)) {
+    /// The journal cannot be written.
+    pub(super) fn keep(&self, path: String, why: String) -> Result<(), Failure> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.contains(&path) {
             return Ok(());
         }
-        if !self.state(|state| state.begun.contains(&step)) {
-            self.write(Entry::Step { step, done: false })?;
-        }
-        tracing::info!("{step:?}");
-        let mut decision = self.decision.subscribe();
-        let given_up = async {
-            let abort = |decision: &Option<Decision>| step <= Step::StartApi && *decision == Some(Decision::Abort);
-            if decision.wait_for(abort).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let outcome = tokio::select! {
-            outcome = tokio::time::timeout(steps::limit(self.layout.plan(), step), steps::carry_out(self, step)) => outcome.unwrap_or_else(|_| {
-                Err(Failure::new(FailureCode::Refused, format!("it took longer than {}s", steps::limit(self.layout.plan(), step).as_secs())))
-            }),
-            () = given_up => Err(Failure::new(FailureCode::Refused, "the restore was cancelled")),
-        };
-        match outcome {
-            Ok(()) => self.proved(step),
-            Err(failure) => {
-                let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-                self.note(format!("{}: {failure}{causes}", steps::name(step)));
-                Err(failure)
-            }
-        }
+        kept.push(path.clone());
+        drop(kept);
+        self.record(Entry::Kept { path, why })
     }
 
-    fn permitted(&self, step: Step) -> Result<(), Failure> {
-        let needed = match step {
-            Step::Finish => Some(Decision::Commit),
-            Step::UndoStop | Step::UndoSwap | Step::UndoStart => Some(Decision::Abort),
-            _ => None,
-        };
-        let before = match step {
-            Step::UndoSwap => Some(Step::UndoStop),
-            Step::UndoStart => Some(Step::UndoSwap),
-            _ => None,
-        };
-        if let Some(before) = before.filter(|before| self.state(|state| !state.done.contains(before))) {
-            let node = &self.layout.node().node;
-            let message = format!("node {node} has to {} before it can {}", steps::name(before), steps::name(step));
-            return Err(Failure::new(FailureCode::Refused, message));
-        }
-        let decision = self.decision();
-        // A step forth that is done before it was decided to go forth is asked for again by a coordinator that has forgotten.
-        if decision == needed || (needed.is_none() && decision == Some(Decision::Commit)) {
-            return Ok(());
-        }
-        let message =
-            format!("node {} does not {}: {decision:?} was decided", self.layout.node().node, steps::name(step));
-        Err(Failure::new(FailureCode::Refused, message))
-    }
-
-    /// Goes back without waiting for anybody.
-    pub(super) async fn go_back(&self) -> Result<(), Failure> {
-        for step in [Step::UndoStop, Step::UndoSwap, Step::UndoStart] {
-            self.perform(step).await?;
-        }
-        Ok(())
-    }
-
-    /// Marks the end.
-    pub(super) fn end(&self, ending: Ending) -> Result<(), Failure> {
-        if self.state(|state| state.ended.is_none()) {
-            self.write(Entry::Ended { ending })?;
-        }
-        Ok(())
-    }
-
-    /// Ends what has not begun. What has begun is not ended by whoever goes away.
-    async fn dismiss(&self) -> Result<(), Failure> {
-        if self.state(|state| state.ended.is_none()) {
-            if self.state(|state| !state.begun.is_empty()) {
-                return Err(Failure::new(FailureCode::Refused, "the restore is under way"));
-            }
-            self.decide(Decision::Abort, "it was not begun")?;
-            self.go_back().await?;
-        }
-        self.dismissed.notify_one();
-        Ok(())
+    /// Writes an entry that something which is done next depends on, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// The journal cannot be written: the process ends.
+    pub(super) fn record(&self, entry: Entry) -> Result<(), Failure> {
+        self.writer.append_and_wait(entry)
     }
 }
 
-impl Obey for Work {
-    fn tls(&self) -> Option<Tls> {
-        Work::tls(self)
+/// Members that one of three or more can be spared of.
+const SPARED_OF: usize = 3;
+
+/// Whether etcd is launched without its check of the data, and restarted with it after the decision.
+pub(super) fn is_rechecked(plan: &RestorePlan, ground: &Ground) -> bool {
+    let can = ground.component(ETCD).is_ok_and(|etcd| etcd.launch_argv.is_some());
+    can && plan.serving().count() >= SPARED_OF
+}
+
+/// The thread that writes the journal. Nothing but what depends on an entry waits for the disk.
+#[derive(Clone)]
+pub(super) struct Writer(mpsc::Sender<Order>);
+
+struct Order {
+    entry: Entry,
+    done: Box<dyn FnOnce() + Send>,
+}
+
+impl Writer {
+    /// Starts the thread. `broken` is told when the journal cannot be written: nobody knows what the disk has then, so the process has to
+    /// end, and the next one believes the disk.
+    pub(super) fn start(mut journal: Journal, broken: watch::Sender<Option<Failure>>) -> Writer {
+        let (sender, orders) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for Order { entry, done } in orders {
+                match journal.append(entry) {
+                    Ok(_) => done(),
+                    Err(failure) => {
+                        broken.send_replace(Some(failure));
+                        return;
+                    }
+                }
+            }
+        });
+        Writer(sender)
     }
 
-    async fn obey(self: Arc<Self>, order: Order) -> Result<Standing, Failure> {
-        if order == Order::Ask {
-            return Ok(self.standing());
-        }
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        match order {
-            Order::Look | Order::Ask => {}
-            Order::Do { step } => self.perform(step).await?,
-            Order::Decide { decision, why } => self.decide(decision, &why)?,
-            Order::Commit => coordinator::begin(&self).await?,
-            Order::Dismiss => self.dismiss().await?,
-        }
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        Ok(self.standing())
+    /// Writes an entry, and calls `done` once it is on the disk.
+    pub(super) fn write(&self, entry: Entry, done: impl FnOnce() + Send + 'static) {
+        // A thread that has ended has said why.
+        let _ended = self.0.send(Order { entry, done: Box::new(done) });
+    }
+
+    fn append(&self, entry: Entry) {
+        self.write(entry, || {});
+    }
+
+    fn append_and_wait(&self, entry: Entry) -> Result<(), Failure> {
+        let (done, wait) = mpsc::channel();
+        self.write(entry, move || {
+            let _gave_up = done.send(());
+        });
+        wait.recv().map_err(|_| Failure::new(FailureCode::Storage, "the journal cannot be written"))
     }
 }
 
-/// Whether an error is worth another try: nobody knows what became of the order.
-pub(super) fn is_lost(failure: &Failure) -> bool {
-    failure.code == FailureCode::Unreachable
+/// Says when a step is not wanted any more.
+#[derive(Debug, Clone)]
+pub(super) struct Cancel(watch::Receiver<bool>);
+
+impl Cancel {
+    pub(super) fn new() -> (watch::Sender<bool>, Cancel) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Cancel(receiver))
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is not wanted any more.
+    async fn cancelled(&self) {
+        let mut receiver = self.0.clone();
+        if receiver.wait_for(|cancelled| *cancelled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for something that changes nothing, until it is there or not wanted any more.
+    ///
+    /// # Errors
+    /// It is not wanted any more.
+    pub(super) async fn or<T>(&self, wait: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => Err(Failure::new(FailureCode::Refused, "the step was cancelled")),
+            done = wait => done,
+        }
+    }
 }

@@ -191,7 +191,9 @@ pub fn journal(scene: &Scene, node: &str) -> Vec<String> {
         match entry["entry"].as_str().unwrap_or_default() {
             "step" if entry["done"] == true => format!("{} done", field("step")),
             "step" => field("step"),
-            "everywhere" => format!("{} everywhere", field("step")),
+            // A node that votes no rolls back at once, whatever the others have voted.
+            "vote" if entry["yes"] == true => "yes".to_owned(),
+            "vote" => "abort".to_owned(),
             "decided" => field("decision"),
             "ended" => field("ending"),
             "note" => field("text"),
@@ -221,14 +223,30 @@ pub fn reached(scene: &Scene, node: &str, entry: &str) {
     }
 }
 
-/// Keeps a node's API server from starting again until a restore is decided.
+/// Whether a node knows how a restore is decided.
+pub fn decided(scene: &Scene, node: &str) -> bool {
+    journal(scene, node).iter().any(|entry| entry == "abort" || entry == "commit")
+}
+
+/// Keeps a node's API server from starting again until it has not become ready in time.
 #[track_caller]
 pub fn spoil_api_server(scene: &Scene, node: &str) {
     reached(scene, node, "stopApi done");
     let key = scene.lab.node_root(node).join("etc/kubernetes/pki/apiserver.key");
     std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
-    until("it is decided", || journal(scene, "cp1").iter().any(|entry| entry == "abort" || entry == "commit"));
+    let late = |entry: &String| entry.contains("cannot start the API server");
+    until("its API server is late", || journal(scene, node).iter().any(late));
     std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
+}
+
+/// Spoils the new data of a node that is armed: its etcd will not take it.
+#[track_caller]
+pub fn spoil_new_data(scene: &Scene, node: &str) {
+    reached(scene, node, "armed");
+    let file = journal_file(scene, node).expect("a journal");
+    let id = file.parent().and_then(|folder| folder.file_name()).expect("an id").to_owned();
+    let data = scene.lab.node_root(node).join("var/lib/etcd/.kubectl-etcd").join(id);
+    std::fs::write(data.join("new/member/snap/db"), "no database").expect("the new data is spoilt");
 }
 
 /// Runs a restore to its end while something happens to it.

@@ -1,7 +1,7 @@
 //! `kubectl etcd restore FILE --to-nodes`: the other nodes are left out of the new cluster.
 
 use e2e::restores::{
-    CLUSTER, State, during, journal, participants, restore, settled, settled_on, spoil_api_server, stage,
+    CLUSTER, State, during, journal, participants, restore, settled, settled_on, spoil_new_data, stage,
 };
 use e2e::trouble::{etcdctl, processes};
 use e2e::{Scene, names, run, until};
@@ -67,7 +67,7 @@ fn a_node_is_stopped_and_left_out() {
 fn a_restore_that_fails_brings_back_what_it_left_out() {
     let scene = stage(3, Etcd::V3_5);
     let flags = ["--to-nodes", "cp1,cp3", "--start-timeout", "15s"];
-    let ran = during(&scene, &flags, |_| spoil_api_server(&scene, "cp3"));
+    let ran = during(&scene, &flags, |_| spoil_new_data(&scene, "cp3"));
     assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     assert!(journal(&scene, "cp2").contains(&"wentBack".to_owned()));
     assert_eq!(settled(&scene), State::Old);

@@ -164,8 +164,19 @@ impl Network {
     }
 }
 
+/// Looks whether an identity can be used.
+///
+/// # Errors
+/// [`FailureCode::BadRequest`]: the certificates cannot be used.
+pub(super) fn check(identity: &Identity) -> Result<(), Failure> {
+    Credentials::new(std::slice::from_ref(identity), &[]).map(|_| ())
+}
+
 /// Takes the port on which the nodes speak to each other.
-async fn bind(layout: &Layout) -> Result<TcpListener, Failure> {
+///
+/// # Errors
+/// [`FailureCode::Refused`]: the port is taken.
+pub(super) async fn bind(layout: &Layout) -> Result<TcpListener, Failure> {
     let port = layout.plan().peer_port;
     let bound = match TcpListener::bind(("::", port)).await {
         // A node without IPv6.

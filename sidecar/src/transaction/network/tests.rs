@@ -51,7 +51,7 @@ impl Nodes {
         plan.nodes = (1..=3)
             .map(|number| RestoreNode { node: format!("cp{number}"), address: address(number - 1), ..first.clone() })
             .collect();
-        Layout::at(plan, &format!("cp{}", index + 1), &root.join("state"), &root.join("memory")).unwrap()
+        Layout::at(plan, &format!("cp{}", index + 1), &root.join("state")).unwrap()
     }
 
     async fn listener(&self, index: usize) -> TcpListener {

@@ -1,0 +1,135 @@
+//! The steps after the decision to abort.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use etcd_transaction::Fact;
+use etcd_wire::Failure;
+use etcd_wire::restore::Step;
+
+use super::forth::{exchange_data, in_place, take_api, take_etcd};
+use super::wait::until_well;
+use super::{is_exchanged, put};
+use crate::etcd;
+use crate::transaction::exchange::{self, Way};
+use crate::transaction::ground::{API_SERVER, ETCD};
+use crate::transaction::hold::Conflict;
+use crate::transaction::member::Expected;
+use crate::transaction::work::{Cancel, Work};
+use crate::transaction::{api_server, member, raise, records};
+
+/// How long going back waits for etcd, or an API server, to be well before it starts the next all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long going back may take to raise the revision.
+const RAISE: Duration = Duration::from_secs(120);
+/// How many revisions the new data may have gained while it was served, where it could not be asked any more.
+const UNKNOWN: i64 = 20_000;
+
+/// Stops what runs, or would run, on new data. A node that still has its old data is left as it is until it is started.
+pub(super) async fn undo_stop(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    let exchanged = work
+        .blocking(|work| {
+            in_place(work)?;
+            is_exchanged(work)
+        })
+        .await?;
+    if exchanged {
+        take_api(work, cancel).await?;
+        note_served(work).await?;
+        take_etcd(work, cancel).await?;
+    }
+    Ok(())
+}
+
+/// Writes down how far the new data has come, if its etcd still runs.
+async fn note_served(work: &Arc<Work>) -> Result<(), Failure> {
+    let Some(staged) = &work.staged else { return Ok(()) };
+    let (cluster, begins) = (staged.cluster_id, staged.revision);
+    let Ok(member) = etcd::connect(&work.layout.node().etcd).await else { return Ok(()) };
+    let Some(header) = member.status.header().filter(|header| header.cluster_id() == cluster) else { return Ok(()) };
+    let revision = header.revision();
+    work.blocking(move |work| work.serve(revision)).await?;
+    if revision > begins {
+        work.saw(Fact::ServedAbove);
+    }
+    Ok(())
+}
+
+/// Puts the old data back. New data on which etcd may have run is kept.
+pub(super) async fn undo_swap(work: &Arc<Work>, keeps: bool) -> Result<(), Failure> {
+    work.blocking(move |work| {
+        exchange_data(work, Way::Back)?;
+        if keeps {
+            keep_new_data(work)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Starts everything that was stopped.
+pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) -> Result<(), Failure> {
+    *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let begun = work.recorded().begun();
+    if begun.contains(Step::StopEtcd) {
+        work.blocking(|work| put(work, &work.component(ETCD)?, Conflict::KeepHeld)).await?;
+        let before = work.ground.before;
+        // One that did not answer before need not do so now.
+        if before.cluster_id != 0 {
+            let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
+            told(work, until_well("etcd", PATIENCE, cancel, || member::prove(&work.layout, &expected)).await);
+            if raises {
+                let begins = work.staged.as_ref().map_or(before.revision, |staged| staged.revision);
+                raise_above(work, work.served().unwrap_or(begins.saturating_add(UNKNOWN)), cancel).await;
+            }
+        }
+    }
+    if begun.contains(Step::StopApi) {
+        work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
+        let (api, open) = (&work.ground.api, work.ground.api_is_open);
+        let expected = api_server::Expected::default();
+        told(work, until_well("the API server", PATIENCE, cancel, || api_server::prove(api, open, &expected)).await);
+        work.blocking(|work| work.controllers().iter().try_for_each(|one| put(work, one, Conflict::KeepHeld))).await?;
+    }
+    if cancel.is_cancelled() {
+        return Err(super::refused("the step was cancelled".to_owned()));
+    }
+    // Nothing was put beside the data of a node that is left out, whose disk may be why.
+    if work.layout.is_left_out() {
+        return Ok(());
+    }
+    work.blocking(|work| records::discard_data(&work.layout)).await
+}
+
+/// Clients that have seen the new state must not wait for it in vain.
+async fn raise_above(work: &Arc<Work>, seen: i64, cancel: &Cancel) {
+    let late = |_| Err(super::refused(format!("it took longer than {}s", RAISE.as_secs())));
+    let raising = tokio::time::timeout(RAISE, raise::above(&work.layout.node().etcd, seen));
+    let raised = cancel.or(async { raising.await.unwrap_or_else(late) }).await;
+    if let Err(failure) = raised {
+        work.note(format!(
+            "clients may have seen revision {seen}, and the old data could not be raised above it: {failure}; existing watches stop \
+             receiving events: on every node, systemctl restart kubelet; then restart controllers"
+        ));
+    }
+}
+
+/// Everything is where it was: what is not well yet may need the other nodes, and must not keep the rest from being started.
+fn told(work: &Work, well: Result<(), Failure>) {
+    if let Err(failure) = well {
+        let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+        work.note(format!("{failure}{causes}"));
+    }
+}
+
+/// Gives new data on which etcd ran a name of its own, and writes down why it is kept: a client may have been told that a write had succeeded.
+fn keep_new_data(work: &Work) -> Result<(), Failure> {
+    let (member, wal) = work.layout.exchanges();
+    for exchange in [Some(&member), wal.as_ref()].into_iter().flatten() {
+        if let Some(served) = exchange::set_served_apart(exchange)? {
+            let why = "etcd ran on this data before the restore was rolled back; remove it with kubectl etcd cleanup --old-data";
+            work.keep(served.display(), why.to_owned())?;
+        }
+    }
+    Ok(())
+}

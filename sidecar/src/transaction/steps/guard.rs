@@ -1,0 +1,66 @@
+//! Looks after what is held, for as long as that is wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_transaction::Fact;
+use etcd_wire::Failure;
+use etcd_wire::restore::Step;
+use tokio::sync::watch;
+
+use super::found_again;
+use crate::transaction::ground::{API_SERVER, ETCD};
+use crate::transaction::work::Work;
+use crate::transaction::{guard, hold, words};
+
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Looks after held components for as long as `on` is true; for ever.
+pub(in crate::transaction) async fn run(work: Arc<Work>, mut on: watch::Receiver<bool>) {
+    let mut failed = String::new();
+    loop {
+        if on.wait_for(|on| *on).await.is_err() {
+            return;
+        }
+        let still = on.clone();
+        // Not by `Work::blocking`: that is for the step that goes on meanwhile.
+        let looking = Arc::clone(&work);
+        let looked = tokio::task::spawn_blocking(move || look(&looking, &still)).await;
+        // The same again and again is told once.
+        let text = match looked {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if text != failed && !text.is_empty() {
+            work.note(text.clone());
+        }
+        failed = text;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn look(work: &Work, on: &watch::Receiver<bool>) -> Result<(), Failure> {
+    let recorded = work.recorded();
+    // From when it is launched on the new data until that is seen stopped, etcd is given its time again.
+    let launched = recorded.begun().contains(Step::LaunchEtcd) && !recorded.done().contains(Step::UndoStop);
+    let stopped = recorded.done().contains(Step::StopEtcd) && !launched;
+    for component in &work.ground.components {
+        // It may have been switched off while this thread waited.
+        if !*on.borrow() {
+            return Ok(());
+        }
+        // Its own manifest is held while it runs with another one.
+        if component.name == ETCD && launched {
+            continue;
+        }
+        let Some(intrusion) = guard::look(&work.layout, component, stopped)? else { continue };
+        if let Some(reappeared) = &intrusion.reappeared {
+            found_again(work, component, reappeared);
+        } else if component.name == API_SERVER && !hold::is_held(&work.layout, &work.component(ETCD)?)? {
+            // A kubelet that has not noticed yet starts it again on the old data, which is nothing to tell.
+            work.saw(Fact::Intruder { component: words::kind(component), other_bytes: false });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The steps after the decision to commit.
+
+use std::sync::Arc;
+
+use etcd_wire::Failure;
+
+use super::forth::{start_limit, take_api, take_etcd};
+use super::wait::{self, until_well};
+use super::{new_cluster, put};
+use crate::transaction::ground::{API_SERVER, ETCD};
+use crate::transaction::hold::Conflict;
+use crate::transaction::launch::{self, InPlace};
+use crate::transaction::work::{Cancel, Work};
+use crate::transaction::{api_server, member};
+
+/// Starts the API server, and waits until it is ready and serves the new state.
+pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
+    let revision = new_cluster(work)?.revision;
+    let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
+    let (api, open) = (&work.ground.api, work.ground.api_is_open);
+    until_well("the API server", start_limit(work), cancel, || api_server::prove(api, open, &expected)).await
+}
+
+/// Starts controller manager and scheduler.
+pub(super) async fn finish(work: &Arc<Work>) -> Result<(), Failure> {
+    work.blocking(|work| {
+        for component in &work.controllers() {
+            put(work, component, Conflict::KeepFound)?;
+        }
+        // What has come into its place leaves empty folders.
+        for folder in work.layout.folders() {
+            let _not_empty = folder.join("new").remove_folder();
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// On a node that is left out: nothing runs. What somebody starts there later is theirs.
+pub(super) async fn stay_stopped(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    take_api(work, cancel).await?;
+    take_etcd(work, cancel).await
+}
+
+/// Gives etcd its own manifest back, and waits until it runs with that: while a quorum serves without it, so that nobody notices.
+pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    let etcd = work.component(ETCD)?;
+    if launch::in_place(&work.layout, &etcd)? == InPlace::Launch {
+        let limit = start_limit(work) / 2;
+        until_well("the etcd cluster", limit, cancel, || member::can_be_spared(&work.layout)).await?;
+        work.blocking(|work| {
+            for kept in launch::restore_original(&work.layout, &work.component(ETCD)?)?.kept {
+                let why = "a manifest of etcd: another program wrote a new one; this is the earlier one";
+                work.keep(kept.display().to_string(), why.to_owned())?;
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    // A manifest of another program's may have another command line.
+    while launch::running(&etcd)?.launched > 0 {
+        wait::pause(cancel).await?;
+    }
+    let expected = new_cluster(work)?;
+    until_well("etcd", start_limit(work), cancel, || member::prove(&work.layout, &expected)).await
+}

@@ -1,0 +1,75 @@
+//! Waiting for what has to change.
+
+use std::time::{Duration, Instant};
+
+use etcd_wire::Failure;
+
+use super::refused;
+use crate::transaction::ground::Component;
+use crate::transaction::journal::storage;
+use crate::transaction::process;
+use crate::transaction::work::Cancel;
+
+/// How often something is looked at that has to change.
+pub(super) const POLL: Duration = Duration::from_millis(50);
+/// How long everything has to be quiet before it counts as stopped: a kubelet may start again what was killed before it has noticed that
+/// the manifest is gone.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Waits until it has been true for a while.
+pub(super) async fn quiet(cancel: &Cancel, mut is_quiet: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
+    let mut since = None;
+    loop {
+        if is_quiet().map_err(|error| storage("look at the processes of the node", &error))? {
+            if since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                return Ok(());
+            }
+        } else {
+            since = None;
+        }
+        pause(cancel).await?;
+    }
+}
+
+/// A moment, unless the step is cancelled.
+pub(super) async fn pause(cancel: &Cancel) -> Result<(), Failure> {
+    let slept = async {
+        tokio::time::sleep(POLL).await;
+        Ok(())
+    };
+    cancel.or(slept).await
+}
+
+/// Asks until the answer is good, or for long enough.
+pub(super) async fn until_well<F, T>(what: &str, limit: Duration, cancel: &Cancel, mut ask: F) -> Result<(), Failure>
+where
+    F: FnMut() -> T,
+    T: Future<Output = Result<(), Failure>>,
+{
+    let begun = Instant::now();
+    loop {
+        let asked = async { Ok(ask().await) };
+        let Err(failure) = cancel.or(asked).await? else { return Ok(()) };
+        if begun.elapsed() > limit {
+            let late = refused(format!("{what} is not healthy {}s after its start", begun.elapsed().as_secs()));
+            return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
+        }
+        pause(cancel).await?;
+    }
+}
+
+/// Ends when a component has started and ended twice: what will not run need not be waited for.
+pub(super) async fn ends_again(component: &Component) -> Failure {
+    let (mut ran, mut ends) = (false, 0);
+    while ends < 2 {
+        tokio::time::sleep(POLL).await;
+        match process::running(&component.command_lines()) {
+            Ok(running) => {
+                ends += u32::from(ran && running.is_empty());
+                ran = !running.is_empty();
+            }
+            Err(error) => return storage("look at the processes of the node", &error),
+        }
+    }
+    refused(format!("{} started and ended twice", component.name)).hint("read its log: crictl logs, or /var/log/pods")
+}
