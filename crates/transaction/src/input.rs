@@ -155,6 +155,7 @@ pub enum Operator {
     },
     /// Every node has ended, as all journals say.
     AllEnded,
-    /// Do not wait for others any more. `restore --forget`.
+    /// `restore --forget`. On a node that has ended: do not wait for others any more. On one whose API server did not become ready in time: do not
+    /// wait for that any more. Nothing is heard of it elsewhere.
     Forget,
 }

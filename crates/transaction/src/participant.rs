@@ -409,7 +409,10 @@ impl Participant {
                 }
             }
             Operator::AllEnded => self.inbox.all_ended = true,
-            Operator::Forget => self.inbox.forget = self.phase() == Phase::Ended,
+            Operator::Forget => {
+                self.inbox.forget = self.phase() == Phase::Ended;
+                self.runner.gives_up_api = self.phase() == Phase::Committed && self.runner.unready;
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Runner {
     api_since: Option<Now>,
     /// After commit: the API server did not become ready in time.
     pub(crate) unready: bool,
+    /// An operator does not wait for it.
+    pub(crate) gives_up_api: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +90,7 @@ impl Participant {
             if !step.is_forth() {
                 // What took too long was begun as a whole. What failed may not even have put the manifest in its place.
                 let slow = step == Step::StartApi && outcome == Outcome::Cancelled;
-                let keeps = slow && self.plan.options().keep_unready;
+                let keeps = slow && (self.plan.options().keep_unready || self.runner.gives_up_api);
                 if outcome == Outcome::Proved || keeps {
                     (self.runner.failed, self.runner.retry_at) = (None, None);
                     self.runner.unready &= outcome != Outcome::Proved;
@@ -229,9 +231,11 @@ impl Participant {
 
     fn cancel_what_ended(&mut self, effects: &mut Vec<Effect>) {
         let (now, decided) = (self.now, self.recorded().decision.is_some());
+        let gives_up = self.runner.gives_up_api;
         let Some(current) = &mut self.runner.current else { return };
         let step = current.step;
-        let late = now.since(current.since) >= current.limit;
+        let given_up = step == Step::StartApi && gives_up;
+        let late = now.since(current.since) >= current.limit || given_up;
         let over = if step.is_forth() { decided } else { late };
         match current.cancelled {
             None if over => {

@@ -191,12 +191,15 @@ pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
             "see what it waits for\n  kubectl etcd restore --status",
         ),
     ] {
-        let nodes = standing.at(phase);
+        // An API server that does not become ready is nothing that is waited for any more.
+        let nodes = standing.at(phase).without(standing.unready());
         if !nodes.is_empty() {
             return refused(nodes, why, hint);
         }
     }
-    Ok(standing.which(|restore| restore.ended.is_some() && (restore.waits_for_others || restore.participates)))
+    let waiting =
+        standing.which(|restore| restore.ended.is_some() && (restore.waits_for_others || restore.participates));
+    Ok(waiting.union(standing.unready()))
 }
 
 /// What ends a participant that has missed its dismissal: every node has ended, or the node was told before to wait no longer. `None` for

@@ -82,7 +82,7 @@ impl Verdict {
                 Err(Failed::new(Exit::Changed, format!("the new data is in place on all nodes, but the API server is not ready on {nodes}"))
                     .cause(format!("it did not become ready within {}s; the nodes go on trying", limit.unwrap_or_default()))
                     .causes(reasons(ends))
-                    .hint("look at its log on the node (crictl ps -a, crictl logs), or return to the old data on all nodes\n  kubectl etcd rollback"))
+                    .hint(format!("look at its log on the node (crictl ps -a, crictl logs), or end the waiting and return to the old data on all nodes\n  kubectl etcd restore --forget {id}\n  kubectl etcd rollback")))
             }
             Verdict::Unknown => {
                 let failed =

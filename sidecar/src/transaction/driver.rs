@@ -328,7 +328,12 @@ impl Driver {
             let outcome = match step.await.unwrap_or_else(lost) {
                 Ok(()) => Outcome::Proved,
                 Err(failure) if wanted.is_cancelled() => {
-                    tracing::info!("{:?} was cancelled: {failure}", run.step());
+                    let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+                    match run.step() {
+                        step if step.is_forth() => tracing::info!("{step:?} was cancelled: {failure}{causes}"),
+                        // It took too long.
+                        step => work.note(format!("cannot {}: {failure}{causes}", words::step(step))),
+                    }
                     Outcome::Cancelled
                 }
                 Err(failure) => {

@@ -296,10 +296,15 @@ impl Standing<'_> {
         if is_unready(restore) {
             let text = format!(
                 "the API server on node {name} has not become ready on the new data within {}s. The decision stands, the other nodes are not affected, and the \
-                 node goes on trying. Look at its log on the node (crictl ps -a, crictl logs). To return to the old data on all nodes",
+                 node goes on trying. Look at its log on the node (crictl ps -a, crictl logs). To return to the old data on all nodes, end the waiting first",
                 self.plan.start_timeout
             );
-            return Some(self.row("unready", about, text, &["kubectl etcd rollback".to_owned()]));
+            return Some(self.row(
+                "unready",
+                about,
+                text,
+                &[self.forget_command(), "kubectl etcd rollback".to_owned()],
+            ));
         }
         let phase = Phase::of(restore);
         let (step, first) = restore.events.iter().rev().find_map(|event| Some((event.step?, event)))?;

@@ -1,6 +1,7 @@
 //! The steps after the decision to commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_wire::Failure;
 
@@ -19,7 +20,8 @@ pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
     let revision = new_cluster(work)?.revision;
     let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
     let (api, open) = (&work.ground.api, work.ground.api_is_open);
-    until_well("the API server", start_limit(work), cancel, || api_server::prove(api, open, &expected)).await
+    // How long that may take is the participant's to say: a step that took too long was begun as a whole.
+    until_well("the API server", Duration::MAX, cancel, || api_server::prove(api, open, &expected)).await
 }
 
 /// Starts controller manager and scheduler.
@@ -43,12 +45,22 @@ pub(super) async fn stay_stopped(work: &Arc<Work>, cancel: &Cancel) -> Result<()
     take_etcd(work, cancel).await
 }
 
-/// Gives etcd its own manifest back, and waits until it runs with that: while a quorum serves without it, so that nobody notices.
+/// How long the other members may take until all of them serve.
+const SPARED: Duration = Duration::from_secs(30);
+
+/// Gives etcd its own manifest back, and waits until it runs with that: while a quorum serves without it, so that nobody notices. Where another
+/// member is lost for longer, the restore still ends, and the restart is noticed.
 pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let etcd = work.component(ETCD)?;
     if launch::in_place(&work.layout, &etcd)? == InPlace::Launch {
-        let limit = start_limit(work) / 2;
-        until_well("the etcd cluster", limit, cancel, || member::can_be_spared(&work.layout)).await?;
+        let spared = until_well("the etcd cluster", SPARED, cancel, || member::can_be_spared(&work.layout)).await;
+        if let Err(failure) = spared {
+            if cancel.is_cancelled() {
+                return Err(failure);
+            }
+            let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+            work.note(format!("etcd is restarted with its own manifest although not all members serve{causes}"));
+        }
         work.blocking(|work| {
             for kept in launch::restore_original(&work.layout, &work.component(ETCD)?)?.kept {
                 let why = "a manifest of etcd: another program wrote a new one; this is the earlier one";

@@ -47,14 +47,22 @@ where
     T: Future<Output = Result<(), Failure>>,
 {
     let begun = Instant::now();
+    let mut last: Option<Failure> = None;
     loop {
         let asked = async { Ok(ask().await) };
-        let Err(failure) = cancel.or(asked).await? else { return Ok(()) };
-        if begun.elapsed() > limit {
+        let cancelled = match cancel.or(asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failure)) => {
+                last = Some(failure);
+                pause(cancel).await.is_err()
+            }
+            Err(_) => true,
+        };
+        if cancelled || begun.elapsed() > limit {
             let late = refused(format!("{what} is not healthy {}s after its start", begun.elapsed().as_secs()));
+            let Some(failure) = last else { return Err(late) };
             return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
         }
-        pause(cancel).await?;
     }
 }
 
