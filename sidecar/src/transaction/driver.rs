@@ -128,6 +128,8 @@ impl Driver {
         let control = control::listen(&layout)?;
         let (guard, on) = watch::channel(false);
         tokio::spawn(steps::guard(Arc::clone(&work), on));
+        let telling = Arc::clone(&work);
+        work.blocking(move |_| steps::tell_again(&telling)).await?;
         let participant = Participant::new(plan, own, &facts, known.is_some(), Now(0));
         let now = Instant::now();
         let driver = Driver {

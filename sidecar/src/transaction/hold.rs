@@ -156,7 +156,24 @@ pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) ->
 /// The disk fails.
 pub(super) fn expel(layout: &Layout, component: &Component, _turn: &Turn) -> Result<Option<Reappeared>, Failure> {
     let (here, held) = places(layout, component);
-    if exists(&held)? && exists(&here)? { expelled(&here, &held, component) } else { Ok(None) }
+    if !exists(&held)? || !exists(&here)? {
+        return Ok(None);
+    }
+    // Our own, of a launch that the journal does not know of.
+    if is_launch(&here, &held)? {
+        return withdraw(&here, component).map(|()| None);
+    }
+    expelled(&here, &held, component)
+}
+
+/// Manifests that were moved aside before this process began, each with whether it has the bytes of the one that is held.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn found_before(layout: &Layout, component: &Component) -> Result<Vec<bool>, Failure> {
+    let held = places(layout, component).1;
+    let copies = kept_copies(layout, component)?;
+    copies.iter().map(|copy| Ok(likeness(copy, &held)? == Some(Likeness::Equal))).collect()
 }
 
 /// Whether a component's manifest is held.

@@ -124,7 +124,8 @@ pub fn settled_on(scene: &Scene, nodes: &[String]) -> State {
         );
         assert!(manifests.iter().all(own), "{node}: {manifests:?}");
         let held: Vec<String> = names(&kubernetes).into_iter().filter(|name| name.contains("kubectl-etcd")).collect();
-        assert!(held.is_empty(), "{node} still holds {held:?}");
+        let inside: Vec<_> = held.iter().map(|name| names(&kubernetes.join(name))).collect();
+        assert!(held.is_empty(), "{node} still holds {held:?}: {inside:?}, {:?}", journal(scene, node));
     }
     until("the controllers run", || {
         nodes.iter().all(|node| {

@@ -40,6 +40,19 @@ pub(in crate::transaction) async fn run(work: Arc<Work>, mut on: watch::Receiver
     }
 }
 
+/// Tells again of manifests that were moved aside by a process that may not have come to write down what followed.
+///
+/// # Errors
+/// The disk fails.
+pub(in crate::transaction) fn tell_again(work: &Work) -> Result<(), Failure> {
+    for component in &work.ground.components {
+        for equal_bytes in hold::found_before(&work.layout, component)? {
+            work.saw(Fact::Intruder { component: words::kind(component), other_bytes: !equal_bytes });
+        }
+    }
+    Ok(())
+}
+
 fn look(work: &Work, on: &watch::Receiver<bool>) -> Result<(), Failure> {
     let recorded = work.recorded();
     // From when it is launched on the new data until that is seen stopped, etcd is given its time again.

@@ -14,7 +14,7 @@ use etcd_transaction::{Fact, Run};
 use etcd_wire::restore::{RestoreKind, Step};
 use etcd_wire::{Failure, FailureCode};
 
-pub(super) use guard::run as guard;
+pub(super) use guard::{run as guard, tell_again};
 
 use super::ground::Component;
 use super::hold::{self, Conflict, Reappeared};
