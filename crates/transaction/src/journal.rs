@@ -161,7 +161,9 @@ impl Recorded {
 
     /// Whether no node of the plan can be in doubt: none votes yes before all members are launched.
     pub(crate) fn nobody_has_voted_yes(&self, is_left_out: bool) -> bool {
-        !is_left_out && !self.done.contains(Step::LaunchEtcd)
+        // All others wait for what a node that is left out does last.
+        let last = if is_left_out { Step::StopEtcd } else { Step::LaunchEtcd };
+        !self.done.contains(last)
     }
 
     /// The votes that a node knows: its own by its journal, the others' by what it heard.

@@ -112,7 +112,7 @@ pub struct Plan {
 /// How a plan is carried out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// The new state stays even if the API servers do not become ready on it.
+    /// An API server that does not become ready in time is not waited for any longer. After commit the new state stays in any case.
     pub keep_unready: bool,
     /// Members start one after the other: members that check their data at the same time wait for each other in vain.
     pub launch_in_turn: bool,

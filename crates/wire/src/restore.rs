@@ -35,7 +35,7 @@ pub struct RestorePlan {
     /// Seconds that etcd, and then the API server, may take until it is well on the new data.
     #[serde(default = "three_minutes")]
     pub start_timeout: u32,
-    /// Leave the new state in place when the API servers do not become ready, instead of going back.
+    /// Wait for API servers no longer than `start_timeout`. After the decision the new state stays in any case.
     #[serde(default)]
     pub keep_unready: bool,
     /// The build of the program that made the plan; only sidecars of the same build begin with it. Absent from earlier versions' journals.

@@ -138,9 +138,7 @@ impl PodPlan<'_> {
             Operation::Recall => {
                 let folders = [&member.data_dir, &member.wal_dir].into_iter().flatten();
                 let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
-                topmost(
-                    folders.chain(STATE.map(|folder| Mount::read(folder.to_owned(), "DirectoryOrCreate"))).collect(),
-                )
+                topmost(folders.chain([Mount::read(STATE.to_owned(), "DirectoryOrCreate")]).collect())
             }
             Operation::Restore | Operation::Follow | Operation::Remove => {
                 let certificates = member.folders().into_iter().map(|folder| Mount::read(folder, "Directory"));
@@ -237,8 +235,8 @@ impl PodPlan<'_> {
     }
 }
 
-/// Where a restore keeps its journals on a node, and its certificates in the node's memory.
-const STATE: [&str; 2] = ["/var/lib/kubectl-etcd", "/run/kubectl-etcd"];
+/// Where a restore keeps its journal and its certificate on a node.
+const STATE: &str = "/var/lib/kubectl-etcd";
 
 /// What a pod sees of its node, under the same path.
 #[derive(Debug, Clone)]
@@ -286,7 +284,7 @@ fn worked_in(member: &EtcdPod) -> Vec<Mount> {
     let beside = beside.map(|(above, _)| above.to_owned());
     let there = [member.data_dir.clone(), member.wal_dir.clone(), beside].into_iter().flatten();
     let there = there.map(|folder| Mount::work(folder, "Directory"));
-    there.chain(STATE.map(|folder| Mount::work(folder.to_owned(), "DirectoryOrCreate"))).collect()
+    there.chain([Mount::work(STATE.to_owned(), "DirectoryOrCreate")]).collect()
 }
 
 /// Whether a folder is another, or lies in it.
@@ -386,9 +384,8 @@ mod tests {
     #[test]
     fn every_operation_sees_what_it_needs() {
         let certificates = ["/etc/kubernetes/pki/etcd"];
-        let states = ["/var/lib/kubectl-etcd", "/run/kubectl-etcd"];
-        let work = ["/var/lib/etcd", "/etc/kubernetes", states[0], states[1]];
-        let recall = ["/var/lib/etcd", states[0], states[1]];
+        let work = ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd"];
+        let recall = ["/var/lib/etcd", "/var/lib/kubectl-etcd"];
         let plan = [
             "/etc/kubernetes/manifests",
             "/var/lib/etcd",
@@ -482,14 +479,11 @@ mod tests {
         for (operation, deadline) in [(Operation::Restore, 21600), (Operation::Follow, 600), (Operation::Remove, 600)] {
             let pod = pod_for(operation, &member, None);
             let spec = &pod["spec"];
-            assert_eq!(
-                mounts(&pod, false),
-                ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd", "/run/kubectl-etcd"]
-            );
+            assert_eq!(mounts(&pod, false), ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd"]);
             assert_eq!(mounts(&pod, true), ["/pki/etcd"]);
             let kinds: Vec<_> =
                 spec["volumes"].as_array().unwrap().iter().map(|v| v["hostPath"]["type"].as_str().unwrap()).collect();
-            assert_eq!(kinds, ["Directory", "Directory", "Directory", "DirectoryOrCreate", "DirectoryOrCreate"]);
+            assert_eq!(kinds, ["Directory", "Directory", "Directory", "DirectoryOrCreate"]);
             let security = &spec["containers"][0]["securityContext"];
             assert_eq!((&security["privileged"], &security["runAsUser"]), (&true.into(), &0.into()));
             // The API server refuses a pod that has both.
@@ -518,10 +512,7 @@ mod tests {
             ..member()
         };
         let pod = pod_for(Operation::Restore, &kubeadm, None);
-        assert_eq!(
-            mounts(&pod, false),
-            ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd", "/run/kubectl-etcd"]
-        );
+        assert_eq!(mounts(&pod, false), ["/var/lib/etcd", "/etc/kubernetes", "/var/lib/kubectl-etcd"]);
         assert_eq!(mounts(&pod, true), ["/etc/kubernetesx"]);
         // A folder to write to is not hidden by one above it that is only read.
         let mut above = kubeadm.clone();
@@ -530,10 +521,7 @@ mod tests {
         assert_eq!(mounts(&pod, true), ["/etc/kubernetesx", "/var/lib"]);
         assert_eq!(mounts(&pod, false)[0], "/var/lib/etcd");
         let disk = EtcdPod { wal_dir: Some("/wal".into()), data_dir: Some("/var/lib".into()), ..kubeadm };
-        assert_eq!(
-            mounts(&pod_for(Operation::Restore, &disk, None), false),
-            ["/var/lib", "/wal", "/etc/kubernetes", "/run/kubectl-etcd"]
-        );
+        assert_eq!(mounts(&pod_for(Operation::Restore, &disk, None), false), ["/var/lib", "/wal", "/etc/kubernetes"]);
     }
 
     #[test]

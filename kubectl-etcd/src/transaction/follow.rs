@@ -63,7 +63,7 @@ impl Board {
         if !self.decided.swap(true, Ordering::Relaxed) {
             work.printer.note(match decision {
                 Decision::Commit => "decided: the new data stays; the API servers start",
-                Decision::Abort => "decided: all nodes return to the old data",
+                Decision::Abort => "decided: all nodes roll back to the old data",
             });
         }
     }
@@ -181,7 +181,7 @@ impl<'a> Watched<'a> {
                         return NodeEnd { node, restore: last, trouble: None };
                     }
                     if news.elapsed() > patience {
-                        let trouble = format!("nothing new for {} minutes", patience.as_secs() / 60);
+                        let trouble = format!("no progress for {} minutes", patience.as_secs() / 60);
                         return NodeEnd { node, restore: last, trouble: Some(trouble) };
                     }
                     tokio::time::sleep(LOOK).await;

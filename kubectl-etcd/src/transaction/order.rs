@@ -18,7 +18,7 @@ pub(crate) struct Terms {
     pub(crate) peer_port: u16,
     /// How long etcd, and then the API server, may take until it is well on the new data.
     pub(crate) start_timeout: std::time::Duration,
-    /// Leave the new state in place when the API servers do not become ready.
+    /// Wait for API servers no longer than `start_timeout`.
     pub(crate) keep_unready: bool,
     /// What the API has to serve then.
     pub(crate) marker: Option<Marker>,

@@ -237,7 +237,7 @@ impl Report {
             self.nodes.iter().filter(|node| !node.kept.is_empty()).map(|node| node.node.as_str()).collect();
         if !kept.is_empty() {
             advice.push(format!(
-                "more than the old data is kept on {}, named under Kept; look at it before it is removed\n  kubectl etcd cleanup --old-data",
+                "files or data besides the old data are kept on {}, named under Kept; look at them before you remove them\n  kubectl etcd cleanup --old-data",
                 names(&kept)
             ));
         }
@@ -364,7 +364,7 @@ mod tests {
         {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        assert!(report.advice()[0].starts_with("more than the old data is kept on cp1,"));
+        assert!(report.advice()[0].starts_with("files or data besides the old data are kept on cp1,"));
         let json = serde_json::to_value(&report).expect("data");
         assert_eq!(
             (&json["nodes"][0]["intruded"], &json["nodes"][0]["kept"][0]["path"]),

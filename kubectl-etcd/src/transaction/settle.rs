@@ -116,7 +116,7 @@ pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resu
     let answers = standing.name_all(gone.without(standing.unread()));
     if !answers.is_empty() {
         return Err(refused(format!("--without names {}, whose node answers", names(&answers)))
-            .cause("only a node that is gone for good may be left behind")
+            .cause("only a node that is gone for good may be excluded")
             .hint("resume with it\n  kubectl etcd restore --resume"));
     }
     if let Some((decision, _)) = decided {
@@ -132,12 +132,15 @@ pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resu
             named.join(", ")
         ))
         .cause(format!("the journal of every other node is needed, and of {silent_names} it cannot be read"))
-        .hint(format!("bring back {silent_names}; if gone for good, name it as well\n  {}", standing.without(all))));
+        .hint(format!(
+            "bring back {silent_names}; if gone for good, add the name to --without\n  {}",
+            standing.without(all)
+        )));
     }
     if standing.is_quorum_of_all(rest) {
         let enough = names(&standing.name_all(rest));
         return Err(refused(format!("--without is not needed: {enough} are enough to decide restore {id}"))
-            .hint("resume without leaving a node behind\n  kubectl etcd restore --resume"));
+            .hint("resume with all nodes\n  kubectl etcd restore --resume"));
     }
     let epoch = standing.epoch().checked_add(1);
     let epoch =
@@ -176,13 +179,17 @@ pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
     for (phase, why, hint) in [
         (
             Phase::InDoubt,
-            "it has voted and waits for the decision; a node that is forgotten there could end otherwise than the others",
+            "it has voted and waits for the decision; if its waiting ends now, it could end with other data than the other nodes",
             "see what it waits for, and resume it\n  kubectl etcd restore --status\n  kubectl etcd restore --resume",
         ),
-        (Phase::Working, "it is still under way there", "follow it to its end\n  kubectl etcd restore --follow"),
+        (
+            Phase::Working,
+            "the restore is still in progress there",
+            "follow it to its end\n  kubectl etcd restore --follow",
+        ),
         (
             Phase::Aborting,
-            "the node is still going back to the old data",
+            "the node still rolls back to the old data",
             "follow it to its end\n  kubectl etcd restore --follow",
         ),
         (

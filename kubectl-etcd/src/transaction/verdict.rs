@@ -145,7 +145,7 @@ fn standing(end: &NodeEnd) -> String {
             }
         }
         (None, Some(trouble)) => format!("cannot be asked: {trouble}"),
-        (None, None) => "has no journal of it".to_owned(),
+        (None, None) => "has no journal of this restore".to_owned(),
     };
     format!("node {}: {how}", end.node)
 }

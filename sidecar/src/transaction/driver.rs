@@ -119,7 +119,11 @@ impl Driver {
         let plan = Arc::new(plan(&state.plan, &state.ground)?);
         let own = Node(u8::try_from(layout.index()).unwrap_or(u8::MAX));
         let (facts, authorities) = (state.facts.clone(), state.authorities.clone());
-        let known = identity::read(&layout)?;
+        // Without an identity a node can still end what is decided.
+        let known = identity::read(&layout).unwrap_or_else(|failure| {
+            tracing::warn!(causes = ?failure.causes, "{failure}");
+            None
+        });
         let (inputs, received) = mpsc::unbounded_channel();
         let (break_off, broken) = watch::channel(None);
         let writer = Writer::start(journal, break_off);
@@ -129,7 +133,9 @@ impl Driver {
         let (guard, on) = watch::channel(false);
         tokio::spawn(steps::guard(Arc::clone(&work), on));
         let telling = Arc::clone(&work);
-        work.blocking(move |_| steps::tell_again(&telling)).await?;
+        if let Err(failure) = work.blocking(move |_| steps::tell_again(&telling)).await {
+            work.note(format!("whether manifests were written again before is not known: {failure}"));
+        }
         let participant = Participant::new(plan, own, &facts, known.is_some(), Now(0));
         let now = Instant::now();
         let driver = Driver {

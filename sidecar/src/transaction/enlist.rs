@@ -42,6 +42,8 @@ pub(crate) struct Enlisted {
     _lock: File,
     staged: bool,
     armed: bool,
+    /// Whether the participant has answered. One that has not was not told to begin.
+    answered: bool,
     begun: bool,
 }
 
@@ -103,8 +105,11 @@ impl Enlisted {
         let revision = ground.before.revision;
         let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision };
         let snapshot_bytes = request.snapshot_bytes;
-        let (staged, armed, begun, journal) = (false, false, false, Some(journal));
-        Ok((Enlisted { layout, ground, journal, snapshot_bytes, _lock: lock, staged, armed, begun }, prepared))
+        let (staged, armed, answered, begun, journal) = (false, false, false, false, Some(journal));
+        Ok((
+            Enlisted { layout, ground, journal, snapshot_bytes, _lock: lock, staged, armed, answered, begun },
+            prepared,
+        ))
     }
 
     /// Puts the new data beside the old.
@@ -158,6 +163,7 @@ impl Enlisted {
             Ok(()) => arm::started(&self.layout).await,
             Err(failure) => Err(failure),
         };
+        self.answered = outcome.is_ok();
         if outcome.is_err() {
             arm::leave(&self.layout)?;
             self.armed = false;
@@ -204,6 +210,11 @@ impl Enlisted {
         let order = etcd_transaction::Operator::Dismiss;
         if let Err(failure) = control::tell(&self.layout, Control::Operator { order }, ANSWER).await {
             tracing::info!("the participant cannot be dismissed: {failure}");
+            if !self.answered
+                && let Err(worse) = arm::leave(&self.layout)
+            {
+                tracing::warn!(causes = ?worse.causes, "{worse}");
+            }
         }
     }
 }

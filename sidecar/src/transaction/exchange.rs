@@ -43,6 +43,10 @@ pub(super) fn member(exchange: &Exchange, way: Way) -> Result<(), Failure> {
 }
 
 /// What is found done may have been done by a process that was killed before it was on the disk.
+pub(super) fn settled<'a>(mut all: impl Iterator<Item = &'a Exchange>) -> Result<(), Failure> {
+    all.try_for_each(settle).map_err(|error| storage("synchronise the data directories", &error))
+}
+
 fn settle(exchange: &Exchange) -> io::Result<()> {
     for folder in [&exchange.live, &exchange.new, &exchange.old] {
         folder.sync_if_there()?;

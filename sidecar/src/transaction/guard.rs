@@ -28,12 +28,16 @@ pub(super) struct Intrusion {
 ///
 /// # Errors
 /// The disk fails, or the processes of the node cannot be seen.
-pub(super) fn look(layout: &Layout, component: &Component, stopped: bool) -> Result<Option<Intrusion>, Failure> {
-    let turn = Turn::take();
+pub(super) fn look(
+    layout: &Layout,
+    component: &Component,
+    stopped: bool,
+    turn: &Turn,
+) -> Result<Option<Intrusion>, Failure> {
     if !hold::is_held(layout, component)? {
         return Ok(None);
     }
-    let reappeared = hold::expel(layout, component, &turn)?;
+    let reappeared = hold::expel(layout, component, turn)?;
     let ended = match must_not_run(&component.name, stopped) {
         true => process::kill(&component.command_lines())
             .map_err(|error| storage(&format!("end {}", component.name), &error))?,
@@ -77,16 +81,16 @@ mod tests {
             }
             let manifest = layout.manifests().join("pod.yaml").path();
             std::fs::write(&manifest, "pod").unwrap();
-            assert_eq!(look(&layout, &component, stopped).unwrap(), None, "it is not held");
+            assert_eq!(look(&layout, &component, stopped, &Turn::take()).unwrap(), None, "it is not held");
             assert!(manifest.exists() && child.try_wait().unwrap().is_none());
             hold::take(&layout, &component).unwrap();
             std::fs::write(&manifest, "pod").unwrap();
-            let found = look(&layout, &component, stopped).unwrap().unwrap();
+            let found = look(&layout, &component, stopped, &Turn::take()).unwrap().unwrap();
             assert!(found.reappeared.as_ref().is_some_and(|reappeared| reappeared.equal_bytes) && !manifest.exists());
             assert_eq!((found.component.as_str(), found.ended), (name, usize::from(ends)));
             if ends {
                 assert!(!child.wait().unwrap().success());
-                assert_eq!(look(&layout, &component, stopped).unwrap(), None);
+                assert_eq!(look(&layout, &component, stopped, &Turn::take()).unwrap(), None);
             } else {
                 assert!(child.try_wait().unwrap().is_none());
                 child.kill().unwrap();

@@ -172,7 +172,12 @@ pub(super) fn expel(layout: &Layout, component: &Component, _turn: &Turn) -> Res
 /// The disk fails.
 pub(super) fn found_before(layout: &Layout, component: &Component) -> Result<Vec<bool>, Failure> {
     let held = places(layout, component).1;
-    let copies = kept_copies(layout, component)?;
+    if !exists(&held)? {
+        return Ok(Vec::new());
+    }
+    let mut copies = kept_copies(layout, component)?;
+    let name = format!("{}.{REAPPEARED}-", component.file);
+    copies.retain(|copy| copy.name().as_encoded_bytes().starts_with(name.as_bytes()));
     copies.iter().map(|copy| Ok(likeness(copy, &held)? == Some(Likeness::Equal))).collect()
 }
 

@@ -112,6 +112,14 @@ pub(super) struct Journal {
 /// Bytes that are reserved for a journal, so that it can be written on a disk that is full meanwhile. Far more than one has.
 const RESERVED: u64 = 256 << 10;
 
+/// Some file systems cannot reserve; they are as good as without.
+fn reserve(file: &File) -> std::io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Journal {
     /// Begins a journal in a folder that is made for it.
     pub(super) fn create(place: &Place) -> Result<Journal, Failure> {
@@ -119,11 +127,7 @@ impl Journal {
         let made = || -> std::io::Result<Journal> {
             folder.create_folder()?;
             let file = place.create()?;
-            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RESERVED) {
-                // Some file systems cannot reserve; they are as good as without.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                Err(error) => return Err(error.into()),
-            }
+            reserve(&file)?;
             folder.sync()?;
             folder.folder().map_or(Ok(()), |state| state.sync())?;
             Ok(Journal { file, good: 0, failed: false })
@@ -158,6 +162,10 @@ impl Journal {
             again.set_len(good)?;
             again.write_all(&whole)?;
             again.sync_all()?;
+            // What was reserved went with the end that was taken away. A disk that is full now is told by the next entry.
+            if let Err(error) = reserve(&again) {
+                tracing::warn!("cannot reserve room for the journal: {error}");
+            }
             Ok(Journal { file: lock, good, failed: false })
         };
         Ok((opened().map_err(|error| storage("open the journal", &error))?, lines))

@@ -113,7 +113,7 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
 pub(super) fn reason(layout: &Layout) -> Result<Failure, Failure> {
     let (lines, _) = journal::read(&layout.journal())?;
     let notes = State::of(lines)?.notes();
-    let first = notes.first().cloned().unwrap_or_else(|| "a node voted to roll back".to_owned());
+    let first = notes.first().cloned().unwrap_or_else(|| "a node has voted no".to_owned());
     Ok(notes.into_iter().skip(1).fold(Failure::new(FailureCode::Refused, first), Failure::cause))
 }
 

@@ -122,16 +122,16 @@ impl State {
             }
             Fact::Vote { yes: false, why } => {
                 let why = why.map_or_else(String::new, |why| format!(": {}", self.reason(why)));
-                self.tell(at, format!("votes to roll back{why}"));
+                self.tell(at, format!("votes no{why}"));
             }
             Fact::Decided { decision: Decision::Commit, .. } => {
                 self.tell(at, "decided: the new data stays".to_owned());
             }
             Fact::Decided { decision: Decision::Abort, how } => {
                 let how = match how {
-                    How::VoteNo { node } => format!(": node {} votes to roll back", self.name(node)),
+                    How::VoteNo { node } => format!(": node {} has voted no", self.name(node)),
                     How::Told { node } => format!(": node {} knows the decision", self.name(node)),
-                    How::Operator => ": an operator brought the decision".to_owned(),
+                    How::Operator => ": told by an operator".to_owned(),
                     How::Ballot { .. } => String::new(),
                 };
                 self.tell(at, format!("decided: roll back to the old data{how}"));
@@ -142,12 +142,12 @@ impl State {
             }
             Fact::Excluded { nodes, .. } => {
                 let names: Vec<&str> = nodes.iter().map(|node| self.name(node)).collect();
-                let text = format!("the other nodes decide without {}: an operator said so", names.join(", "));
+                let text = format!("the other nodes decide without {}, by an operator's order", names.join(", "));
                 self.tell(at, text);
             }
             Fact::Promised { .. } | Fact::Accepted { .. } | Fact::ServedAbove | Fact::Ended { .. } | Fact::AllEnded => {
             }
-            Fact::Forgotten => self.tell(at, "an operator said not to wait for the other nodes".to_owned()),
+            Fact::Forgotten => self.tell(at, "an operator has ended the waiting for the other nodes".to_owned()),
         }
     }
 
@@ -218,7 +218,8 @@ impl State {
     /// nobody else.
     pub(super) fn waits_for_others(&self) -> bool {
         let recorded = &self.recorded;
-        let bound = self.is_left_out() || recorded.done().contains(Step::LaunchEtcd);
+        let last = if self.is_left_out() { Step::StopEtcd } else { Step::LaunchEtcd };
+        let bound = recorded.done().contains(last);
         recorded.ended().is_some() && bound && !recorded.all_ended() && !recorded.forgotten()
     }
 

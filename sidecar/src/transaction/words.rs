@@ -50,7 +50,7 @@ pub(super) fn step(step: Step) -> &'static str {
     }
 }
 
-/// Why a node votes to roll back.
+/// Why a node votes no.
 pub(super) fn why(why: Why, name: impl Fn(Node) -> String, port: u16) -> String {
     match why {
         Why::Dismissed => "the command ended before the restore began".to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn notice(notice: Notice, name: impl Fn(Node) -> String) -> Option<St
     Some(match notice {
         Notice::Contradiction => "the journal contradicts the protocol: this node does nothing".to_owned(),
         Notice::Asks => {
-            "the node has lost its certificate, and asks the others for the decision: kubectl etcd restore --resume"
+            "the node has lost its certificate, and asks the others for the decision; for a new one: kubectl etcd restore --resume"
                 .to_owned()
         }
         Notice::InDoubt { heard } => {
@@ -94,8 +94,8 @@ pub(super) fn notice(notice: Notice, name: impl Fn(Node) -> String) -> Option<St
         Notice::Unready => "the API server is not ready on the new data".to_owned(),
         Notice::Intruder { component: one, other_bytes } => {
             let what = component(one);
-            let how = if other_bytes { "a different manifest" } else { "its manifest, or its process," };
-            format!("another program has started {what} again: {how} was there, and was moved away or ended")
+            let how = if other_bytes { "a different manifest" } else { "its manifest or its process" };
+            format!("another program has started {what} again: {how} was found, and was moved away or ended")
         }
         Notice::WaitsFor { nodes } => format!("the restore has ended on this node, which waits for {}", names(nodes)),
     })

@@ -80,12 +80,12 @@ impl Work {
         let work = Arc::clone(self);
         let thread = tokio::task::spawn_blocking(move || {
             *work.operation.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            let done = operate(&work);
-            *work.operation.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            done
+            operate(&work)
         });
         let lost = |error| Err(Failure::new(FailureCode::Other, "a file operation was cut off").source(&error));
-        thread.await.unwrap_or_else(lost)
+        let done = thread.await.unwrap_or_else(lost);
+        *self.operation.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        done
     }
 
     /// Since when a file operation has been going on.

@@ -54,7 +54,7 @@ fn a_node_that_is_lost_after_its_vote_is_forgotten() {
 
     run(scene.plugin(&[&["restore", "--forget", id][..], &SHORT].concat()))
         .expect_code(0)
-        .expect_error(&[&format!("nobody waits for restore {id} any more")]);
+        .expect_error(&[&format!("no node waits for restore {id} any more")]);
     assert!(others.iter().all(|node| participants(&scene, node).is_empty()));
     assert!(others.iter().all(|node| journal_file(&scene, node).is_some()), "the journals keep the decision");
     assert_eq!(settled_on(&scene, &others), State::New);

@@ -40,7 +40,7 @@ impl Outage {
             fields.line("Needs", &format!("TCP port {port} between these nodes; {coordinator} coordinates"));
         }
         let fails = if transaction.keep_unready {
-            "all nodes roll back to the current data by themselves, but not if only an API server is not ready"
+            "all nodes roll back to the current data by themselves. API servers that are not ready are not waited for"
         } else {
             "all nodes roll back to the current data by themselves"
         };

@@ -26,7 +26,7 @@ pub(super) struct LiveArgs {
     /// Allow revisions below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers
     #[arg(long, requires = "bump_revision")]
     pub(super) allow_lower_revisions: bool,
-    /// Keep the new data even if the API servers do not become ready on it
+    /// Do not wait longer than --start-timeout for API servers that are not ready. After the decision the new data stays in any case
     #[arg(long)]
     no_rollback: bool,
     #[command(flatten)]

@@ -42,7 +42,8 @@ pub(super) struct BegunArgs {
     /// two clusters may serve
     #[arg(long, value_name = "NODE", value_delimiter = ',', requires = "resume")]
     pub(super) without: Vec<String>,
-    /// Do not wait any more for nodes that have not confirmed the end of this restore; refused on nodes that have not ended it
+    /// Do not wait any more for nodes that have not confirmed the end of this restore, nor for API servers that have not become ready in
+    /// time; refused while a node has other work left
     #[arg(long, value_name = "ID", group = ONE_OF, conflicts_with_all = ONLY_A_NEW_ONE)]
     pub(super) forget: Option<String>,
     /// How long to wait for an API server that is away; 0 does not wait

@@ -82,7 +82,7 @@ async fn resume(args: &Args, work: &Work<'_>, watched: &mut [Watched<'_>], plan:
         false => settle::without(&standing, named)?,
     };
     match &resume {
-        Resume::Follow => printer.note("nothing has to be brought to the nodes; they end the restore by themselves"),
+        Resume::Follow => printer.note("the nodes need nothing; they end the restore by themselves"),
         Resume::Exclude { gone, .. } => {
             printer.warn(settle::risk(&standing, *gone));
             let consent = agreed(args, work.connection)?;
@@ -120,9 +120,9 @@ async fn forget(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan
     context.interruption.or(interrupted, dismissing).await??;
     if !away.is_empty() {
         printer.note(format!(
-            "the journals keep the decision. If {away} returns, it asks for it; nobody answers any more, so bring it\n  kubectl etcd restore --resume"
+            "the journals keep the decision, but no participant answers queries any more. When {away} returns, tell the decision\n  kubectl etcd restore --resume"
         ));
     }
-    printer.result(format!("nobody waits for restore {id} any more"));
+    printer.result(format!("no node waits for restore {id} any more"));
     Ok(())
 }

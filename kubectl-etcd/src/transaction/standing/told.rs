@@ -135,7 +135,7 @@ impl Standing<'_> {
         let follow = "kubectl etcd restore --follow".to_owned();
         let resume = "kubectl etcd restore --resume".to_owned();
         if in_doubt.is_empty() {
-            let text = format!("restore {id} is under way: no node has started on the new data for good. To follow it");
+            let text = format!("restore {id} is in progress: no node that answers is in doubt. To follow it");
             return self.row("working", self.undecided(), text, &[follow]);
         }
         let waits = self.name_all(in_doubt);
@@ -205,7 +205,7 @@ impl Standing<'_> {
         match count {
             _ if epoch > 0 => format!("all nodes but {} must hear each other", names(&self.name_all(excluded))),
             1 => format!("node {coordinator} decides"),
-            2 => format!("node {coordinator}, which coordinates, must be heard"),
+            2 => format!("node {coordinator}, the coordinator, must be heard"),
             _ if count % 2 == 1 => format!("{} of {count} nodes must hear each other", count / 2 + 1),
             _ => format!(
                 "{} of {count} nodes, or {} with node {coordinator}, must hear each other",
@@ -230,7 +230,7 @@ impl Standing<'_> {
         let id = &self.plan.id;
         let what = match decision {
             Decision::Commit => "committed: the new data stays",
-            Decision::Abort => "cancelled: all nodes return to the old data",
+            Decision::Abort => "cancelled: all nodes roll back to the old data",
         };
         let mut all = Vec::new();
         let unaware = self.undecided();
@@ -239,7 +239,7 @@ impl Standing<'_> {
         if !unaware.is_empty() {
             let names = self.name_all(unaware);
             let text = format!(
-                "restore {id} is {what}, by {}. {} {} not heard that. If {} not soon, tell {}",
+                "restore {id} is {what} (known from {}). {} {} not heard that. If {} not soon, tell {}",
                 evidence(how),
                 capital(&nodes(&names)),
                 verb(&names, "has", "have"),
@@ -266,7 +266,7 @@ impl Standing<'_> {
                 Decision::Abort => "has ended with the old data",
             };
             let text = format!(
-                "restore {id} {serve} on {}. {} {} not confirmed it, and will follow when {}. Until then another restore is refused; if that is not to be waited for",
+                "restore {id} {serve} on {}. {} {} not confirmed it, and will follow when {}. Until then another restore is refused; to allow another restore without waiting",
                 nodes(&done),
                 capital(&nodes(&missing)),
                 verb(&missing, "has", "have"),
@@ -318,7 +318,7 @@ impl Standing<'_> {
         let since =
             Timestamp::from_millisecond(begun_at).map_or_else(|_| "a while".to_owned(), |begun| age(begun, now));
         let text = format!(
-            "node {name} {}, for {since} and {} time(s), and it fails: {why}. It goes on trying; the other nodes are not affected. See what to do on the node, by hand",
+            "node {name} {}; failed {} time(s) in {since}: {why}. The node goes on trying; the other nodes are not affected. See what to do on the node, by hand",
             step_labels::doing(step),
             notes.len(),
         );
@@ -342,7 +342,7 @@ impl Standing<'_> {
         }
         let mut text = format!("node {name}");
         if restore.intruded {
-            text += ": an API server ran on the new data before the decision, because its manifest was put back meanwhile; clients may have written to it";
+            text += ": an API server ran on the new data before the decision, because its manifest was put back during the restore; clients may have written to the new data";
         }
         for kept in &restore.kept {
             text += &format!("{} {} is kept: {}", if text.contains(':') { ";" } else { ":" }, kept.path, kept.why);
@@ -363,7 +363,8 @@ impl Standing<'_> {
         let unready = self.unready();
         let done = self.at(Phase::Ended).union(unready);
         if !unready.is_empty() && done == self.all() {
-            return None;
+            let text = format!("restore {id} waits for the API server on {}", nodes(&self.name_all(unready)));
+            return Some((text, self.forget_command()));
         }
         let open = self.which(|restore| restore.armed && restore.ended.is_none());
         if open.is_empty() {

@@ -45,6 +45,10 @@ pub(super) async fn undo_stop(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
 async fn note_served(work: &Arc<Work>) -> Result<(), Failure> {
     let Some(staged) = &work.staged else { return Ok(()) };
     let (cluster, begins) = (staged.cluster_id, staged.revision);
+    // What an earlier try has seen may not have come to the participant.
+    if work.served().is_some_and(|revision| revision > begins) {
+        work.saw(Fact::ServedAbove);
+    }
     let Ok(member) = etcd::connect(&work.layout.node().etcd).await else { return Ok(()) };
     let Some(header) = member.status.header().filter(|header| header.cluster_id() == cluster) else { return Ok(()) };
     let revision = header.revision();

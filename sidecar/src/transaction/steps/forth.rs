@@ -84,10 +84,14 @@ pub(super) async fn take_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
         if stopped().map_err(|error| storage("look at the processes of the node", &error))? {
             let place = data_dir.clone();
             let lock = work
-                .blocking(move |work| match process::lock(&place) {
-                    // A disk that fails may be why it is left out.
-                    Err(_) if work.layout.is_left_out() => Ok(Lock::Missing),
-                    lock => lock.map_err(|error| storage("look at the database's lock", &error)),
+                .blocking(move |work| {
+                    // Our own of an earlier step would count as somebody's.
+                    *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    match process::lock(&place) {
+                        // A disk that fails may be why it is left out.
+                        Err(_) if work.layout.is_left_out() => Ok(Lock::Missing),
+                        lock => lock.map_err(|error| storage("look at the database's lock", &error)),
+                    }
                 })
                 .await?;
             if !matches!(lock, Lock::Held) {
@@ -138,7 +142,8 @@ pub(super) fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
     let etcd = work.component(ETCD)?;
     let (member, wal) = work.layout.exchanges();
     if way == Way::Back && !is_exchanged(work)? {
-        return Ok(());
+        // It may have been found undone by a process that was killed before the disk had it.
+        return exchange::settled([Some(&member), wal.as_ref()].into_iter().flatten());
     }
     // etcd may have been started by somebody since it was stopped.
     let mut held = work.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::found_again;
 use crate::transaction::ground::{API_SERVER, ETCD};
+use crate::transaction::hold::Turn;
 use crate::transaction::work::Work;
 use crate::transaction::{guard, hold, words};
 
@@ -54,23 +55,25 @@ pub(in crate::transaction) fn tell_again(work: &Work) -> Result<(), Failure> {
 }
 
 fn look(work: &Work, on: &watch::Receiver<bool>) -> Result<(), Failure> {
-    let recorded = work.recorded();
-    // From when it is launched on the new data until that is seen stopped, etcd is given its time again.
-    let launched = recorded.begun().contains(Step::LaunchEtcd) && !recorded.done().contains(Step::UndoStop);
-    let stopped = recorded.done().contains(Step::StopEtcd) && !launched;
     for component in &work.ground.components {
+        // What is launched waits for the turn, and is recorded before it is launched.
+        let turn = Turn::take();
         // It may have been switched off while this thread waited.
         if !*on.borrow() {
             return Ok(());
         }
+        let recorded = work.recorded();
+        // From when it is launched on the new data until that is seen stopped, etcd is given its time again.
+        let launched = recorded.begun().contains(Step::LaunchEtcd) && !recorded.done().contains(Step::UndoStop);
+        let stopped = recorded.done().contains(Step::StopEtcd) && !launched;
         // Its own manifest is held while it runs with another one.
         if component.name == ETCD && launched {
             continue;
         }
-        let Some(intrusion) = guard::look(&work.layout, component, stopped)? else { continue };
+        let Some(intrusion) = guard::look(&work.layout, component, stopped, &turn)? else { continue };
         if let Some(reappeared) = &intrusion.reappeared {
             found_again(work, component, reappeared);
-        } else if component.name == API_SERVER && !hold::is_held(&work.layout, &work.component(ETCD)?)? {
+        } else if component.name == API_SERVER && launched {
             // A kubelet that has not noticed yet starts it again on the old data, which is nothing to tell.
             work.saw(Fact::Intruder { component: words::kind(component), other_bytes: false });
         }

@@ -52,7 +52,9 @@ const SPARED: Duration = Duration::from_secs(30);
 /// member is lost for longer, the restore still ends, and the restart is noticed.
 pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let etcd = work.component(ETCD)?;
-    if launch::in_place(&work.layout, &etcd)? == InPlace::Launch {
+    let launched =
+        work.blocking(|work| Ok(launch::in_place(&work.layout, &work.component(ETCD)?)? == InPlace::Launch)).await?;
+    if launched {
         let spared = until_well("the etcd cluster", SPARED, cancel, || member::can_be_spared(&work.layout)).await;
         if let Err(failure) = spared {
             if cancel.is_cancelled() {
@@ -61,15 +63,15 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
             let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
             work.note(format!("etcd is restarted with its own manifest although not all members serve{causes}"));
         }
-        work.blocking(|work| {
-            for kept in launch::restore_original(&work.layout, &work.component(ETCD)?)?.kept {
-                let why = "a manifest of etcd: another program wrote a new one; this is the earlier one";
-                work.keep(kept.display().to_string(), why.to_owned())?;
-            }
-            Ok(())
-        })
-        .await?;
     }
+    work.blocking(|work| {
+        for kept in launch::restore_original(&work.layout, &work.component(ETCD)?)?.kept {
+            let why = "a manifest of etcd: another program wrote a new one; this is the earlier one";
+            work.keep(kept.display().to_string(), why.to_owned())?;
+        }
+        Ok(())
+    })
+    .await?;
     // A manifest of another program's may have another command line.
     while launch::running(&etcd)?.launched > 0 {
         wait::pause(cancel).await?;
