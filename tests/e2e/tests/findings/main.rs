@@ -1,6 +1,8 @@
 //! What an audit of restores found, end to end: a coordinator that is lost after the votes, manifests that another program writes again, and
 //! disks that hang. Nobody waits for what is lost, no write that somebody was told had succeeded is gone, and no cluster is half old and half new.
 
+mod forget;
+
 use std::time::Duration;
 
 use e2e::history::{Writers, check};
