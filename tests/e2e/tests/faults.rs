@@ -53,12 +53,12 @@ fn killed_everywhere(scene: &Scene, node: &str, some: &[&str]) {
 
 #[test]
 fn a_participant_is_killed() {
-    killed_everywhere(&stage(3, Etcd::V3_5), "cp2", &["swap", "yes"]);
+    killed_everywhere(&stage(3, Etcd::V3_5), "cp2", &["swap"]);
 }
 
 #[test]
 fn the_coordinator_is_killed() {
-    killed_everywhere(&stage(3, Etcd::V3_5), "cp1", &["launchEtcd", "startApi"]);
+    killed_everywhere(&stage(3, Etcd::V3_5), "cp1", &["yes"]);
 }
 
 #[test]
@@ -113,25 +113,15 @@ fn the_plugin_is_killed() {
 #[test]
 fn two_nodes_lose_each_other() {
     let scene = stage(3, Etcd::V3_5);
-    for (a, b, step, expected) in [
-        // Before everyone has voted: all go back, the lost one by itself.
-        ("cp1", "cp2", "stopEtcd", Some(State::Old)),
-        // While they vote: the third one tells each what the other has voted.
-        ("cp1", "cp3", "startEtcd", None),
-    ] {
-        let ran = during(&scene, &["--start-timeout", "20s"], |_| {
-            reached(&scene, a, step);
-            scene.lab.cut(a, b).expect("the road is cut");
-            until("it is decided", || decided(&scene, "cp1"));
-            scene.lab.heal(a, b).expect("the road is mended");
-        });
-        let state = settled(&scene);
-        assert_eq!(ran.status.code() == Some(0), state == State::New, "{a} and {b} at {step}: {}", ran.stderr);
-        assert!(expected.is_none_or(|expected| state == expected), "{a} and {b} at {step}: {state:?}");
-        if state == State::New {
-            age(&scene);
-        }
-    }
+    // Before everyone has voted: all go back, the lost one by itself. What happens later is simulated.
+    let ran = during(&scene, &["--start-timeout", "20s"], |_| {
+        reached(&scene, "cp1", "stopEtcd");
+        scene.lab.cut("cp1", "cp2").expect("the road is cut");
+        until("it is decided", || decided(&scene, "cp1"));
+        scene.lab.heal("cp1", "cp2").expect("the road is mended");
+    });
+    assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
+    assert_eq!(settled(&scene), State::Old);
 }
 
 #[test]

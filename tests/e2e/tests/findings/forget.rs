@@ -37,7 +37,11 @@ fn a_node_that_is_lost_after_its_vote_is_forgotten() {
     // What is told is what is to be typed.
     let forget = format!("kubectl etcd restore --forget {id}");
     let status = [&["restore", "--status", "-o", "json"][..], &SHORT].concat();
-    let told = run(scene.plugin(&status)).expect_code(0).json();
+    let mut told = serde_json::Value::Null;
+    until("both nodes can be asked", || {
+        told = run(scene.plugin(&status)).expect_code(0).json();
+        told["advice"][0]["nodes"] == serde_json::json!(["cp3"])
+    });
     assert_eq!(told["decision"], "commit", "{told}");
     let advice = told["advice"].as_array().and_then(|all| all.first()).expect("advice");
     assert_eq!((&advice["state"], &advice["nodes"][0]), (&"notConfirmed".into(), &"cp3".into()), "{told}");
