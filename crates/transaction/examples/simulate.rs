@@ -25,7 +25,7 @@ Simulates restores in virtual time, with faults, and checks that the rules of th
   --explore D       instead of seeds: all runs with at most D special choices
   --threads N       (default: as many as there are processors)
 
-A line of a trace: virtual time, number of the event, node, what it was told | its phase | what it wants to be done. Lines with ! are faults.
+A line of a trace: virtual time, number of the event, node, input | phase | effects. Lines with ! are faults.
 Ends with status 1 if a rule is broken.";
 
 struct Options {

@@ -62,7 +62,7 @@ impl Takeover {
 }
 
 impl Participant {
-    /// The coordinator's ballot, which needs no promises: nobody has a lower one.
+    /// The coordinator's first ballot. Phase 1 is not needed: no lower ballot exists.
     fn ballot_zero(&self) -> Ballot {
         Ballot { epoch: 0, round: 0, owner: self.plan.coordinator() }
     }

@@ -1,4 +1,4 @@
-//! A node's part: what it is told goes in, what is to be done comes out.
+//! One node's state machine: inputs go in, effects come out.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

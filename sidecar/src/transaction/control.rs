@@ -124,7 +124,7 @@ async fn converse(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> Result<(),
 /// Tells the participant of a restore on this node something, and waits for its answer.
 ///
 /// # Errors
-/// [`FailureCode::Unreachable`]: no participant runs, or it does not answer for as long as `patience`; whether it did what it was told is not known
+/// [`FailureCode::Unreachable`]: no participant runs, or it does not answer within `patience`. The request may or may not have been carried out
 /// then. [`FailureCode::Storage`]: the socket cannot be used.
 pub(super) async fn tell(layout: &Layout, control: Control, patience: Duration) -> Result<ParticipantState, Failure> {
     let id = &layout.plan().id;

@@ -98,7 +98,7 @@ impl Work {
         self.input(Input::Observed(fact));
     }
 
-    /// Tells the participant something. One that has ended hears nothing any more.
+    /// Gives the participant an input. The input is dropped if the participant has ended.
     pub(super) fn input(&self, input: Input) {
         let _ended = self.inputs.send(input);
     }

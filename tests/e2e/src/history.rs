@@ -316,7 +316,7 @@ mod tests {
         let of = |what: &str, name: &str| wrong.iter().any(|one| one.starts_with(what) && one.contains(name));
         assert!(of("lost", "history-cp1-000001") && of("refused, and stored", "history-cp2-000004"), "{wrong:?}");
         assert!(of("changed", "history-cp2-000006") && wrong.len() == 3, "{wrong:?}");
-        // Nothing excuses a restore that nobody has committed.
+        // A restore that was not committed replaces no write.
         let uncommitted = [journal("cp2", 120)];
         assert!(!replaced(&uncommitted, &writes[2]));
     }

@@ -39,7 +39,7 @@ enum Peer {
     Asker(IpAddr),
 }
 
-/// Ends what it was given to when it is dropped.
+/// Ends the connection that has the receiver when it is dropped.
 type Place = oneshot::Sender<()>;
 
 /// Who may come in, and where what they say goes.

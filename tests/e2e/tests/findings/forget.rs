@@ -20,7 +20,7 @@ fn a_node_that_is_lost_after_its_vote_is_forgotten() {
     let ran = during(&scene, &SHORT, |running| {
         reached(&scene, "cp1", "commit");
         scene.lab.power_off("cp3").expect("cp3 goes down");
-        // Nobody has to watch.
+        // The nodes end the restore without the plugin.
         running.signal("KILL");
     });
     let third = journal(&scene, "cp3");
