@@ -1,0 +1,27 @@
+//! Backups of etcd in a store: an object store, or a folder with the same layout.
+//!
+//! What a backup in a store is, is decided here, by pure functions where that can be: the names of its objects ([`layout`]), what is
+//! recorded of it ([`Record`]), which objects are a backup. What is done to a store is a thin layer over `object_store`.
+//! `docs/STORE.md` is the format for people, and how to restore without this program.
+//!
+//! # Invariants
+//!
+//! * Every object is written once and never changed. Its `.json` is written last, and create-only: a backup without its `.json` is none.
+//! * What is in a `.json` is believed of the objects whose size and SHA-256 it records, and of no others.
+//! * No plaintext of a snapshot or of node files reaches a store, unless the user has said that nothing is to be encrypted.
+//! * No error, log line or name carries a credential.
+
+pub mod layout;
+mod level;
+mod name;
+mod record;
+mod recovery_plan;
+mod uid;
+
+pub use level::{Level, LevelError};
+pub use name::{Class, Name, NameError};
+pub use record::{
+    API_VERSION, Checked, Cluster, KIND, Program, Record, RecordError, Snapshot, SourceMember, StoredObject,
+};
+pub use recovery_plan::{Api, Certificate, ManifestDigest, Member, Node, RecoveryPlan};
+pub use uid::{ClusterUid, UidError};
