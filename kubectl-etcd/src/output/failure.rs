@@ -242,6 +242,14 @@ impl<T, E: std::error::Error + 'static> ResultExt<T> for Result<T, E> {
     }
 }
 
+impl From<etcd_recovery::Refusal> for Failed {
+    fn from(refusal: etcd_recovery::Refusal) -> Failed {
+        let exit = if refusal.usage { Exit::Usage } else { Exit::Refused };
+        let failed = Failed::new(exit, refusal.message).causes(refusal.causes).unchanged();
+        refusal.hint.into_iter().fold(failed, Failed::hint)
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = if matches!(self.exit, Exit::Different | Exit::Degraded) { "" } else { "error: " };

@@ -1,6 +1,7 @@
 //! Values as text: sizes, ages, times, and data as JSON or YAML.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+pub(crate) use etcd_recovery::span as seconds;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -70,19 +71,6 @@ pub(crate) fn bytes(size: u64) -> String {
     if value < 9.95 && unit > 0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
 }
 
-/// A time span as kubectl prints it: `45s`, `12m`, `5h`, `3d`, `2y`.
-pub(crate) fn seconds(span: i64) -> String {
-    let (sign, span) = if span < 0 { ("-", span.saturating_neg()) } else { ("", span) };
-    let text = match span {
-        0..120 => format!("{span}s"),
-        120..7200 => format!("{}m", span / 60),
-        7200..172_800 => format!("{}h", span / 3600),
-        172_800..63_072_000 => format!("{}d", span / 86_400),
-        _ => format!("{}y", span / 31_536_000),
-    };
-    format!("{sign}{text}")
-}
-
 /// How long ago a moment was.
 pub(crate) fn age(since: Timestamp, now: Timestamp) -> String {
     seconds(now.as_second() - since.as_second())
@@ -108,21 +96,6 @@ mod tests {
             (1_600_000_000, "1.6 GB"),
         ] {
             assert_eq!(bytes(size), text);
-        }
-    }
-
-    #[test]
-    fn spans_read_as_kubectl_prints_them() {
-        for (span, text) in [
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (7200, "2h"),
-            (172_800, "2d"),
-            (-90, "-90s"),
-            (31_536_000 * 2, "2y"),
-        ] {
-            assert_eq!(seconds(span), text);
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+pub(crate) use etcd_recovery::quoted;
+
 /// Text of several lines: newlines and tabs are its layout.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_hidden(c) && c != '\n' && c != '\t')
@@ -28,16 +30,6 @@ pub(super) fn message(message: &str) -> Cow<'_, str> {
         whole.push_str(&text(line));
     }
     Cow::Owned(whole)
-}
-
-/// A word for a shell, in a command that can be pasted.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// A name, a cell or anything else that is one line: a newline in it is none of the layout.

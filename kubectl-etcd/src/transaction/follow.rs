@@ -9,9 +9,8 @@ use futures::future::join_all;
 
 use super::api_away::reachable;
 use super::node_sessions::CAPABILITY;
-use super::standing::is_unready;
 use super::verdict::NodeEnd;
-use super::{Work, step_labels};
+use super::{Work, is_unready, step_labels};
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome};
 use crate::sidecar::{Operation, Session, Started, converse};

@@ -6,20 +6,19 @@ mod api_away;
 mod begun_by;
 mod check;
 mod follow;
-mod identity;
 mod node_sessions;
 mod operator;
 mod order;
 mod recall;
 mod report;
 mod restore_flags;
-pub(crate) mod settle;
 mod standing;
-pub(crate) mod step_labels;
 mod verdict;
 
 use std::time::Duration;
 
+pub(crate) use etcd_recovery::step_labels::LOWER;
+pub(crate) use etcd_recovery::{Phase, Told, is_unready, settle, step_labels};
 use etcd_wire::restore::{RestoreNode, RestorePlan};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -37,8 +36,7 @@ pub(crate) use order::{Part, PeerUrls, Terms, draw_up, new_id, peer_urls};
 pub(crate) use recall::{Recalled, by_time, recall, silence, unfinished};
 pub(crate) use report::Report;
 pub(crate) use restore_flags::RestoreFlags;
-pub(crate) use standing::{Phase, Standing, Told, is_unready};
-pub(crate) use step_labels::LOWER;
+pub(crate) use standing::standing_of;
 use verdict::{NodeEnd, Verdict};
 
 use crate::connection::Connection;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use etcd_recovery::identities;
 use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, StageRequest, Staged};
 use futures::future::{join_all, try_join_all};
 
 use super::Work;
-use super::identity::identities;
-use crate::output::{Exit, Failed, Outcome, Progress, bytes};
+use super::operator::no_certificates;
+use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, bytes};
 use crate::sidecar::{Committed, Operation, Session, Stage, Started, build, converse};
 
 /// How far above the highest revision that a member has the new data begins: more than is written until it is in place, which the nodes
@@ -119,7 +120,7 @@ impl<'a> NodeSessions<'a> {
     }
 
     async fn arm(&mut self, staged: &Staged) -> Outcome {
-        let identities = identities(&self.plan.id, self.plan.nodes.len())?;
+        let identities = identities(&self.plan.id, self.plan.nodes.len()).or_fail(no_certificates)?;
         let image = &self.work.image;
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {

@@ -1,16 +1,16 @@
-//! Carries out at the nodes what an operator orders for a restore that has begun. What is right to order is in `settle.rs`.
+//! Carries out at the nodes what an operator orders for a restore that has begun. What is right to order is in `etcd_recovery::settle`.
 
 use std::time::{Duration, Instant};
 
+use etcd_recovery::identities;
+use etcd_recovery::settle::Resume;
 use etcd_transaction::{NodeSet, Operator};
 use etcd_wire::restore::{Decision, DirectRequest, Identity, RestorePlan};
 
 use super::Work;
 use super::follow::Watched;
-use super::identity::identities;
 use super::recall::{Recalled, recall};
-use super::settle::Resume;
-use crate::output::{Exit, Failed, Outcome};
+use crate::output::{Exit, Failed, Outcome, ResultExt};
 
 /// How long participants may take to leave once nothing is waited for: the protocol's time, and more.
 const LEAVE: Duration = Duration::from_secs(90);
@@ -27,7 +27,8 @@ pub(crate) async fn carry_out(
     resume: &Resume,
 ) -> Outcome {
     // Those of two authorities do not understand each other: all are made at once, and given one after the other.
-    let identities = if resume.renews() { identities(&plan.id, plan.nodes.len())? } else { Vec::new() };
+    let identities =
+        if resume.renews() { identities(&plan.id, plan.nodes.len()).or_fail(no_certificates)? } else { Vec::new() };
     let mut nodes: Vec<usize> = resume.nodes().iter().map(etcd_transaction::Node::index).collect();
     nodes.sort_by_key(|&index| plan.nodes.get(index).is_some_and(|node| node.node == plan.coordinator));
     let told = match resume {
@@ -112,6 +113,11 @@ pub(crate) async fn dismiss(
     Err(Failed::new(exit, format!("not all participants of restore {} have ended", plan.id))
         .causes(troubles)
         .hint("look again, and repeat the command\n  kubectl etcd restore --status"))
+}
+
+/// What cannot be done when the machine gives no random numbers.
+pub(super) fn no_certificates() -> String {
+    "make certificates for the nodes".to_owned()
 }
 
 /// Whether a node's participant of a restore has gone. Not so if that cannot be seen.

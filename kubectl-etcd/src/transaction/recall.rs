@@ -1,5 +1,6 @@
 //! What the journals on all nodes say of earlier restores.
 
+use etcd_recovery::moves_on_there;
 use etcd_wire::restore::{NodeRestore, RestorePlan};
 use futures::future::join_all;
 
@@ -46,14 +47,9 @@ pub(crate) fn by_time(nodes: &[Recalled]) -> Vec<&NodeRestore> {
     all
 }
 
-/// Whether a node has something left to do in a restore.
-pub(crate) fn goes_on_there(restore: &NodeRestore) -> bool {
-    restore.armed && restore.ended.is_none() || restore.waits_for_others
-}
-
 /// The last restore that a node has still to bring to its end.
 pub(crate) fn unfinished(nodes: &[Recalled]) -> Option<&RestorePlan> {
-    let goes_on = |id: &str| nodes.iter().filter_map(|node| node.find(id)).any(goes_on_there);
+    let goes_on = |id: &str| nodes.iter().filter_map(|node| node.find(id)).any(moves_on_there);
     by_time(nodes).into_iter().map(|restore| &restore.plan).find(|plan| goes_on(&plan.id))
 }
 

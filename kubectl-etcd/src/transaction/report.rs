@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use etcd_recovery::{is_unready, names, step_labels};
 use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
-use super::standing::{is_unready, names};
-use super::step_labels;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
 use crate::output::API_VERSION;
 use crate::output::visible::{self, quoted};

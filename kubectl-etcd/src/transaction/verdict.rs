@@ -1,11 +1,11 @@
 //! How a restore ended as a whole, out of what each node says: a pure function.
 
+use etcd_recovery::{is_unready, names, step_labels};
 use etcd_wire::restore::{Ending, Event, NodeRestore, RestoreKind, Step};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::standing::{Standing, is_unready, names};
-use super::step_labels;
+use super::standing::standing_of_ends;
 use crate::output::{Exit, Failed, Outcome};
 
 /// What is known of a node at the end.
@@ -89,7 +89,7 @@ impl Verdict {
                     Failed::new(Exit::Changed, format!("{what} {id} has not ended in the same way on all nodes"))
                         .causes(ends.iter().map(standing))
                         .causes(reasons(ends));
-                let told = Standing::of_ends(ends).map(|standing| standing.told(Timestamp::now())).unwrap_or_default();
+                let told = standing_of_ends(ends).map(|standing| standing.told(Timestamp::now())).unwrap_or_default();
                 let failed = told.iter().fold(failed, |failed, row| failed.hint(row.lines()));
                 Err(match told.is_empty() {
                     true => failed.hint("look again, and follow it to its end\n  kubectl etcd restore --status\n  kubectl etcd restore --follow"),

@@ -14,7 +14,7 @@ use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Outcome, Table};
 use crate::sidecar::{Operation, Pods, access};
 use crate::transaction::settle::dismissal;
-use crate::transaction::{self, Recalled, Standing, Work, by_time};
+use crate::transaction::{self, Recalled, Work, by_time, standing_of};
 
 /// Label of a participant's pod: the restore that it takes part in.
 const RESTORE: &str = "kubectl-etcd/restore";
@@ -112,7 +112,7 @@ impl Participants {
     fn judge(pods: &[Pod], nodes: &[Recalled]) -> Participants {
         let mut orders: Vec<(RestorePlan, Vec<(NodeSet, Operator)>)> = Vec::new();
         for restore in by_time(nodes) {
-            let Some(standing) = Standing::of(&restore.plan.id, nodes) else { continue };
+            let Some(standing) = standing_of(&restore.plan.id, nodes) else { continue };
             let each = standing.all().iter().filter_map(|node| Some((NodeSet::of(node), dismissal(&standing, node)?)));
             let each: Vec<_> = each.collect();
             if !each.is_empty() {

@@ -8,7 +8,7 @@ use super::Args;
 use crate::context::Context;
 use crate::output::API_VERSION;
 use crate::output::{Format, Outcome, Table, age, bytes, print_data, timestamp, visible};
-use crate::transaction::{Phase, Recalled, Standing, Told, by_time, step_labels, unfinished};
+use crate::transaction::{Phase, Recalled, Told, by_time, standing_of, step_labels, unfinished};
 
 /// Tells it.
 ///
@@ -19,7 +19,7 @@ pub(super) fn status(args: &Args, context: &Context, nodes: &[Recalled]) -> Outc
     // The one that needs something done, which is the last one but for odd cases.
     let open = unfinished(nodes).map(|plan| plan.id.clone());
     let shown = open.clone().or_else(|| last.clone());
-    let standing = shown.as_deref().and_then(|id| Standing::of(id, nodes));
+    let standing = shown.as_deref().and_then(|id| standing_of(id, nodes));
     let told = standing.as_ref().map(|standing| standing.told(now)).unwrap_or_default();
     let data = Restores {
         api_version: API_VERSION,

@@ -1,5 +1,6 @@
 //! `restore --status`, `--follow`, `--resume` and `--forget`: what becomes of a restore that has begun.
 
+use etcd_recovery::Commands;
 use etcd_transaction::{NodeSet, Operator};
 use etcd_wire::restore::RestorePlan;
 
@@ -13,7 +14,7 @@ use crate::output::confirm::{Consent, confirm, consent};
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::sidecar::{Operation, Pods};
 use crate::transaction::settle::{self, Resume};
-use crate::transaction::{self, Standing, Watched, Work, recall, unfinished};
+use crate::transaction::{self, Watched, Work, recall, standing_of, unfinished};
 
 /// Does it.
 ///
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         return status(&args, &context, &nodes);
     }
     let plan = match &begun.forget {
-        Some(id) => Some(Standing::of(id, &nodes).ok_or_else(|| settle::unknown(id))?.plan.clone()),
+        Some(id) => Some(standing_of(id, &nodes).ok_or_else(|| unknown(id))?.plan.clone()),
         None => unfinished(&nodes).cloned(),
     };
     let Some(plan) = plan else {
@@ -55,13 +56,17 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     printer.note(format!("following restore {}, begun by {}", plan.id, plan.started_by));
     if begun.resume {
         resume(&args, &work, &mut watched, &plan).await?;
-    } else if let Some(standing) = Standing::of(&plan.id, &nodes) {
+    } else if let Some(standing) = standing_of(&plan.id, &nodes) {
         // What it waits for may be a person.
         let now = jiff::Timestamp::now();
         standing.told(now).iter().filter(|row| row.state == "blocked").for_each(|row| printer.warn(row.lines()));
     }
     let gone: Vec<&str> = begun.without.iter().map(String::as_str).collect();
     tell(transaction::follow_on(&work, &mut watched, &plan, &gone).await, args.output, printer)
+}
+
+fn unknown(id: &str) -> Failed {
+    settle::unknown(id, Commands::Plugin).into()
 }
 
 /// What the flag or the user says to the risk of leaving nodes behind, before it is asked.
@@ -75,7 +80,7 @@ async fn resume(args: &Args, work: &Work<'_>, watched: &mut [Watched<'_>], plan:
     let (context, printer) = (work.context, work.printer);
     // As they are now: what was read before may have been minutes ago.
     let nodes = context.interruptible(async { Ok(recall(work, watched).await) }).await?;
-    let standing = Standing::of(&plan.id, &nodes).ok_or_else(|| settle::unknown(&plan.id))?;
+    let standing = standing_of(&plan.id, &nodes).ok_or_else(|| unknown(&plan.id))?;
     let named = &args.live.begun.without;
     let resume = match named.is_empty() {
         true => settle::resume(&standing)?,
@@ -104,7 +109,7 @@ async fn resume(args: &Args, work: &Work<'_>, watched: &mut [Watched<'_>], plan:
 async fn forget(work: &Work<'_>, watched: &mut [Watched<'_>], plan: &RestorePlan) -> Outcome {
     let (context, printer, id) = (work.context, work.printer, &plan.id);
     let nodes = context.interruptible(async { Ok(recall(work, watched).await) }).await?;
-    let standing = Standing::of(id, &nodes).ok_or_else(|| settle::unknown(id))?;
+    let standing = standing_of(id, &nodes).ok_or_else(|| unknown(id))?;
     let waiting = settle::forget(&standing)?;
     if waiting.is_empty() {
         printer.note(format!("no node waits for the end of restore {id} any more"));

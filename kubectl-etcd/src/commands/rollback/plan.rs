@@ -8,7 +8,7 @@ use crate::commands::proposal::{Changes, Outage};
 use crate::discovery::EtcdPod;
 use crate::output::API_VERSION;
 use crate::output::{Outcome, timestamp};
-use crate::transaction::{Part, Recalled, Standing, Terms, by_time, draw_up, is_unready, new_id, step_labels};
+use crate::transaction::{Part, Recalled, Terms, by_time, draw_up, is_unready, new_id, standing_of, step_labels};
 
 /// All that is known before it.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Plan {
             refusals: Vec::new(),
         };
         let bars =
-            by_time(found.nodes).into_iter().filter_map(|restore| Standing::of(&restore.plan.id, found.nodes)?.bars());
+            by_time(found.nodes).into_iter().filter_map(|restore| standing_of(&restore.plan.id, found.nodes)?.bars());
         plan.refusals.extend(bars.map(|(why, command)| format!("{why}: {command}")));
         // What has put new data in place on a node has set its old data aside.
         let in_place = |id: &str| {

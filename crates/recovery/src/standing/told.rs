@@ -6,69 +6,43 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Evidence, Known, Phase, Standing, is_unready};
-use crate::output::age;
-use crate::output::visible::quoted;
-use crate::transaction::step_labels;
-
-/// Where the steps by hand are.
-const BY_HAND: &str =
-    "https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#when-a-node-cannot-roll-back";
+use crate::step_labels;
+use crate::words::{BY_HAND, names, span};
 
 /// One thing to know about an unfinished restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Told {
+pub struct Told {
     /// What kind of thing it is, for scripts.
-    pub(crate) state: &'static str,
+    pub state: &'static str,
     /// The nodes that it is about.
-    pub(crate) nodes: Vec<String>,
+    pub nodes: Vec<String>,
     /// What is so, and what to do. One paragraph.
-    pub(crate) text: String,
+    pub text: String,
     /// The commands for that, if there are any.
-    pub(crate) commands: Vec<String>,
+    pub commands: Vec<String>,
 }
 
 impl Told {
     /// For people: the text, and each command on a line of its own.
-    pub(crate) fn lines(&self) -> String {
+    pub fn lines(&self) -> String {
         self.commands.iter().fold(self.text.clone(), |text, command| format!("{text}\n  {command}"))
     }
 }
 
-/// What to do when only a person at the node can help, as a hint.
-pub(crate) fn by_hand() -> String {
-    format!("see what to do on the node, by hand\n  {BY_HAND}")
-}
-
-/// What a decision means.
-pub(super) fn decision(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Commit => "the new data stays",
-        Decision::Abort => "all nodes roll back",
-    }
-}
-
 /// How a decision is known.
-pub(super) fn evidence(evidence: Evidence<'_>) -> String {
+pub(crate) fn evidence(evidence: Evidence<'_>) -> String {
     match evidence {
         Evidence::Journal(node) => format!("the journal of node {node}"),
+        Evidence::Answer(node) => format!("the answer of node {node}"),
         Evidence::VoteNo(node) => format!("the vote of node {node}, which is no"),
         Evidence::Quorum => "what a quorum of the nodes has accepted".to_owned(),
     }
 }
 
 /// Why a restore of version 0.1 cannot be worked on.
-pub(super) fn of_version_0_1(id: &str) -> String {
+pub(crate) fn of_version_0_1(id: &str) -> String {
     format!("restore {id} was begun by version 0.1 and is unfinished; finish it with that version")
-}
-
-/// Names for a sentence: `cp1`, `cp1 and cp2`, `cp1, cp2 and cp3`.
-pub(crate) fn names(all: &[&str]) -> String {
-    match all {
-        [] => "no node".to_owned(),
-        [one] => (*one).to_owned(),
-        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
-    }
 }
 
 /// `node cp1`, `nodes cp1 and cp2`.
@@ -78,7 +52,7 @@ fn nodes(all: &[&str]) -> String {
 
 impl Phase {
     /// How a node stands, in a few words for a table.
-    pub(crate) fn word(restore: &NodeRestore) -> &'static str {
+    pub fn word(restore: &NodeRestore) -> &'static str {
         match Phase::of(restore) {
             Phase::Ended => restore.ended.map(step_labels::ended).unwrap_or_default(),
             Phase::Prepared => "being prepared",
@@ -94,7 +68,7 @@ impl Phase {
 
 impl Standing<'_> {
     /// What is to be known and done, the most urgent first; nothing if it has ended.
-    pub(crate) fn told(&self, now: Timestamp) -> Vec<Told> {
+    pub fn told(&self, now: Timestamp) -> Vec<Told> {
         let mut all = Vec::new();
         let id = &self.plan.id;
         if self.is_of_version_0_1() {
@@ -132,8 +106,8 @@ impl Standing<'_> {
     fn undecided_told(&self) -> Told {
         let id = &self.plan.id;
         let in_doubt = self.at(Phase::InDoubt);
-        let follow = "kubectl etcd restore --follow".to_owned();
-        let resume = "kubectl etcd restore --resume".to_owned();
+        let follow = self.commands.follow();
+        let resume = self.commands.resume();
         if in_doubt.is_empty() {
             let text = format!("restore {id} is in progress: no node that answers is in doubt. To follow it");
             return self.row("working", self.undecided(), text, &[follow]);
@@ -193,13 +167,12 @@ impl Standing<'_> {
     }
 
     /// The command that decides without nodes.
-    pub(crate) fn without(&self, missing: NodeSet) -> String {
-        let named: Vec<String> = self.name_all(missing).into_iter().map(quoted).collect();
-        format!("kubectl etcd restore --resume --without {}", named.join(","))
+    pub fn without(&self, missing: NodeSet) -> String {
+        self.commands.without(&self.name_all(missing))
     }
 
     /// How many nodes must hear each other to decide.
-    pub(crate) fn needed(&self) -> String {
+    pub fn needed(&self) -> String {
         let (count, coordinator) = (self.plan.nodes.len(), &self.plan.coordinator);
         let (excluded, epoch) = self.excluded();
         match count {
@@ -246,7 +219,7 @@ impl Standing<'_> {
                 verb(&names, "it does", "they do"),
                 verb(&names, "it", "them"),
             );
-            all.push(self.row("notTold", unaware, text, &["kubectl etcd restore --resume".to_owned()]));
+            all.push(self.row("notTold", unaware, text, &[self.commands.resume()]));
         }
         if !going.is_empty() {
             let names = self.name_all(going);
@@ -255,7 +228,7 @@ impl Standing<'_> {
                 nodes(&names),
                 verb(&names, "has", "have")
             );
-            all.push(self.row("finishing", going, text, &["kubectl etcd restore --follow".to_owned()]));
+            all.push(self.row("finishing", going, text, &[self.commands.follow()]));
         }
         // Nodes that never had a journal, or have none any more, have nothing to confirm.
         let away = self.unread();
@@ -286,8 +259,8 @@ impl Standing<'_> {
     }
 
     /// The command that ends the waiting of nodes that have ended.
-    pub(crate) fn forget_command(&self) -> String {
-        format!("kubectl etcd restore --forget {}", quoted(&self.plan.id))
+    pub fn forget_command(&self) -> String {
+        self.commands.forget(self.plan)
     }
 
     /// What keeps one node from its end.
@@ -315,8 +288,8 @@ impl Standing<'_> {
         let (notes, begun): (Vec<_>, Vec<_>) = tries.partition(|event| event.step.is_none());
         let why = notes.iter().find_map(|event| event.note.as_deref())?;
         let begun_at = begun.last().map_or(first.at, |event| event.at);
-        let since =
-            Timestamp::from_millisecond(begun_at).map_or_else(|_| "a while".to_owned(), |begun| age(begun, now));
+        let since = Timestamp::from_millisecond(begun_at)
+            .map_or_else(|_| "a while".to_owned(), |begun| span(now.as_second() - begun.as_second()));
         let text = format!(
             "node {name} {}; failed {} time(s) in {since}: {why}. The node goes on trying; the other nodes are not affected. See what to do on the node, by hand",
             step_labels::doing(step),
@@ -352,13 +325,13 @@ impl Standing<'_> {
 
     /// Why another restore or a rollback is refused, and what to do; `None` if nothing speaks against one. A restore whose only fault is
     /// that API servers do not become ready does not stand in the way: the way back from it is a rollback.
-    pub(crate) fn bars(&self) -> Option<(String, String)> {
+    pub fn bars(&self) -> Option<(String, String)> {
         let id = &self.plan.id;
         if !self.is_unfinished() {
             return None;
         }
         if self.is_of_version_0_1() {
-            return Some((of_version_0_1(id), "kubectl etcd restore --status".to_owned()));
+            return Some((of_version_0_1(id), self.commands.status()));
         }
         let unready = self.unready();
         let done = self.at(Phase::Ended).union(unready);
@@ -374,10 +347,10 @@ impl Standing<'_> {
             return Some((text, self.forget_command()));
         }
         let command = match self.at(Phase::InDoubt).is_empty() {
-            true => "kubectl etcd restore --follow",
-            false => "kubectl etcd restore --resume",
+            true => self.commands.follow(),
+            false => self.commands.resume(),
         };
-        Some((format!("restore {id} is unfinished on {}", nodes(&self.name_all(open))), command.to_owned()))
+        Some((format!("restore {id} is unfinished on {}", nodes(&self.name_all(open))), command))
     }
 }
 

@@ -7,28 +7,31 @@ use etcd_transaction::{Limits, Node, NodeSet, Plan, PlanOptions};
 use etcd_wire::restore::{Decision, Ending, NodeRestore, RestorePlan};
 use serde::Serialize;
 
-pub(crate) use told::{Told, by_hand, names};
+pub use told::Told;
 
-use super::recall::Recalled;
-use super::verdict::NodeEnd;
-use crate::output::{Exit, Failed, Outcome};
+use crate::commands::Commands;
+use crate::refusal::Refusal;
+use crate::words::{by_hand, decision};
 
 /// What is known of one node.
 #[derive(Debug, Clone)]
-pub(crate) enum Known<'a> {
+pub enum Known<'a> {
     /// What its journal says.
     Journal(&'a NodeRestore),
     /// It answers, and has no journal of this restore.
     NoJournal,
+    /// Its participant answers, and proves who it is, but its journal is not at hand: what it knows to be decided.
+    Answers(Option<Decision>),
     /// Why its journals cannot be read.
     Unread(String),
 }
 
 impl<'a> Known<'a> {
-    pub(crate) fn journal(&self) -> Option<&'a NodeRestore> {
+    /// Its journal, if that is known.
+    pub fn journal(&self) -> Option<&'a NodeRestore> {
         match self {
             Known::Journal(restore) => Some(restore),
-            Known::NoJournal | Known::Unread(_) => None,
+            Known::NoJournal | Known::Answers(_) | Known::Unread(_) => None,
         }
     }
 }
@@ -36,7 +39,7 @@ impl<'a> Known<'a> {
 /// What a node is at, by its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Phase {
+pub enum Phase {
     /// It belongs to the command that prepares it.
     Prepared,
     /// It has not voted.
@@ -54,7 +57,8 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(crate) fn of(restore: &NodeRestore) -> Phase {
+    /// What a node is at.
+    pub fn of(restore: &NodeRestore) -> Phase {
         let abort = restore.decision == Some(Decision::Abort) || restore.vote == Some(false);
         match (restore.decision, restore.ended) {
             // Version 0.1 had no votes.
@@ -71,9 +75,11 @@ impl Phase {
 
 /// How a decision is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Evidence<'a> {
+pub enum Evidence<'a> {
     /// The journal of this node has it.
     Journal(&'a str),
+    /// The participant of this node says so.
+    Answer(&'a str),
     /// This node has voted no.
     VoteNo(&'a str),
     /// A quorum of journals has accepted it in one ballot.
@@ -82,46 +88,27 @@ pub(crate) enum Evidence<'a> {
 
 /// A restore, and what is known of each of its nodes, in the order of the plan.
 #[derive(Debug)]
-pub(crate) struct Standing<'a> {
-    pub(crate) plan: &'a RestorePlan,
+pub struct Standing<'a> {
+    /// The plan.
+    pub plan: &'a RestorePlan,
+    /// Where the operator types what is to be done.
+    pub commands: Commands,
     known: Vec<Known<'a>>,
     rules: Plan,
 }
 
 impl<'a> Standing<'a> {
-    /// `None` if no node that answers has a journal of it.
-    pub(crate) fn of(id: &str, nodes: &'a [Recalled]) -> Option<Standing<'a>> {
-        let plan = &nodes.iter().find_map(|node| node.find(id))?.plan;
-        let known = |name: &str| match nodes.iter().find(|node| node.node == name) {
-            Some(Recalled { outcome: Err(failed), .. }) => Known::Unread(failed.one_line()),
-            Some(node) => node.find(id).map_or(Known::NoJournal, Known::Journal),
-            None => Known::Unread("no etcd pod runs there".to_owned()),
-        };
-        Standing::new(plan, plan.nodes.iter().map(|node| known(&node.node)).collect())
-    }
-
-    /// Of nodes that were followed. What was seen last of a node that cannot be asked any more still holds: journals only grow.
-    pub(crate) fn of_ends(ends: &'a [NodeEnd]) -> Option<Standing<'a>> {
-        let plan = &ends.iter().find_map(|end| end.restore.as_ref())?.plan;
-        let known = |name: &str| match ends.iter().find(|end| end.node == name) {
-            Some(NodeEnd { restore: Some(restore), .. }) => Known::Journal(restore),
-            Some(NodeEnd { trouble: None, .. }) => Known::NoJournal,
-            Some(NodeEnd { trouble: Some(trouble), .. }) => Known::Unread(trouble.clone()),
-            None => Known::Unread("it was not asked".to_owned()),
-        };
-        Standing::new(plan, plan.nodes.iter().map(|node| known(&node.node)).collect())
-    }
-
-    fn new(plan: &'a RestorePlan, known: Vec<Known<'a>>) -> Option<Standing<'a>> {
+    /// What is known of each node, in the order of the plan. `None` if the plan is none.
+    pub fn new(plan: &'a RestorePlan, known: Vec<Known<'a>>, commands: Commands) -> Option<Standing<'a>> {
         let left_out: Vec<bool> = plan.nodes.iter().map(|node| node.left_out).collect();
         let coordinator = plan.nodes.iter().position(|node| node.node == plan.coordinator)?;
         let coordinator = Node(u8::try_from(coordinator).ok()?);
         let rules = Plan::new(&left_out, coordinator, Limits::default(), PlanOptions::default()).ok()?;
-        Some(Standing { plan, known, rules })
+        Some(Standing { plan, commands, known, rules })
     }
 
     /// All nodes of the plan.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (Node, &'a str, &Known<'a>)> {
+    pub fn nodes(&self) -> impl Iterator<Item = (Node, &'a str, &Known<'a>)> {
         let names = self.plan.nodes.iter().map(|node| node.node.as_str());
         self.rules.nodes().zip(names).zip(&self.known).map(|((node, name), known)| (node, name, known))
     }
@@ -131,47 +118,57 @@ impl<'a> Standing<'a> {
     }
 
     /// The nodes whose journals say that.
-    pub(crate) fn which(&self, is: impl Fn(&NodeRestore) -> bool) -> NodeSet {
+    pub fn which(&self, is: impl Fn(&NodeRestore) -> bool) -> NodeSet {
         let mut set = NodeSet::EMPTY;
         self.journals().filter(|(.., restore)| is(restore)).for_each(|(node, ..)| set.insert(node));
         set
     }
 
     /// The nodes at a phase.
-    pub(crate) fn at(&self, phase: Phase) -> NodeSet {
+    pub fn at(&self, phase: Phase) -> NodeSet {
         self.which(|restore| Phase::of(restore) == phase)
     }
 
-    /// The nodes that were armed and know no decision.
-    pub(crate) fn undecided(&self) -> NodeSet {
-        self.at(Phase::Working).union(self.at(Phase::InDoubt))
-    }
-
-    /// The nodes of which nothing is known: they cannot be asked, or have lost their journal.
-    pub(crate) fn unknown(&self) -> NodeSet {
-        self.rules.all().without(self.which(|_| true))
-    }
-
-    /// The nodes whose journals cannot be read.
-    pub(crate) fn unread(&self) -> NodeSet {
+    /// The nodes of which that is known.
+    fn known_as(&self, is: impl Fn(&Known<'_>) -> bool) -> NodeSet {
         let mut set = NodeSet::EMPTY;
-        let unread = self.nodes().filter(|(.., known)| matches!(known, Known::Unread(_)));
-        unread.for_each(|(node, ..)| set.insert(node));
+        self.nodes().filter(|(.., known)| is(known)).for_each(|(node, ..)| set.insert(node));
         set
     }
 
+    /// The nodes that were armed and know no decision.
+    pub fn undecided(&self) -> NodeSet {
+        let asked = self.known_as(|known| matches!(known, Known::Answers(None)));
+        self.at(Phase::Working).union(self.at(Phase::InDoubt)).union(asked)
+    }
+
+    /// The nodes of which nothing is known: they cannot be asked, or have lost their journal.
+    pub fn unknown(&self) -> NodeSet {
+        self.known_as(|known| matches!(known, Known::NoJournal | Known::Unread(_)))
+    }
+
+    /// The nodes whose journals are at hand.
+    pub fn with_journal(&self) -> NodeSet {
+        self.which(|_| true)
+    }
+
+    /// The nodes that cannot be asked.
+    pub fn unread(&self) -> NodeSet {
+        self.known_as(|known| matches!(known, Known::Unread(_)))
+    }
+
     /// All nodes of the plan.
-    pub(crate) fn all(&self) -> NodeSet {
+    pub fn all(&self) -> NodeSet {
         self.rules.all()
     }
 
     /// The names of nodes, in the order of the plan.
-    pub(crate) fn name_all(&self, nodes: NodeSet) -> Vec<&'a str> {
+    pub fn name_all(&self, nodes: NodeSet) -> Vec<&'a str> {
         self.nodes().filter(|(node, ..)| nodes.contains(*node)).map(|(_, name, _)| name).collect()
     }
 
     /// The node of a name.
-    pub(crate) fn find(&self, name: &str) -> Option<Node> {
+    pub fn find(&self, name: &str) -> Option<Node> {
         self.nodes().find(|(_, its, _)| *its == name).map(|(node, ..)| node)
     }
 
@@ -185,13 +182,13 @@ impl<'a> Standing<'a> {
     }
 
     /// The highest epoch that a journal has.
-    pub(crate) fn epoch(&self) -> u8 {
+    pub fn epoch(&self) -> u8 {
         let ballots = self.journals().filter_map(|(.., restore)| Some(restore.accepted?.0.epoch));
         ballots.max().unwrap_or(0).max(self.excluded().1)
     }
 
     /// Whether nodes can decide: more than half of the weight or, once nodes are excluded, all others.
-    pub(crate) fn is_quorum(&self, nodes: NodeSet) -> bool {
+    pub fn is_quorum(&self, nodes: NodeSet) -> bool {
         match self.excluded() {
             (_, 0) => self.rules.is_quorum(nodes),
             (excluded, _) => nodes.includes(self.rules.all().without(excluded)),
@@ -199,7 +196,7 @@ impl<'a> Standing<'a> {
     }
 
     /// Whether nodes are a quorum of the plan, whoever was excluded since.
-    pub(crate) fn is_quorum_of_all(&self, nodes: NodeSet) -> bool {
+    pub fn is_quorum_of_all(&self, nodes: NodeSet) -> bool {
         self.rules.is_quorum(nodes)
     }
 
@@ -207,7 +204,7 @@ impl<'a> Standing<'a> {
     ///
     /// # Errors
     /// The journals contradict each other, which only damage to one of them can bring about: which ones do.
-    pub(crate) fn decided(&self) -> Result<Option<(Decision, Evidence<'a>)>, String> {
+    pub fn decided(&self) -> Result<Option<(Decision, Evidence<'a>)>, String> {
         if let Some((_, name, _)) = self.journals().find(|(.., restore)| Phase::of(restore) == Phase::Contradiction) {
             return Err(format!(
                 "the journal of node {name} contradicts itself: it has the decision that the new data stays, and no vote for it"
@@ -224,14 +221,18 @@ impl<'a> Standing<'a> {
             Some((decision, Evidence::Journal(name)))
         };
         let mut all: Vec<(Decision, Evidence<'a>)> = self.journals().filter_map(of_node).collect();
+        all.extend(self.nodes().filter_map(|(_, name, known)| match known {
+            Known::Answers(Some(decision)) => Some((*decision, Evidence::Answer(name))),
+            Known::Journal(_) | Known::Answers(None) | Known::NoJournal | Known::Unread(_) => None,
+        }));
         all.extend(self.chosen().map(|decision| (decision, Evidence::Quorum)));
         let Some(&first) = all.first() else { return Ok(None) };
         match all.iter().find(|(decision, _)| *decision != first.0) {
             Some(other) => Err(format!(
                 "the journals contradict each other: {} by {}, and {} by {}",
-                told::decision(first.0),
+                decision(first.0),
                 told::evidence(first.1),
-                told::decision(other.0),
+                decision(other.0),
                 told::evidence(other.1)
             )),
             None => Ok(Some(first)),
@@ -254,7 +255,7 @@ impl<'a> Standing<'a> {
     }
 
     /// The node itself, and the nodes that its participant hears. Nothing if it cannot speak: without a certificate, or not running.
-    pub(crate) fn hears(&self, node: Node) -> NodeSet {
+    pub fn hears(&self, node: Node) -> NodeSet {
         let journal = self.known.get(node.index()).and_then(Known::journal);
         let Some(live) = journal.filter(|restore| restore.has_identity).and_then(|restore| restore.live.as_ref())
         else {
@@ -267,51 +268,52 @@ impl<'a> Standing<'a> {
     }
 
     /// A quorum that can decide as things are, if there is one among those that the nodes know of.
-    pub(crate) fn working_quorum(&self) -> Option<NodeSet> {
+    pub fn working_quorum(&self) -> Option<NodeSet> {
         let heard = self.undecided().iter().map(|node| self.hears(node));
         heard.into_iter().find(|heard| self.is_quorum(*heard))
     }
 
     /// Whether it was begun by version 0.1, by whose rules it ends.
-    pub(crate) fn is_of_version_0_1(&self) -> bool {
+    pub fn is_of_version_0_1(&self) -> bool {
         self.journals().any(|(.., restore)| restore.format < 2)
     }
 
     /// Whether a node that answers has something left to do, or waits for another one.
-    pub(crate) fn is_unfinished(&self) -> bool {
-        self.journals().any(|(.., restore)| super::recall::goes_on_there(restore))
+    pub fn is_unfinished(&self) -> bool {
+        self.journals().any(|(.., restore)| moves_on_there(restore))
     }
 
     /// The nodes that have ended, and wait to hear that all others have.
-    pub(crate) fn waiting(&self) -> NodeSet {
+    pub fn waiting(&self) -> NodeSet {
         self.which(|restore| restore.ended.is_some() && restore.waits_for_others)
     }
 
     /// The nodes whose API server has not become ready in time on the new data.
-    pub(crate) fn unready(&self) -> NodeSet {
+    pub fn unready(&self) -> NodeSet {
         self.which(is_unready)
     }
 
     /// Refuses what cannot be done to a restore of version 0.1 or with journals that contradict each other.
     ///
     /// # Errors
-    /// Exit 4.
-    pub(crate) fn usable(&self) -> Outcome<Option<(Decision, Evidence<'a>)>> {
+    /// Why.
+    pub fn usable(&self) -> Result<Option<(Decision, Evidence<'a>)>, Refusal> {
         let id = &self.plan.id;
         if self.is_of_version_0_1() && self.is_unfinished() {
-            return Err(Failed::new(Exit::Refused, told::of_version_0_1(id)).unchanged());
+            return Err(Refusal::new(told::of_version_0_1(id)));
         }
-        self.decided().map_err(|why| {
-            Failed::new(Exit::Refused, format!("nothing can be done for restore {id}"))
-                .cause(why)
-                .unchanged()
-                .hint(by_hand())
-        })
+        self.decided()
+            .map_err(|why| Refusal::new(format!("nothing can be done for restore {id}")).cause(why).hint(by_hand()))
     }
 }
 
+/// Whether a node has something left to do in a restore, or waits for another one.
+pub fn moves_on_there(restore: &NodeRestore) -> bool {
+    restore.armed && restore.ended.is_none() || restore.waits_for_others
+}
+
 /// Whether a node is committed, and its API server has not become ready in time.
-pub(crate) fn is_unready(restore: &NodeRestore) -> bool {
+pub fn is_unready(restore: &NodeRestore) -> bool {
     Phase::of(restore) == Phase::Committed && restore.live.as_ref().is_some_and(|live| live.unready)
 }
 

@@ -3,10 +3,10 @@
 use etcd_wire::restore::{Ending, Step};
 
 /// What follows when revisions go below those that clients have seen.
-pub(crate) const LOWER: &str = "revisions go below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers";
+pub const LOWER: &str = "revisions go below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers";
 
 /// A step that is going on, after the name of a node.
-pub(crate) fn doing(step: Step) -> &'static str {
+pub fn doing(step: Step) -> &'static str {
     match step {
         Step::Preflight => "runs its preflight",
         Step::StopApi => "stops the API server",
@@ -24,7 +24,7 @@ pub(crate) fn doing(step: Step) -> &'static str {
 }
 
 /// A step that is done, after the name of a node.
-pub(crate) fn done(step: Step) -> &'static str {
+pub fn done(step: Step) -> &'static str {
     match step {
         Step::Preflight => "has passed its preflight",
         Step::StopApi => "has stopped the API server",
@@ -42,7 +42,7 @@ pub(crate) fn done(step: Step) -> &'static str {
 }
 
 /// How it ended on a node.
-pub(crate) fn ended(ending: Ending) -> &'static str {
+pub fn ended(ending: Ending) -> &'static str {
     match ending {
         Ending::Restored => "restored",
         Ending::WentBack => "rolled back",

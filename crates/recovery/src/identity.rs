@@ -1,5 +1,5 @@
 //! Certificates for one restore: an authority that lives as long as this takes, and one leaf for each node. They are kept in memory, and
-//! reach a node over its session.
+//! reach a node over its session, or in a file that its operator carries there.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-
-use crate::output::{Outcome, ResultExt};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The clocks of nodes and workstation may differ, by a time zone or more.
@@ -20,11 +18,7 @@ const AFTER: Duration = DAY.saturating_mul(7);
 ///
 /// # Errors
 /// The machine gives no random numbers.
-pub(super) fn identities(restore: &str, nodes: usize) -> Outcome<Vec<Identity>> {
-    make(restore, nodes).or_fail(|| "make certificates for the nodes".to_owned())
-}
-
-fn make(restore: &str, nodes: usize) -> Result<Vec<Identity>, rcgen::Error> {
+pub fn identities(restore: &str, nodes: usize) -> Result<Vec<Identity>, rcgen::Error> {
     let mut authority = certificate(format!("kubectl-etcd restore {restore}"), Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];

@@ -1,43 +1,106 @@
 //! Every row of what is told, by journals as the nodes may have left them.
 
 use etcd_transaction::Ballot;
-use etcd_wire::restore::{Event, Kept, Live, Step};
-
-use super::*;
-use crate::transaction::samples::journal;
-use crate::transaction::settle::{self, Resume, dismissal, forget, resume, without};
 use etcd_transaction::Operator;
+use etcd_wire::restore::{Event, Kept, Live, RestoreKind, RestoreNode, Step};
 use jiff::Timestamp;
 
+use super::*;
+use crate::settle::{self, Resume, dismissal, forget, resume, without};
+
 /// Nodes cp1 to cpN, of which cp1 coordinates.
-pub(crate) struct Table {
-    count: usize,
-    nodes: Vec<Recalled>,
+struct Table {
+    plan: RestorePlan,
+    nodes: Vec<Seen>,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+enum Seen {
+    Journal(Box<NodeRestore>),
+    Other(Known<'static>),
 }
 
 impl Table {
-    pub(crate) fn new(count: usize) -> Table {
-        Table { count, nodes: Vec::new() }
+    fn new(count: usize) -> Table {
+        Table { plan: journal("cp1", count).plan, nodes: Vec::new() }
     }
 
     /// Adds the next node, as its journal is.
-    pub(crate) fn journal(mut self, change: impl FnOnce(&mut NodeRestore)) -> Table {
-        let name = format!("cp{}", self.nodes.len() + 1);
-        let mut restore = journal(&name, self.count);
+    fn journal(mut self, change: impl FnOnce(&mut NodeRestore)) -> Table {
+        let mut restore = journal(&format!("cp{}", self.nodes.len() + 1), self.plan.nodes.len());
         change(&mut restore);
-        self.nodes.push(Recalled { node: name, outcome: Ok(vec![restore]) });
+        self.nodes.push(Seen::Journal(Box::new(restore)));
         self
     }
 
     /// Adds the next node, which cannot be asked.
-    pub(crate) fn silent(mut self) -> Table {
-        let name = format!("cp{}", self.nodes.len() + 1);
-        self.nodes.push(Recalled { node: name, outcome: Err(Failed::plain("no route")) });
+    fn silent(self) -> Table {
+        self.known(Known::Unread("no route".to_owned()))
+    }
+
+    /// Adds the next node, of which no journal is at hand.
+    fn known(mut self, known: Known<'static>) -> Table {
+        self.nodes.push(Seen::Other(known));
         self
     }
 
-    pub(crate) fn standing(&self) -> Standing<'_> {
-        Standing::of("id", &self.nodes).expect("a journal")
+    fn standing(&self) -> Standing<'_> {
+        self.standing_at(Commands::Plugin)
+    }
+
+    fn standing_at(&self, commands: Commands) -> Standing<'_> {
+        let known = self.nodes.iter().map(|node| match node {
+            Seen::Journal(restore) => Known::Journal(restore),
+            Seen::Other(known) => known.clone(),
+        });
+        Standing::new(&self.plan, known.collect(), commands).expect("a plan")
+    }
+}
+
+/// What a node of so many says that has just been armed. The nodes are cp1, cp2 and so on, and cp1 coordinates.
+fn journal(node: &str, nodes: usize) -> NodeRestore {
+    let one = |index: usize| RestoreNode { node: format!("cp{index}"), ..RestoreNode::default() };
+    NodeRestore {
+        plan: RestorePlan {
+            id: "id".into(),
+            kind: RestoreKind::Snapshot {
+                bump: 1,
+                token: "t".into(),
+                skip_hash_check: false,
+                allow_lower_revisions: false,
+            },
+            cluster: "kind-a".into(),
+            started_by: "a@b".into(),
+            coordinator: "cp1".into(),
+            nodes: (1..=nodes).map(one).collect(),
+            not_reached: Vec::new(),
+            peer_port: 2382,
+            marker: None,
+            start_timeout: 180,
+            keep_unready: false,
+            build: None,
+        },
+        node: node.into(),
+        begun_at: 1000,
+        staged: None,
+        armed: true,
+        has_identity: true,
+        events: Vec::new(),
+        decision: None,
+        ended: None,
+        waits_for_others: false,
+        vote: None,
+        accepted: None,
+        excluded: Vec::new(),
+        epoch: 0,
+        intruded: false,
+        participates: true,
+        live: Some(Live::default()),
+        kept: Vec::new(),
+        format: 2,
+        aside: None,
+        aside_bytes: 0,
     }
 }
 
@@ -159,7 +222,7 @@ fn contradicting_journals_are_not_worked_on() {
         assert!(
             [resume(&table.standing()), without(&table.standing(), &[])]
                 .into_iter()
-                .all(|one| one.is_err_and(|failed| failed.exit == Exit::Refused))
+                .all(|one| one.is_err_and(|failed| !failed.usage))
         );
         assert!(forget(&table.standing()).is_err());
     }
@@ -303,8 +366,8 @@ fn api_servers_that_do_not_become_ready_are_told_with_the_way_back() {
 
 #[test]
 fn a_journal_that_cannot_be_read_is_left_to_a_person() {
-    let mut table = Table::new(2).journal(ended(Ending::WentBack)).silent();
-    table.nodes[1].outcome = Err(Failed::plain("the journal /x is damaged at byte 12"));
+    let damaged = Known::Unread("the journal /x is damaged at byte 12".to_owned());
+    let table = Table::new(2).journal(ended(Ending::WentBack)).known(damaged);
     let all = told(&table);
     let row = all.iter().find(|row| row.state == "journal").expect("a row");
     assert!(
@@ -353,10 +416,13 @@ fn new_certificates_go_to_a_quorum_that_cannot_decide_otherwise() {
     // cp2 and cp3 decide; that cp3 cannot be asked here must not separate them.
     let split = Table::new(3).journal(powerless).journal(deaf(&["cp1"])).silent();
     let failed = resume(&split.standing()).expect_err("it would split them");
-    assert!(failed.exit == Exit::Refused && failed.causes[0].starts_with("cp2 and cp3 hear each other"), "{failed}");
+    assert!(!failed.usage && failed.causes[0].starts_with("cp2 and cp3 hear each other"), "{failed}");
     let few = Table::new(3).silent().silent().journal(powerless);
     let failed = resume(&few.standing()).expect_err("no quorum");
-    assert!(failed.hints[0].ends_with("kubectl etcd restore --resume --without cp1,cp2"), "{failed}");
+    assert!(
+        failed.hint.as_deref().is_some_and(|hint| hint.ends_with("kubectl etcd restore --resume --without cp1,cp2")),
+        "{failed}"
+    );
     assert_eq!(
         resume(&Table::new(3).journal(deaf(&[])).journal(deaf(&[])).journal(deaf(&[])).standing()).expect("all"),
         Resume::Follow
@@ -398,7 +464,7 @@ fn nodes_are_left_behind_only_if_they_are_gone_and_needed() {
     ] {
         let failed = without(&table.standing(), &named(names)).expect_err(text);
         assert!(failed.one_line().contains(text), "{failed}");
-        assert_eq!(failed.effects, ["nothing was changed"]);
+        assert_eq!(failed.usage, text.starts_with("node cp9"));
     }
     // What is known needs nobody's consent.
     let known = Table::new(3).silent().silent().journal(|restore| restore.vote = Some(false));
@@ -417,10 +483,7 @@ fn only_what_has_ended_is_forgotten() {
         (Table::new(2).journal(ended(Ending::Restored)).journal(committed), "not all components run yet"),
     ] {
         let failed = forget(&table.standing()).expect_err(text);
-        assert!(
-            failed.exit == Exit::Refused && failed.one_line().contains(text) && !failed.hints.is_empty(),
-            "{failed}"
-        );
+        assert!(!failed.usage && failed.one_line().contains(text) && failed.hint.is_some(), "{failed}");
     }
 }
 
@@ -444,4 +507,40 @@ fn a_participant_that_missed_its_dismissal_is_ended_by_what_is_right() {
 fn a_participant_of_an_ended_restore_waits_for_others_that_answer() {
     let row = only(&Table::new(2).journal(ended(Ending::Restored)).journal(ended(Ending::Restored)));
     assert_eq!((row.state, &row.commands[..]), ("leaving", &["kubectl etcd restore --forget id".to_owned()][..]));
+}
+
+#[test]
+fn an_answer_is_a_decision_or_a_node_that_lives_and_no_journal() {
+    let told = Table::new(3).journal(doubt).known(Known::Answers(Some(Decision::Commit))).silent();
+    assert_eq!(told.standing().decided(), Ok(Some((Decision::Commit, Evidence::Answer("cp2")))));
+    let bring = Resume::Bring { decision: Decision::Commit, nodes: NodeSet::of(Node(0)) };
+    assert_eq!(resume(&told.standing()).expect("known"), bring);
+    let contradicts =
+        Table::new(3).journal(|restore| restore.vote = Some(false)).known(Known::Answers(Some(Decision::Commit)));
+    assert!(contradicts.silent().standing().decided().is_err_and(|why| why.contains("by the answer of node cp2")));
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let alive = Table::new(3).journal(deaf(&["cp2", "cp3"])).known(Known::Answers(None)).silent();
+    let failed = without(&alive.standing(), &named(&["cp2", "cp3"])).expect_err("it lives");
+    assert!(failed.message.contains("--without names cp2, whose node answers"), "{failed}");
+    // What it has accepted is not known.
+    let five = Table::new(5).journal(doubt).known(Known::Answers(None)).silent().silent().silent();
+    let failed = without(&five.standing(), &named(&["cp3", "cp4", "cp5"])).expect_err("no journal");
+    assert!(failed.one_line().contains("of cp2 it cannot be read"), "{failed}");
+    let quorum = Table::new(3).journal(powerless).known(Known::Answers(None)).silent();
+    assert_eq!(resume(&quorum.standing()).expect("a quorum").nodes().len(), 2);
+}
+
+#[test]
+fn on_a_node_the_commands_are_those_of_the_node() {
+    let table = Table::new(3).silent().journal(deaf(&["cp1", "cp3"])).silent();
+    let told = table.standing_at(Commands::Node).told(Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        told.first().map(|row| row.commands.clone()).unwrap_or_default(),
+        ["etcd-sidecar restore --resume", "etcd-sidecar restore --resume --without cp1,cp3"]
+    );
+    let failed = resume(&table.standing_at(Commands::Node)).expect_err("no quorum");
+    assert!(failed.hint.is_some_and(|hint| hint.ends_with("  etcd-sidecar restore --resume --without cp1,cp3")));
+    assert!(
+        settle::unknown("x", Commands::Node).hint.is_some_and(|hint| hint.contains("etcd-sidecar restore --status"))
+    );
 }

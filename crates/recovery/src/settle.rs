@@ -4,13 +4,14 @@
 use etcd_transaction::{Node, NodeSet, Operator};
 use etcd_wire::restore::Decision;
 
-use super::standing::{Phase, Standing, by_hand, names};
-use crate::output::visible::quoted;
-use crate::output::{Exit, Failed, Outcome};
+use crate::commands::Commands;
+use crate::refusal::Refusal;
+use crate::standing::{Phase, Standing};
+use crate::words::{by_hand, names, quoted};
 
 /// What `restore --resume` does.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Resume {
+pub enum Resume {
     /// Nothing has to be brought: the nodes end it by themselves.
     Follow,
     /// It is decided: these nodes have not heard so.
@@ -38,7 +39,7 @@ pub(crate) enum Resume {
 
 impl Resume {
     /// The order that a node gets, if it gets one.
-    pub(crate) fn order(&self) -> Option<Operator> {
+    pub fn order(&self) -> Option<Operator> {
         match *self {
             Resume::Follow | Resume::Identities { .. } => None,
             Resume::Bring { decision, .. } => Some(Operator::Decided { decision }),
@@ -47,7 +48,7 @@ impl Resume {
     }
 
     /// The nodes that get something.
-    pub(crate) fn nodes(&self) -> NodeSet {
+    pub fn nodes(&self) -> NodeSet {
         match *self {
             Resume::Follow => NodeSet::EMPTY,
             Resume::Bring { nodes, .. } | Resume::Identities { nodes } => nodes,
@@ -56,7 +57,7 @@ impl Resume {
     }
 
     /// Whether they get new certificates.
-    pub(crate) fn renews(&self) -> bool {
+    pub fn renews(&self) -> bool {
         matches!(self, Resume::Identities { .. } | Resume::Exclude { .. })
     }
 }
@@ -64,8 +65,8 @@ impl Resume {
 /// What `restore --resume` is to do.
 ///
 /// # Errors
-/// Exit 4: nothing can be done, or new certificates would separate nodes that are deciding.
-pub(crate) fn resume(standing: &Standing<'_>) -> Outcome<Resume> {
+/// Nothing can be done, or new certificates would separate nodes that are deciding.
+pub fn resume(standing: &Standing<'_>) -> Result<Resume, Refusal> {
     if let Some((decision, _)) = standing.usable()? {
         return Ok(bring(standing, decision));
     }
@@ -79,35 +80,32 @@ pub(crate) fn resume(standing: &Standing<'_>) -> Outcome<Resume> {
             return Ok(if mute.is_empty() { Resume::Follow } else { Resume::Identities { nodes: reached } });
         }
         let deciding = names(&standing.name_all(quorum));
-        return Err(Failed::new(Exit::Refused, format!("new certificates are not needed for restore {id}"))
+        return Err(Refusal::new(format!("new certificates are not needed for restore {id}"))
             .cause(format!("{deciding} hear each other and are enough to decide; new certificates would separate them from nodes that cannot be asked here"))
-            .unchanged()
-            .hint("follow it to its end\n  kubectl etcd restore --follow"));
+            .hint(format!("follow it to its end\n  {}", standing.commands.follow())));
     }
     if standing.is_quorum(reached) {
         return Ok(Resume::Identities { nodes: reached });
     }
     let gone = names(&standing.name_all(away));
-    Err(Failed::new(Exit::Refused, format!("restore {id} cannot be decided by the nodes that can be asked"))
+    Err(Refusal::new(format!("restore {id} cannot be decided by the nodes that can be asked"))
         .cause(format!("{}, and these cannot be asked or have no journal of it: {gone}", standing.needed()))
-        .unchanged()
         .hint(format!("bring back {gone}, and resume again; if they are gone for good\n  {}", standing.without(away))))
 }
 
 /// What `restore --resume --without` is to do.
 ///
 /// # Errors
-/// Exit 2 for a name that is no node of the restore. Exit 4: a named node answers, another one does not, or the others are enough.
-pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resume> {
+/// A name is no node of the restore, which is wrong usage; a named node answers, another one does not, or the others are enough.
+pub fn without(standing: &Standing<'_>, named: &[String]) -> Result<Resume, Refusal> {
     let id = &standing.plan.id;
-    let refused = |why: String| Failed::new(Exit::Refused, why).unchanged();
+    let refused = |why: String| Refusal::new(why);
     let mut gone = NodeSet::EMPTY;
     for name in named {
         let Some(node) = standing.find(name) else {
             let all = names(&standing.name_all(standing.all()));
-            return Err(Failed::new(Exit::Usage, format!("node {name} takes no part in restore {id}"))
-                .cause(format!("its nodes are {all}"))
-                .unchanged());
+            let refusal = Refusal::new(format!("node {name} takes no part in restore {id}"));
+            return Err(Refusal { usage: true, ..refusal.cause(format!("its nodes are {all}")) });
         };
         gone.insert(node);
     }
@@ -117,12 +115,13 @@ pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resu
     if !answers.is_empty() {
         return Err(refused(format!("--without names {}, whose node answers", names(&answers)))
             .cause("only a node that is gone for good may be excluded")
-            .hint("resume with it\n  kubectl etcd restore --resume"));
+            .hint(format!("resume with it\n  {}", standing.commands.resume())));
     }
     if let Some((decision, _)) = decided {
         return Ok(bring(standing, decision));
     }
-    let silent = standing.all().without(gone).without(standing.undecided());
+    // An answer is no journal: what was accepted, and the epoch, are not in it.
+    let silent = standing.all().without(gone).without(standing.with_journal());
     if !silent.is_empty() {
         let silent_names = names(&standing.name_all(silent));
         let mut all = gone;
@@ -140,7 +139,7 @@ pub(crate) fn without(standing: &Standing<'_>, named: &[String]) -> Outcome<Resu
     if standing.is_quorum_of_all(rest) {
         let enough = names(&standing.name_all(rest));
         return Err(refused(format!("--without is not needed: {enough} are enough to decide restore {id}"))
-            .hint("resume with all nodes\n  kubectl etcd restore --resume"));
+            .hint(format!("resume with all nodes\n  {}", standing.commands.resume())));
     }
     let epoch = standing.epoch().checked_add(1);
     let epoch =
@@ -158,7 +157,7 @@ fn bring(standing: &Standing<'_>, decision: Decision) -> Resume {
 }
 
 /// What the operator has to agree to before nodes are left behind.
-pub(crate) fn risk(standing: &Standing<'_>, gone: NodeSet) -> String {
+pub fn risk(standing: &Standing<'_>, gone: NodeSet) -> String {
     let gone = standing.name_all(gone);
     let who = gone.join(", ");
     let it = if gone.len() == 1 { who.clone() } else { "one of them".to_owned() };
@@ -168,34 +167,35 @@ pub(crate) fn risk(standing: &Standing<'_>, gone: NodeSet) -> String {
 /// The nodes whose waiting `restore --forget` ends.
 ///
 /// # Errors
-/// Exit 4: a node has not ended it, with what to do instead.
-pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
+/// A node has not ended it, with what to do instead.
+pub fn forget(standing: &Standing<'_>) -> Result<NodeSet, Refusal> {
     let id = &standing.plan.id;
     standing.usable()?;
-    let refused = |nodes: NodeSet, why: &str, hint: &str| {
+    let commands = standing.commands;
+    let refused = |nodes: NodeSet, why: &str, hint: String| {
         let on = names(&standing.name_all(nodes));
-        Err(Failed::new(Exit::Refused, format!("restore {id} has not ended on {on}")).cause(why).unchanged().hint(hint))
+        Err(Refusal::new(format!("restore {id} has not ended on {on}")).cause(why).hint(hint))
     };
     for (phase, why, hint) in [
         (
             Phase::InDoubt,
             "it has voted and waits for the decision; if its waiting ends now, it could end with other data than the other nodes",
-            "see what it waits for, and resume it\n  kubectl etcd restore --status\n  kubectl etcd restore --resume",
+            format!("see what it waits for, and resume it\n  {}\n  {}", commands.status(), commands.resume()),
         ),
         (
             Phase::Working,
             "the restore is still in progress there",
-            "follow it to its end\n  kubectl etcd restore --follow",
+            format!("follow it to its end\n  {}", commands.follow()),
         ),
         (
             Phase::Aborting,
             "the node still rolls back to the old data",
-            "follow it to its end\n  kubectl etcd restore --follow",
+            format!("follow it to its end\n  {}", commands.follow()),
         ),
         (
             Phase::Committed,
             "the new data is in place there, and not all components run yet",
-            "see what it waits for\n  kubectl etcd restore --status",
+            format!("see what it waits for\n  {}", commands.status()),
         ),
     ] {
         // An API server that does not become ready is nothing that is waited for any more.
@@ -211,7 +211,7 @@ pub(crate) fn forget(standing: &Standing<'_>) -> Outcome<NodeSet> {
 
 /// What ends a participant that has missed its dismissal: every node has ended, or the node was told before to wait no longer. `None` for
 /// one that has still to be there.
-pub(crate) fn dismissal(standing: &Standing<'_>, node: Node) -> Option<Operator> {
+pub fn dismissal(standing: &Standing<'_>, node: Node) -> Option<Operator> {
     let stays = standing.which(|restore| restore.participates && restore.ended.is_some());
     // Those of version 0.1 take no orders.
     if !stays.contains(node) || standing.is_of_version_0_1() || standing.decided().is_err() {
@@ -227,8 +227,10 @@ pub(crate) fn dismissal(standing: &Standing<'_>, node: Node) -> Option<Operator>
 }
 
 /// How a command about one restore is to name it.
-pub(crate) fn unknown(id: &str) -> Failed {
-    Failed::new(Exit::Refused, format!("no node that can be asked has a journal of restore {id}")).unchanged().hint(
-        format!("see which restores there are; the ID was {}\n  kubectl etcd restore --status -o json", quoted(id)),
-    )
+pub fn unknown(id: &str, commands: Commands) -> Refusal {
+    Refusal::new(format!("no node that can be asked has a journal of restore {id}")).hint(format!(
+        "see which restores there are; the ID was {}\n  {} -o json",
+        quoted(id),
+        commands.status()
+    ))
 }
