@@ -11,14 +11,19 @@
 //! * No plaintext of a snapshot or of node files reaches a store, unless the user has said that nothing is to be encrypted.
 //! * No error, log line or name carries a credential.
 
+mod backups;
 pub mod layout;
 mod level;
+mod listed;
 mod name;
 mod record;
 mod recovery_plan;
 mod uid;
 
+pub use backups::{Backup, Backups, CLOCK_TOLERANCE, COMMIT_WITHIN, Doubt, LARGEST_RECORD, LeftOver, Suspect};
+pub use layout::{Key, Part};
 pub use level::{Level, LevelError};
+pub use listed::{Listed, Object};
 pub use name::{Class, Name, NameError};
 pub use record::{
     API_VERSION, Checked, Cluster, KIND, Program, Record, RecordError, Snapshot, SourceMember, StoredObject,
