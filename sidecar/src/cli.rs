@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use etcd_wire::FailureCode;
 use tracing_subscriber::EnvFilter;
 
 use crate::{restore, serve, transaction, wait};
@@ -37,11 +38,34 @@ enum Command {
         /// The restore.
         id: String,
     },
-    /// Build a member's data directory from a snapshot file.
-    Restore(restore::Args),
+    /// Build a member's data directory from a snapshot file; or look at a restore of the control plane that has begun, and end it, on a node
+    /// without an API server.
+    #[command(after_help = EXAMPLES, override_usage = USAGE)]
+    Restore(Box<restore::Args>),
     /// Print the version.
     Version,
 }
+
+const USAGE: &str = "etcd-sidecar restore FILE --data-dir DIR --name NAME --initial-cluster MEMBERS --bump-revision N
+       etcd-sidecar restore --status | --resume [ID] | --forget ID";
+
+const EXAMPLES: &str = "\
+Examples, in the participant's container on a node:
+
+  # how the restore is by this node's journal, and what can be heard of the other nodes
+  etcd-sidecar restore --status
+
+  # bring a decision that another node's journal has
+  etcd-sidecar restore --resume --journal /var/lib/kubectl-etcd/cp1-journal
+
+  # all nodes have lost their certificates: make new ones here, and take each on its node
+  etcd-sidecar restore --resume --journal /var/lib/kubectl-etcd/cp2-journal --write-identities /var/lib/kubectl-etcd/new
+  etcd-sidecar restore --resume --identity /var/lib/kubectl-etcd/ID-cp1.identity.json
+
+  # cp2 and cp3 are gone for good: decide without them
+  etcd-sidecar restore --resume --without cp2,cp3 --confirm CLUSTER
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 4 refused; nothing was changed.";
 
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
@@ -62,7 +86,11 @@ pub(crate) fn main() -> ExitCode {
         // Nobody hears that stderr is lost: to tell it there would be a panic.
         .log_internal_errors(false)
         .init();
-    match run(cli.command) {
+    let command = match cli.command {
+        Command::Restore(args) if args.begun.looks_back() => return operate(&args.begun),
+        command => command,
+    };
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -91,10 +119,38 @@ fn run(command: Command) -> anyhow::Result<()> {
             ended
         }
         Command::Restore(args) => {
-            let done = restore::run(args)?;
+            let done = restore::run(*args)?;
             print(&done).context("the directory is built; only the report of it is lost")
         }
         Command::Version => print(&format!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID)),
+    }
+}
+
+/// What an operator wants on the node.
+fn operate(args: &transaction::BegunArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(transaction::operate(args));
+    runtime.shutdown_background();
+    match done {
+        Ok(told) => match print(&told) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(failure) => {
+            // Nobody hears that stderr is lost; the exit code tells all the same.
+            let _lost = writeln!(std::io::stderr(), "{}", transaction::shown_failure(&failure));
+            let refused = matches!(failure.code, FailureCode::Refused | FailureCode::BadRequest | FailureCode::Busy);
+            if refused { ExitCode::from(4) } else { ExitCode::FAILURE }
+        }
     }
 }
 
@@ -107,6 +163,42 @@ fn print(text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restore_is_built_or_looked_at() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let begun = |line: &str| match parse(line).unwrap().command {
+            Command::Restore(args) => args.begun.looks_back(),
+            other => panic!("{other:?}"),
+        };
+        for line in [
+            "etcd-sidecar restore --status",
+            "etcd-sidecar restore --status -o json",
+            "etcd-sidecar restore --resume",
+            "etcd-sidecar restore --resume 20261121-100000-abcde --journal a --journal b",
+            "etcd-sidecar restore --resume --without cp1,cp2 --confirm c --write-identities d",
+            "etcd-sidecar restore --resume --identity f",
+            "etcd-sidecar restore --forget 20261121-100000-abcde",
+        ] {
+            assert!(begun(line), "{line}");
+        }
+        let build =
+            "etcd-sidecar restore a.db --data-dir d --name n --initial-cluster n=http://a:2380 --bump-revision 0";
+        assert!(!begun(build));
+        for wrong in [
+            "etcd-sidecar restore",
+            "etcd-sidecar restore a.db --data-dir d",
+            &format!("{build} --status"),
+            "etcd-sidecar restore --status --resume",
+            "etcd-sidecar restore --status --without cp1",
+            "etcd-sidecar restore --resume -o json",
+            "etcd-sidecar restore --resume --confirm c",
+            "etcd-sidecar restore --resume --identity f --write-identities d",
+            "etcd-sidecar restore --forget",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_have_units_and_are_not_nothing() {

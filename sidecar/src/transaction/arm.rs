@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{ArmRequest, Control, DirectRequest};
+use etcd_wire::restore::{ArmRequest, Control, DirectRequest, Identity, Operator};
 use etcd_wire::{Failure, FailureCode};
 use serde_json::{Value, json};
 
@@ -122,13 +122,29 @@ pub(crate) async fn direct(request: DirectRequest) -> Result<(), Failure> {
         if is_placed(&layout)? { Ok(layout) } else { Err(nobody()) }
     };
     let layout = tokio::task::block_in_place(find)?;
-    if let Some(identity) = &request.identity {
+    give(&layout, request.identity.as_ref(), request.order).await
+}
+
+/// The same, for an operator on the node.
+///
+/// # Errors
+/// [`FailureCode::Refused`]: no participant runs here. [`FailureCode::Unreachable`]: it does not answer.
+pub(super) async fn tell(layout: &Layout, identity: Option<&Identity>, order: Option<Operator>) -> Result<(), Failure> {
+    // Nothing is written for one that does not run.
+    control::tell(layout, Control::Look, HEARS).await.map_err(|failure| {
+        failure.hint("look for its container on the node: crictl pods --name kubectl-etcd-restore")
+    })?;
+    give(layout, identity, order).await
+}
+
+async fn give(layout: &Layout, identity: Option<&Identity>, order: Option<Operator>) -> Result<(), Failure> {
+    if let Some(identity) = identity {
         network::check(identity)?;
-        tokio::task::block_in_place(|| identity::write(&layout, identity))?;
-        control::tell(&layout, Control::Identity, HEARS).await?;
+        tokio::task::block_in_place(|| identity::write(layout, identity))?;
+        control::tell(layout, Control::Identity, HEARS).await?;
     }
-    if let Some(order) = request.order {
-        control::tell(&layout, Control::Operator { order }, HEARS).await?;
+    if let Some(order) = order {
+        control::tell(layout, Control::Operator { order }, HEARS).await?;
     }
     Ok(())
 }

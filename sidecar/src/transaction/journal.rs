@@ -207,10 +207,18 @@ pub(super) fn read(place: &Place) -> Result<(Lines, u64), Failure> {
     };
     settled().map_err(|error| storage("synchronise the journal", &error))?;
     let bytes = place.read().map_err(|error| storage("read the journal", &error))?;
+    parse(&bytes, &place.display())
+}
+
+/// All entries that are whole, and how many bytes they take. `name` is the file, for people.
+///
+/// # Errors
+/// [`FailureCode::Storage`]: an entry before the last one is damaged, or not known to this version.
+pub(super) fn parse(bytes: &[u8], name: &str) -> Result<(Lines, u64), Failure> {
     let (mut lines, mut good) = (Lines::Current(Vec::new()), 0);
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         let refuse = |what: &str, hint: &str| {
-            let message = format!("the journal {} {what} at byte {good}", place.display());
+            let message = format!("the journal {name} {what} at byte {good}");
             Failure::new(FailureCode::Storage, message).hint(hint)
         };
         match whole(piece) {

@@ -4,6 +4,7 @@
 //!   [static pod](arm), which runs the [`driver`] and needs no API server.
 //! * What the nodes do, and what they tell each other, is decided by `etcd-transaction`, which is pure. The [`driver`] carries it out: the
 //!   [`steps`], the messages to other nodes over the [`network`], the orders of sessions on this node over [`control`].
+//! * Without an API server, an [`operator`] works on the node itself.
 //! * The [`journal`] has everything before it is done. What it adds up to is the [`state`], from which a participant that was killed goes on,
 //!   or back.
 
@@ -26,6 +27,7 @@ mod launch_manifest;
 mod layout;
 mod member;
 mod network;
+mod operator;
 mod owner;
 mod preflight;
 mod process;
@@ -43,4 +45,5 @@ pub(crate) use arm::direct;
 pub(crate) use driver::run as participate;
 pub(crate) use enlist::Enlisted;
 pub(crate) use layout::kept_database;
+pub(crate) use operator::{Args as BegunArgs, BEGUN, operate, shown as shown_failure};
 pub(crate) use records::{all, remove};

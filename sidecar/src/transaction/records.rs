@@ -18,11 +18,27 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// All restores that this node knows of, oldest first.
 pub(crate) async fn all() -> Result<Vec<NodeRestore>, Failure> {
-    let known = tokio::task::block_in_place(|| known(&Place::new(STATE)))?;
+    Ok(of_node(&Place::new(STATE)).await?.into_iter().map(|one| one.restore).collect())
+}
+
+/// A restore of this node.
+pub(super) struct OfNode {
+    pub(super) layout: Layout,
+    /// What its journal and its participant say.
+    pub(super) restore: NodeRestore,
+    /// The authorities of its nodes' certificates. PEM.
+    pub(super) authorities: Vec<String>,
+}
+
+/// All restores of a state folder, oldest first.
+pub(super) async fn of_node(state: &Place) -> Result<Vec<OfNode>, Failure> {
+    let known = tokio::task::block_in_place(|| known(state))?;
     let mut restores = Vec::new();
     for (layout, state) in known {
         let live = control::tell(&layout, Control::Look, ANSWER).await.ok().map(|state| state.live);
-        restores.push(tokio::task::block_in_place(|| told(&layout, state, live))?);
+        let authorities = state.authorities.clone();
+        let restore = tokio::task::block_in_place(|| told(&layout, state, live))?;
+        restores.push(OfNode { layout, restore, authorities });
     }
     Ok(restores)
 }
@@ -102,7 +118,7 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
             continue;
         }
         let begun = State::of(lines)?;
-        let layout = Layout::new(begun.plan.clone(), &begun.node)?;
+        let layout = Layout::at(begun.plan.clone(), &begun.node, &state.path())?;
         found.push((layout, begun));
     }
     found.sort_by_key(|(_, state)| state.begun_at);

@@ -40,7 +40,7 @@ pub(super) struct BegunArgs {
     pub(super) resume: bool,
     /// With --resume: decide without these nodes, which are gone for good. Asks for the name of the cluster: if such a node runs again,
     /// two clusters may serve
-    #[arg(long, value_name = "NODE", value_delimiter = ',', requires = "resume")]
+    #[arg(long, value_name = "NODE", value_delimiter = ',', requires = "resume", conflicts_with_all = ["status", "follow", "forget"])]
     pub(super) without: Vec<String>,
     /// Do not wait any more for nodes that have not confirmed the end of this restore, nor for API servers that have not become ready in
     /// time; refused while a node has other work left

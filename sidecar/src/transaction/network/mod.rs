@@ -30,6 +30,7 @@ use self::credentials::Credentials;
 pub(super) use self::heard::Heard;
 use self::incoming::{Door, Places};
 use self::outgoing::Link;
+pub(super) use self::outgoing::{FoundOut, There};
 use self::queue::Queue;
 use self::troubles::Troubles;
 use super::layout::Layout;
@@ -71,6 +72,23 @@ impl Network {
     ) -> Result<(Network, mpsc::Receiver<Heard>), Failure> {
         let listener = bind(layout).await?;
         Network::on(listener, layout, identity, authorities)
+    }
+
+    /// Listens on one address, for tests with several nodes.
+    #[cfg(test)]
+    pub(super) async fn start_on(
+        address: &str,
+        layout: &Layout,
+        identity: &Identity,
+    ) -> (Network, mpsc::Receiver<Heard>) {
+        let listener = loop {
+            match TcpListener::bind((address, layout.plan().peer_port)).await {
+                // A network that was dropped ends soon.
+                Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::task::yield_now().await,
+                bound => break bound.unwrap(),
+            }
+        };
+        Network::on(listener, layout, Some(identity), Vec::new()).unwrap()
     }
 
     fn on(
@@ -170,6 +188,44 @@ impl Network {
 /// [`FailureCode::BadRequest`]: the certificates cannot be used.
 pub(super) fn check(identity: &Identity) -> Result<(), Failure> {
     Credentials::new(std::slice::from_ref(identity), &[]).map(|_| ())
+}
+
+/// Looks whether an identity can be used by a node of a plan of so many.
+///
+/// # Errors
+/// [`FailureCode::BadRequest`]: the certificates cannot be used. [`FailureCode::Refused`]: the certificate is another node's.
+pub(super) fn check_for(identity: &Identity, own: Node, nodes: usize) -> Result<(), Failure> {
+    check(identity)?;
+    let certificates = etcd_tls::certificates(identity.cert.as_bytes());
+    let nodes = u8::try_from(nodes).unwrap_or(u8::MAX);
+    let of = certificates.first().and_then(|certificate| credentials::owner(certificate, nodes));
+    if of == Some(own) {
+        return Ok(());
+    }
+    Err(Failure::new(FailureCode::Refused, "the certificate is not for this node of the restore"))
+}
+
+/// Asks every other node once what was decided, and proves nothing. Whoever answers has proved who it is.
+///
+/// # Errors
+/// [`FailureCode::BadRequest`]: the authorities are none.
+pub(super) async fn find_out(layout: &Layout, authorities: &[String]) -> Result<BTreeMap<Node, FoundOut>, Failure> {
+    let plan = layout.plan();
+    let own = Node(u8::try_from(layout.index()).unwrap_or(u8::MAX));
+    let (_kept, credentials) = watch::channel(Arc::new(Credentials::new(&[], authorities)?));
+    let addresses = Arc::new(Addresses::new(plan, own));
+    // The address of this node that others know may be a name. Without it any address is used.
+    if let Err(error) = addresses.of(own).await {
+        tracing::debug!("cannot resolve {}: {error}", layout.node().address);
+    }
+    let troubles = Arc::new(Troubles::default());
+    let asked = (0..).map(Node).zip(&plan.nodes).filter(|(to, _)| *to != own).map(|(to, node)| {
+        let (port, addresses, credentials) = (plan.peer_port, Arc::clone(&addresses), credentials.clone());
+        let way = format!("node {} ({}, TCP port {port})", node.node, node.address);
+        let link = Link { to, way, port, addresses, credentials, troubles: Arc::clone(&troubles) };
+        async move { (to, link.find_out().await) }
+    });
+    Ok(futures::future::join_all(asked).await.into_iter().collect())
 }
 
 /// Takes the port on which the nodes speak to each other.

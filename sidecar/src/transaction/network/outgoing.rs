@@ -1,6 +1,7 @@
 //! What this node says to one other node.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,23 @@ impl Link {
         }
     }
 
+    /// Asks once what was decided. If there is no answer, says what is there.
+    pub(super) async fn find_out(&self) -> FoundOut {
+        let why = match self.query().await {
+            Ok(answer) => return FoundOut::Answers(answer),
+            Err(why) => why,
+        };
+        let mut there = There::Nothing;
+        for address in self.addresses.of(self.to).await.unwrap_or_default() {
+            match tokio::time::timeout(CONNECT, self.connect_to(address)).await {
+                Ok(Ok(_)) => return FoundOut::Silent { why, there: There::Listens },
+                Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => there = There::Refuses,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        FoundOut::Silent { why, there }
+    }
+
     async fn dial(&self, config: Arc<ClientConfig>) -> Result<Greeted, String> {
         let connected = tokio::time::timeout(CONNECT, self.connect()).await;
         let stream = connected.map_err(|_| format!("no TCP connection within {}s", CONNECT.as_secs()))??;
@@ -176,6 +194,31 @@ impl Link {
         tracing::debug!("{}: {why}", self.way);
         self.troubles.note(self.to, format!("{}: {why}", self.way));
     }
+}
+
+/// What came of asking a node once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum FoundOut {
+    /// It has proved who it is, and answers.
+    Answers(Answer),
+    /// It does not.
+    Silent {
+        /// Why, for people.
+        why: String,
+        /// What is at its address.
+        there: There,
+    },
+}
+
+/// What is at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum There {
+    /// Something accepts connections on the port.
+    Listens,
+    /// A machine answers, and nothing listens on the port.
+    Refuses,
+    /// Nothing is heard.
+    Nothing,
 }
 
 struct Undelivered {
