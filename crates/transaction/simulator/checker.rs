@@ -4,7 +4,7 @@ use etcd_transaction::{Answer, Ballot, Decision, Entry, Message, Node, NodeSet, 
 
 use super::disk::{Data, Place};
 use super::marks::Mark;
-use super::world::{Host, World};
+use super::world::{Host, Unready, World};
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub enum Invariant {
     Patience,
     /// A participant agrees with itself.
     AgreesWithItself,
+    /// Nodes go back by themselves only if no API server was ready on the new data.
+    NeverReady,
 }
 
 /// A broken rule.
@@ -77,11 +79,17 @@ struct Kept {
     wrote: bool,
     /// The highest revision that a client saw here.
     seen: u64,
+    /// What it has built for the way back.
+    restaged: Option<u64>,
+    /// It goes on with the new data.
+    stays: bool,
 }
 
 /// Everything that was seen.
 #[derive(Debug, Clone)]
 pub struct Checker {
+    /// Of which transaction.
+    turn: usize,
     nodes: Vec<Kept>,
     coordinator: Node,
     plan: Plan,
@@ -109,7 +117,7 @@ fn bit(step: Step) -> u16 {
     1 << step as u16
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     Step::Preflight,
     Step::StopApi,
     Step::StopEtcd,
@@ -119,6 +127,8 @@ const STEPS: [Step; 12] = [
     Step::StartApi,
     Step::Finish,
     Step::Recheck,
+    Step::Restage,
+    Step::HandOver,
     Step::UndoStop,
     Step::UndoSwap,
     Step::UndoStart,
@@ -149,8 +159,9 @@ pub fn decision_in<'a, I: Iterator<Item = (Node, &'a [Entry])>>(
 
 impl Checker {
     /// Nothing was seen yet.
-    pub fn new(plan: &Plan) -> Checker {
+    pub fn new(plan: &Plan, turn: usize) -> Checker {
         Checker {
+            turn,
             nodes: vec![Kept::default(); plan.count()],
             coordinator: plan.coordinator(),
             plan: plan.clone(),
@@ -220,6 +231,19 @@ impl Checker {
         let index = node.index();
         match entry {
             Entry::Armed | Entry::Intruded { .. } | Entry::ServedAbove => {}
+            Entry::Restaged { digest } => {
+                let kept = &mut self.nodes[index];
+                let begun = kept.begun & bit(Step::Restage) != 0;
+                kept.done |= bit(Step::Restage);
+                kept.restaged = Some(digest);
+                self.must(at, begun, Invariant::WrittenBefore, || format!("{node} ends Restage and never began"));
+            }
+            Entry::Stays => {
+                let kept = &mut self.nodes[index];
+                kept.stays = true;
+                let fine = kept.begun & bit(Step::HandOver) != 0 && kept.done & bit(Step::HandOver) == 0;
+                self.must(at, fine, Invariant::StepsInOrder, || format!("{node} stays, and is armed for the way back"));
+            }
             Entry::Step { step, done } => {
                 let kept = &mut self.nodes[index];
                 let free = kept.vote.is_none() && kept.decision.is_none();
@@ -231,6 +255,11 @@ impl Checker {
                 }
                 self.must(at, free || !step.is_forth(), Invariant::StepsInOrder, || {
                     format!("{node} writes down {step:?} after a vote or a decision")
+                });
+                let both = bit(Step::HandOver) | bit(Step::StartApi);
+                let ready = self.nodes[index].done & both == both;
+                self.must(at, !ready, Invariant::NeverReady, || {
+                    format!("{node} is armed for the way back, and its API server was ready")
                 });
                 let decision = self.nodes[index].decision;
                 let fits = match decision {
@@ -280,6 +309,7 @@ impl Checker {
                 let kept = &mut self.nodes[index];
                 kept.ended = true;
                 let steps: &[Step] = match kept.decision {
+                    _ if kept.done & bit(Step::HandOver) != 0 => &[Step::HandOver],
                     Some(Decision::Commit) => &Step::ON,
                     // Whoever has stopped nothing has nothing to undo.
                     _ if kept.begun & bit(Step::StopApi) == 0 => &[],
@@ -443,6 +473,8 @@ impl Checker {
                     && (state.decision.is_none() || state.decision == kept.decision)
                     && (!state.ended || kept.ended)
                     && (!state.all_ended || kept.all_ended)
+                    && (state.restaged.is_none() || state.restaged == kept.restaged)
+                    && (!state.stays || kept.stays)
             }
             Message::Order { .. } => true,
             Message::Prepare { ballot } => kept.promised >= Some(*ballot),
@@ -481,6 +513,10 @@ impl Checker {
         let kept = &self.nodes[node.index()];
         let written = kept.begun & bit(step) != 0;
         let (decision, vote) = (kept.decision, kept.vote);
+        let handed_over = kept.done & bit(Step::HandOver) != 0;
+        self.must(at, !handed_over, Invariant::StepsInOrder, || {
+            format!("{node} begins {step:?}, and is armed for the way back")
+        });
         self.must(at, !busy, Invariant::OneStepAtATime, || format!("{node} begins {step:?} beside another step"));
         self.must(at, written, Invariant::WrittenBefore, || {
             format!("{node} begins {step:?}, which is not on its disk")
@@ -517,26 +553,32 @@ impl Checker {
     /// A participant leaves.
     pub fn leaves(&mut self, at: u64, node: Node) {
         let kept = &self.nodes[node.index()];
-        let fine = kept.ended && (kept.all_ended || kept.forgotten || self.yes.is_empty());
+        let fine = kept.ended
+            && (kept.all_ended || kept.forgotten || self.yes.is_empty() || kept.done & bit(Step::HandOver) != 0);
         self.must(at, fine, Invariant::StaysWhileNeeded, || format!("{node} leaves although another one may need it"));
     }
 
     /// etcd runs on data.
     pub fn ran(&mut self, node: Node, data: Data) {
-        self.nodes[node.index()].ran |= data == Data::New;
+        self.nodes[node.index()].ran |= data == Data::new(self.turn);
     }
 
     /// A client has written, and was told that it succeeded.
     pub fn client(&mut self, at: u64, node: Node, cluster: Data, revision: u64, members: NodeSet, intruder: bool) {
-        if cluster == Data::New {
+        let new = cluster == Data::new(self.turn);
+        if new {
             members.iter().for_each(|member| self.nodes[member.index()].wrote = true);
+        }
+        // Clients are the same, whichever transaction is under way.
+        if self.turn > 0 && !new {
+            return;
         }
         let seen = self.nodes[node.index()].seen;
         self.nodes[node.index()].seen = seen.max(revision);
-        self.must(at, revision > seen, Invariant::RevisionsDoNotFall, || {
+        self.must(at, revision > seen || self.turn > 0, Invariant::RevisionsDoNotFall, || {
             format!("a client of {node} sees revision {revision} after {seen}")
         });
-        if cluster == Data::New && !intruder {
+        if new && !intruder {
             let decided = self.is_decided(Decision::Commit);
             self.must(at, decided, Invariant::OneClusterServes, || {
                 format!("{node} shows the new state, which is not decided")
@@ -547,7 +589,7 @@ impl Checker {
     /// Data is removed.
     pub fn deletes(&mut self, at: u64, node: Node, data: Data) {
         let kept = &self.nodes[node.index()];
-        let fine = data == Data::New && !kept.ran && !kept.wrote;
+        let fine = data == Data::new(self.turn) && !kept.ran && !kept.wrote;
         let invariant = if kept.wrote { Invariant::AcknowledgedWrites } else { Invariant::NothingLost };
         self.must(at, fine, invariant, || format!("{node} removes {data:?} data on which etcd ran"));
     }
@@ -556,7 +598,7 @@ impl Checker {
 impl World {
     /// No two clusters serve, and none that is decided against.
     pub fn check_clusters(&mut self) {
-        let mut shown = [NodeSet::EMPTY; 2];
+        let mut shown = [NodeSet::EMPTY; 3];
         for node in 0..self.hosts.len() {
             let host = &self.hosts[node];
             if let Some(cluster) = host.etcd.filter(|&cluster| host.api && !host.intruder && self.serves(node, cluster))
@@ -564,19 +606,29 @@ impl World {
                 shown[cluster as usize].insert(Node(node as u8));
             }
         }
-        let [old, new] = shown;
-        if !old.is_empty() && (!new.is_empty() || self.checker.is_decided(Decision::Commit)) {
-            self.fail(Invariant::OneClusterServes, format!("{old:?} show the old state, {new:?} the new one"));
+        let several = shown.iter().filter(|nodes| !nodes.is_empty()).count() > 1;
+        let former = (0..2).any(|turn| {
+            !shown[Data::old(turn) as usize].is_empty() && self.checkers[turn].is_decided(Decision::Commit)
+        });
+        if several || former {
+            let [old, new, raised] = shown;
+            self.fail(
+                Invariant::OneClusterServes,
+                format!("{old:?} show the old state, {new:?} the new one, {raised:?} that of the way back"),
+            );
         }
     }
 
     /// Each directory is in one place.
     pub fn check_data(&mut self, node: usize) {
         let names = self.hosts[node].data.seen();
-        let old = names.find(Data::Old).count();
-        let new = names.find(Data::New).count();
-        let (ran, wrote) = (self.checker.nodes[node].ran, self.checker.nodes[node].wrote);
-        if old != 1 || new > 1 || (new == 0 && (ran || wrote)) {
+        let count = |data| names.find(data).count();
+        let used = |turn: usize| {
+            let kept = &self.checkers[turn].nodes[node];
+            usize::from(kept.ran || kept.wrote)
+        };
+        let fine = |turn: usize| (used(turn)..=1).contains(&count(Data::new(turn)));
+        if count(Data::Old) != 1 || !fine(0) || !fine(1) {
             self.fail(Invariant::NothingLost, format!("n{node} has {names:?}"));
         }
     }
@@ -589,7 +641,7 @@ impl World {
         let waiting: Vec<usize> = (0..self.hosts.len())
             .filter(|&other| other != node && !self.hosts[other].left)
             .filter(|&other| {
-                let kept = &self.checker.nodes[other];
+                let kept = &self.checkers[self.hosts[other].turn].nodes[other];
                 // In doubt without a quorum, nobody can decide: so it is with two nodes.
                 let rest = self.plan.all().without(NodeSet::of(Node(node as u8)));
                 let can = kept.vote.is_none() || self.plan.is_quorum(rest);
@@ -617,16 +669,26 @@ impl World {
     /// At rest.
     pub fn check_end(&mut self) {
         let living: Vec<usize> = (0..self.hosts.len()).filter(|&node| !self.hosts[node].gone).collect();
-        let decisions: Vec<_> = living.iter().map(|&node| self.checker.nodes[node].decision).collect();
-        if decisions.windows(2).any(|two| two[0] != two[1]) {
-            return self.fail(Invariant::NeverMixed, format!("at rest: {decisions:?}"));
+        let of = |turn: usize| living.iter().map(|&node| self.checkers[turn].nodes[node].decision).collect::<Vec<_>>();
+        let (decisions, back) = (of(0), of(1));
+        let commits = |decision: &Option<Decision>| *decision == Some(Decision::Commit);
+        // One that is not armed for the way back has no part in it, and the others cannot commit it.
+        let mixed = back.iter().any(commits) && !back.iter().all(commits);
+        if decisions.windows(2).any(|two| two[0] != two[1]) || mixed {
+            return self.fail(Invariant::NeverMixed, format!("at rest: {decisions:?}, {back:?}"));
         }
-        let committed = decisions.first() == Some(&Some(Decision::Commit));
+        let committed = decisions.first().is_some_and(commits);
+        let turned = back.first().is_some_and(commits);
+        let digests: Vec<u64> = living.iter().map(|&node| self.hosts[node].digest).collect();
+        if turned && digests.windows(2).any(|two| two[0] != two[1]) {
+            self.fail(Invariant::NeverMixed, format!("what they have gone back to differs: {digests:?}"));
+        }
         for &node in &living {
             let host = &self.hosts[node];
             let names = host.data.seen();
             let out = self.plan.is_left_out(Node(node as u8));
             let (live, etcd) = match (committed, out) {
+                _ if turned => (Data::Raised, Some(Data::Raised)),
                 (true, true) => (Data::Old, None),
                 (true, false) => (Data::New, Some(Data::New)),
                 (false, _) => (Data::Old, Some(Data::Old)),
@@ -646,12 +708,14 @@ impl World {
                     format!("n{node} at rest runs etcd on {:?}, API {}", host.etcd, host.api),
                 );
             }
-            if !committed && self.checker.nodes[node].wrote && self.hosts[node].data.seen().at(Place::KeptNew).is_none()
-            {
-                self.fail(
-                    Invariant::AcknowledgedWrites,
-                    format!("n{node} does not have what was written to the new data"),
-                );
+            for (turn, stays) in [committed, turned].into_iter().enumerate() {
+                let wrote = self.checkers[turn].nodes[node].wrote && !stays;
+                if wrote && self.hosts[node].data.seen().at(Place::kept(turn)).is_none() {
+                    self.fail(
+                        Invariant::AcknowledgedWrites,
+                        format!("n{node} does not have what was written to the new data"),
+                    );
+                }
             }
         }
         let smooth = self.smooth && self.choices.taken.is_empty();
@@ -659,7 +723,17 @@ impl World {
         if (smooth || paused) && !committed {
             self.fail(Invariant::Patience, "it did not commit".to_string());
         }
+        let same = digests.windows(2).all(|two| two[0] == two[1]);
+        let never = matches!(self.unready, Unready::Everywhere | Unready::ForEver) && self.plan.returns();
+        if smooth && self.unready != Unready::Late && turned != (never && same) {
+            self.fail(Invariant::Patience, format!("it went back by itself: {turned}"));
+        }
         self.marks_of_end(committed);
+        if turned {
+            self.marks.add(Mark::TurnedBack);
+        } else if self.hosts.iter().any(|host| host.turn > 0) {
+            self.marks.add(Mark::TurnedInVain);
+        }
     }
 
     fn marks_of_end(&mut self, committed: bool) {
@@ -667,7 +741,7 @@ impl World {
         if self.smooth && self.choices.taken.is_empty() {
             self.marks.add(Mark::Smooth);
         }
-        if self.checker.accepts.iter().any(|(ballot, ..)| ballot.round > 0) {
+        if self.checkers[0].accepts.iter().any(|(ballot, ..)| ballot.round > 0) {
             self.marks.add(Mark::Takeover);
         }
         let gone = self.gone();

@@ -102,9 +102,13 @@ pub enum Draw {
     Start,
     /// What is kept of what was not synced.
     Kept,
+    /// When an API server is ready, and what an old member has.
+    Ready,
+    /// Whether somebody writes through an API server that is not ready.
+    Master,
 }
 
-const DRAWS: usize = Draw::Kept as usize - Draw::Setting as usize + 1;
+const DRAWS: usize = Draw::Master as usize - Draw::Setting as usize + 1;
 
 /// The address of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

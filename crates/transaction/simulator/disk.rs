@@ -103,6 +103,20 @@ pub enum Data {
     Old,
     /// Of the cluster that is restored.
     New,
+    /// Of the cluster that is built of the old data, to go back by itself.
+    Raised,
+}
+
+impl Data {
+    /// What a transaction takes away: the first one the old data, the way back the new.
+    pub fn old(turn: usize) -> Data {
+        [Data::Old, Data::New][turn]
+    }
+
+    /// What a transaction brings.
+    pub fn new(turn: usize) -> Data {
+        [Data::New, Data::Raised][turn]
+    }
 }
 
 /// Names of data directories.
@@ -116,11 +130,27 @@ pub enum Place {
     Aside,
     /// Where new data is set aside.
     KeptNew,
+    /// Where the way back sets aside what was in place.
+    AsideBack,
+    /// Where the way back keeps what it had brought.
+    KeptBack,
+}
+
+impl Place {
+    /// Where a transaction sets aside what it takes away.
+    pub fn aside(turn: usize) -> Place {
+        [Place::Aside, Place::AsideBack][turn]
+    }
+
+    /// Where a transaction keeps what it had brought.
+    pub fn kept(turn: usize) -> Place {
+        [Place::KeptNew, Place::KeptBack][turn]
+    }
 }
 
 /// What lies where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Directories(pub [Option<Data>; 4]);
+pub struct Directories(pub [Option<Data>; 6]);
 
 impl Directories {
     /// What a name names.
@@ -130,7 +160,7 @@ impl Directories {
 
     /// Where data is.
     pub fn find(self, data: Data) -> impl Iterator<Item = usize> {
-        (0..4).filter(move |&place| self.0[place] == Some(data))
+        (0..6).filter(move |&place| self.0[place] == Some(data))
     }
 }
 

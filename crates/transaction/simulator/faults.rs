@@ -1,6 +1,6 @@
 //! Faults that come once in a while, and their end.
 
-use etcd_transaction::{Node, NodeSet};
+use etcd_transaction::{Node, NodeSet, timers};
 
 use super::choices::{Draw, Kind};
 use super::marks::Mark;
@@ -39,7 +39,7 @@ impl World {
             let value = self.choices.pick(Kind::Stranger, node, 0);
             self.marks.fault(Kind::Stranger, value);
             if value > 0 {
-                let what = self.choices.draw(Draw::Fault, node, 0, 7);
+                let what = self.choices.draw(Draw::Fault, node, 0, 9);
                 self.forge(node, what);
             }
             let value = self.choices.pick(Kind::Power, node, 0);
@@ -115,11 +115,14 @@ impl World {
         self.pause(node, 1_000, most);
     }
 
-    fn pause(&mut self, node: usize, from: u64, to: u64) {
+    /// A process is paused for some time.
+    pub fn pause(&mut self, node: usize, from: u64, to: u64) {
         let until = self.now + self.choices.draw(Draw::Fault, node, from, to);
+        let now = self.now;
         self.note(node, 15 << 40 | until, || format!("! paused until {until}"));
         if let Some(process) = &mut self.hosts[node].process {
             process.paused_until = process.paused_until.max(until);
+            process.unsure |= process.watches && until - now > timers::SURE.0;
         }
     }
 
@@ -149,6 +152,8 @@ impl World {
         let draw = |world: &mut World, most: usize| world.choices.draw(Draw::Kept, node, 0, most as u64) as usize;
         let unsynced = self.hosts[node].journal.unsynced();
         let lines = draw(self, unsynced);
+        let unsynced = self.hosts[node].next.unsynced();
+        let next = draw(self, unsynced);
         let unsynced = self.hosts[node].data.unsynced();
         let data = draw(self, unsynced);
         let unsynced = self.hosts[node].manifests.unsynced();
@@ -165,9 +170,11 @@ impl World {
         host.data.fail(data);
         host.manifests.fail(manifests);
         let fresh = host.journal.fail(lines);
+        let next = host.next.fail(next);
         host.gone = time.is_none();
         let boot = host.boot;
         self.kept(node, fresh);
+        self.kept_next(node, next);
         if let Some(time) = time {
             self.push(time, Event::PowerOn { node, boot });
         }

@@ -5,7 +5,7 @@ use etcd_transaction::{Component, Fact, Input, Node};
 use super::choices::{Draw, Kind};
 use super::disk::{Bytes, Data, PARTS, Part, Place};
 use super::marks::Mark;
-use super::world::{Event, Host, World};
+use super::world::{Event, Host, OVERLOOKED, World};
 
 impl Host {
     /// Whether a component runs.
@@ -57,7 +57,14 @@ impl World {
         let api = there(Part::Api);
         if !host.api && api.is_some() {
             host.intruder = api != Some(Bytes::Own);
+            host.api_since = now;
+            let ready = host.delays;
+            host.api = true;
+            for delay in ready.into_iter().filter(|&delay| delay > 0 && delay < u64::MAX) {
+                self.push(delay, Event::Ready);
+            }
         }
+        let host = &mut self.hosts[node];
         host.api = api.is_some();
         let etcd_waits = host.etcd.is_none() && there(Part::Etcd).is_some();
         let after = (host.etcd, host.api, host.controllers);
@@ -89,30 +96,52 @@ impl World {
     pub fn components_changed(&mut self) {
         for node in 0..self.hosts.len() {
             if let Some(data) = self.hosts[node].etcd {
-                self.checker.ran(Node(node as u8), data);
+                for checker in &mut self.checkers {
+                    checker.ran(Node(node as u8), data);
+                }
             }
+            self.look_at_readiness(node);
             let host = &self.hosts[node];
             if !host.api {
                 continue;
             }
             let Some(cluster) = host.etcd.filter(|&data| self.serves(node, data)) else { continue };
-            // A client writes.
+            // A client writes. One of the group system:masters does so also where the API server is not ready.
+            if !self.is_ready(node) && self.choices.draw(Draw::Master, node, 0, 7) > 0 {
+                continue;
+            }
+            let host = &self.hosts[node];
             let (intruder, now) = (host.intruder, self.now);
             self.revisions[cluster as usize] += 1;
             let revision = self.revisions[cluster as usize];
             let members = self.members_up(node, cluster);
             // An intruder does not count until it is ended, which somebody is at.
             let guarded = self.hosts[node].process.as_ref().is_none_or(|process| process.guards);
-            if intruder && guarded && cluster == Data::Old {
+            if intruder && guarded && cluster == Data::old(self.hosts[node].turn) {
                 continue;
             }
-            self.checker.client(now, Node(node as u8), cluster, revision, members, intruder);
+            for checker in &mut self.checkers {
+                checker.client(now, Node(node as u8), cluster, revision, members, intruder);
+            }
             if intruder && cluster == Data::New {
                 self.marks.add(Mark::IntruderWrote);
             }
         }
         self.check_clusters();
         self.look_again();
+    }
+
+    /// For how long an API server has been ready on the new data of a node that is not armed for the way back.
+    fn look_at_readiness(&mut self, node: usize) {
+        let ready = self.is_ready(node);
+        let now = self.now;
+        let host = &mut self.hosts[node];
+        let looks = host.process.as_mut().filter(|process| process.watches && process.paused_until <= now);
+        looks.into_iter().for_each(|process| process.saw_ready |= ready);
+        let counts = host.turn == 0 && !host.intruder && host.next.seen().is_empty();
+        let since = host.ready_from.filter(|_| counts);
+        host.was_ready |= since.is_some_and(|since| now - since > OVERLOOKED);
+        host.ready_from = (ready && counts && host.etcd == Some(Data::New)).then(|| since.unwrap_or(now));
     }
 
     /// Held manifests that came back are moved aside, and what they started is ended.
@@ -181,7 +210,7 @@ impl World {
         }
         host.manifests.set(names);
         host.manifests.sync();
-        host.theirs |= self.checker.decision(Node(node as u8)).is_some();
+        host.theirs |= self.checkers[host.turn].decision(Node(node as u8)).is_some();
         let incarnation = host.incarnation;
         self.note(node, 14 << 40 | u64::from(value), || format!("! manifests are there again: {parts:?} {bytes:?}"));
         self.ask_kubelet(node);

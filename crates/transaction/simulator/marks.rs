@@ -39,9 +39,15 @@ pub enum Mark {
     OneHang,
     /// A process was paused once.
     OnePause,
+    /// No API server became ready: it went back by itself.
+    TurnedBack,
+    /// It did not go back in full: the new data stayed.
+    TurnedInVain,
+    /// An operator did not wait for an API server any longer.
+    UnreadyForgotten,
 }
 
-const MARKS: usize = Mark::OnePause as usize + 1;
+const MARKS: usize = Mark::UnreadyForgotten as usize + 1;
 const ALL: [Mark; MARKS] = [
     Mark::Committed,
     Mark::Aborted,
@@ -59,6 +65,9 @@ const ALL: [Mark; MARKS] = [
     Mark::IdentityLost,
     Mark::OneHang,
     Mark::OnePause,
+    Mark::TurnedBack,
+    Mark::TurnedInVain,
+    Mark::UnreadyForgotten,
 ];
 
 /// How often each was reached: in how many runs, and how often in all.
@@ -68,9 +77,9 @@ pub struct Marks {
     runs: [u64; MARKS],
     faults: [[u64; 8]; KINDS],
     phases: [[u64; 7]; 7],
-    steps: [u64; 12],
-    entries: [u64; 12],
-    notices: [u64; 9],
+    steps: [u64; 14],
+    entries: [u64; 14],
+    notices: [u64; 12],
 }
 
 impl Marks {
@@ -110,6 +119,8 @@ impl Marks {
             Entry::Ended { .. } => 9,
             Entry::AllEnded => 10,
             Entry::Forgotten => 11,
+            Entry::Restaged { .. } => 12,
+            Entry::Stays => 13,
         };
         self.entries[place] += 1;
     }
@@ -126,6 +137,9 @@ impl Marks {
             Notice::Unready => 6,
             Notice::Intruder { .. } => 7,
             Notice::WaitsFor { .. } => 8,
+            Notice::TurnsBack => 9,
+            Notice::OldDataDiffers => 10,
+            Notice::Stays => 11,
         };
         self.notices[place] += 1;
     }

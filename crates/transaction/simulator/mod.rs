@@ -52,7 +52,7 @@ pub fn run(setting: &Setting) -> Report {
         events: world.events,
         ended: world.now,
         digest: world.digest,
-        failure: world.checker.failure,
+        failure: world.failure(),
         taken: world.choices.taken,
         asked: world.choices.asked.unwrap_or_default(),
         marks: world.marks,

@@ -20,19 +20,20 @@ impl World {
     pub fn send(&mut self, from: usize, to: usize, message: Message) {
         let Some(mut later) = self.travels(from, to) else { return };
         let authority = self.hosts[from].process.as_ref().map_or(0, |process| process.authority);
+        let turn = self.hosts[from].turn;
         let value = self.choices.pick(Kind::Message, from, to);
         self.marks.fault(Kind::Message, value);
         match value {
             1 => return,
             2 => {
                 let again = later + self.choices.draw(Draw::Fault, from, 1, 5_000);
-                self.push(again, Event::Deliver { to, from, authority, message: message.clone() });
+                self.push(again, Event::Deliver { to, from, authority, turn, message: message.clone() });
             }
             3 => later += self.choices.draw(Draw::Fault, from, 1_000, 60_000),
             4 => later += self.choices.draw(Draw::Fault, from, 60_000, 600_000),
             _ => {}
         }
-        self.push(later, Event::Deliver { to, from, authority, message });
+        self.push(later, Event::Deliver { to, from, authority, turn, message });
     }
 
     /// Connections are cut for a while, as [`Kind::Cut`] says; 5 is
@@ -114,10 +115,12 @@ impl World {
         let zero = Ballot { epoch: 0, round: 0, owner: self.plan.coordinator() };
         let message = match value {
             0..=5 => Message::Order { step: Step::FORTH[value as usize] },
+            8 | 9 => Message::Order { step: Step::TURN[value as usize - 8] },
             6 => Message::Prepare { ballot },
             _ => Message::Accept { ballot: zero, decision: Decision::Commit },
         };
         let authority = self.hosts[to].process.as_ref().map_or(0, |process| process.authority);
-        self.push(1, Event::Deliver { to, from, authority, message });
+        let turn = self.hosts[to].turn;
+        self.push(1, Event::Deliver { to, from, authority, turn, message });
     }
 }

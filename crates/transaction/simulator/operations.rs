@@ -1,12 +1,12 @@
 //! Steps, as lists of small operations: a process can be killed between any two of them.
 
-use etcd_transaction::{Fact, Input, Node, NodeSet, Outcome, Run, RunId, Step};
+use etcd_transaction::{Entry, Fact, Input, Node, NodeSet, Outcome, Run, RunId, Step, timers};
 
 use super::checker::Invariant;
 use super::choices::{Draw, Kind};
-use super::disk::{Bytes, Data, Part, Place};
+use super::disk::{Bytes, Data, Lines, Part, Place};
 use super::planted::Planted;
-use super::world::{Event, Special, World};
+use super::world::{BEGINS, Event, Special, World};
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub enum Operation {
     Await(Condition),
     /// Looks whether clients wrote to the new data.
     LookAbove,
+    /// Builds what the way back needs, beside the data.
+    Build,
+    /// Looks that the API server is not ready.
+    LookUnready,
+    /// Writes the journal of the way back, unless that look is too long ago.
+    Arm,
+    /// That journal is kept.
+    SyncArmed,
+    /// Removes what was built for a way back that is not taken.
+    Discard,
+    /// Looks whether that journal is whole.
+    LookArmed,
     /// Raises the revision of the old cluster above all that was seen.
     Raise,
 }
@@ -69,11 +81,17 @@ pub struct Job {
     /// A name was moved, and its folders are not synced.
     moved: bool,
     since: u64,
+    /// When the API server was seen not to be ready.
+    looked: u64,
 }
 
-fn operations(step: Step, left_out: bool, run: Run, live: Option<Data>) -> Vec<Operation> {
+fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<Operation> {
+    let step = run.step();
     use Condition::{AllServe, ApiServes, Running, Serves, Stopped};
-    use Operation::{Await, Delete, Hold, Look, LookAbove, Move, Put, Raise, Restart, SyncData, SyncManifests};
+    use Operation::{
+        Arm, Await, Build, Delete, Discard, Hold, Look, LookAbove, LookArmed, LookUnready, Move, Put, Raise, Restart, SyncArmed,
+        SyncData, SyncManifests,
+    };
     use Part::{Api, Controllers, Etcd};
     let all_stopped = [
         Hold(Controllers),
@@ -90,26 +108,33 @@ fn operations(step: Step, left_out: bool, run: Run, live: Option<Data>) -> Vec<O
             vec![Hold(Controllers), Hold(Api), SyncManifests, Await(Stopped(Controllers)), Await(Stopped(Api))]
         }
         Step::StopEtcd => vec![Hold(Etcd), SyncManifests, Await(Stopped(Etcd))],
-        Step::Swap => vec![Move(Place::Live, Place::Aside), SyncData, Move(Place::Staged, Place::Live), SyncData],
+        Step::Swap => vec![Move(Place::Live, Place::aside(turn)), SyncData, Move(Place::Staged, Place::Live), SyncData],
         Step::LaunchEtcd => vec![Put(Etcd), SyncManifests, Await(Running(Etcd))],
         Step::StartEtcd => vec![Await(AllServe)],
         Step::StartApi => vec![Put(Api), SyncManifests, Await(ApiServes)],
         Step::Finish if left_out => all_stopped.to_vec(),
-        Step::Finish => vec![Put(Controllers), SyncManifests, Await(Running(Controllers))],
+        Step::Finish => {
+            vec![Put(Controllers), SyncManifests, Await(Running(Controllers)), Discard]
+        }
         Step::Recheck => vec![Restart(Etcd), Await(Serves)],
+        Step::Restage => vec![LookUnready, Build, SyncData],
+        Step::HandOver if run.is_resumed() => vec![LookArmed],
+        Step::HandOver => {
+            vec![LookUnready, Hold(Api), SyncManifests, Restart(Api), Await(Stopped(Api)), Arm, SyncArmed]
+        }
         // What runs on the old data stays.
-        Step::UndoStop if live == Some(Data::Old) => vec![],
+        Step::UndoStop if live == Some(Data::old(turn)) => vec![],
         Step::UndoStop => [&all_stopped[..], &[LookAbove]].concat(),
         Step::UndoSwap if left_out => vec![],
         Step::UndoSwap => {
             let mut list = vec![];
-            if live == Some(Data::New) {
-                list.push(Move(Place::Live, if run.keeps_new_data() { Place::KeptNew } else { Place::Staged }));
+            if live == Some(Data::new(turn)) {
+                list.push(Move(Place::Live, if run.keeps_new_data() { Place::kept(turn) } else { Place::Staged }));
                 list.push(SyncData);
             }
-            list.extend([Move(Place::Aside, Place::Live), SyncData]);
+            list.extend([Move(Place::aside(turn), Place::Live), SyncData]);
             // A name that was not kept may be the only witness that etcd ran on the new data.
-            list.push(if run.keeps_new_data() { Move(Place::Staged, Place::KeptNew) } else { Delete(Place::Staged) });
+            list.push(if run.keeps_new_data() { Move(Place::Staged, Place::kept(turn)) } else { Delete(Place::Staged) });
             list.push(SyncData);
             list
         }
@@ -121,6 +146,13 @@ fn operations(step: Step, left_out: bool, run: Run, live: Option<Data>) -> Vec<O
             list.extend([Put(Api), Put(Controllers), SyncManifests, Await(Running(Api)), Await(Running(Controllers))]);
             list
         }
+    }
+}
+
+impl Job {
+    /// Whether what is done is the last of what arms a node, which counts also if it was cancelled.
+    fn is_armed(&self, done: &Done) -> bool {
+        self.step == Step::HandOver && matches!(done, Done::Yes) && self.next + 1 == self.operations.len()
     }
 }
 
@@ -140,8 +172,17 @@ impl World {
         let busy = self.hosts[node].job.is_some();
         let now = self.now;
         let plan = std::sync::Arc::clone(&self.plan);
-        self.checker.runs(now, Node(node as u8), &plan, run, busy);
+        if self.hosts[node].turn == 1 && run.step() == Step::StopEtcd {
+            let ready = self.nodes(|host| host.was_ready);
+            if !ready.is_empty() {
+                self.fail(Invariant::NeverReady, format!("n{node} goes back by itself; ready were {ready:?}"));
+            }
+        }
+        self.checker(node).runs(now, Node(node as u8), &plan, run, busy);
         self.marks.run(run.step());
+        if let Some(process) = self.hosts[node].process.as_mut().filter(|_| run.step() == Step::StartApi) {
+            process.watches |= !run.is_resumed();
+        }
         let left_out = plan.is_left_out(Node(node as u8));
         let live = self.hosts[node].data.seen().at(Place::Live);
         self.next_job += 1;
@@ -150,7 +191,7 @@ impl World {
             id,
             run: run.id(),
             step: run.step(),
-            operations: operations(run.step(), left_out, run, live),
+            operations: operations(self.hosts[node].turn, left_out, run, live),
             next: 0,
             cancelled: false,
             hangs: false,
@@ -158,6 +199,7 @@ impl World {
             blocked: false,
             moved: false,
             since: now,
+            looked: 0,
         });
         self.plan_operation(node, id);
     }
@@ -173,7 +215,14 @@ impl World {
             _ => self.special_hang(node),
         };
         let Some(current) = &mut self.hosts[node].job else { return };
+        let arms = matches!(current.operations.get(current.next), Some(Operation::Arm | Operation::SyncArmed));
         match value {
+            // Nobody knows what the disk has: the process ends, and the next one looks.
+            1 if arms => return self.kill(node),
+            4 if arms => {
+                self.apply(node);
+                return self.kill(node);
+            }
             1 if self.planted == Some(Planted::ErrorTakenForAbsent)
                 && matches!(current.operations.get(current.next), Some(Operation::Move(..))) =>
             {
@@ -249,8 +298,17 @@ impl World {
         if !orphan && self.dies(node, 1) {
             return;
         }
+        if !orphan && self.hosts[node].job.as_ref().is_some_and(|job| job.step == Step::HandOver) {
+            if self.dies(node, 20) {
+                return;
+            }
+            let value = self.choices.pick_more(Kind::Pause, node, 1, 20);
+            if value > 0 {
+                self.pause(node, 1_000, 30_000);
+            }
+        }
         let done = self.apply(node);
-        if self.checker.failure.is_some() {
+        if self.has_failed() {
             return;
         }
         if orphan {
@@ -262,7 +320,7 @@ impl World {
         }
         let Some(current) = self.hosts[node].job.as_mut().filter(|current| current.id == job) else { return };
         match done {
-            _ if current.cancelled => self.returns(node, Outcome::Cancelled),
+            _ if current.cancelled && !current.is_armed(&done) => self.returns(node, Outcome::Cancelled),
             Done::No => self.returns(node, Outcome::Failed),
             Done::Wait => current.waits = true,
             Done::Yes => {
@@ -279,10 +337,14 @@ impl World {
     /// The step returns.
     fn returns(&mut self, node: usize, outcome: Outcome) {
         if let Some(job) = self.hosts[node].job.take() {
+            if job.step.is_turn() && outcome != Outcome::Proved {
+                self.discard(node);
+            }
             if outcome == Outcome::Proved {
                 let live = self.hosts[node].data.seen().at(Place::Live);
-                let serves = self.members_up(node, Data::New) == self.plan.serving();
-                self.checker.proved(Node(node as u8), job.step, live == Some(Data::New) && serves);
+                let new = Data::new(self.hosts[node].turn);
+                let serves = self.members_up(node, new) == self.plan.serving();
+                self.checker(node).proved(Node(node as u8), job.step, live == Some(new) && serves);
             }
             self.returned(node, job.run, outcome);
         }
@@ -319,8 +381,8 @@ impl World {
             Condition::Running(part) => host.runs(part),
             Condition::Stopped(part) => !host.runs(part),
             Condition::Serves => host.etcd.is_some_and(|data| self.serves(node, data)),
-            Condition::AllServe => self.members_up(node, Data::New) == self.plan.serving(),
-            Condition::ApiServes => host.api && host.etcd.is_some_and(|data| self.serves(node, data)),
+            Condition::AllServe => self.members_up(node, Data::new(host.turn)) == self.plan.serving(),
+            Condition::ApiServes => self.is_ready(node),
         }
     }
 
@@ -357,17 +419,85 @@ impl World {
                 self.ask_kubelet(node);
             }
             Operation::LookAbove => {
-                let above = self.revisions[Data::New as usize] > 1_000_000;
-                if above && self.checker.took_writes(Node(node as u8)) {
+                let new = Data::new(self.hosts[node].turn) as usize;
+                let above = self.revisions[new] > BEGINS[new];
+                if above && self.checker(node).took_writes(Node(node as u8)) {
                     self.step(node, Input::Observed(Fact::ServedAbove));
                 }
             }
             Operation::Raise => {
-                let [old, new] = self.revisions;
-                self.revisions[0] = old.max(new + 1);
+                let turn = self.hosts[node].turn;
+                let (old, new) = (Data::old(turn) as usize, Data::new(turn) as usize);
+                self.revisions[old] = self.revisions[old].max(self.revisions[new] + 1);
+            }
+            Operation::Build => {
+                let host = &mut self.hosts[node];
+                let mut names = host.data.seen();
+                names.0[Place::Staged as usize] = Some(Data::Raised);
+                host.data.set(names);
+                let digest = host.digest;
+                self.check_data(node);
+                self.step(node, Input::Observed(Fact::Restaged { digest }));
+            }
+            Operation::LookUnready => {
+                let ready = !self.was_unready(node);
+                let now = self.now;
+                match &mut self.hosts[node].job {
+                    Some(job) if !ready => job.looked = now,
+                    _ => return Done::No,
+                }
+            }
+            Operation::Arm => {
+                let now = self.now;
+                let host = &mut self.hosts[node];
+                let late = host.job.as_ref().is_none_or(|job| now - job.looked > timers::SURE.0);
+                if late && self.planted != Some(Planted::OldLookBelieved) || !self.was_unready(node) {
+                    return Done::No;
+                }
+                let host = &mut self.hosts[node];
+                // As if it had been at that step already: the API server is stopped.
+                host.next.append(Entry::Step { step: Step::StopApi, done: false });
+                host.next.append(Entry::Armed);
+            }
+            Operation::SyncArmed => {
+                if self.planted != Some(Planted::ArmedWithoutSync) {
+                    self.sync_next(node);
+                }
+            }
+            Operation::Discard => {
+                if self.hosts[node].turn == 0 {
+                    self.discard(node);
+                }
+            }
+            Operation::LookArmed => {
+                self.sync_next(node);
+                if !self.hosts[node].next.kept().contains(&Entry::Armed) {
+                    return Done::No;
+                }
             }
         }
         Done::Yes
+    }
+
+    /// Whether the API server was looked at all the time, and was never ready.
+    fn was_unready(&self, node: usize) -> bool {
+        let Some(process) = &self.hosts[node].process else { return false };
+        let ready = process.saw_ready || self.is_ready(node);
+        (!ready || self.planted == Some(Planted::ReadinessNotLookedAt))
+            && process.watches
+            && (!process.unsure || self.planted == Some(Planted::OldLookBelieved))
+    }
+
+    /// A node that is not armed for the way back has nothing of it.
+    fn discard(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        host.next = Lines::default();
+        let mut names = host.data.seen();
+        if names.at(Place::Staged) == Some(Data::Raised) {
+            names.0[Place::Staged as usize] = None;
+            host.data.set(names);
+            host.data.sync();
+        }
     }
 
     fn hold(&mut self, node: usize, part: Part) -> Done {
@@ -453,7 +583,7 @@ impl World {
             self.hosts[node].data.set(now);
             self.hosts[node].data.sync();
             let time = self.now;
-            self.checker.deletes(time, Node(node as u8), data);
+            self.checker(node).deletes(time, Node(node as u8), data);
         }
     }
 
@@ -461,7 +591,7 @@ impl World {
     pub fn members_up(&self, node: usize, cluster: Data) -> NodeSet {
         let members = match cluster {
             Data::Old => self.plan.all(),
-            Data::New => self.plan.serving(),
+            Data::New | Data::Raised => self.plan.serving(),
         };
         let mut up = NodeSet::EMPTY;
         for member in members.iter() {
@@ -474,11 +604,20 @@ impl World {
         up
     }
 
+    /// Whether a node's API server is ready.
+    pub fn is_ready(&self, node: usize) -> bool {
+        let host = &self.hosts[node];
+        let serves = |data: Data| {
+            self.now >= host.api_since.saturating_add(host.delays[data as usize]) && self.serves(node, data)
+        };
+        host.api && host.etcd.is_some_and(serves)
+    }
+
     /// Whether a node's member serves a cluster.
     pub fn serves(&self, node: usize, cluster: Data) -> bool {
         let members = match cluster {
             Data::Old => self.plan.count(),
-            Data::New => self.plan.serving().len(),
+            Data::New | Data::Raised => self.plan.serving().len(),
         };
         self.hosts[node].etcd == Some(cluster) && self.members_up(node, cluster).len() * 2 > members
     }

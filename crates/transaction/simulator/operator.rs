@@ -1,6 +1,6 @@
 //! The person who reads what the nodes tell, and types what helps.
 
-use etcd_transaction::{Decision, Input, Node, NodeSet, Notice, Operator};
+use etcd_transaction::{Decision, Input, Node, NodeSet, Notice, Operator, Phase};
 
 use super::choices::Draw;
 use super::marks::Mark;
@@ -8,6 +8,8 @@ use super::world::{Event, World};
 
 /// How often the operator looks.
 const LOOKS: u64 = 60_000;
+/// After how many looks the operator waits for API servers no longer.
+const PATIENCE: u32 = 10;
 
 impl World {
     /// A command at a moment when nothing asks for it.
@@ -15,7 +17,7 @@ impl World {
         match value {
             1 => self.resume(),
             2 => self.without(),
-            3 => self.forget(),
+            3 => self.forget(self.last_turn()),
             _ => {
                 let node = self.choices.draw(Draw::Fault, 0, 0, self.hosts.len() as u64 - 1) as usize;
                 self.order(node, Operator::Dismiss);
@@ -39,11 +41,26 @@ impl World {
         }
         if notices.iter().any(|notice| matches!(notice, Notice::WaitsFor { .. })) {
             let living = self.plan.all().without(self.gone());
-            if living.iter().all(|node| self.checker.ended(node)) {
-                if self.gone().is_empty() {
-                    living.iter().for_each(|node| self.order(node.index(), Operator::AllEnded));
-                } else {
-                    self.forget();
+            for turn in 0..2 {
+                let of = |node: &Node| self.hosts[node.index()].turn == turn;
+                let there: Vec<Node> = living.iter().filter(of).collect();
+                let ended = |node: Node| self.checkers[turn].ended(node);
+                if living.iter().all(ended) && self.gone().is_empty() {
+                    there.iter().for_each(|node| self.order(node.index(), Operator::AllEnded));
+                // One that is not armed for the way back has no part in it.
+                } else if living.iter().all(|node| ended(node) || self.hosts[node.index()].turn < turn) {
+                    self.forget(turn);
+                }
+            }
+        }
+        // What has not gone back by itself by now never will.
+        if notices.contains(&Notice::Unready) && self.looks > PATIENCE {
+            for node in 0..self.hosts.len() {
+                let host = &self.hosts[node];
+                let waits = host.process.as_ref().filter(|process| process.participant.view().is_unready());
+                if waits.is_some_and(|process| process.participant.view().phase() == Phase::Committed) {
+                    self.marks.add(Mark::UnreadyForgotten);
+                    self.order(node, Operator::Forget);
                 }
             }
         }
@@ -60,7 +77,8 @@ impl World {
     fn reached(&mut self) -> NodeSet {
         // Whoever reads a journal whose disk hangs, hangs.
         let now = self.now;
-        let reached = self.nodes(|host| host.power && !host.gone && host.stuck_until <= now);
+        let turn = self.last_turn();
+        let reached = self.nodes(|host| host.turn == turn && host.power && !host.gone && host.stuck_until <= now);
         for node in reached.iter() {
             let lines = self.hosts[node.index()].journal.seen().len();
             if self.planted != Some(super::planted::Planted::OperatorReadsWithoutSync) {
@@ -68,6 +86,11 @@ impl World {
             }
         }
         reached
+    }
+
+    /// The transaction that was begun last.
+    fn last_turn(&self) -> usize {
+        self.hosts.iter().map(|host| host.turn).max().unwrap_or(0)
     }
 
     fn found(&self, reached: NodeSet) -> Option<Decision> {
@@ -78,7 +101,7 @@ impl World {
     /// `restore --resume`.
     pub fn resume(&mut self) {
         let reached = self.reached();
-        if self.checker.failure.is_some() || self.checker.epoch() > 0 {
+        if self.has_failed() || self.checkers[self.last_turn()].epoch() > 0 {
             return;
         }
         if let Some(decision) = self.found(reached) {
@@ -119,12 +142,13 @@ impl World {
         if gone.is_empty() || self.plan.is_quorum(rest) || !reached.includes(rest) || !running.includes(rest) {
             return;
         }
-        if self.checker.failure.is_some() || rest.iter().all(|node| self.checker.decision(node).is_some()) {
+        let checker = &self.checkers[self.last_turn()];
+        if self.has_failed() || rest.iter().all(|node| checker.decision(node).is_some()) {
             return;
         }
         // What was ordered takes its time.
         let ordered =
-            self.checker.epoch() > 0 && rest.iter().all(|node| self.checker.epoch_of(node) == self.checker.epoch());
+            checker.epoch() > 0 && rest.iter().all(|node| checker.epoch_of(node) == checker.epoch());
         if ordered && !self.looks.is_multiple_of(8) {
             return;
         }
@@ -134,14 +158,14 @@ impl World {
         }
         self.marks.add(Mark::Without);
         self.new_identities(rest);
-        let epoch = self.checker.epoch() + 1;
+        let epoch = self.checkers[self.last_turn()].epoch() + 1;
         rest.iter().for_each(|node| self.order(node.index(), Operator::Exclude { nodes: gone, epoch }));
     }
 
     /// `restore --forget`.
-    pub fn forget(&mut self) {
+    pub fn forget(&mut self, turn: usize) {
         for node in 0..self.hosts.len() {
-            if self.checker.ended(Node(node as u8)) {
+            if self.hosts[node].turn == turn && self.checkers[turn].ended(Node(node as u8)) {
                 self.marks.add(Mark::Forget);
                 self.order(node, Operator::Forget);
             }

@@ -24,11 +24,19 @@ pub enum Planted {
     HangNotTold,
     /// Decisions are brought from journals that were not synced.
     OperatorReadsWithoutSync,
+    /// An API server that is ready is stopped for the way back.
+    ReadinessNotLookedAt,
+    /// An API server that was not ready counts as such for ever.
+    OldLookBelieved,
+    /// A node counts as armed for the way back before that is synced.
+    ArmedWithoutSync,
+    /// What was said for another transaction is believed.
+    OtherTransactionHeard,
 }
 
 impl Planted {
     /// Those that are not in the participant.
-    pub const DRIVER: [Planted; 8] = [
+    pub const DRIVER: [Planted; 12] = [
         Planted::PersistedBeforeSync,
         Planted::JournalReadWithoutSync,
         Planted::FormerWriteBelieved,
@@ -37,6 +45,10 @@ impl Planted {
         Planted::ManifestMovedOver,
         Planted::HangNotTold,
         Planted::OperatorReadsWithoutSync,
+        Planted::ReadinessNotLookedAt,
+        Planted::OldLookBelieved,
+        Planted::ArmedWithoutSync,
+        Planted::OtherTransactionHeard,
     ];
 
     /// All that this build has.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use etcd_transaction::{
     Answer, Effect, Entry, Fact, Input, Limits, Message, Millis, Node, NodeSet, Notice, Now, Operator, Outcome,
-    Participant, Phase, Plan, PlanOptions, RunId, Seq,
+    Participant, Phase, Plan, PlanOptions, RunId, Seq, Step,
 };
 
-use super::checker::{Checker, Invariant};
+use super::checker::{Checker, Failure, Invariant};
 use super::choices::{Choices, Draw, Kind, Source};
 use super::disk::{Bytes, Data, Directories, Layered, Lines, Manifests};
 use super::marks::Marks;
@@ -25,11 +25,11 @@ pub enum Event {
     /// The order to begin.
     Begin,
     /// A message arrives.
-    Deliver { to: usize, from: usize, authority: u8, message: Message },
+    Deliver { to: usize, from: usize, authority: u8, turn: usize, message: Message },
     /// A query arrives.
-    Query { to: usize, from: usize, incarnation: u32 },
+    Query { to: usize, from: usize, turn: usize, incarnation: u32 },
     /// The answer to a query arrives.
-    Answered { to: usize, from: usize, authorities: u32, answer: Answer, incarnation: u32 },
+    Answered { to: usize, from: usize, turn: usize, authorities: u32, answer: Answer, incarnation: u32 },
     /// A participant's deadline.
     Timer { node: usize, incarnation: u32 },
     /// Lines of a journal are on the disk.
@@ -54,6 +54,8 @@ pub enum Event {
     Again { node: usize, incarnation: u32, run: RunId, outcome: Outcome },
     /// A fault soon after a vote.
     Voted { value: u32 },
+    /// An API server may be ready now.
+    Ready,
     /// Faults that come once in a while.
     Weather,
     /// Faults end.
@@ -108,13 +110,33 @@ pub struct Process {
     pub paused_until: u64,
     /// With which identity it speaks; 0 for none.
     pub authority: u8,
+    /// It looks at the API server all the time.
+    pub watches: bool,
+    /// It has seen that the API server is ready.
+    pub saw_ready: bool,
+    /// It did not look for too long.
+    pub unsure: bool,
 }
 
 /// A node, and all that is on it.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// The lines of the journal.
+    /// Which transaction the program takes part in: 0 the restore, 1 the way back.
+    pub turn: usize,
+    /// The lines of the journal of that.
     pub journal: Lines,
+    /// The journal of the way back, before that has begun.
+    pub next: Lines,
+    /// What is built of the node's old data.
+    pub digest: u64,
+    /// After how long an API server is ready on some data; never if that is the greatest number.
+    pub delays: [u64; 3],
+    /// Since when the API server has been running.
+    pub api_since: u64,
+    /// Since when it has been ready on the new data.
+    pub ready_from: Option<u64>,
+    /// It was ready on the new data for longer than can be overlooked.
+    pub was_ready: bool,
     /// Where data lies.
     pub data: Layered<Directories>,
     /// Where manifests lie.
@@ -168,6 +190,21 @@ pub enum Special {
     OnePause,
 }
 
+/// How API servers are on the new data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unready {
+    /// Ready at once.
+    Nowhere,
+    /// None is ever ready.
+    Everywhere,
+    /// None is ever ready, on the old data neither.
+    ForEver,
+    /// One is ready.
+    AllButOne,
+    /// Ready about when that is waited for no longer, or never.
+    Late,
+}
+
 /// What one run is of.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -197,7 +234,11 @@ pub struct World {
     pub plan: Arc<Plan>,
     pub hosts: Vec<Host>,
     pub choices: Choices,
-    pub checker: Checker,
+    pub checkers: [Checker; 2],
+    /// Of the way back.
+    pub back: Arc<Plan>,
+    /// How API servers are.
+    pub unready: Unready,
     pub marks: Marks,
     pub planted: Option<Planted>,
     pub special: Special,
@@ -210,7 +251,7 @@ pub struct World {
     /// Any number of nodes may be gone, and not just less than a quorum.
     pub any_gone: bool,
     /// Revisions of the old and of the new cluster.
-    pub revisions: [u64; 2],
+    pub revisions: [u64; 3],
     pub looks: u32,
     pub next_job: u32,
     pub next_cut: u32,
@@ -230,6 +271,10 @@ pub struct World {
 
 /// How long after the end of all faults everybody must have ended, or said what a person has to do.
 const BOUND: u64 = 3_000_000;
+/// The revisions that data begins with.
+pub const BEGINS: [u64; 3] = [1_000, 1_000_000, 2_000_000];
+/// How long an API server may have been ready before it is stopped for the way back: what is allowed, by clocks that go at different rates.
+pub const OVERLOOKED: u64 = 11_000;
 /// How many events a run may have.
 const EVENTS: u64 = 200_000;
 
@@ -261,20 +306,61 @@ impl World {
         }
         let coordinator = if draw(2) == 0 { 0 } else { draw(count as u64 - 1) as usize };
         let coordinator = if left_out[coordinator] { 0 } else { coordinator };
-        let options = PlanOptions { keep_unready: draw(7) == 0, launch_in_turn: draw(3) == 0, recheck: draw(1) == 0 };
+        let unready = match draw(15) {
+            _ if special != Special::Swarm => Unready::Nowhere,
+            0..=2 => Unready::Everywhere,
+            3 => Unready::ForEver,
+            4 => Unready::AllButOne,
+            5..=7 => Unready::Late,
+            _ => Unready::Nowhere,
+        };
+        let options = PlanOptions {
+            keep_unready: draw(7) == 0,
+            launch_in_turn: draw(3) == 0,
+            recheck: draw(1) == 0,
+            returns: unready != Unready::Nowhere || draw(1) == 0,
+        };
+        let start = if unready == Unready::Nowhere { 180_000 } else { 60_000 };
+        let limits = Limits { start: Millis(start) };
         let coordinator = Node(coordinator as u8);
-        let plan = Plan::new(&left_out, coordinator, Limits::default(), options).expect("a plan");
+        let plan = Plan::new(&left_out, coordinator, limits.clone(), options).expect("a plan");
+        let back = PlanOptions { keep_unready: false, returns: false, ..options };
+        let back = Plan::new(&vec![false; count], coordinator, limits, back).expect("a plan");
         let heal_at = [20_000, 60_000, 60_000, 120_000, 300_000][draw(4) as usize];
+        let heal_at = if unready == Unready::Nowhere { heal_at } else { heal_at + 60_000 };
         let (any_gone, clocks) = (draw(3) == 0, draw(2) == 0);
         let smooth = Choices::rates(seed).iter().all(|&rate| rate == 0);
         let clocks = clocks && special == Special::Swarm && !smooth && !setting.asks;
         let plan = Arc::new(plan);
         let hosts = (0..count).map(|node| Host::new(if clocks { choices.draw(Draw::Setting, node, 4, 16) } else { 8 }));
-        let hosts = hosts.collect();
+        let mut hosts: Vec<Host> = hosts.collect();
+        let ready = choices.draw(Draw::Ready, 0, 0, count as u64 - 1) as usize;
+        let differs = choices.draw(Draw::Ready, 0, 0, 7) == 0;
+        for (node, host) in hosts.iter_mut().enumerate() {
+            const NEVER: u64 = u64::MAX;
+            let late = |choices: &mut Choices| {
+                // At the limit, by the node's own clock, or about then.
+                let limit = start * 8 / host.rate;
+                let about = choices.draw(Draw::Ready, node, 0, 8_000) + limit - 2_000;
+                choices.one_of(Draw::Ready, node, &[limit, about, about, about])
+            };
+            let new = match unready {
+                Unready::Nowhere => 0,
+                Unready::Everywhere | Unready::ForEver => NEVER,
+                Unready::AllButOne if node == ready => 0,
+                Unready::AllButOne => NEVER,
+                Unready::Late if node != ready && choices.draw(Draw::Ready, node, 0, 3) > 0 => NEVER,
+                Unready::Late => late(&mut choices),
+            };
+            host.delays = [0, new, if unready == Unready::ForEver { NEVER } else { 0 }];
+            host.digest = u64::from(differs && node == ready);
+        }
         let special_at = choices.draw(Draw::Setting, 7, 2_000, 14_000);
         let mut world = World {
-            checker: Checker::new(&plan),
+            checkers: [Checker::new(&plan, 0), Checker::new(&back, 1)],
             plan,
+            back: Arc::new(back),
+            unready,
             hosts,
             choices,
             marks: Marks::default(),
@@ -286,7 +372,7 @@ impl World {
             events: 0,
             newest: 1,
             any_gone,
-            revisions: [1_000, 1_000_000],
+            revisions: BEGINS,
             looks: 0,
             next_job: 0,
             next_cut: 0,
@@ -327,7 +413,7 @@ impl World {
 
     /// Runs until everybody has left or a rule is broken.
     pub fn run(&mut self) {
-        while self.checker.failure.is_none() && !self.is_over() {
+        while !self.has_failed() && !self.is_over() {
             let Some(Reverse(next)) = self.queue.pop() else {
                 self.fail(Invariant::ItEnds, "nothing happens any more");
                 break;
@@ -339,7 +425,7 @@ impl World {
             }
             self.happen(next.event);
         }
-        if self.checker.failure.is_none() && !self.blocked {
+        if !self.has_failed() && !self.blocked {
             self.check_end();
         }
     }
@@ -351,7 +437,22 @@ impl World {
     /// Notes a broken rule.
     pub fn fail(&mut self, invariant: Invariant, what: impl Into<String>) {
         let now = self.now;
-        self.checker.fail(now, invariant, what.into());
+        self.checkers[0].fail(now, invariant, what.into());
+    }
+
+    /// Whether a rule is broken.
+    pub fn has_failed(&self) -> bool {
+        self.checkers.iter().any(|checker| checker.failure.is_some())
+    }
+
+    /// The rule that was broken first.
+    pub fn failure(&self) -> Option<Failure> {
+        self.checkers.iter().filter_map(|checker| checker.failure.clone()).min_by_key(|failure| failure.at)
+    }
+
+    /// What is known of the transaction that a node takes part in.
+    pub fn checker(&mut self, node: usize) -> &mut Checker {
+        &mut self.checkers[self.hosts[node].turn]
     }
 
     /// Plans an event.
@@ -428,21 +529,22 @@ impl World {
                 let node = self.plan.coordinator().index();
                 self.step(node, Input::Operator(Operator::Begin));
             }
-            Event::Deliver { to, from, authority, message } => {
+            Event::Deliver { to, from, authority, turn, message } => {
                 let trusts = self.hosts[to].process.as_ref().is_some_and(|process| process.authority == authority);
+                let trusts = trusts && self.is_of(to, turn);
                 if trusts && authority > 0 {
                     self.step(to, Input::Received { from: Node(from as u8), message });
                 }
             }
-            Event::Query { to, from, incarnation } => {
+            Event::Query { to, from, turn, incarnation } => {
                 let host = &self.hosts[to];
-                if host.process.is_some() && host.identities > 0 {
+                if self.is_of(to, turn) && host.process.is_some() && host.identities > 0 {
                     let request = (incarnation << 4) | from as u32;
                     self.step(to, Input::Queried { request });
                 }
             }
-            Event::Answered { to, from, authorities, answer, incarnation } => {
-                if self.is_current(to, incarnation) && self.hosts[to].authorities & authorities != 0 {
+            Event::Answered { to, from, turn, authorities, answer, incarnation } => {
+                if self.is_of(to, turn) && self.is_current(to, incarnation) && self.hosts[to].authorities & authorities != 0 {
                     self.step(to, Input::Answered { from: Node(from as u8), answer });
                 }
             }
@@ -466,6 +568,7 @@ impl World {
             }
             Event::Resume => self.resume(),
             Event::Voted { value } => self.voted(value),
+            Event::Ready => self.components_changed(),
             Event::Weather => self.weather(),
             Event::Heal => {
                 self.heal();
@@ -476,6 +579,11 @@ impl World {
             Event::Overdue { node, since, coordinator } => self.overdue(node, since, coordinator),
             Event::Bound => self.bound(),
         }
+    }
+
+    /// Whether a node's program is of a transaction.
+    fn is_of(&self, node: usize, turn: usize) -> bool {
+        self.hosts[node].turn == turn || self.planted == Some(Planted::OtherTransactionHeard)
     }
 
     fn timer(&mut self, node: usize, incarnation: u32) {
@@ -543,7 +651,7 @@ impl World {
                 break;
             }
             self.carry_out(node, effect);
-            if !self.is_current(node, incarnation) || self.checker.failure.is_some() {
+            if !self.is_current(node, incarnation) || self.has_failed() {
                 break;
             }
         }
@@ -564,21 +672,23 @@ impl World {
             }
             Effect::Send { to, message } => {
                 let now = self.now;
-                self.checker.sends(now, Node(node as u8), message.message());
+                self.checker(node).sends(now, Node(node as u8), message.message());
                 self.send(node, to.index(), message.into_message());
             }
             Effect::Ask { to } => {
                 if let Some(later) = self.travels(node, to.index()) {
-                    self.push(later, Event::Query { to: to.index(), from: node, incarnation });
+                    let turn = self.hosts[node].turn;
+                    self.push(later, Event::Query { to: to.index(), from: node, turn, incarnation });
                 }
             }
             Effect::Answer { request, answer } => {
                 let (to, incarnation) = ((request & 15) as usize, request >> 4);
                 let now = self.now;
-                self.checker.answers(now, Node(node as u8), answer);
+                self.checker(node).answers(now, Node(node as u8), answer);
                 let authorities = self.hosts[node].identities;
                 if let Some(later) = self.travels(node, to) {
-                    self.push(later, Event::Answered { to, from: node, authorities, answer, incarnation });
+                    let turn = self.hosts[node].turn;
+                    self.push(later, Event::Answered { to, from: node, turn, authorities, answer, incarnation });
                 }
             }
             Effect::Run(run) => self.run_step(node, run),
@@ -599,13 +709,29 @@ impl World {
             }
             Effect::Leave => {
                 let now = self.now;
-                self.checker.leaves(now, Node(node as u8));
+                self.checker(node).leaves(now, Node(node as u8));
+                let handed_over = self.hosts[node].process.as_ref();
+                if handed_over.is_some_and(|process| process.participant.view().recorded().handed_over()) {
+                    return self.turn(node);
+                }
                 let host = &mut self.hosts[node];
                 host.left = true;
                 host.process = None;
                 host.identities = 0;
             }
         }
+    }
+
+    /// The manifest of the program is now that of the way back's.
+    fn turn(&mut self, node: usize) {
+        let later = self.choices.draw(Draw::Start, node, 300, 10_000);
+        self.note(node, 21 << 40, || "    takes part in the way back".into());
+        let host = &mut self.hosts[node];
+        (host.process, host.stale) = (None, None);
+        (host.turn, host.journal) = (1, std::mem::take(&mut host.next));
+        host.incarnation += 1;
+        let incarnation = host.incarnation;
+        self.push(later, Event::Start { node, incarnation });
     }
 
     fn write(&mut self, node: usize, seq: Seq, entry: Entry) {
@@ -658,6 +784,23 @@ impl World {
         self.kept(node, fresh);
     }
 
+    /// The journal of the way back is kept from now on.
+    pub fn sync_next(&mut self, node: usize) {
+        let lines = self.hosts[node].next.seen().len();
+        let fresh = self.hosts[node].next.sync(lines);
+        self.kept_next(node, fresh);
+    }
+
+    /// Tells the checker of lines of the journal of the way back that are kept.
+    pub fn kept_next(&mut self, node: usize, fresh: std::ops::Range<usize>) {
+        for line in fresh {
+            let entry = self.hosts[node].next.seen()[line];
+            self.note(node, 7 << 40 | 1 << 32 | line as u64, || format!("    kept for the way back {entry:?}"));
+            let (now, gone) = (self.now, self.gone());
+            self.checkers[1].kept(now, gone, Node(node as u8), entry, false);
+        }
+    }
+
     /// Tells the checker of lines that are kept.
     pub fn kept(&mut self, node: usize, fresh: std::ops::Range<usize>) {
         for line in fresh {
@@ -677,7 +820,12 @@ impl World {
             let host = &self.hosts[node];
             let stopped = host.etcd.is_none() && !host.api;
             let now = self.now;
-            self.checker.kept(now, gone, Node(node as u8), entry, stopped);
+            if let Entry::Step { step: Step::HandOver, done: true } = entry
+                && !host.next.kept().contains(&Entry::Armed)
+            {
+                self.fail(Invariant::WrittenBefore, format!("n{node} is not armed for the way back"));
+            }
+            self.checker(node).kept(now, gone, Node(node as u8), entry, stopped);
         }
     }
 
@@ -701,11 +849,21 @@ impl World {
         let identity = host.identities > 0;
         let authority = host.identities.checked_ilog2().map_or(0, |highest| highest as u8);
         let entries = host.journal.seen().to_vec();
-        let plan = Arc::clone(&self.plan);
+        let plan = Arc::clone(if host.turn == 0 { &self.plan } else { &self.back });
         let mut participant = Participant::new(plan, Node(node as u8), &entries, identity, clock);
         Planted::plant(self.planted, &mut participant);
         let process =
-            Process { participant, timer: None, notices: Vec::new(), guards: false, paused_until: 0, authority };
+            Process {
+                participant,
+                timer: None,
+                notices: Vec::new(),
+                guards: false,
+                paused_until: 0,
+                authority,
+                watches: false,
+                saw_ready: false,
+                unsure: false,
+            };
         self.hosts[node].process = Some(process);
         self.step(node, Input::Deadline);
         if let Some(seq) = self.hosts[node].stale.take()
@@ -792,10 +950,17 @@ impl World {
 
 impl Host {
     fn new(rate: u64) -> Host {
-        let data = Directories([Some(Data::Old), Some(Data::New), None, None]);
+        let data = Directories([Some(Data::Old), Some(Data::New), None, None, None, None]);
         let manifests = Manifests { there: [Some(Bytes::Own); 3], held: [false; 3], moved: [false; 3] };
         Host {
+            turn: 0,
             journal: Lines::default(),
+            next: Lines::default(),
+            digest: 0,
+            delays: [0; 3],
+            api_since: 0,
+            ready_from: None,
+            was_ready: false,
             data: Layered::new(data),
             manifests: Layered::new(manifests),
             identities: 1 << 1,

@@ -84,10 +84,10 @@ impl Participant {
 
     /// Sends what the coordinator orders: when it changes, and again with every beat until it is done.
     pub(crate) fn send_orders(&mut self, beat: bool, effects: &mut Vec<Effect>) {
-        if !self.is_coordinator() || self.recorded().decision.is_some() {
+        if !self.is_coordinator() {
             return;
         }
-        let orders: Vec<(Node, Step)> = self.orders().filter(|(node, _)| *node != self.own).collect();
+        let orders: Vec<(Node, Step)> = self.orders().chain(self.turn_orders()).filter(|(node, _)| *node != self.own).collect();
         for (to, step) in orders {
             if beat || self.peer(to).ordered != Some(step) {
                 self.peers[to.index()].ordered = Some(step);

@@ -51,6 +51,15 @@ pub enum Effect {
     Leave,
 }
 
+/// What else a try of a step depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// New data is kept.
+    pub(crate) keeps: bool,
+    /// An earlier process began it.
+    pub(crate) resumed: bool,
+}
+
 /// A step to be done. Made only for a step that the journal says is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
@@ -59,14 +68,15 @@ pub struct Run {
     limit: Millis,
     keep: bool,
     raise: bool,
+    resumed: bool,
 }
 
 impl Run {
-    pub(crate) fn new(recorded: &Recorded, id: RunId, step: Step, limit: Millis, keeps: bool) -> Option<Run> {
+    pub(crate) fn new(recorded: &Recorded, id: RunId, step: Step, limit: Millis, how: How) -> Option<Run> {
         // Whoever puts a manifest back while it is held starts etcd on the new data as soon as it is in its place.
-        let keep = keeps && recorded.begun.contains(Step::Swap);
+        let keep = how.keeps && recorded.begun.contains(Step::Swap);
         let raise = recorded.intruded || recorded.served_above;
-        recorded.begun.contains(step).then_some(Run { id, step, limit, keep, raise })
+        recorded.begun.contains(step).then_some(Run { id, step, limit, keep, raise, resumed: how.resumed })
     }
 
     /// Names this try.
@@ -87,6 +97,12 @@ impl Run {
     /// Whether etcd may have run on the new data, which is then kept and named when the old data comes back.
     pub fn keeps_new_data(&self) -> bool {
         self.keep
+    }
+
+    /// Whether an earlier process began it. [`Step::HandOver`] then only looks whether the node is armed: how long ago an API server was seen
+    /// not to be ready is not known any more.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Whether clients may have seen the new data, so that the old revision is raised above it before an API server starts.
@@ -126,6 +142,12 @@ pub enum Notice {
     },
     /// The API server did not become ready in time.
     Unready,
+    /// No API server became ready: the nodes go back by themselves.
+    TurnsBack,
+    /// The old data differs between nodes, which therefore do not go back by themselves.
+    OldDataDiffers,
+    /// This node could not be armed for the way back, and goes on with the new data.
+    Stays,
     /// A component whose manifest is held was there again.
     Intruder {
         /// Which one.

@@ -151,6 +151,13 @@ pub enum Entry {
     },
     /// The new data had come to a higher revision than it began with when it was stopped.
     ServedAbove,
+    /// [`Step::Restage`] is done.
+    Restaged {
+        /// Of what was built: equal where the nodes have the same old data.
+        digest: u64,
+    },
+    /// The way back was not prepared in full: this node goes on with the new data for good.
+    Stays,
     /// These nodes are gone for good, an operator says.
     Excluded {
         /// Which nodes.

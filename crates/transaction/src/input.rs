@@ -117,6 +117,11 @@ pub enum Fact {
     },
     /// The revision of the member on new data was above the one that it began with when it was stopped.
     ServedAbove,
+    /// What was built for the way back.
+    Restaged {
+        /// Equal where the nodes have the same old data.
+        digest: u64,
+    },
 }
 
 /// A component of the control plane that has a static pod.

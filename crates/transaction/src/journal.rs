@@ -19,6 +19,8 @@ pub struct Recorded {
     pub(crate) how: Option<How>,
     pub(crate) intruded: bool,
     pub(crate) served_above: bool,
+    pub(crate) restaged: Option<u64>,
+    pub(crate) stays: bool,
     pub(crate) excluded: NodeSet,
     pub(crate) epoch: u8,
     pub(crate) ended: Option<Ending>,
@@ -60,6 +62,11 @@ impl Recorded {
             Entry::Decided { decision, how } => self.decide(decision, Some(how)),
             Entry::Intruded { .. } => self.intruded = true,
             Entry::ServedAbove => self.served_above = true,
+            Entry::Restaged { digest } => {
+                self.restaged = Some(digest);
+                self.done.insert(Step::Restage);
+            }
+            Entry::Stays => self.stays = true,
             Entry::Excluded { nodes, epoch } => {
                 self.excluded = self.excluded.union(nodes);
                 self.epoch = self.epoch.max(epoch);
@@ -134,6 +141,19 @@ impl Recorded {
     /// Whether an API server ran on the new data while its manifest was held.
     pub fn intruded(&self) -> bool {
         self.intruded
+    }
+
+    /// Whether the node was armed for the way back: this transaction is over on it, and nobody is waited for. All nodes know its decision.
+    pub fn handed_over(&self) -> bool {
+        self.done.contains(Step::HandOver)
+    }
+
+    /// Whether the node may still be armed for the way back: an API server that was ready, or a try that failed, is an end to that.
+    pub(crate) fn may_turn(&self) -> bool {
+        self.decision == Some(Decision::Commit)
+            && !self.done.contains(Step::StartApi)
+            && !self.stays
+            && self.ended.is_none()
     }
 
     /// Nodes that an operator said are gone for good, and the epoch of ballots without them.

@@ -26,6 +26,24 @@
 //! halves exactly one is a quorum. One node decides alone. Of two nodes, the coordinator decides alone, and the loss of the coordinator
 //! blocks the other node: no protocol for two nodes can do better.
 //!
+//! ## The way back
+//! Of a plan that [returns](Plan::returns), no API server may become ready on the new data. The decision stands all the same. The nodes then go back
+//! by a second transaction, which is a plan of its own: same nodes, own journals, votes and decision. It brings the old data, built anew, and sets
+//! the current data aside. Between the two are [`Step::Restage`] and [`Step::HandOver`], which the coordinator orders as long as it hears that all
+//! nodes are committed, and that none has an API server that was ready:
+//!
+//! 1. [`Step::Restage`] builds the data, while API servers are still tried. Nodes whose old data differs are not armed.
+//! 2. [`Step::HandOver`] stops the node's API server and arms the node: it writes a journal of the second transaction, in which [`Step::StopApi`]
+//!    is begun. It arms nothing if the API server was ready, or was not looked at for as long as [`timers::SURE`] since it was first started. So
+//!    **that entry is the durable fact that this node had no API server that was ready**, and that it has none until the second transaction is decided.
+//! 3. The participant leaves to that of the second transaction, which goes on as one that was restarted at [`Step::StopApi`]. All its rules hold.
+//!    **All nodes pass its preflight before any of them stops etcd**: so a node that was not armed, for whatever reason, keeps all others from
+//!    changing anything. They vote no after [`timers::LOST`] or [`timers::SELF`], and start their API servers again on the data that they have.
+//!
+//! A node that could not be armed writes [`Entry::Stays`], starts its API server again, and is never armed later. A node whose participant was
+//! restarted since its API server was first started takes no part: nobody knows what that was in the meantime. Then there is no way back but
+//! that of an operator.
+//!
 //! ## Phases
 //! What a node is at is a function of its journal ([`Recorded::phase`]):
 //!
@@ -57,6 +75,8 @@
 //! * Commit is decided only if all nodes have voted yes.
 //! * An undo begins only after abort, and only once every try of a step has returned. API servers start only after commit.
 //! * No two clusters serve at the same time.
+//! * Nodes go back by themselves only if no API server was ready on the new data for longer than [`timers::SURE`]; what clients that need no API
+//!   server to be ready have written is in data that is kept.
 //! * Nothing is said or done that depends on an entry which is not on the disk: messages and runs are made of [`Recorded`] alone.
 //!
 //! ## What an operator may do
@@ -74,6 +94,13 @@
 //! * [`Fact::ServedAbove`] comes before the return of [`Step::UndoStop`], and again from every new try. [`Fact::Leader`] comes before the
 //!   return of [`Step::StopApi`].
 //! * What has arrived is given before a [`Input::Deadline`] that is due at the same time: a process that was paused has not heard silence.
+//! * A message, a query and an answer are of one transaction, and are given to a participant of that one alone.
+//! * From the first [`Step::StartApi`] of a process on, the API server is looked at until it was ready or the node has ended.
+//! * [`Fact::Restaged`] comes before the return of [`Step::Restage`].
+//! * [`Step::HandOver`] is proved if and only if the node is armed, also if it was cancelled. If it returns otherwise, nothing of the second
+//!   transaction is left. Where nobody can tell, the process ends. A [resumed](Run::is_resumed) one looks whether the node is armed, and arms nothing.
+//! * After [`Effect::Leave`] of a node that has [handed over](Recorded::handed_over), the participant of the second transaction is started.
+//! * [`Step::Finish`] removes what was built for a way back that is not taken.
 //! * `from` of a message is the node that the certificate names, and only that.
 //! * The times are in [`timers`]. No safety depends on them.
 
@@ -96,6 +123,7 @@ mod runner;
 mod status;
 mod steps;
 pub mod timers;
+mod turn;
 mod undecided;
 
 pub use effect::{Effect, Notice, Run};

@@ -82,6 +82,12 @@ pub struct State {
     pub unheard: NodeSet,
     /// After commit: its API server did not become ready in time.
     pub unready: bool,
+    /// Its API server was looked at all the time and was never ready: the node may be armed for the way back.
+    pub turns: bool,
+    /// The digest of what it has built for the way back.
+    pub restaged: Option<u64>,
+    /// It goes on with the new data for good.
+    pub stays: bool,
 }
 
 /// The answer to a query.
@@ -119,6 +125,9 @@ impl Outgoing {
             all_ended: recorded.all_ended,
             unheard: live.unheard,
             unready: live.unready,
+            turns: live.turns,
+            restaged: recorded.restaged,
+            stays: recorded.stays,
         }))
     }
 
@@ -163,4 +172,5 @@ pub(crate) struct Live {
     pub(crate) oldest: Millis,
     pub(crate) unheard: NodeSet,
     pub(crate) unready: bool,
+    pub(crate) turns: bool,
 }

@@ -11,7 +11,7 @@ use crate::journal::{Journal, Phase, Recorded};
 use crate::message::{Answer, Live, Message, Outgoing, State, Votes};
 use crate::plan::{Node, NodeSet, Plan};
 use crate::runner::Runner;
-use crate::steps::Step;
+use crate::steps::{Step, StepSet};
 use crate::timers;
 
 /// How long a node may say nothing before it counts as not heard.
@@ -50,6 +50,8 @@ pub struct Participant {
     all_ended_at: Option<Now>,
     told: Vec<Notice>,
     left: bool,
+    /// What an earlier process had begun.
+    pub(crate) begun_before: StepSet,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Planted>,
 }
@@ -77,6 +79,7 @@ pub(crate) struct Inbox {
     pub(crate) intruder: Option<Component>,
     pub(crate) other_manifest: Option<Component>,
     pub(crate) served_above: bool,
+    pub(crate) restaged: Option<u64>,
     pub(crate) dismiss: bool,
     pub(crate) exclude: Option<(NodeSet, u8)>,
     pub(crate) all_ended: bool,
@@ -89,10 +92,12 @@ impl Participant {
     pub fn new(plan: Arc<Plan>, own: Node, entries: &[Entry], identity: bool, now: Now) -> Participant {
         let peer = Peer { progress: now, ..Peer::default() };
         let peers = plan.nodes().map(|_| peer.clone()).collect();
+        let journal = Journal::new(entries);
+        let begun_before = journal.recorded().begun;
         Participant {
             plan,
             own,
-            journal: Journal::new(entries),
+            journal,
             identity,
             now,
             started: now,
@@ -114,6 +119,7 @@ impl Participant {
             all_ended_at: None,
             told: Vec::new(),
             left: false,
+            begun_before,
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -152,6 +158,8 @@ impl Participant {
         self.api_late_at().into_iter().for_each(&mut at);
         self.passed.into_iter().for_each(|passed| at(passed.after(timers::GRACE)));
         self.ended_at.into_iter().for_each(|ended| at(ended.after(timers::LINGER)));
+        let parts = self.ended_at.filter(|_| self.recorded().handed_over());
+        parts.into_iter().for_each(|ended| at(ended.after(timers::PARTING)));
         self.all_ended_at.into_iter().for_each(|ended| at(ended.after(timers::LEAVE)));
         next
     }
@@ -347,6 +355,8 @@ impl Participant {
                 accepted: before.accepted.max(state.accepted),
                 decision: before.decision.or(state.decision),
                 ended: before.ended || state.ended,
+                restaged: before.restaged.or(state.restaged),
+                stays: before.stays || state.stays,
                 all_ended: before.all_ended || state.all_ended,
                 ..state
             },
@@ -393,6 +403,7 @@ impl Participant {
                 }
             }
             Fact::ServedAbove => self.inbox.served_above = true,
+            Fact::Restaged { digest } => self.inbox.restaged = Some(digest),
         }
     }
 
@@ -424,6 +435,7 @@ impl Participant {
         if self.is_coordinator() && self.recorded().vote.is_none() {
             self.order_itself();
         }
+        self.order_turn(effects);
         if self.journal.pending().is_none()
             && let Some(entry) = self.next_entry(effects)
         {
@@ -499,7 +511,12 @@ impl Participant {
         }
         if beat || self.changed {
             self.changed = false;
-            let live = Live { oldest: self.oldest(), unheard: self.unheard(), unready: self.api_is_unready() };
+            let live = Live {
+                oldest: self.oldest(),
+                unheard: self.unheard(),
+                unready: self.api_is_unready(),
+                turns: self.turns(),
+            };
             let message = Outgoing::state(self.recorded(), self.own, self.heard_votes, live);
             for to in self.others().iter() {
                 effects.push(Effect::Send { to, message: message.clone() });
@@ -552,13 +569,19 @@ impl Participant {
         if recorded.ended.is_none() || self.journal.pending().is_some() {
             return;
         }
-        let (all_ended, forgotten) = (recorded.all_ended, recorded.forgotten);
+        let (all_ended, forgotten, handed_over) = (recorded.all_ended, recorded.forgotten, recorded.handed_over());
         let nobody_asks = recorded.nobody_has_voted_yes(self.is_left_out());
         let ended = *self.ended_at.get_or_insert(self.now);
         let lingered = self.now.since(ended) >= timers::LINGER || self.plan.count() == 1;
         let everyone_knows = self.others().iter().all(|node| self.state_of(node).is_some_and(|state| state.all_ended));
         let early = self.breaks(Rule::LeavesEarly);
-        let over = if all_ended {
+        let over = if handed_over {
+            // The way back is another transaction's, which says to the others that it is there.
+            let know = self.others().iter().all(|node| {
+                self.state_of(node).is_some_and(|state| state.done.contains(Step::HandOver))
+            });
+            know || self.now.since(ended) >= timers::PARTING
+        } else if all_ended {
             let known = *self.all_ended_at.get_or_insert(self.now);
             lingered && (everyone_knows || self.now.since(known) >= timers::LEAVE)
         } else {
@@ -604,6 +627,10 @@ pub(crate) enum Rule {
     IdentityLost,
     BarrierSkipped,
     NotKept,
+    ReadyIgnored,
+    OldDataDiffers,
+    GoesOnAfterHandOver,
+    HandOverAgain,
 }
 
 impl Participant {
@@ -644,6 +671,10 @@ impl Participant {
             Rule::IdentityLost => P::IdentityLostIgnored,
             Rule::BarrierSkipped => P::BarrierSkipped,
             Rule::NotKept => P::NewDataNotKept,
+            Rule::ReadyIgnored => P::ReadyApiServerIgnored,
+            Rule::OldDataDiffers => P::OldDataThatDiffersIgnored,
+            Rule::GoesOnAfterHandOver => P::GoesOnAfterHandOver,
+            Rule::HandOverAgain => P::HandOverBegunAnew,
         };
         self.planted == Some(planted)
     }

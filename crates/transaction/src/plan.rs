@@ -118,6 +118,8 @@ pub struct PlanOptions {
     pub launch_in_turn: bool,
     /// Members start without the check of their data, and are restarted with it, one by one, once the new state is decided.
     pub recheck: bool,
+    /// If no API server becomes ready in time, the nodes go back by themselves: see [`Plan::returns`].
+    pub returns: bool,
 }
 
 /// Why a plan is none.
@@ -194,6 +196,12 @@ impl Plan {
     /// How the plan is carried out.
     pub fn options(&self) -> PlanOptions {
         self.options
+    }
+
+    /// Whether the nodes go back by themselves, in a transaction of its own, if no API server becomes ready in time. Not where that is not
+    /// waited for, and not where a node is left out: it has no part in the way back.
+    pub fn returns(&self) -> bool {
+        self.options.returns && !self.options.keep_unready && self.left_out.is_empty()
     }
 
     /// Whether nodes are a quorum: more than half of the weight. A node weighs 2; with an even number of nodes, the coordinator weighs 3, so

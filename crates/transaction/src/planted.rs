@@ -30,10 +30,14 @@ pub enum Planted {
     IdentityLostIgnored,
     BarrierSkipped,
     NewDataNotKept,
+    ReadyApiServerIgnored,
+    OldDataThatDiffersIgnored,
+    GoesOnAfterHandOver,
+    HandOverBegunAnew,
 }
 
 /// All of them.
-pub const ALL: [Planted; 26] = {
+pub const ALL: [Planted; 30] = {
     use Planted::*;
     [
         HalfIsAQuorum,
@@ -62,5 +66,9 @@ pub const ALL: [Planted; 26] = {
         IdentityLostIgnored,
         BarrierSkipped,
         NewDataNotKept,
+        ReadyApiServerIgnored,
+        OldDataThatDiffersIgnored,
+        GoesOnAfterHandOver,
+        HandOverBegunAnew,
     ]
 };

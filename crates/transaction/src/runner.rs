@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::effect::{Effect, Notice, Run};
+use crate::effect::{Effect, How, Notice, Run};
 use crate::entry::{Decision, Ending, Entry};
 use crate::input::{Millis, Now, Outcome, RunId};
 use crate::journal::Phase;
@@ -27,6 +27,8 @@ pub(crate) struct Runner {
     pub(crate) unready: bool,
     /// An operator does not wait for it.
     pub(crate) gives_up_api: bool,
+    /// What the way back needs could not be built.
+    pub(crate) refuses: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +88,12 @@ impl Participant {
             return Some(Entry::ServedAbove);
         }
         if let Some((step, outcome)) = self.runner.finished.take() {
+            if step.is_turn() {
+                if let Some(entry) = self.entry_of_turn(step, outcome, effects) {
+                    return Some(entry);
+                }
             // What belongs to the time before the decision is not recorded any more: it is undone, or was done.
-            if !step.is_forth() {
+            } else if !step.is_forth() {
                 // What took too long was begun as a whole. What failed may not even have put the manifest in its place.
                 let slow = step == Step::StartApi && outcome == Outcome::Cancelled;
                 let keeps = slow && (self.plan.options().keep_unready || self.runner.gives_up_api);
@@ -139,6 +145,12 @@ impl Participant {
     /// The first step after the decision that is not done.
     fn next_after_decision(&self) -> Option<Step> {
         let recorded = self.recorded();
+        if recorded.handed_over() && !self.breaks(Rule::GoesOnAfterHandOver) {
+            return None;
+        }
+        if let Some(step) = self.turn_due() {
+            return Some(step);
+        }
         let steps: &[Step] = match recorded.decision? {
             Decision::Commit => &Step::ON,
             Decision::Abort if recorded.begun.contains(Step::StopApi) => &Step::BACK,
@@ -199,7 +211,9 @@ impl Participant {
         let Some(step) = step.filter(|&step| free(step)) else { return };
         let id = RunId(self.runner.next);
         let limit = self.plan.limits().of(step);
-        if let Some(run) = Run::new(self.recorded(), id, step, limit, !self.breaks(Rule::NotKept)) {
+        let resumed = self.begun_before.contains(step) && !self.breaks(Rule::HandOverAgain);
+        let how = How { keeps: !self.breaks(Rule::NotKept), resumed };
+        if let Some(run) = Run::new(self.recorded(), id, step, limit, how) {
             self.runner.next += 1;
             self.runner.retry_at = None;
             if step == Step::StartApi {
@@ -231,7 +245,7 @@ impl Participant {
 
     fn cancel_what_ended(&mut self, effects: &mut Vec<Effect>) {
         let (now, decided) = (self.now, self.recorded().decision.is_some());
-        let gives_up = self.runner.gives_up_api;
+        let gives_up = self.runner.gives_up_api || self.turn_due().is_some();
         let Some(current) = &mut self.runner.current else { return };
         let step = current.step;
         let given_up = step == Step::StartApi && gives_up;

@@ -78,6 +78,14 @@ impl<'a> View<'a> {
         {
             return Err("finished without a decision to commit");
         }
+        if Step::TURN.iter().any(|&step| recorded.begun().contains(step))
+            && recorded.decision() != Some(Decision::Commit)
+        {
+            return Err("on the way back without a decision to commit");
+        }
+        if recorded.handed_over() && recorded.done().contains(Step::StartApi) {
+            return Err("armed for the way back although the API server was ready");
+        }
         Ok(())
     }
 }

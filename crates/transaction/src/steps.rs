@@ -26,6 +26,11 @@ pub enum Step {
     Finish,
     /// After commit: etcd runs with the manifest that it had, and so with its check of the data. One node after the other.
     Recheck,
+    /// After commit, where no API server becomes ready: what the way back needs is built of the old data, beside the current.
+    Restage,
+    /// After commit, where no API server becomes ready: the API server is stopped, and the node is armed for the way back, which is a
+    /// transaction of its own.
+    HandOver,
     /// After abort: whatever runs on the new data is stopped.
     UndoStop,
     /// After abort: the old data is in its place again.
@@ -40,6 +45,8 @@ impl Step {
         [Step::Preflight, Step::StopApi, Step::StopEtcd, Step::Swap, Step::LaunchEtcd, Step::StartEtcd];
     /// The steps after commit, in order.
     pub const ON: [Step; 3] = [Step::StartApi, Step::Finish, Step::Recheck];
+    /// The steps after commit to the way back, in order. The coordinator orders them.
+    pub const TURN: [Step; 2] = [Step::Restage, Step::HandOver];
     /// The steps after abort, in order.
     pub const BACK: [Step; 3] = [Step::UndoStop, Step::UndoSwap, Step::UndoStart];
 
@@ -53,9 +60,14 @@ impl Step {
         self >= Step::UndoStop
     }
 
+    /// Whether it leads to the way back.
+    pub fn is_turn(self) -> bool {
+        matches!(self, Step::Restage | Step::HandOver)
+    }
+
     /// Whether a node that is left out of the new cluster does it, too. For its vote it does nothing.
     pub fn concerns_left_out(self) -> bool {
-        !matches!(self, Step::Swap | Step::LaunchEtcd | Step::StartApi | Step::Recheck)
+        !matches!(self, Step::Swap | Step::LaunchEtcd | Step::StartApi | Step::Recheck | Step::Restage | Step::HandOver)
     }
 }
 
@@ -110,6 +122,9 @@ impl Limits {
             Step::LaunchEtcd | Step::StartEtcd | Step::StartApi => self.start,
             // A member has to be healthy before it is restarted, and again afterwards.
             Step::Recheck => Millis(self.start.0.saturating_mul(2)),
+            // It reads and writes all data once, while nobody waits for it.
+            Step::Restage => Millis(900_000),
+            Step::HandOver => Millis(30_000),
             // Two starts of 60 seconds, two minutes to raise the revision, and what lies between.
             Step::UndoStart => Millis(270_000),
         }

@@ -17,6 +17,10 @@ pub const GRACE: Millis = Millis(500);
 pub const LINGER: Millis = Millis(15_000);
 /// How long a node stays at most after it has heard that all have ended.
 pub const LEAVE: Millis = Millis(60_000);
+/// How long a node that was armed for the way back stays at most to hear that all others were.
+pub const PARTING: Millis = Millis(10_000);
+/// For how long at most an API server may not have been looked at until its process has ended, for a node to be armed for the way back.
+pub const SURE: Millis = Millis(5_000);
 /// How long a step after the decision waits before it is tried again.
 pub const RETRY: Millis = Millis(2_000);
 /// How long a cancelled step may take to return before a person is told.

@@ -139,6 +139,9 @@ fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_don
         all_ended: false,
         unheard: etcd_transaction::NodeSet::of(Node(2)),
         unready: false,
+        turns: false,
+        restaged: None,
+        stays: false,
     };
     one.give(Input::Received { from: Node(1), message: Message::State(state) });
     let mut orders = one.effects.iter().filter_map(|effect| match effect {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use etcd_transaction::{
-    Decision, Effect, Ending, Entry, Input, Limits, Message, Node, Now, Operator, Outcome, Participant, Phase, Plan,
-    PlanOptions, Step, timers,
+    Decision, Effect, Ending, Entry, Fact, Input, Limits, Message, Node, Now, Operator, Outcome, Participant, Phase, Plan,
+    PlanOptions, RunId, Step, timers,
 };
 
 /// Nodes whose disks, network and steps are perfect, but for one step on one node.
@@ -18,6 +18,10 @@ struct Crew {
     queue: VecDeque<(usize, Input)>,
     now: Now,
     fails: Option<(usize, Step)>,
+    /// No API server becomes ready.
+    never_ready: bool,
+    trying: Vec<Option<RunId>>,
+    digests: Vec<u64>,
 }
 
 impl Crew {
@@ -35,6 +39,9 @@ impl Crew {
             queue,
             now: Now(0),
             fails: None,
+            never_ready: false,
+            trying: vec![None; count],
+            digests: vec![7; count],
         }
     }
 
@@ -75,8 +82,20 @@ impl Crew {
                     let from = Node(u8::try_from(node).unwrap());
                     self.queue.push_back((to.index(), Input::Received { from, message: message.into_message() }));
                 }
+                Effect::Run(run) if self.never_ready && run.step() == Step::StartApi => {
+                    self.steps[node].push(run.step());
+                    self.trying[node] = Some(run.id());
+                }
+                Effect::Cancel(run) if self.trying[node] == Some(run) => {
+                    self.trying[node] = None;
+                    self.queue.push_back((node, Input::Returned { run, outcome: Outcome::Cancelled }));
+                }
                 Effect::Run(run) => {
                     self.steps[node].push(run.step());
+                    if run.step() == Step::Restage {
+                        let digest = self.digests[node];
+                        self.queue.push_back((node, Input::Observed(Fact::Restaged { digest })));
+                    }
                     let outcome =
                         if self.fails == Some((node, run.step())) { Outcome::Failed } else { Outcome::Proved };
                     self.queue.push_back((node, Input::Returned { run: run.id(), outcome }));
@@ -157,4 +176,48 @@ fn a_node_lost_before_its_vote_takes_everyone_back() {
     for journal in &crew.journals[..2] {
         assert!(journal.contains(&Entry::Ended { ending: Ending::WentBack }), "{journal:?}");
     }
+}
+
+fn returning() -> PlanOptions {
+    PlanOptions { returns: true, ..PlanOptions::default() }
+}
+
+#[test]
+fn without_a_ready_api_server_all_are_armed_for_the_way_back() {
+    for count in [1, 2, 3] {
+        let mut crew = Crew::new(&[false; 3][..count], returning());
+        crew.never_ready = true;
+        crew.run(ended);
+        for (node, journal) in crew.journals.iter().enumerate() {
+            assert!(journal.contains(&Entry::Step { step: Step::HandOver, done: true }), "{journal:?}");
+            assert!(journal.contains(&Entry::Ended { ending: Ending::Restored }), "{journal:?}");
+            assert!(!journal.contains(&Entry::Step { step: Step::StartApi, done: true }), "{journal:?}");
+            assert!(crew.nodes[node].view().recorded().handed_over());
+        }
+        assert!(crew.now < Now(220_000), "{:?}", crew.now);
+    }
+}
+
+#[test]
+fn nobody_is_armed_where_old_data_differs_or_the_plan_does_not_return() {
+    let keeps = PlanOptions { keep_unready: true, ..returning() };
+    for (options, digest) in [(returning(), 8), (PlanOptions::default(), 7), (keeps, 7)] {
+        let mut crew = Crew::new(&[false; 3], options);
+        (crew.never_ready, crew.digests[2]) = (true, digest);
+        crew.run(|crew| crew.now > Now(600_000));
+        assert!(crew.steps.iter().all(|steps| !steps.contains(&Step::HandOver)), "{options:?}");
+        assert_eq!(crew.steps[0].contains(&Step::Restage), digest == 8, "{options:?}");
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_armed_starts_its_api_server_again_and_is_never_armed() {
+    let mut crew = Crew::new(&[false; 3], returning());
+    (crew.never_ready, crew.fails) = (true, Some((2, Step::HandOver)));
+    crew.run(|crew| crew.now > Now(900_000));
+    assert!(crew.left[0] && crew.left[1] && !crew.left[2]);
+    let steps = &crew.steps[2];
+    assert_eq!(steps.iter().filter(|step| **step == Step::HandOver).count(), 1, "{steps:?}");
+    assert_eq!(steps.last(), Some(&Step::StartApi));
+    assert!(crew.journals[2].contains(&Entry::Stays));
 }

@@ -80,6 +80,7 @@ pub(super) fn plan(plan: &RestorePlan, ground: &Ground) -> Result<Plan, Failure>
         keep_unready: plan.keep_unready,
         launch_in_turn: ground.checks_at_start && !is_rechecked(plan, ground),
         recheck: is_rechecked(plan, ground),
+        returns: false,
     };
     Plan::new(&left_out, coordinator, limits, options)
         .map_err(|error| Failure::new(FailureCode::BadRequest, "the plan is not in order").source(&error))

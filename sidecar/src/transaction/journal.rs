@@ -290,6 +290,8 @@ mod tests {
             Fact::Ended { ending: Ending::WentBack },
             Fact::AllEnded,
             Fact::Forgotten,
+            Fact::Restaged { digest: u64::MAX },
+            Fact::Stays,
         ];
         let own = [Entry::Note { text: "n".into() }, Entry::Served { revision: 1 << 60 }];
         for entry in facts.map(Entry::Protocol).into_iter().chain(own) {

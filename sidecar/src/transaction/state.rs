@@ -145,8 +145,13 @@ impl State {
                 let text = format!("the other nodes decide without {}, by an operator's order", names.join(", "));
                 self.tell(at, text);
             }
-            Fact::Promised { .. } | Fact::Accepted { .. } | Fact::ServedAbove | Fact::Ended { .. } | Fact::AllEnded => {
-            }
+            Fact::Restaged { .. } => self.events.push(step(Step::Restage, true)),
+            Fact::Stays
+            | Fact::Promised { .. }
+            | Fact::Accepted { .. }
+            | Fact::ServedAbove
+            | Fact::Ended { .. }
+            | Fact::AllEnded => {}
             Fact::Forgotten => self.tell(at, "an operator has ended the waiting for the other nodes".to_owned()),
         }
     }

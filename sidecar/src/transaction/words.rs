@@ -44,6 +44,8 @@ pub(super) fn step(step: Step) -> &'static str {
         Step::StartApi => "start the API server",
         Step::Finish => "start the controllers",
         Step::Recheck => "restart etcd with its own manifest",
+        Step::Restage => "build the old data anew",
+        Step::HandOver => "prepare the rollback",
         Step::UndoStop => "stop what runs on the new data",
         Step::UndoSwap => "put the old data back",
         Step::UndoStart => "start what was stopped",
@@ -92,6 +94,11 @@ pub(super) fn notice(notice: Notice, name: impl Fn(Node) -> String) -> Option<St
             format!("the node cannot {}, and tries again (failed {times} times)", step(one))
         }
         Notice::Unready => "the API server is not ready on the new data".to_owned(),
+        Notice::TurnsBack => "no API server is ready on the new data; the nodes prepare to roll back".to_owned(),
+        Notice::OldDataDiffers => {
+            "the nodes do not roll back by themselves: their members did not have the same data before the restore".to_owned()
+        }
+        Notice::Stays => "the node does not roll back by itself: the new data stays".to_owned(),
         Notice::Intruder { component: one, other_bytes } => {
             let what = component(one);
             let how = if other_bytes { "a different manifest" } else { "its manifest or its process" };

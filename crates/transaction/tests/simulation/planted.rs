@@ -34,6 +34,9 @@ fn what_carries_out_effects() {
         (Planted::ErrorTakenForAbsent, Invariant::NothingLost),
         (Planted::ManifestMovedOver, Invariant::NothingLost),
         (Planted::HangNotTold, Invariant::BoundedDelay),
+        (Planted::ReadinessNotLookedAt, Invariant::NeverReady),
+        (Planted::OldLookBelieved, Invariant::NeverReady),
+        (Planted::ArmedWithoutSync, Invariant::WrittenBefore),
     ] {
         assert_found(planted, &[by]);
     }
@@ -64,6 +67,10 @@ fn the_participant() {
             P::ApiBeforeDecision => &[Invariant::StepsInOrder],
             P::HungNodeIsAlive => &[Invariant::BoundedDelay],
             P::NeverRetries | P::NoTakeover => &[Invariant::ItEnds],
+            P::ReadyApiServerIgnored => &[Invariant::NeverReady, Invariant::AgreesWithItself],
+            P::OldDataThatDiffersIgnored => &[Invariant::NeverMixed],
+            P::GoesOnAfterHandOver => &[Invariant::StepsInOrder, Invariant::NeverReady],
+            P::HandOverBegunAnew => &[Invariant::NeverReady],
             P::NewDataNotKept => &[Invariant::NothingLost, Invariant::AcknowledgedWrites],
             // These are kept by another rule as well: a promise is made only of a journal without a decision, and who has no identity
             // hears no order, and votes no for silence.

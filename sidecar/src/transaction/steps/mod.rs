@@ -41,6 +41,8 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
         Step::StartApi => on::start_api(work, cancel).await,
         Step::Finish => on::finish(work).await,
         Step::Recheck => on::recheck(work, cancel).await,
+        // No plan of this program returns.
+        Step::Restage | Step::HandOver => Err(refused("this restore does not roll back after its decision".to_owned())),
         Step::UndoStop => back::undo_stop(work, cancel).await,
         Step::UndoSwap => back::undo_swap(work, run.keeps_new_data()).await,
         Step::UndoStart => back::undo_start(work, run.raises_revision(), cancel).await,
