@@ -89,8 +89,8 @@ fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<
     let step = run.step();
     use Condition::{AllServe, ApiServes, Running, Serves, Stopped};
     use Operation::{
-        Arm, Await, Build, Delete, Discard, Hold, Look, LookAbove, LookArmed, LookUnready, Move, Put, Raise, Restart, SyncArmed,
-        SyncData, SyncManifests,
+        Arm, Await, Build, Delete, Discard, Hold, Look, LookAbove, LookArmed, LookUnready, Move, Put, Raise, Restart,
+        SyncArmed, SyncData, SyncManifests,
     };
     use Part::{Api, Controllers, Etcd};
     let all_stopped = [
@@ -134,7 +134,11 @@ fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<
             }
             list.extend([Move(Place::aside(turn), Place::Live), SyncData]);
             // A name that was not kept may be the only witness that etcd ran on the new data.
-            list.push(if run.keeps_new_data() { Move(Place::Staged, Place::kept(turn)) } else { Delete(Place::Staged) });
+            list.push(if run.keeps_new_data() {
+                Move(Place::Staged, Place::kept(turn))
+            } else {
+                Delete(Place::Staged)
+            });
             list.push(SyncData);
             list
         }

@@ -9,7 +9,7 @@ use super::world::{Event, World};
 /// How often the operator looks.
 const LOOKS: u64 = 60_000;
 /// After how many looks the operator waits for API servers no longer.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 5;
 
 impl World {
     /// A command at a moment when nothing asks for it.
@@ -147,8 +147,7 @@ impl World {
             return;
         }
         // What was ordered takes its time.
-        let ordered =
-            checker.epoch() > 0 && rest.iter().all(|node| checker.epoch_of(node) == checker.epoch());
+        let ordered = checker.epoch() > 0 && rest.iter().all(|node| checker.epoch_of(node) == checker.epoch());
         if ordered && !self.looks.is_multiple_of(8) {
             return;
         }

@@ -544,7 +544,10 @@ impl World {
                 }
             }
             Event::Answered { to, from, turn, authorities, answer, incarnation } => {
-                if self.is_of(to, turn) && self.is_current(to, incarnation) && self.hosts[to].authorities & authorities != 0 {
+                if self.is_of(to, turn)
+                    && self.is_current(to, incarnation)
+                    && self.hosts[to].authorities & authorities != 0
+                {
                     self.step(to, Input::Answered { from: Node(from as u8), answer });
                 }
             }
@@ -852,18 +855,17 @@ impl World {
         let plan = Arc::clone(if host.turn == 0 { &self.plan } else { &self.back });
         let mut participant = Participant::new(plan, Node(node as u8), &entries, identity, clock);
         Planted::plant(self.planted, &mut participant);
-        let process =
-            Process {
-                participant,
-                timer: None,
-                notices: Vec::new(),
-                guards: false,
-                paused_until: 0,
-                authority,
-                watches: false,
-                saw_ready: false,
-                unsure: false,
-            };
+        let process = Process {
+            participant,
+            timer: None,
+            notices: Vec::new(),
+            guards: false,
+            paused_until: 0,
+            authority,
+            watches: false,
+            saw_ready: false,
+            unsure: false,
+        };
         self.hosts[node].process = Some(process);
         self.step(node, Input::Deadline);
         if let Some(seq) = self.hosts[node].stale.take()

@@ -87,7 +87,8 @@ impl Participant {
         if !self.is_coordinator() {
             return;
         }
-        let orders: Vec<(Node, Step)> = self.orders().chain(self.turn_orders()).filter(|(node, _)| *node != self.own).collect();
+        let orders: Vec<(Node, Step)> =
+            self.orders().chain(self.turn_orders()).filter(|(node, _)| *node != self.own).collect();
         for (to, step) in orders {
             if beat || self.peer(to).ordered != Some(step) {
                 self.peers[to.index()].ordered = Some(step);

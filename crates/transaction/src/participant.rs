@@ -577,9 +577,10 @@ impl Participant {
         let early = self.breaks(Rule::LeavesEarly);
         let over = if handed_over {
             // The way back is another transaction's, which says to the others that it is there.
-            let know = self.others().iter().all(|node| {
-                self.state_of(node).is_some_and(|state| state.done.contains(Step::HandOver))
-            });
+            let know = self
+                .others()
+                .iter()
+                .all(|node| self.state_of(node).is_some_and(|state| state.done.contains(Step::HandOver)));
             know || self.now.since(ended) >= timers::PARTING
         } else if all_ended {
             let known = *self.all_ended_at.get_or_insert(self.now);

@@ -72,9 +72,8 @@ impl Participant {
     /// Orders to the other nodes.
     pub(crate) fn turn_orders(&self) -> impl Iterator<Item = (Node, Step)> + use<> {
         let step = self.turn_step().filter(|&step| step != Step::HandOver || self.same_old_data());
-        let waits = |node: &Node| {
-            step.is_some_and(|step| !self.state_of(*node).is_some_and(|state| state.done.contains(step)))
-        };
+        let waits =
+            |node: &Node| step.is_some_and(|step| !self.state_of(*node).is_some_and(|state| state.done.contains(step)));
         let nodes: Vec<Node> = self.others().iter().filter(waits).collect();
         nodes.into_iter().filter_map(move |node| Some((node, step?)))
     }

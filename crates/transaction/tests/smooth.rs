@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use etcd_transaction::{
-    Decision, Effect, Ending, Entry, Fact, Input, Limits, Message, Node, Now, Operator, Outcome, Participant, Phase, Plan,
-    PlanOptions, RunId, Step, timers,
+    Decision, Effect, Ending, Entry, Fact, Input, Limits, Message, Node, Now, Operator, Outcome, Participant, Phase,
+    Plan, PlanOptions, RunId, Step, timers,
 };
 
 /// Nodes whose disks, network and steps are perfect, but for one step on one node.

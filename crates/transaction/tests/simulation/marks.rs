@@ -25,6 +25,9 @@ fn the_seeds_reach_everything() {
         (Mark::IntruderWrote, 2),
         (Mark::OneHang, 20),
         (Mark::OnePause, 20),
+        (Mark::TurnedBack, 20),
+        (Mark::TurnedInVain, 3),
+        (Mark::UnreadyForgotten, 20),
     ] {
         assert!(per_mille(mark) >= least, "{mark:?}: {} per mille\n{}", per_mille(mark), summary.marks.table(seeds));
     }

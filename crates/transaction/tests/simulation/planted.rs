@@ -26,11 +26,14 @@ fn assert_found(planted: Planted, by: &[Invariant]) {
 
 #[test]
 fn what_carries_out_effects() {
+    // A manifest whose move was not kept leaves its component stopped.
+    assert_found(Planted::DoneWithoutSync, &[Invariant::WrittenBefore, Invariant::NeverMixed]);
+    let other = [Invariant::WrittenBefore, Invariant::AllVotedYes, Invariant::DecidedOnce, Invariant::AgreesWithItself];
+    assert_found(Planted::OtherTransactionHeard, &other);
     for (planted, by) in [
         (Planted::PersistedBeforeSync, Invariant::WrittenBefore),
         (Planted::JournalReadWithoutSync, Invariant::WrittenBefore),
         (Planted::FormerWriteBelieved, Invariant::WrittenBefore),
-        (Planted::DoneWithoutSync, Invariant::WrittenBefore),
         (Planted::ErrorTakenForAbsent, Invariant::NothingLost),
         (Planted::ManifestMovedOver, Invariant::NothingLost),
         (Planted::HangNotTold, Invariant::BoundedDelay),
