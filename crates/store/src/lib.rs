@@ -11,22 +11,40 @@
 //! * No plaintext of a snapshot or of node files reaches a store, unless the user has said that nothing is to be encrypted.
 //! * No error, log line or name carries a credential.
 
+mod backend;
 mod backups;
+mod download;
+mod environment;
 pub mod layout;
 mod level;
 mod listed;
 mod name;
+mod patience;
 mod record;
 mod recovery_plan;
+mod reference;
+mod store;
+mod trouble;
 mod uid;
+mod upload;
+mod url;
 
+pub use backend::ClockReading;
 pub use backups::{Backup, Backups, CLOCK_TOLERANCE, COMMIT_WITHIN, Doubt, LARGEST_RECORD, LeftOver, Suspect};
+pub use download::Download;
+pub use environment::Environment;
 pub use layout::{Key, Part};
 pub use level::{Level, LevelError};
 pub use listed::{Listed, Object};
 pub use name::{Class, Name, NameError};
+pub use patience::Patience;
 pub use record::{
     API_VERSION, Checked, Cluster, KIND, Program, Record, RecordError, Snapshot, SourceMember, StoredObject,
 };
 pub use recovery_plan::{Api, Certificate, ManifestDigest, Member, Node, RecoveryPlan};
+pub use reference::{Reference, ReferenceError, Wanted};
+pub use store::Store;
+pub use trouble::{StoreError, Task, Trouble};
 pub use uid::{ClusterUid, UidError};
+pub use upload::{Sent, Upload, UploadWriter};
+pub use url::{StoreUrl, UrlError, looks_like_store};
