@@ -92,6 +92,11 @@ impl Key {
         Key { cluster: cluster.clone(), name: name.clone(), part }
     }
 
+    /// The file name in the folder of the cluster, as records have it.
+    pub fn file(&self) -> String {
+        format!("{}{}", self.name, self.part.suffix())
+    }
+
     /// Reads a key below the store's prefix; nothing for an object that no backup of this layout has.
     pub fn parse(path: &str) -> Option<Key> {
         let (cluster, file) = path.strip_prefix(VERSION)?.strip_prefix('/')?.split_once('/')?;
