@@ -119,6 +119,7 @@ mod participant;
 mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
+mod refusal;
 mod runner;
 mod status;
 mod steps;
@@ -133,5 +134,6 @@ pub use journal::{Phase, Recorded};
 pub use message::{Answer, Message, Outgoing, State, Votes};
 pub use participant::Participant;
 pub use plan::{MOST, Node, NodeSet, Plan, PlanError, PlanOptions};
+pub use refusal::Refusal;
 pub use status::View;
 pub use steps::{Limits, Step, StepSet};

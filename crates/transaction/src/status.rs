@@ -1,11 +1,12 @@
 //! A participant as it is, for whoever shows or checks it.
 
 use crate::entry::Decision;
-use crate::input::Millis;
+use crate::input::{Millis, Operator};
 use crate::journal::{Phase, Recorded};
 use crate::message::{State, Votes};
 use crate::participant::Participant;
 use crate::plan::{Node, NodeSet};
+use crate::refusal::Refusal;
 use crate::steps::Step;
 
 /// A look at a participant.
@@ -55,6 +56,11 @@ impl<'a> View<'a> {
     /// Whether all nodes have passed the preflight, as far as the coordinator knows: it has ordered what follows.
     pub fn has_passed_preflight(self) -> bool {
         self.0.passed.is_some() || self.recorded().begun().contains(Step::StopApi)
+    }
+
+    /// Why an order of an operator would not be taken now. One that is carried out already is no error.
+    pub fn refusal(self, order: Operator) -> Option<Refusal> {
+        self.0.refusal(order)
     }
 
     /// Whether the participant contradicts itself: one that does must not go on.

@@ -1,8 +1,10 @@
-//! What tests see of the disk: the operations on [`Place`]s of their own thread in order, of which one can be made to fail.
+//! What tests see of the disk: the operations on [`Place`]s of their own thread in order, of which one can be made to fail. On all threads, those on
+//! one place can be made to hang.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::{Condvar, Mutex};
 
 use super::Place;
 
@@ -17,8 +19,28 @@ thread_local! {
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Notes an operation, or lets it fail.
+static HANGING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static WORKS_AGAIN: Condvar = Condvar::new();
+
+/// A place on a disk that hangs until this is dropped.
+pub(crate) struct Hang(String);
+
+/// Lets the disk hang for what is done at a place.
+pub(crate) fn hang(place: &Place) -> Hang {
+    HANGING.lock().unwrap().insert(place.display());
+    Hang(place.display())
+}
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        HANGING.lock().unwrap().remove(&self.0);
+        WORKS_AGAIN.notify_all();
+    }
+}
+
+/// Notes an operation, or lets it hang or fail.
 pub(super) fn at(what: &str, place: &Place) -> io::Result<()> {
+    drop(WORKS_AGAIN.wait_while(HANGING.lock().unwrap(), |hanging| hanging.contains(&place.display())).unwrap());
     SEEN.with_borrow_mut(|seen| {
         let Some(seen) = seen else { return Ok(()) };
         if seen.left.is_some_and(|left| left <= seen.operations.len()) {

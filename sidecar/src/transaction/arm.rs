@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::ground::{ETCD, Ground};
 use super::journal::storage;
 use super::layout::{Layout, MANIFEST, STATE};
-use super::state::State;
 use super::{control, identity, network, owner, records};
 use crate::node::Place;
 use crate::node::dir::{OURS, open_configured};
@@ -110,18 +109,11 @@ const HEARS: Duration = Duration::from_secs(10);
 /// Gives the participant of an unfinished restore an identity, an order, or both.
 ///
 /// # Errors
-/// No participant of this restore runs here, or it does not answer.
+/// [`FailureCode::Refused`]: no participant of this restore runs here, or it does not take the order. Anything else: it does not answer, or cannot use
+/// the identity.
 pub(crate) async fn direct(request: DirectRequest) -> Result<(), Failure> {
-    let nobody = || {
-        let message = format!("no participant of restore {} runs on this node any more", request.id);
-        Failure::new(FailureCode::Refused, message)
-    };
-    let find = || -> Result<Layout, Failure> {
-        let meant = |(layout, state): &(Layout, State)| layout.plan().id == request.id && state.armed;
-        let (layout, _) = records::known(&Place::new(STATE))?.into_iter().find(meant).ok_or_else(nobody)?;
-        if is_placed(&layout)? { Ok(layout) } else { Err(nobody()) }
-    };
-    let layout = tokio::task::block_in_place(find)?;
+    let state = Place::new(STATE);
+    let layout = tokio::task::block_in_place(|| participant(&state, &request.id))?;
     give(&layout, request.identity.as_ref(), request.order).await
 }
 
@@ -147,6 +139,17 @@ async fn give(layout: &Layout, identity: Option<&Identity>, order: Option<Operat
         control::tell(layout, Control::Operator { order }, HEARS).await?;
     }
     Ok(())
+}
+
+/// The restore whose participant has its manifest here. A participant needs no journal but its own.
+fn participant(state: &Place, id: &str) -> Result<Layout, Failure> {
+    let found = records::of(state, id)?.filter(|(_, state)| state.armed).map(|(layout, _)| layout);
+    if let Some(layout) = found
+        && is_placed(&layout)?
+    {
+        return Ok(layout);
+    }
+    Err(Failure::new(FailureCode::Refused, format!("no participant of restore {id} runs on this node any more")))
 }
 
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
@@ -197,4 +200,83 @@ fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
             "volumes": volumes,
         },
     })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use etcd_wire::restore::{Identity, RestorePlan};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::super::journal::{Entry, FORMAT, Journal, PROTOCOL};
+    use super::super::layout::tests::plan;
+    use super::*;
+
+    /// A node of a restore whose journal says that it is armed. It has no components.
+    pub(crate) fn armed(root: &Path, plan: RestorePlan) -> Layout {
+        let layout = Layout::at(plan, "cp1", &root.join("state")).unwrap();
+        for folder in [layout.state().path(), layout.manifests().path()] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let server = json!({"host": "127.0.0.1", "port": 1, "tls": null});
+        let ground = json!({
+            "components": [], "checksAtStart": false, "etcd": server, "api": server, "apiIsOpen": false,
+            "before": {"clusterId": 1, "revision": 1},
+        });
+        let mut journal = Journal::create(&layout.journal()).unwrap();
+        let begun = Entry::Transaction {
+            format: FORMAT,
+            protocol: PROTOCOL,
+            plan: Box::new(layout.plan().clone()),
+            node: "cp1".into(),
+            ground: serde_json::from_value(ground).unwrap(),
+        };
+        for entry in [begun, Entry::Protocol(etcd_transaction::Entry::Armed)] {
+            journal.append(entry).unwrap();
+        }
+        layout
+    }
+
+    /// An identity that can be used.
+    pub(crate) fn identity() -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let own = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new(["cp1".to_owned()]).unwrap().signed_by(&own, &issuer).unwrap().pem();
+        Identity { ca, cert, key: own.serialize_pem() }
+    }
+
+    fn place_manifest(layout: &Layout, id: &str) {
+        let pod = json!({"metadata": {"labels": {LABEL: id}}}).to_string();
+        std::fs::write(layout.manifests().join(MANIFEST).path(), pod).unwrap();
+    }
+
+    #[test]
+    fn a_participant_is_found_by_its_own_journal_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let own = armed(root.path(), plan(root.path()));
+        let id = own.plan().id.clone();
+        let other = armed(root.path(), RestorePlan { id: "20261121-090000-other".into(), ..plan(root.path()) });
+        place_manifest(&own, &id);
+        assert_eq!(participant(own.state(), &id).unwrap().records(), own.records());
+        // Whatever the other's is like, where all are asked for it is told.
+        let text = std::fs::read(other.journal().path()).unwrap();
+        std::fs::write(other.journal().path(), [b"damaged\n", &text[..]].concat()).unwrap();
+        assert_eq!(participant(own.state(), &id).unwrap().records(), own.records());
+        assert_eq!(records::known(own.state()).unwrap_err().code, FailureCode::Storage);
+        assert_eq!(participant(own.state(), &other.plan().id).unwrap_err().code, FailureCode::Storage);
+        // A name that leads elsewhere, and one that nobody has.
+        for unknown in ["", "..", "../state/20261121-100000-abcde", "20261121-110000-none"] {
+            assert_eq!(participant(own.state(), unknown).unwrap_err().code, FailureCode::Refused, "{unknown:?}");
+        }
+        // A restore whose participant is not here, and one whose journal is damaged itself.
+        place_manifest(&own, &other.plan().id);
+        assert_eq!(participant(own.state(), &id).unwrap_err().code, FailureCode::Refused);
+        place_manifest(&own, &id);
+        std::fs::write(own.journal().path(), "damaged\ndamaged\n").unwrap();
+        assert_eq!(participant(own.state(), &id).unwrap_err().code, FailureCode::Storage);
+        assert_eq!(own.records().names().unwrap(), ["journal"]);
+    }
 }

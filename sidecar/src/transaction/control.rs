@@ -26,7 +26,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const WAITING: usize = 16;
 
 /// What a session wants, and where the answer goes.
-type Asked = (Control, oneshot::Sender<ParticipantState>);
+type Asked = (Control, Answered);
+/// How it is then, or why nothing was done.
+pub(super) type Answered = oneshot::Sender<Result<ParticipantState, Failure>>;
 
 fn socket(layout: &Layout) -> Place {
     layout.records().join("socket")
@@ -99,7 +101,7 @@ async fn converse(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> Result<(),
                 let ended = || Failure::new(FailureCode::Unreachable, "the participant ends");
                 let answered = async {
                     asked.send((control, answer)).await.map_err(|_| ended())?;
-                    answered.await.map_err(|_| ended())
+                    answered.await.map_err(|_| ended())?
                 };
                 let answered = tokio::select! {
                     answered = answered => answered,
@@ -125,7 +127,7 @@ async fn converse(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> Result<(),
 ///
 /// # Errors
 /// [`FailureCode::Unreachable`]: no participant runs, or it does not answer within `patience`. The request may or may not have been carried out
-/// then. [`FailureCode::Storage`]: the socket cannot be used.
+/// then. [`FailureCode::Refused`]: the participant does not take the order. [`FailureCode::Storage`]: the socket, or a certificate, cannot be used.
 pub(super) async fn tell(layout: &Layout, control: Control, patience: Duration) -> Result<ParticipantState, Failure> {
     let id = &layout.plan().id;
     let lost = |what: &str| {
@@ -190,7 +192,7 @@ mod tests {
             if control == Control::Identity {
                 break;
             }
-            answer.send(state(heard.len() as u64)).unwrap();
+            answer.send(Ok(state(heard.len() as u64))).unwrap();
         }
         heard
     }
@@ -239,7 +241,7 @@ mod tests {
         loop {
             let (control, answer) = asks.recv().await.unwrap();
             if control == Control::Identity {
-                answer.send(state(7)).unwrap();
+                answer.send(Ok(state(7))).unwrap();
                 break;
             }
         }

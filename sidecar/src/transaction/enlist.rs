@@ -210,7 +210,9 @@ impl Enlisted {
         let order = etcd_transaction::Operator::Dismiss;
         if let Err(failure) = control::tell(&self.layout, Control::Operator { order }, ANSWER).await {
             tracing::info!("the participant cannot be dismissed: {failure}");
+            // One that refuses has begun, and goes on.
             if !self.answered
+                && failure.code != FailureCode::Refused
                 && let Err(worse) = arm::leave(&self.layout)
             {
                 tracing::warn!(causes = ?worse.causes, "{worse}");

@@ -232,7 +232,8 @@ fn set_aside(data_dir: &Place, id: &str) -> Place {
     data_dir.join(OURS).join(id).join("old/member/snap/db")
 }
 
-fn is_id(id: &str) -> bool {
+/// Whether a name can be the ID of a restore, which is the name of a folder.
+pub(super) fn is_id(id: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=40).contains(&id.len()) && id.bytes().all(good) && !id.starts_with('-')
 }

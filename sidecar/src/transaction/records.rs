@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::exchange::is_exchanged;
 use super::journal::{self, storage};
-use super::layout::{Layout, SERVED, STATE};
+use super::layout::{Layout, SERVED, STATE, is_id};
 use super::state::{Standing, State};
 use super::{arm, control, enlist, hold};
 use crate::node::Place;
@@ -109,20 +109,40 @@ pub(super) fn known(state: &Place) -> Result<Vec<(Layout, State)>, Failure> {
             let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             Ok(folder.stat()?.is_some_and(is_folder) && folder.join("journal").exists()?)
         };
-        if !has_journal().map_err(|error| storage("look for journals", &error))? {
-            continue;
+        if has_journal().map_err(|error| storage("look for journals", &error))? {
+            found.extend(read(state, &folder.join("journal"))?);
         }
-        let (lines, _) = journal::read(&folder.join("journal"))?;
-        // One that was cut before its first entry was whole has done nothing.
-        if lines.is_empty() {
-            continue;
-        }
-        let begun = State::of(lines)?;
-        let layout = Layout::at(begun.plan.clone(), &begun.node, &state.path())?;
-        found.push((layout, begun));
     }
     found.sort_by_key(|(_, state)| state.begun_at);
     Ok(found)
+}
+
+/// The journal of one restore, whatever state those of others are in; `None` if there is none. The ID may be anybody's.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn of(state: &Place, id: &str) -> Result<Option<(Layout, State)>, Failure> {
+    if !is_id(id) {
+        return Ok(None);
+    }
+    let journal = state.join(id).join("journal");
+    match journal.exists() {
+        Ok(true) => Ok(read(state, &journal)?.filter(|(layout, _)| layout.plan().id == id)),
+        Ok(false) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage("look for the journal", &error)),
+    }
+}
+
+/// One journal; `None` if it was cut before its first entry was whole: that restore has done nothing.
+fn read(state: &Place, journal: &Place) -> Result<Option<(Layout, State)>, Failure> {
+    let (lines, _) = journal::read(journal)?;
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let begun = State::of(lines)?;
+    let layout = Layout::at(begun.plan.clone(), &begun.node, &state.path())?;
+    Ok(Some((layout, begun)))
 }
 
 /// Why a restore was given up on this node.

@@ -1,6 +1,6 @@
 //! The protocol's reasons and notices, for people.
 
-use etcd_transaction::{Component, Decision, Node, Notice, Step, Why};
+use etcd_transaction::{Component, Decision, Node, Notice, Refusal, Step, Why};
 
 use super::ground::{self, API_SERVER, ETCD};
 
@@ -29,6 +29,19 @@ pub(super) fn decision(decision: Decision, why: &str) -> String {
     match decision {
         Decision::Commit => "the new data stays".to_owned(),
         Decision::Abort => format!("roll back to the old data: {why}"),
+    }
+}
+
+/// Why a participant does not take an order.
+pub(super) fn refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Contradiction => "the journal of this node contradicts the protocol: the node does nothing",
+        Refusal::NotCoordinator => "this node is not the coordinator of the restore",
+        Refusal::Begun => "the restore has begun on this node, and cannot be dismissed any more",
+        Refusal::DecidedOtherwise => "another decision is known on this node",
+        Refusal::HasNotVoted => "this node has not voted, so the new data cannot have been decided",
+        Refusal::NotNew => "the order to decide without nodes names this node, or is older than one that this node has",
+        Refusal::NotEnded => "the restore has not ended on this node",
     }
 }
 

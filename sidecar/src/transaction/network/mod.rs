@@ -17,6 +17,7 @@ mod troubles;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use etcd_transaction::{Message, Node};
 use etcd_wire::restore::Identity;
@@ -35,6 +36,8 @@ use self::queue::Queue;
 use self::troubles::Troubles;
 use super::layout::Layout;
 
+/// How long a port that is taken is left alone.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What was heard, and not taken yet. Whoever speaks then waits.
 const UNHEARD: usize = 64;
 
@@ -60,17 +63,20 @@ struct Other {
 impl Network {
     /// Listens on the plan's peer port, and starts a sender for every other node. What arrives goes into the channel.
     ///
+    /// A port that is taken ends nothing: the node may still have to return to its old data. It is tried again until it is free, and `note` is told.
+    ///
     /// * `identity`: by what this node proves who it is. Without it, the node only asks.
     /// * `authorities`: PEM of the authorities that the journal knows. Certificates of theirs are accepted.
     ///
     /// # Errors
-    /// [`FailureCode::Refused`]: the port is taken. [`FailureCode::BadRequest`]: the certificates cannot be used.
+    /// [`FailureCode::BadRequest`]: the certificates cannot be used.
     pub(super) async fn start(
         layout: &Layout,
         identity: Option<&Identity>,
         authorities: Vec<String>,
+        note: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<(Network, mpsc::Receiver<Heard>), Failure> {
-        let listener = bind(layout).await?;
+        let listener = listener(layout.clone(), note);
         Network::on(listener, layout, identity, authorities)
     }
 
@@ -88,11 +94,11 @@ impl Network {
                 bound => break bound.unwrap(),
             }
         };
-        Network::on(listener, layout, Some(identity), Vec::new()).unwrap()
+        Network::on(std::future::ready(listener), layout, Some(identity), Vec::new()).unwrap()
     }
 
     fn on(
-        listener: TcpListener,
+        listener: impl Future<Output = TcpListener> + Send + 'static,
         layout: &Layout,
         identity: Option<&Identity>,
         authorities: Vec<String>,
@@ -115,7 +121,7 @@ impl Network {
             heard: heard.clone(),
             places: Places::default(),
         };
-        tasks.spawn(incoming::listen(listener, Arc::new(door)));
+        tasks.spawn(async move { incoming::listen(listener.await, Arc::new(door)).await });
         let resolved = Arc::clone(&addresses);
         tasks.spawn(async move { resolved.keep_resolved().await });
         let mut others = BTreeMap::new();
@@ -226,6 +232,28 @@ pub(super) async fn find_out(layout: &Layout, authorities: &[String]) -> Result<
         async move { (to, link.find_out().await) }
     });
     Ok(futures::future::join_all(asked).await.into_iter().collect())
+}
+
+/// Takes the port, as soon as nobody else has it.
+async fn listener(layout: Layout, note: impl Fn(String)) -> TcpListener {
+    let mut told = false;
+    loop {
+        match bind(&layout).await {
+            Ok(listener) => {
+                if told {
+                    note(format!("the node listens on TCP port {} now", layout.plan().peer_port));
+                }
+                return listener;
+            }
+            Err(failure) if !told => {
+                told = true;
+                let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+                note(format!("{failure}{causes}; it is tried again until the port is free"));
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Takes the port on which the nodes speak to each other.

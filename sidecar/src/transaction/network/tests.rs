@@ -75,7 +75,7 @@ impl Nodes {
         authorities: &[&Identity],
     ) -> (Network, mpsc::Receiver<Heard>) {
         let authorities = authorities.iter().map(|one| one.ca.clone()).collect();
-        Network::on(self.listener(index).await, &self.layout(index), identity, authorities).unwrap()
+        Network::on(std::future::ready(self.listener(index).await), &self.layout(index), identity, authorities).unwrap()
     }
 
     /// A TCP connection to a node from an address.
@@ -395,20 +395,27 @@ async fn nobody_is_believed_whose_authority_the_journal_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_and_certificates_that_are_none_are_told() {
+async fn a_port_that_is_taken_is_told_of_and_waited_for() {
     let nodes = Nodes::new().await;
     let other = TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
     let taken = Nodes { port: other.local_addr().unwrap().port(), ..nodes };
-    let failure = Network::start(&taken.layout(0), None, Vec::new()).await.err().unwrap();
+    let failure = bind(&taken.layout(0)).await.unwrap_err();
     assert_eq!(failure.code, FailureCode::Refused);
-    assert_eq!(failure.message, format!("node cp1 cannot listen on TCP port {}", taken.port));
     assert!(failure.hint.unwrap().contains("--peer-port"));
-    drop(other);
     let spoiled = Identity { ca: String::new(), ..taken.identities[0].clone() };
-    let failure = Network::start(&taken.layout(0), Some(&spoiled), Vec::new()).await.err().unwrap();
+    let failure = Network::start(&taken.layout(0), Some(&spoiled), Vec::new(), |_| ()).await.err().unwrap();
     assert_eq!(failure.code, FailureCode::BadRequest);
-    // The port is free again, and both kinds of addresses reach it.
-    let (network, _hears) = Network::start(&taken.layout(0), Some(&taken.identities[0]), Vec::new()).await.unwrap();
+    let (notes, mut noted) = mpsc::unbounded_channel();
+    let note = move |text| notes.send(text).unwrap();
+    let identity = Some(&taken.identities[0]);
+    let (network, _hears) = Network::start(&taken.layout(0), identity, Vec::new(), note).await.unwrap();
+    let told = noted.recv().await.unwrap();
+    let begins = format!("node cp1 cannot listen on TCP port {}", taken.port);
+    assert!(told.starts_with(&begins) && told.ends_with("; it is tried again until the port is free"), "{told}");
+    drop(other);
+    // Nothing else was told while it was taken.
+    assert_eq!(noted.recv().await.unwrap(), format!("the node listens on TCP port {} now", taken.port));
+    // Both kinds of addresses reach it.
     taken.converse("127.0.0.2", 0, Some(&taken.identities[1])).await.unwrap();
     drop(network);
 }

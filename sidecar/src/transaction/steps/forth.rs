@@ -43,7 +43,6 @@ pub(super) async fn stop_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
 
 /// Takes the manifests of controllers and API server out, and waits until the API server has ended.
 pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
-    let server = work.component(API_SERVER)?;
     work.blocking(|work| {
         for component in work.controllers().iter().chain([&work.component(API_SERVER)?]) {
             take(work, component)?;
@@ -51,9 +50,15 @@ pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
         Ok(())
     })
     .await?;
-    let listens = &work.ground.listens.api;
     // What it could still write would go to a member whose data is about to be set aside.
-    quiet(cancel, || Ok(process::kill(&server.command_lines())? == 0 && sockets::listening(listens)?.is_empty())).await
+    quiet(work, cancel, |work| {
+        let server = work.component(API_SERVER)?;
+        let ended = || -> std::io::Result<bool> {
+            Ok(process::kill(&server.command_lines())? == 0 && sockets::listening(&work.ground.listens.api)?.is_empty())
+        };
+        ended().map_err(|error| storage("look at the processes of the node", &error))
+    })
+    .await
 }
 
 /// etcd ends as gently as its kubelet lets it: its directory is the way back.
@@ -64,24 +69,10 @@ pub(super) async fn stop_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
 
 /// Takes etcd's manifest out, and waits until etcd and the controllers have ended.
 pub(super) async fn take_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
-    let etcd = work.component(ETCD)?;
     work.blocking(|work| take(work, &work.component(ETCD)?)).await?;
-    let (listens, data_dir) = (&work.ground.listens.etcd, work.layout.data_dir());
-    let (controllers, begun) = (work.controllers(), Instant::now());
+    let (data_dir, begun) = (work.layout.data_dir(), Instant::now());
     loop {
-        let stopped = || -> std::io::Result<bool> {
-            // They have been told to end together with the API server, and can do nothing without one.
-            for component in &controllers {
-                let late = begun.elapsed() > GENTLE;
-                let lines = component.command_lines();
-                let alive = if late { process::kill(&lines)? } else { process::running(&lines)?.len() };
-                if alive > 0 {
-                    return Ok(false);
-                }
-            }
-            Ok(process::running(&etcd.command_lines())?.is_empty() && sockets::listening(listens)?.is_empty())
-        };
-        if stopped().map_err(|error| storage("look at the processes of the node", &error))? {
+        if work.blocking(move |work| is_stopped(work, begun.elapsed() > GENTLE)).await? {
             let place = data_dir.clone();
             let lock = work
                 .blocking(move |work| {
@@ -101,6 +92,24 @@ pub(super) async fn take_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
         }
         pause(cancel).await?;
     }
+}
+
+/// Whether etcd and the controllers have ended. Controllers that have not are ended when it is late: they have been told to end together with the
+/// API server, and can do nothing without one.
+fn is_stopped(work: &Work, late: bool) -> Result<bool, Failure> {
+    let stopped = || -> std::io::Result<bool> {
+        for component in work.ground.controllers() {
+            let lines = component.command_lines();
+            let alive = if late { process::kill(&lines)? } else { process::running(&lines)?.len() };
+            if alive > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(sockets::listening(&work.ground.listens.etcd)?.is_empty())
+    };
+    let etcd = work.component(ETCD)?;
+    let looked = |error: std::io::Error| storage("look at the processes of the node", &error);
+    Ok(stopped().map_err(looked)? && process::running(&etcd.command_lines()).map_err(looked)?.is_empty())
 }
 
 /// More may have been written since the new data was made than its revision was raised by: clients would take new for old.

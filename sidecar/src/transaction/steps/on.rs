@@ -51,7 +51,6 @@ const SPARED: Duration = Duration::from_secs(30);
 /// Gives etcd its own manifest back, and waits until it runs with that: while a quorum serves without it, so that nobody notices. Where another
 /// member is lost for longer, the restore still ends, and the restart is noticed.
 pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
-    let etcd = work.component(ETCD)?;
     let launched =
         work.blocking(|work| Ok(launch::in_place(&work.layout, &work.component(ETCD)?)? == InPlace::Launch)).await?;
     if launched {
@@ -73,7 +72,7 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
     })
     .await?;
     // A manifest of another program's may have another command line.
-    while launch::running(&etcd)?.launched > 0 {
+    while work.blocking(|work| Ok(launch::running(&work.component(ETCD)?)?.launched)).await? > 0 {
         wait::pause(cancel).await?;
     }
     let expected = new_cluster(work)?;

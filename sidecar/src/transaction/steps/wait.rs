@@ -1,5 +1,6 @@
 //! Waiting for what has to change.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etcd_wire::Failure;
@@ -8,7 +9,7 @@ use super::refused;
 use crate::transaction::ground::Component;
 use crate::transaction::journal::storage;
 use crate::transaction::process;
-use crate::transaction::work::Cancel;
+use crate::transaction::work::{Cancel, Work};
 
 /// How often something is looked at that has to change.
 pub(super) const POLL: Duration = Duration::from_millis(50);
@@ -17,10 +18,14 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Waits until it has been true for a while.
-pub(super) async fn quiet(cancel: &Cancel, mut is_quiet: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
+pub(super) async fn quiet(
+    work: &Arc<Work>,
+    cancel: &Cancel,
+    is_quiet: fn(&Work) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
     let mut since = None;
     loop {
-        if is_quiet().map_err(|error| storage("look at the processes of the node", &error))? {
+        if work.blocking(is_quiet).await? {
             if since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
                 return Ok(());
             }
@@ -71,10 +76,14 @@ pub(super) async fn ends_again(component: &Component) -> Failure {
     let (mut ran, mut ends) = (false, 0);
     while ends < 2 {
         tokio::time::sleep(POLL).await;
-        match process::running(&component.command_lines()) {
+        let looked = component.clone();
+        // Not by `Work::blocking`, which has to be waited for: whoever waits for this drops it.
+        let looking =
+            tokio::task::spawn_blocking(move || process::running(&looked.command_lines()).map(|found| found.len()));
+        match looking.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(running) => {
-                ends += u32::from(ran && running.is_empty());
-                ran = !running.is_empty();
+                ends += u32::from(ran && running == 0);
+                ran = running > 0;
             }
             Err(error) => return storage("look at the processes of the node", &error),
         }

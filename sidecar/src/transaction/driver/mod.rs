@@ -12,11 +12,12 @@ use etcd_transaction::{
     Answer, Effect, Entry as Fact, Fact as Seen, Input, Limits, Message, Millis, Node, Now, Outcome, Participant, Plan,
     PlanOptions, Run, RunId,
 };
-use etcd_wire::restore::{Control, Live, ParticipantState, RestorePlan};
+use etcd_wire::restore::{Control, Identity, Live, ParticipantState, RestorePlan};
 use etcd_wire::{Failure, FailureCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::control::Answered;
 use super::ground::Ground;
 use super::journal::{Entry, Journal, Lines};
 use super::layout::{Layout, STATE};
@@ -37,7 +38,7 @@ const PARTING: Duration = Duration::from_secs(60);
 pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let (mut driver, mut sources) = Driver::open(id).await.map_err(shown)?;
+    let (mut driver, mut sources) = Driver::open(&Place::new(STATE), id).await.map_err(shown)?;
     let ended = tokio::select! {
         ended = driver.drive(&mut sources) => Some(ended),
         _ = terminate.recv() => None,
@@ -90,8 +91,15 @@ pub(super) fn plan(plan: &RestorePlan, ground: &Ground) -> Result<Plan, Failure>
 struct Sources {
     inputs: mpsc::UnboundedReceiver<Input>,
     heard: mpsc::Receiver<Heard>,
-    control: mpsc::Receiver<(Control, oneshot::Sender<ParticipantState>)>,
+    control: mpsc::Receiver<(Control, Answered)>,
+    given: mpsc::UnboundedReceiver<Given>,
     broken: watch::Receiver<Option<Failure>>,
+}
+
+/// A certificate that was read for a session which waits for the answer.
+struct Given {
+    identity: Result<Option<Identity>, Failure>,
+    answer: Answered,
 }
 
 /// Carries out what one participant wants.
@@ -99,6 +107,7 @@ struct Driver {
     participant: Participant,
     work: Arc<Work>,
     network: Network,
+    gives: mpsc::UnboundedSender<Given>,
     clock: Instant,
     guard: watch::Sender<bool>,
     /// Steps that are being done, and by what they are cancelled.
@@ -112,11 +121,11 @@ struct Driver {
 }
 
 impl Driver {
-    async fn open(id: &str) -> Result<(Driver, Sources), Failure> {
-        let place = Place::new(STATE).join(id).join("journal");
+    async fn open(folder: &Place, id: &str) -> Result<(Driver, Sources), Failure> {
+        let place = folder.join(id).join("journal");
         let (journal, lines) = Journal::open(&place)?;
         let state = State::of(Lines::Current(lines))?;
-        let layout = Layout::new(state.plan.clone(), &state.node)?;
+        let layout = Layout::at(state.plan.clone(), &state.node, &folder.path())?;
         let plan = Arc::new(plan(&state.plan, &state.ground)?);
         let own = Node(u8::try_from(layout.index()).unwrap_or(u8::MAX));
         let (facts, authorities) = (state.facts.clone(), state.authorities.clone());
@@ -129,8 +138,11 @@ impl Driver {
         let (break_off, broken) = watch::channel(None);
         let writer = Writer::start(journal, break_off);
         let work = Arc::new(Work::new(layout.clone(), state, writer, inputs));
-        let (network, heard) = Network::start(&layout, known.as_ref(), authorities).await?;
+        let telling = Arc::clone(&work);
+        let (network, heard) =
+            Network::start(&layout, known.as_ref(), authorities, move |text| telling.note(text)).await?;
         let control = control::listen(&layout)?;
+        let (gives, given) = mpsc::unbounded_channel();
         let (guard, on) = watch::channel(false);
         tokio::spawn(steps::guard(Arc::clone(&work), on));
         let telling = Arc::clone(&work);
@@ -143,6 +155,7 @@ impl Driver {
             participant,
             work,
             network,
+            gives,
             clock: now,
             guard,
             running: BTreeMap::new(),
@@ -152,7 +165,7 @@ impl Driver {
             looked: now,
             left: false,
         };
-        Ok((driver, Sources { inputs: received, heard, control, broken }))
+        Ok((driver, Sources { inputs: received, heard, control, given, broken }))
     }
 
     fn now(&self) -> Now {
@@ -181,6 +194,7 @@ impl Driver {
                 Some(input) = sources.inputs.recv() => self.take(input)?,
                 Some(heard) = sources.heard.recv() => self.hear(heard)?,
                 Some((control, answer)) = sources.control.recv() => self.control(control, answer)?,
+                Some(given) = sources.given.recv() => self.take_identity(given)?,
                 () = tokio::time::sleep_until(until) => self.pass()?,
             }
         }
@@ -223,27 +237,53 @@ impl Driver {
         }
     }
 
-    fn control(&mut self, control: Control, answer: oneshot::Sender<ParticipantState>) -> Result<(), Failure> {
-        match control {
-            Control::Look => {}
-            Control::Operator { order } => self.take(Input::Operator(order))?,
-            Control::Identity => {
-                if let Err(failure) = self.take_identity() {
-                    self.work.note(format!("the new certificate cannot be used: {failure}"));
-                }
+    fn control(&mut self, control: Control, answer: Answered) -> Result<(), Failure> {
+        let refusal = match control {
+            Control::Look => None,
+            Control::Operator { order } => {
+                // What was not taken before cannot be told from what was.
+                let refusal = self.participant.view().refusal(order);
+                self.take(Input::Operator(order))?;
+                refusal.map(|refusal| Failure::new(FailureCode::Refused, words::refusal(refusal)))
             }
-        }
+            Control::Identity => {
+                self.read_identity(answer);
+                return Ok(());
+            }
+        };
         // Whoever asked may have gone away.
-        let _gone = answer.send(self.standing());
+        let _gone = answer.send(refusal.map_or_else(|| Ok(self.standing()), Err));
         Ok(())
     }
 
-    fn take_identity(&mut self) -> Result<(), Failure> {
-        let Some(given) = identity::read(&self.work.layout)? else { return Ok(()) };
-        let authority = given.ca.clone();
-        self.network.set_identity(&given)?;
-        self.work.writer.write(Entry::Authority { authority }, || {});
-        self.take(Input::Certificate)
+    /// Reads the new certificate on a thread of its own: the disk may hang. Not by [`Work::blocking`], which is for the step that goes on meanwhile.
+    fn read_identity(&self, answer: Answered) {
+        let (layout, gives) = (self.work.layout.clone(), self.gives.clone());
+        tokio::task::spawn_blocking(move || {
+            // A participant that has left needs none.
+            let _left = gives.send(Given { identity: identity::read(&layout), answer });
+        });
+    }
+
+    fn take_identity(&mut self, Given { identity, answer }: Given) -> Result<(), Failure> {
+        let missing = || Failure::new(FailureCode::Storage, "there is no certificate");
+        let used = identity.and_then(|given| given.ok_or_else(missing)).and_then(|given| {
+            self.network.set_identity(&given)?;
+            Ok(given.ca)
+        });
+        let standing = match used {
+            Ok(authority) => {
+                self.work.writer.write(Entry::Authority { authority }, || {});
+                self.take(Input::Certificate)?;
+                Ok(self.standing())
+            }
+            Err(failure) => {
+                self.work.note(format!("the new certificate cannot be used: {failure}"));
+                Err(failure)
+            }
+        };
+        let _gone = answer.send(standing);
+        Ok(())
     }
 
     fn standing(&self) -> ParticipantState {
@@ -360,3 +400,6 @@ fn failure_of(broken: Option<&Option<Failure>>) -> Failure {
     let unknown = || Failure::new(FailureCode::Storage, "the journal cannot be written");
     broken.cloned().flatten().unwrap_or_else(unknown)
 }
+
+#[cfg(test)]
+mod tests;
