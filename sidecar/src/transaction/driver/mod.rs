@@ -79,6 +79,8 @@ pub(super) fn plan(plan: &RestorePlan, ground: &Ground) -> Result<Plan, Failure>
     let limits = Limits { start: Millis(u64::from(plan.start_timeout).saturating_mul(1000)) };
     let options = PlanOptions {
         keep_unready: plan.keep_unready,
+        // The coordinator's manifest alone says so, because its turns are the orders'. Where only others check their data, they start at once: each
+        // waits 7s at most for every other one that checks as well, and takes a member that does not answer for no error (etcd corrupt.go, InitialCheck).
         launch_in_turn: ground.checks_at_start && !is_rechecked(plan, ground),
         recheck: is_rechecked(plan, ground),
         returns: false,
