@@ -1,10 +1,10 @@
-//! What the simulator has found, each in as few steps as show it.
+//! What the simulator, or a change of the program that it did not notice, has found, each in as few steps as show it.
 
 use std::sync::Arc;
 
 use etcd_transaction::{
-    Component, Decision, Effect, Entry, Fact, How, Input, Limits, Message, Millis, Node, Notice, Now, Outcome,
-    Participant, Plan, PlanOptions, Step, timers,
+    Ballot, Component, Decision, Effect, Entry, Fact, How, Input, Limits, Message, Millis, Node, NodeSet, Notice, Now,
+    Operator, Outcome, Participant, Plan, PlanOptions, State, Step, StepSet, Votes, timers,
 };
 
 /// A node whose disk is perfect.
@@ -16,8 +16,12 @@ struct One {
 
 impl One {
     fn new(count: usize, options: PlanOptions, entries: &[Entry], identity: bool) -> One {
+        One::at(Node(0), count, options, entries, identity)
+    }
+
+    fn at(own: Node, count: usize, options: PlanOptions, entries: &[Entry], identity: bool) -> One {
         let plan = Arc::new(Plan::new(&vec![false; count], Node(0), Limits::default(), options).unwrap());
-        One { node: Participant::new(plan, Node(0), entries, identity, Now(0)), now: Now(0), effects: Vec::new() }
+        One { node: Participant::new(plan, own, entries, identity, Now(0)), now: Now(0), effects: Vec::new() }
     }
 
     /// Gives an input, and the news of all writes that follow from it.
@@ -121,28 +125,15 @@ fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_don
     let mut one = One::new(3, PlanOptions::default(), &entries, true);
     one.give(Input::Deadline);
     // Node 2 is gone; node 1, which has not voted, knows of its vote.
-    let all = (0..5).fold(etcd_transaction::StepSet::default(), |mut set, step| {
+    let all = (0..5).fold(StepSet::default(), |mut set, step| {
         set.insert(Step::FORTH[step]);
         set
     });
-    let mut votes = etcd_transaction::Votes::default();
+    let mut votes = Votes::default();
     votes.yes.insert(Node(0));
     votes.yes.insert(Node(2));
-    let state = etcd_transaction::State {
-        votes,
-        begun: all,
-        done: all,
-        oldest: Millis(0),
-        accepted: None,
-        decision: None,
-        ended: false,
-        all_ended: false,
-        unheard: etcd_transaction::NodeSet::of(Node(2)),
-        unready: false,
-        turns: false,
-        restaged: None,
-        stays: false,
-    };
+    let unheard = NodeSet::of(Node(2));
+    let state = State { votes, unheard, ..told(all, all) };
     one.give(Input::Received { from: Node(1), message: Message::State(state) });
     let mut orders = one.effects.iter().filter_map(|effect| match effect {
         Effect::Send { to: Node(1), message } => match message.message() {
@@ -152,4 +143,195 @@ fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_don
         _ => None,
     });
     assert_eq!(orders.next_back(), Some(Step::StartEtcd));
+}
+
+/// What a node tells of its steps, and of nothing else.
+fn told(begun: StepSet, done: StepSet) -> State {
+    State {
+        votes: Votes::default(),
+        begun,
+        done,
+        oldest: Millis(0),
+        accepted: None,
+        decision: None,
+        ended: false,
+        all_ended: false,
+        unheard: NodeSet::EMPTY,
+        unready: false,
+        turns: false,
+        restaged: None,
+        stays: false,
+    }
+}
+
+fn set(steps: &[Step]) -> StepSet {
+    let mut set = StepSet::default();
+    steps.iter().for_each(|&step| set.insert(step));
+    set
+}
+
+impl One {
+    /// Another node tells that it has done these steps.
+    fn hear(&mut self, from: u8, done: &[Step]) {
+        let message = Message::State(told(set(done), set(done)));
+        self.give(Input::Received { from: Node(from), message });
+    }
+
+    /// Whom it has ordered to do a step so far, in order, each once.
+    fn ordered(&self, step: Step) -> Vec<u8> {
+        let sent = self.sent(|message| *message == Message::Order { step });
+        sent.into_iter().fold(Vec::new(), |mut nodes, node| {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+            nodes
+        })
+    }
+
+    /// To whom it has sent messages of a kind.
+    fn sent(&self, kind: impl Fn(&Message) -> bool) -> Vec<u8> {
+        let sent = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Send { to, message } if kind(message.message()) => Some(to.0),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn begun(&self, step: Step) -> bool {
+        self.node.view().recorded().begun().contains(step)
+    }
+}
+
+#[test]
+fn nothing_is_ordered_before_an_operator_says_so_and_nothing_is_stopped_before_all_hear_each_other() {
+    let mut one = One::new(3, PlanOptions::default(), &[Entry::Armed], true);
+    one.give(Input::Deadline);
+    one.hear(1, &[]);
+    one.hear(2, &[]);
+    one.wait(timers::BEAT);
+    assert!(one.ordered(Step::Preflight).is_empty() && !one.begun(Step::Preflight));
+    one.give(Input::Operator(Operator::Begin));
+    assert_eq!((one.ordered(Step::Preflight), one.begun(Step::Preflight)), (vec![1, 2], true));
+    one.returns(Outcome::Proved);
+    one.hear(1, &[Step::Preflight]);
+    assert!(!one.node.view().has_passed_preflight());
+    // One has passed, and does not hear another.
+    let passed = set(&[Step::Preflight]);
+    let deaf = State { unheard: NodeSet::of(Node(1)), ..told(passed, passed) };
+    one.give(Input::Received { from: Node(2), message: Message::State(deaf) });
+    one.wait(timers::BEAT);
+    assert!(one.ordered(Step::StopApi).is_empty() && !one.node.view().has_passed_preflight());
+    one.hear(2, &[Step::Preflight]);
+    one.hear(1, &[Step::Preflight]);
+    assert!(one.node.view().has_passed_preflight());
+    one.wait(Millis(timers::GRACE.0 - 1));
+    assert!(one.ordered(Step::StopApi).is_empty() && !one.begun(Step::StopApi));
+    one.wait(Millis(1));
+    assert_eq!((one.ordered(Step::StopApi), one.begun(Step::StopApi)), (vec![1, 2], true));
+}
+
+#[test]
+fn a_coordinator_that_was_started_again_goes_on_with_what_another_node_has_begun() {
+    // Its own journal does not say that the API servers are being stopped, and it does not hear one of the nodes.
+    let mut one = One::new(3, PlanOptions::default(), &steps(&Step::FORTH[..1]), true);
+    one.give(Input::Deadline);
+    let passed = set(&[Step::Preflight]);
+    let deaf = |begun| State { unheard: NodeSet::of(Node(2)), ..told(begun, passed) };
+    one.give(Input::Received { from: Node(2), message: Message::State(told(passed, passed)) });
+    one.give(Input::Received { from: Node(1), message: Message::State(deaf(passed)) });
+    one.wait(timers::BEAT);
+    assert!(one.ordered(Step::StopApi).is_empty());
+    let begun = set(&[Step::Preflight, Step::StopApi]);
+    one.give(Input::Received { from: Node(1), message: Message::State(deaf(begun)) });
+    assert_eq!((one.ordered(Step::StopApi), one.begun(Step::StopApi)), (vec![1, 2], true));
+}
+
+#[test]
+fn the_leader_of_the_old_cluster_is_stopped_last() {
+    let mut one = One::new(3, PlanOptions::default(), &steps(&Step::FORTH[..2]), true);
+    one.give(Input::Deadline);
+    one.give(Input::Observed(Fact::Leader(Node(1))));
+    one.hear(1, &Step::FORTH[..2]);
+    one.hear(2, &Step::FORTH[..2]);
+    assert_eq!((one.ordered(Step::StopEtcd), one.begun(Step::StopEtcd)), (vec![2], true));
+    one.returns(Outcome::Proved);
+    assert_eq!(one.ordered(Step::StopEtcd), [2]);
+    one.hear(2, &Step::FORTH[..3]);
+    assert_eq!(one.ordered(Step::StopEtcd), [2, 1]);
+    // It is nobody's turn to wait for who is the only one.
+    let mut alone = One::new(1, PlanOptions::default(), &steps(&Step::FORTH[..2]), true);
+    alone.give(Input::Observed(Fact::Leader(Node(0))));
+    assert!(alone.begun(Step::StopEtcd));
+}
+
+#[test]
+fn members_that_check_their_data_are_launched_one_after_the_other() {
+    for (launch_in_turn, at_once) in [(false, vec![1, 2]), (true, vec![])] {
+        let options = PlanOptions { launch_in_turn, ..PlanOptions::default() };
+        let mut one = One::new(3, options, &steps(&Step::FORTH[..4]), true);
+        one.give(Input::Deadline);
+        one.hear(1, &Step::FORTH[..4]);
+        one.hear(2, &Step::FORTH[..4]);
+        assert_eq!((one.ordered(Step::LaunchEtcd), one.begun(Step::LaunchEtcd)), (at_once, true));
+        one.returns(Outcome::Proved);
+        let next = one.ordered(Step::LaunchEtcd);
+        assert_eq!(next, if launch_in_turn { vec![1] } else { vec![1, 2] });
+        one.hear(1, &Step::FORTH[..5]);
+        assert_eq!(one.ordered(Step::LaunchEtcd), [1, 2]);
+    }
+}
+
+/// Node 1 of three, which is in doubt.
+fn in_doubt() -> One {
+    let mut entries = steps(&Step::FORTH[..5]);
+    entries.extend([Entry::Step { step: Step::StartEtcd, done: false }, Entry::Vote { yes: true, why: None }]);
+    let mut one = One::at(Node(1), 3, PlanOptions::default(), &entries, true);
+    one.give(Input::Deadline);
+    one
+}
+
+#[test]
+fn a_promise_that_was_lost_is_made_again() {
+    let mut one = in_doubt();
+    let ballot = Ballot { epoch: 0, round: 3, owner: Node(2) };
+    for times in 1..=3 {
+        one.give(Input::Received { from: Node(2), message: Message::Prepare { ballot } });
+        assert_eq!(one.sent(|message| matches!(message, Message::Promise { .. })), vec![2; times]);
+    }
+    // Not to a lower one.
+    let lower = Ballot { round: 2, ..ballot };
+    one.give(Input::Received { from: Node(2), message: Message::Prepare { ballot: lower } });
+    assert_eq!(one.sent(|message| matches!(message, Message::Promise { .. })).len(), 3);
+}
+
+#[test]
+fn a_node_takes_over_soon_if_all_votes_are_known_and_above_every_ballot_that_it_saw() {
+    let mut votes = Votes::default();
+    [0, 1, 2].into_iter().for_each(|node| votes.yes.insert(Node(node)));
+    let all = set(&Step::FORTH);
+    let seen = Ballot { epoch: 0, round: 7, owner: Node(0) };
+    let state = |votes, accepted| State { votes, accepted, ..told(all, all) };
+    let prepared = |one: &One| one.sent(|message| matches!(message, Message::Prepare { .. }));
+    let mut one = in_doubt();
+    let beats = |one: &mut One, time: Millis, state: &State| {
+        let end = Now(one.now.0 + time.0);
+        while one.now < end {
+            one.give(Input::Received { from: Node(2), message: Message::State(state.clone()) });
+            one.wait(Millis(timers::BEAT.0.min(end.since(one.now).0)));
+        }
+    };
+    // The first in the order of takeovers waits for 8 s.
+    let known = state(votes, Some((seen, Decision::Commit)));
+    beats(&mut one, Millis(7_999), &known);
+    assert!(prepared(&one).is_empty());
+    beats(&mut one, Millis(2), &known);
+    assert_eq!(prepared(&one), [0, 2]);
+    let ballot = one.node.view().recorded().promised().unwrap();
+    assert_eq!(ballot, Ballot { epoch: 0, round: 8, owner: Node(1) });
+    // Where a vote is missing, it waits for as long as a coordinator that lives may.
+    let mut one = in_doubt();
+    beats(&mut one, Millis(33_999), &state(Votes::default(), None));
+    assert!(prepared(&one).is_empty());
+    beats(&mut one, Millis(2), &state(Votes::default(), None));
+    assert_eq!(prepared(&one), [0, 2]);
 }
