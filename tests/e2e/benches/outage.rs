@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use e2e::history::{Outcome, Write, Writers, check};
-use e2e::restores::{during, journal, kill_at, reached, settled, stage_with};
+use e2e::restores::{during, journal, kill_at, reached, restore, settled, stage_with};
+use e2e::trouble::fill;
 use e2e::{Scene, run, until_within};
 use lab::{Etcd, Options};
 
@@ -35,15 +36,14 @@ fn main() {
     };
     let scene = stage_with(options);
     if megabytes > 1 {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let objects = runtime.block_on(scene.lab.fill(megabytes * 1_000_000)).expect("the lab is filled");
+        fill(&scene.lab, usize::try_from(megabytes).expect("a size of a database"));
         scene.ok(&["backup", "a.db", "-q", "--force"]);
-        println!("{objects} objects, a snapshot of {} bytes", scene.path("a.db").metadata().expect("a file").len());
+        println!("a snapshot of {} bytes", scene.path("a.db").metadata().expect("a file").len());
     }
     let writers = Writers::start(&scene);
     let ran = match fault {
         (Some(fault), Some(node), Some(step)) => during(&scene, &[], |_| meet(&scene, fault, node, step)),
-        _ => during(&scene, &[], |_| ()),
+        _ => run(restore(&scene, &["-q"])),
     };
     println!("{}\n{}", ran.status, ran.stderr);
     until_within("all nodes have ended", LONG, || scene.lab.node_names().iter().all(|node| ended(&scene, node)));
