@@ -86,6 +86,9 @@ mod tests {
             all_ended: false,
             unheard: NodeSet::of(Node(1)),
             unready: false,
+            turns: false,
+            restaged: None,
+            stays: false,
         })
     }
 

@@ -90,7 +90,7 @@ impl Nodes {
                     hearing.lock().unwrap().push(control);
                 }
                 let live = Live { unheard: unheard.clone(), ..Live::default() };
-                answer.send(ParticipantState { live, decision: None, ended: None }).unwrap();
+                answer.send(Ok(ParticipantState { live, decision: None, ended: None })).unwrap();
             }
         });
         let done = operate_in(layout.state(), &args).await;
