@@ -5,6 +5,7 @@
 //! dropped, and a writer that was not ended, leave nothing under the name.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutPayload};
@@ -25,6 +26,8 @@ const PART: usize = 8 * 1024 * 1024;
 const GROW: usize = 400;
 /// How many parts are on their way at once.
 const IN_FLIGHT: usize = 2;
+/// How long parts on their way are waited for before an upload is aborted.
+const LANDING: Duration = Duration::from_secs(10);
 
 /// The size of the part with this index, from 0. S3 takes 10 000 parts: with this, 1 TB.
 ///
@@ -210,7 +213,10 @@ async fn to_cloud(cloud: &Cloud, path: &str, mut courier: Courier) -> Result<Sen
         }
         Piece::Part(first) => {
             let mut multipart = cloud.multipart(path).await?;
-            let sent = in_parts(&mut *multipart, first, &mut courier).await;
+            let mut flying = JoinSet::new();
+            let sent = in_parts(&mut *multipart, first, &mut courier, &mut flying).await;
+            // A part that arrives after the abort would be left for ever.
+            let _ = tokio::time::timeout(LANDING, async { while flying.join_next().await.is_some() {} }).await;
             let completed = match sent {
                 Ok(sent) => complete(cloud, path, &mut *multipart, sent).await,
                 Err(failure) => Err(failure),
@@ -230,8 +236,14 @@ async fn to_cloud(cloud: &Cloud, path: &str, mut courier: Courier) -> Result<Sen
     }
 }
 
-async fn in_parts(multipart: &mut dyn MultipartUpload, first: Bytes, courier: &mut Courier) -> Result<Sent, Failure> {
-    let mut flying = JoinSet::new();
+type Flying = JoinSet<object_store::Result<()>>;
+
+async fn in_parts(
+    multipart: &mut dyn MultipartUpload,
+    first: Bytes,
+    courier: &mut Courier,
+    flying: &mut Flying,
+) -> Result<Sent, Failure> {
     let mut next = Some(first);
     let sent = loop {
         if let Some(part) = next.take() {

@@ -232,9 +232,15 @@ fn transport(error: &reqwest::Error, host: &str) -> HttpError {
     fault(kind, Trouble::Interrupted, detail, host)
 }
 
+/// The TLS error in an error, which input and output wrap in their own, more than once.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let held = || error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
-    error.downcast_ref().or_else(held)
+    let mut error = error;
+    loop {
+        if let Some(tls) = error.downcast_ref() {
+            return Some(tls);
+        }
+        error = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    }
 }
 
 /// Whether a host is where clouds serve the credentials of their machines.
@@ -308,6 +314,14 @@ mod tests {
         assert_eq!(clock.reading(), None);
         clock.see(Some(&http::HeaderValue::from_static("Fri, 27 Nov 2026 03:15:00 GMT")));
         assert_eq!(clock.reading().unwrap().theirs.to_string(), "2026-11-27T03:15:00Z");
+    }
+
+    #[test]
+    fn a_tls_error_is_found_however_it_is_wrapped() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let inner = std::io::Error::new(std::io::ErrorKind::InvalidData, tls.clone());
+        assert_eq!(tls_error(&std::io::Error::other(inner)), Some(&tls));
+        assert_eq!(tls_error(&std::io::Error::other("else")), None);
     }
 
     #[test]

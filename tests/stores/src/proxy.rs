@@ -1,0 +1,142 @@
+//! A proxy in front of a server that brings bad luck, request by request.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::http::Head;
+use crate::{BUCKET, Variables, s3_variables};
+
+/// What the proxy has seen of a request, when it decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which request it is, from 0.
+    pub index: usize,
+    /// GET, PUT and so on.
+    pub method: String,
+    /// The path with its query.
+    pub target: String,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// It is answered by the server.
+    Pass,
+    /// It is answered by the proxy, with this status and error code, and further headers, each with its line end.
+    Refuse(u16, &'static str, &'static str),
+    /// The connection is closed before anything is read of the body, and the server hears nothing.
+    Drop,
+    /// The connection is closed after so many bytes of the request. The server hears them.
+    CutRequest(usize),
+    /// The server's answer is cut after so many bytes: 0 is an answer that gets lost.
+    CutAnswer(usize),
+}
+
+/// A proxy of an S3 over HTTP.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+type Decide = Box<dyn FnMut(&Seen) -> Act + Send>;
+
+struct State {
+    seen: Vec<Seen>,
+    decide: Decide,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.seen.fmt(f)
+    }
+}
+
+impl Proxy {
+    /// Starts one in front of a port of this machine. Everything passes, until [`Proxy::decide`].
+    pub fn start(upstream: u16) -> Result<Proxy> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(Mutex::new(State { seen: Vec::new(), decide: Box::new(|_| Act::Pass) }));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                // A client that goes away is what this is for.
+                thread::spawn(move || serve(client, upstream, &shared));
+            }
+        });
+        Ok(Proxy { port, state })
+    }
+
+    /// From now on this decides, and requests are counted anew.
+    pub fn decide(&self, decide: impl FnMut(&Seen) -> Act + Send + 'static) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seen.clear();
+        state.decide = Box::new(decide);
+    }
+
+    /// The requests since [`Proxy::decide`].
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
+    }
+
+    /// The store below a prefix, through the proxy.
+    pub fn url(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{}", self.port)
+    }
+
+    /// The credential.
+    pub fn variables(&self) -> Variables {
+        s3_variables()
+    }
+}
+
+/// One request of one connection.
+fn serve(mut client: TcpStream, upstream: u16, state: &Mutex<State>) -> Result<()> {
+    let Some(head) = Head::read(&mut client)? else { return Ok(()) };
+    let mut words = head.first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let act = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = Seen { index: state.seen.len(), method, target };
+        state.seen.push(seen.clone());
+        (state.decide)(&seen)
+    };
+    if act == Act::Drop {
+        return Ok(client.shutdown(Shutdown::Both)?);
+    }
+    let cut = if let Act::CutRequest(bytes) = act { bytes } else { usize::MAX };
+    let mut body = vec![0; head.length().min(cut.saturating_sub(head.bytes.len()))];
+    client.read_exact(&mut body)?;
+    if let Act::Refuse(status, code, headers) = act {
+        let document = format!("<Error><Code>{code}</Code><Message>bad luck</Message></Error>");
+        let body = if head.first.starts_with("HEAD ") { "" } else { document.as_str() };
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        client.write_all(answer.as_bytes())?;
+        return Ok(client.shutdown(Shutdown::Write)?);
+    }
+    let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream)).context("the server is gone")?;
+    let (first, rest) = head.bytes.split_at(head.bytes.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1));
+    let whole = [first, b"Connection: close\r\n", rest, &body].concat();
+    let added = b"Connection: close\r\n".len();
+    if matches!(act, Act::CutRequest(_)) && cut < head.bytes.len() + head.length() {
+        server.write_all(whole.get(..cut.saturating_add(added)).unwrap_or(&whole))?;
+        server.shutdown(Shutdown::Both)?;
+        return Ok(client.shutdown(Shutdown::Both)?);
+    }
+    server.write_all(&whole)?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    if let Act::CutAnswer(bytes) = act {
+        answer.truncate(bytes);
+    }
+    client.write_all(&answer)?;
+    Ok(client.shutdown(Shutdown::Both)?)
+}

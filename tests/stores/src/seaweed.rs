@@ -1,0 +1,108 @@
+//! SeaweedFS: an S3 that honours what backups rely on.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+
+use crate::child::{Server, ports};
+use crate::{ACCESS_KEY, BUCKET, SECRET_KEY, Variables, certificates, http, s3_variables, tool};
+
+/// A server with one bucket, over HTTPS with a certificate authority of its own, and over HTTP for a proxy.
+#[derive(Debug)]
+pub struct Seaweed {
+    server: Server,
+    filer: u16,
+    plain: u16,
+    secure: u16,
+}
+
+impl Seaweed {
+    /// Starts one, and waits until it serves.
+    pub fn start() -> Result<Seaweed> {
+        let folder = tempfile::Builder::new().prefix("seaweed-").tempdir()?;
+        let files = certificates::make(folder.path())?;
+        let identities = serde_json::json!({"identities": [{
+            "name": "backup",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }]});
+        let config = folder.path().join("s3.json");
+        fs::write(&config, identities.to_string())?;
+        fs::create_dir(folder.path().join("data"))?;
+        let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, plain, s3_grpc, secure] = ports()?;
+        let command = [
+            tool("seaweedfs-4.48/weed")?.display().to_string(),
+            "server".to_owned(),
+            format!("-dir={}", folder.path().join("data").display()),
+            "-ip=127.0.0.1".to_owned(),
+            "-ip.bind=127.0.0.1".to_owned(),
+            "-master.telemetry=false".to_owned(),
+            format!("-master.port={master}"),
+            format!("-master.port.grpc={master_grpc}"),
+            format!("-volume.port={volume}"),
+            format!("-volume.port.grpc={volume_grpc}"),
+            "-volume.max=100".to_owned(),
+            "-filer".to_owned(),
+            format!("-filer.port={filer}"),
+            format!("-filer.port.grpc={filer_grpc}"),
+            "-s3".to_owned(),
+            format!("-s3.config={}", config.display()),
+            format!("-s3.port={plain}"),
+            format!("-s3.port.grpc={s3_grpc}"),
+            format!("-s3.port.https={secure}"),
+            format!("-s3.cert.file={}", files.certificate.display()),
+            format!("-s3.key.file={}", files.key.display()),
+            "-s3.port.iceberg=0".to_owned(),
+            "-s3.port.lance=0".to_owned(),
+        ];
+        let server = Server::start(folder, &command)?;
+        let seaweed = Seaweed { server, filer, plain, secure };
+        seaweed.server.until("the filer of SeaweedFS", || {
+            let (status, body) = http::request(filer, "POST", &format!("/buckets/{BUCKET}/"))?;
+            ensure!(matches!(status, 201 | 409), "{status} {body}");
+            Ok(())
+        })?;
+        seaweed.server.until("the S3 of SeaweedFS", || Ok(std::net::TcpStream::connect(("127.0.0.1", secure))?))?;
+        Ok(seaweed)
+    }
+
+    /// The store below a prefix, over HTTPS.
+    pub fn url(&self, prefix: &str) -> String {
+        let endpoint = format!("https://127.0.0.1:{}", self.secure);
+        format!("s3://{BUCKET}/{prefix}?endpoint={endpoint}&ca={}", self.authority().display())
+    }
+
+    /// Over HTTPS, by a client that does not know the certificate authority.
+    pub fn url_without_authority(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}?endpoint=https://127.0.0.1:{}", self.secure)
+    }
+
+    /// The certificate of the authority.
+    pub fn authority(&self) -> PathBuf {
+        self.server.folder().join("ca.pem")
+    }
+
+    /// The port of its S3 over HTTP, for a [`crate::Proxy`].
+    pub fn port(&self) -> u16 {
+        self.plain
+    }
+
+    /// The credential.
+    pub fn variables(&self) -> Variables {
+        s3_variables()
+    }
+
+    /// How many multipart uploads are begun and neither completed nor aborted.
+    pub fn incomplete_uploads(&self) -> Result<usize> {
+        let (status, body) = http::request(self.filer, "GET", &format!("/buckets/{BUCKET}/.uploads/?limit=1000"))?;
+        if status == 404 {
+            return Ok(0);
+        }
+        ensure!(status == 200, "{status} {body}");
+        let json = body.find('{').map_or("", |start| body.get(start..).unwrap_or_default());
+        let json = json.rfind('}').map_or("", |end| json.get(..=end).unwrap_or_default());
+        let listing: serde_json::Value = serde_json::from_str(json)?;
+        Ok(listing["Entries"].as_array().map_or(0, Vec::len))
+    }
+}
