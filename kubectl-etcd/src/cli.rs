@@ -269,7 +269,7 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Apply(args) => commands::apply::run(args, context).await,
-        Command::Backup(args) => whole.interruptible(commands::backup::run(args, context)).await,
+        Command::Backup(args) => commands::backup::run(args, context).await,
         Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
         Command::List(args) => whole.interruptible(commands::list::run(args, context)).await,
         Command::Inspect(args) => whole.interruptible(commands::inspect::run(args, context)).await,

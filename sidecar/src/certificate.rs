@@ -1,6 +1,8 @@
 //! Certificates in files, and what to tell about them.
 
 use etcd_tls::Certificate;
+use etcd_wire::Digest;
+use etcd_wire::message::Sha256;
 
 /// All certificates in a PEM file's contents; at least one.
 pub(crate) fn parse(pem: &[u8]) -> Result<Vec<Certificate>, String> {
@@ -21,10 +23,17 @@ pub(crate) fn describe(path: &str) -> etcd_wire::message::Certificate {
             path,
             subject: Some(facts[0].subject.clone()),
             not_after: Some(facts[0].not_after),
+            fingerprint: Some(digest(facts[0].der())),
             error: None,
         },
         Err(error) => etcd_wire::message::Certificate { path, error: Some(error), ..Default::default() },
     }
+}
+
+fn digest(bytes: &[u8]) -> Sha256 {
+    let mut digest = Digest::new();
+    digest.update(bytes);
+    Sha256(digest.finish())
 }
 
 /// A time for people.

@@ -53,6 +53,17 @@ pub enum Internal {
     Health,
 }
 
+impl Place {
+    /// The resource as kubectl names it: `deployments.apps`, `pods`. Without a group where the key does not say which.
+    #[must_use]
+    pub fn resource_name(&self) -> String {
+        match self.group.as_deref() {
+            None | Some("") => self.resource.clone(),
+            Some(group) => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
 impl Default for Prefix {
     fn default() -> Self {
         Prefix("/registry".to_owned())

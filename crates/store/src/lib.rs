@@ -13,15 +13,18 @@
 
 mod backend;
 mod backups;
+mod commit;
 mod download;
 mod environment;
 pub mod freshness;
 mod identities;
+mod intake;
 pub mod layout;
 mod level;
 mod listed;
 mod name;
 mod open;
+mod pages;
 mod patience;
 mod recipients;
 mod record;
@@ -31,6 +34,7 @@ pub mod retention;
 mod seal;
 pub mod signature;
 mod small_file;
+mod spool;
 mod store;
 mod trouble;
 mod uid;
@@ -39,15 +43,20 @@ mod url;
 
 pub use backend::ClockReading;
 pub use backups::{Backup, Backups, CLOCK_TOLERANCE, COMMIT_WITHIN, Doubt, LARGEST_RECORD, LeftOver, Suspect};
+pub use commit::{
+    Committed, Leftovers, Mismatch, NotCommitted, Pending, Sealed, Stays, Step, Uploads, Why, compare, order,
+};
 pub use download::Download;
 pub use environment::Environment;
 pub use freshness::Freshness;
 pub use identities::{Identities, IdentityError, NotAnIdentity};
+pub use intake::{Intake, Taken};
 pub use layout::{Key, Part};
 pub use level::{Level, LevelError};
 pub use listed::{Listed, Object};
 pub use name::{Class, Name, NameError};
 pub use open::{OpenError, Opened, open_sealed};
+pub use pages::{Pages, check_pages};
 pub use patience::Patience;
 pub use recipients::{Encryption, NotARecipient, RecipientError, Recipients};
 pub use record::{
@@ -58,6 +67,7 @@ pub use reference::{Reference, ReferenceError, Wanted};
 pub use seal::Sealer;
 pub use signature::{SignatureError, Signer, SigningKey, SigningKeyError, TrustError, TrustedKeys};
 pub use small_file::FileError;
+pub use spool::Spool;
 pub use store::Store;
 pub use trouble::{StoreError, Task, Trouble};
 pub use uid::{ClusterUid, UidError};

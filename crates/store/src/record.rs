@@ -117,7 +117,7 @@ pub struct Checked {
     pub version: String,
     /// Live objects by resource, as in `deployments.apps`.
     pub resources: BTreeMap<String, u64>,
-    /// Names of the keys that values are encrypted with, as in `secretbox:key1`. Never the keys.
+    /// Names of the keys that values are encrypted with, as values begin with them: `secretbox:v1:key1`. Never the keys.
     pub encryption_keys: Vec<String>,
 }
 

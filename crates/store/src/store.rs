@@ -51,6 +51,13 @@ impl Store {
         Ok(Store { url: url.clone(), backend })
     }
 
+    /// Any other store, for tests; it is told to be in a bucket.
+    #[cfg(test)]
+    pub(crate) fn over(store: std::sync::Arc<dyn object_store::ObjectStore>, patience: Patience) -> Store {
+        let url: StoreUrl = "s3://bucket".parse().expect("it is a URL");
+        Store { url, backend: Backend::Cloud(Cloud::over(store, patience)) }
+    }
+
     /// Where it is.
     pub fn url(&self) -> &StoreUrl {
         &self.url

@@ -61,6 +61,11 @@ pub(crate) struct BasicConstraints {
 }
 
 impl Certificate {
+    /// The certificate itself, as DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// Reads one certificate.
     ///
     /// # Errors

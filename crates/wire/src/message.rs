@@ -378,6 +378,9 @@ pub struct Certificate {
     pub subject: Option<String>,
     /// End of validity, seconds since 1970.
     pub not_after: Option<i64>,
+    /// SHA-256 of the DER of its first certificate; absent from a sidecar that does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Sha256>,
     /// Why there is nothing to tell.
     pub error: Option<String>,
 }

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use etcd_objects::Neighbours;
 use etcd_objects::key::{Internal, Key, Prefix};
 use etcd_snapshot::{EncryptionKey, Keep, LiveKey, LiveKeys};
 use serde::Serialize;
 
-use crate::contents::{
-    Checking, Contents, Entry, FileArgs, Neighbours, PassedOver, Undecodable, Unreadable, resource_name,
-};
+use crate::contents::{Checking, Contents, Entry, FileArgs, PassedOver, Undecodable, Unreadable, resource_name};
 use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::API_VERSION;

@@ -51,10 +51,7 @@ impl fmt::Display for Undecodable {
 
 /// `deployments.apps`
 pub(crate) fn resource_name(place: &Place) -> String {
-    match place.group.as_deref() {
-        None | Some("") => place.resource.clone(),
-        Some(group) => format!("{}.{group}", place.resource),
-    }
+    place.resource_name()
 }
 
 impl Entry {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use etcd_objects::Neighbours;
 use etcd_objects::catalog::Catalog;
 use etcd_objects::encryption::Keyring;
 use etcd_objects::key::{Key, Prefix};
@@ -30,7 +31,7 @@ pub(crate) use entry::entry_of;
 pub(crate) use entry::{Entry, Undecodable, resource_name};
 pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
-pub(crate) use neighbours::{Neighbours, PassedOver};
+pub(crate) use neighbours::PassedOver;
 pub(crate) use plain::{differing, plain};
 pub(crate) use selector::{parse_selector, selects};
 pub(crate) use unified_diff::unified;

@@ -5,7 +5,7 @@ use kube::api::{Api, ListParams};
 
 use super::command_line::{Flags, starts};
 use super::environment::Sources;
-use super::member::host_path;
+use super::member::{addresses, host_path};
 use crate::connection::Connection;
 
 /// Labels of API servers that run as pods.
@@ -18,11 +18,18 @@ pub(super) const NAMESPACE: &str = "kube-system";
 /// `--etcd-prefix` without the flag: kubernetes apiserver pkg/server/options/etcd.go, staging/.../kubeapiserver/options @ v1.36.0.
 const DEFAULT_PREFIX: &str = "/registry";
 
+/// `--secure-port` without the flag: kubernetes pkg/kubeapiserver/options/serving.go @ v1.36.0.
+const SECURE_PORT: u16 = 6443;
+
 /// An API server, as its flags describe it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ApiServer {
     /// Node that it runs on.
     pub(crate) node: String,
+    /// Addresses of its node.
+    pub(crate) addresses: Vec<String>,
+    /// `--secure-port`, or its default; `None` if it is not known.
+    pub(crate) secure_port: Option<u16>,
     /// `--etcd-servers`.
     pub(crate) servers: Vec<String>,
     /// `--etcd-servers-overrides`: resources that are kept elsewhere.
@@ -53,6 +60,11 @@ impl ApiServer {
         let file = |name: &str| flags.get(name).and_then(|path| host_path(spec, container, path));
         (!servers.is_empty()).then(|| ApiServer {
             node: spec.node_name.clone().unwrap_or_default(),
+            addresses: addresses(pod),
+            secure_port: match flags.unknown("secure-port") {
+                Some(_) => None,
+                None => flags.get("secure-port").map_or(Some(SECURE_PORT), |port| port.parse().ok()),
+            },
             overrides: flags.list("etcd-servers-overrides").iter().filter_map(|one| Override::parse(one)).collect(),
             prefix: match flags.unknown("etcd-prefix") {
                 Some(_) => None,
@@ -120,6 +132,7 @@ mod tests {
         let server = server(&[]);
         assert_eq!((server.node.as_str(), server.prefix.as_deref()), ("cp2", Some("/registry")));
         assert_eq!(server.servers, ["https://127.0.0.1:2379"]);
+        assert_eq!((server.secure_port, server.addresses.is_empty()), (Some(6443), false));
         assert!(server.overrides.is_empty());
         let [ca, cert, key] = server.files.map(Option::unwrap_or_default);
         assert_eq!(ca, "/etc/kubernetes/pki/etcd/ca.crt");

@@ -115,6 +115,17 @@ impl Flags {
         }
     }
 
+    /// All flags, as `--name=value`, in the order of their names; without the value of one that is not known whole.
+    pub(super) fn all(&self) -> Vec<String> {
+        let one = |(name, word): (&String, &Word)| match word.text.contains(UNKNOWN) {
+            true => format!("--{name}"),
+            false => format!("--{name}={}", word.text),
+        };
+        let mut all: Vec<String> = self.all.iter().map(one).collect();
+        all.sort();
+        all
+    }
+
     /// A value that is known.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all.get(name).map(|word| word.text.as_str()).filter(|value| !value.is_empty() && !value.contains(UNKNOWN))

@@ -46,6 +46,9 @@ pub(crate) struct EtcdPod {
     /// `--quota-backend-bytes`, or etcd's default.
     #[serde(skip)]
     pub(crate) quota: i64,
+    /// The flags of its command line, and what its environment says in place of flags.
+    #[serde(skip)]
+    pub(crate) flags: Vec<String>,
     /// How to reach the member from its node.
     #[serde(skip)]
     pub(crate) access: EtcdAccess,
@@ -189,6 +192,7 @@ impl EtcdPod {
             node_trouble: None,
             own: OwnContainer::of(pod, spec, container, &flags, overrides),
             addresses: addresses(pod),
+            flags: flags.all(),
             quota: flags
                 .get("quota-backend-bytes")
                 .and_then(|q| q.parse().ok())
@@ -222,6 +226,11 @@ impl EtcdPod {
             certificates,
             ..Default::default()
         }
+    }
+
+    /// `--quota-backend-bytes`, where it is set.
+    pub(crate) fn set_quota(&self) -> Option<i64> {
+        self.flags.iter().any(|flag| flag.starts_with("--quota-backend-bytes=")).then_some(self.quota)
     }
 
     /// Files whose expiry matters to this member.
@@ -273,7 +282,7 @@ fn state(pod: &Pod, container: &str) -> Option<String> {
 }
 
 /// The addresses of a pod on its node's network.
-fn addresses(pod: &Pod) -> Vec<String> {
+pub(super) fn addresses(pod: &Pod) -> Vec<String> {
     let Some(status) = &pod.status else { return Vec::new() };
     let several = status.pod_ips.iter().flatten().map(|one| one.ip.clone());
     let mut all: Vec<String> = several.chain(status.pod_ip.clone()).chain(status.host_ip.clone()).collect();

@@ -29,7 +29,9 @@ pub(super) async fn look(connection: &Connection, member: &EtcdPod) -> Option<Ce
     let seen = seen.unwrap_or_else(|_| Err(format!("no answer within {} seconds", LIMIT.as_secs())));
     let path = url.clone();
     Some(match seen.and_then(|der| etcd_tls::Certificate::parse(&der)) {
-        Ok(read) => Certificate { path, subject: Some(read.subject), not_after: Some(read.not_after), error: None },
+        Ok(read) => {
+            Certificate { path, subject: Some(read.subject), not_after: Some(read.not_after), ..Certificate::default() }
+        }
         Err(error) => Certificate { path, error: Some(error), ..Certificate::default() },
     })
 }

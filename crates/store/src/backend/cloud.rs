@@ -87,6 +87,12 @@ impl Cloud {
         Ok(Cloud { store, prefix: url.prefix.clone(), clock, patience })
     }
 
+    /// Any other store, for tests.
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Cloud {
+        Cloud { store, prefix: String::new(), clock: Clock::default(), patience }
+    }
+
     pub(crate) fn clock(&self) -> Option<ClockReading> {
         self.clock.reading()
     }

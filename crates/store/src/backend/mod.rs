@@ -5,6 +5,8 @@ pub(crate) mod folder;
 
 mod answer;
 mod azure;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod gcs;
 mod http;
 mod roots;

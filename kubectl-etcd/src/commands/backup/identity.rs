@@ -4,7 +4,6 @@ use etcd_snapshot::LiveKeys;
 use etcd_wire::message::KubeSystem;
 
 use super::choose::Choice;
-use super::target::Target;
 use crate::etcd_clusters::{Contents, EtcdCluster, EtcdClusters, Evidence};
 use crate::kube_system::{Match, key};
 use crate::output::{Exit, Failed, Outcome, Printer};
@@ -22,14 +21,15 @@ pub(super) struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    /// Compares what the member says. For a pipe, from which no byte can be called back, this has to do.
+    /// Compares what the member says. Where the snapshot cannot be compared afterwards, as in a pipe, from which no byte can be called back,
+    /// this has to do: `is_final`.
     ///
     /// # Errors
-    /// The member is one of another cluster (exit 3), or a pipe is to be written and the member cannot be compared (exit 4).
-    pub(super) fn before(&self, choice: &Choice<'_>, target: &Target, printer: Printer) -> Outcome<Contents> {
+    /// The member is one of another cluster (exit 3), or this is final and the member cannot be compared (exit 4).
+    pub(super) fn before(&self, choice: &Choice<'_>, is_final: bool, printer: Printer) -> Outcome<Contents> {
         let said = choice.status.kube_system.as_ref();
         let found = Match::of_member(self.evidence.served, said, self.evidence.prefix());
-        if matches!(target, Target::Stdout { .. }) {
+        if is_final {
             if self.evidence.served.is_ok() && !matches!(said, Some(KubeSystem::Held { .. } | KubeSystem::Absent)) {
                 let why = if let Match::Unknown(why) = &found {
                     why.as_str()
@@ -39,13 +39,13 @@ impl Identity<'_> {
                 let message = format!("cannot tell which cluster member {} belongs to", choice.member.name);
                 return Err(Failed::new(Exit::Refused, message)
                     .cause(why)
-                    .cause("a snapshot in a pipe cannot be compared afterwards")
-                    .hint("write to a file instead of -"));
+                    .cause("this snapshot cannot be compared afterwards")
+                    .hint("write to a file that has room for the snapshot"));
             }
             self.warn(&found, printer);
         }
         let contents = self.judge(choice, &found, "member")?;
-        if matches!(target, Target::Stdout { .. }) {
+        if is_final {
             self.warn_of(&contents, choice, printer);
         }
         Ok(contents)
@@ -110,8 +110,6 @@ impl Identity<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use etcd_snapshot::LiveKey;
 
     use super::super::choose;
@@ -148,9 +146,8 @@ mod tests {
         let cluster = clusters.choose("backup").expect("one");
         let choice = choose::choose(&[member], named).expect("it is healthy");
         let identity = Identity { clusters: &clusters, cluster, evidence, named, name: "prod" };
-        let target = Target::File { path: PathBuf::from("a.db"), force: false };
         let printer = Printer::new(true);
-        [identity.before(&choice, &target, printer), identity.after(&choice, file, printer)]
+        [identity.before(&choice, false, printer), identity.after(&choice, file, printer)]
             .map(|contents| contents.map(|contents| contents.word()))
     }
 
@@ -203,7 +200,6 @@ mod tests {
     fn a_pipe_is_not_begun_before_the_member_has_told_whose_it_is() {
         let mut silent = answers("cp1", 2379, 9, &["cp1"], KubeSystem::Unread { why: "no answer".into() });
         let served = Served { uid: "ours".into(), revision: None };
-        let pipe = Target::Stdout { name: "a.db".into() };
         for (said, exit) in [
             (Some(KubeSystem::Unread { why: "no answer".into() }), Some(Exit::Refused)),
             (None, Some(Exit::Refused)),
@@ -220,7 +216,7 @@ mod tests {
             let choice = choose::choose(&[&silent], false).expect("it is healthy");
             let cluster = clusters.choose("backup").expect("one");
             let identity = Identity { clusters: &clusters, cluster, evidence, named: false, name: "prod" };
-            let ended = identity.before(&choice, &pipe, Printer::new(true));
+            let ended = identity.before(&choice, true, Printer::new(true));
             assert_eq!(ended.err().map(|failed| failed.exit), exit, "{said:?}");
         }
     }

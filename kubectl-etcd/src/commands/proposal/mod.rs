@@ -12,7 +12,7 @@ pub(crate) use fields::Fields;
 pub(crate) use live_keys::{kept_keys, live_keys};
 pub(crate) use object_changes::{Changes, Keys};
 pub(crate) use outage::Outage;
-pub(crate) use propose::{Means, Proposal, early_consent, propose, tell};
+pub(crate) use propose::{First, Means, Proposal, early_consent, propose, tell};
 
 #[cfg(test)]
 mod tests {

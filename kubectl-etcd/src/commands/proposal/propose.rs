@@ -1,13 +1,15 @@
 //! One way to change a whole control plane: the plan is shown, refused or confirmed, carried out, and its end is told.
 
+use etcd_store::Class;
 use etcd_wire::restore::RestorePlan;
 use serde::Serialize;
 
+use crate::commands::backup::{self, Destination};
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::EtcdPod;
+use crate::discovery::{EtcdPod, Overrides};
 use crate::output::confirm::{Consent, confirm, consent};
-use crate::output::{Failed, Format, Outcome, Printer, print_data};
+use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::sidecar::{Operation, Pods, SidecarArgs, Upload};
 use crate::transaction::{self, Ended, Report, RestoreFlags, Work};
 
@@ -40,6 +42,14 @@ pub(crate) struct Means<'a> {
     pub(crate) upload: Option<Upload>,
     /// See [`early_consent`].
     pub(crate) consent: Option<Consent>,
+    /// Where a backup of the current state goes before anything is changed, if it is to be taken.
+    pub(crate) first: Option<First<'a>>,
+}
+
+/// A backup of what is about to be replaced.
+pub(crate) struct First<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) overrides: &'a Overrides,
 }
 
 /// What the flags say about the confirmation, before anything is made in the cluster. `None` if none is needed.
@@ -72,6 +82,11 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
         if dry_run == "server" {
             context.interruptible(prove(pods, &members, printer)).await?;
         }
+        if let Some(first) = &means.first {
+            let url = first.destination.store.url();
+            printer
+                .note(format!("before anything is changed, a backup of class pre-restore would be taken into {url}"));
+        }
         printer.note("nothing was changed");
         return Ok(());
     }
@@ -84,6 +99,9 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
     if let Some(consent) = means.consent {
         context.interruptible(confirm(consent, &connection.cluster, printer)).await?;
     }
+    if let Some(first) = &means.first {
+        back_up(first, means.sidecar, connection, context).await?;
+    }
     let mut work = Work::new(context, connection, pods, &members, means.sidecar);
     work.upload = means.upload;
     let mut ended = transaction::run(&work, order).await?;
@@ -91,6 +109,25 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
         proposal.complete(report);
     }
     tell(ended, output, printer)
+}
+
+/// Takes a backup of what is about to be replaced.
+///
+/// # Errors
+/// There is none: then nothing may be replaced.
+async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, connection: &Connection, context: &Context) -> Outcome {
+    let First { destination, overrides } = first;
+    let class = Class::PreRestore;
+    let order = backup::Order { destination, class, node: None, compress: "zstd", overrides, sidecar };
+    let taken = backup::take(&order, connection, context).await.map_err(|failed| {
+        let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
+        Failed { exit, ..failed }
+            .context("the backup of the current state failed, so nothing was restored")
+            .hint("without --store no backup is taken first")
+    })?;
+    let (name, url) = (&taken.record.name, destination.store.url());
+    context.printer.note(format!("the current state is backed up as {name} in {url}"));
+    Ok(())
 }
 
 /// Prints the report, what is to be done next and, last, the result; ends as the transaction did.

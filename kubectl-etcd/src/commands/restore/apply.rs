@@ -5,7 +5,8 @@ use etcd_wire::restore::Marker;
 use super::Args;
 use super::begun_args::BegunArgs;
 use super::live::{Planned, plan, read};
-use crate::commands::proposal::{Means, early_consent, propose};
+use crate::commands::backup::StoreArgs;
+use crate::commands::proposal::{First, Means, early_consent, propose};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, Manifests, Overrides};
@@ -33,6 +34,8 @@ pub(super) struct LiveArgs {
     pub(super) begun: BegunArgs,
     #[command(flatten)]
     pub(super) manifests: Manifests,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
 }
 
 impl LiveArgs {
@@ -67,6 +70,8 @@ pub(super) async fn explained(args: Args, context: Context) -> Outcome {
 /// # Errors
 /// The file is damaged (exit 3), something speaks against it, or it was not confirmed (exit 4); and however it ends once it has begun.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
+    let destination = args.live.store.destination().map_err(Failed::unchanged)?;
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let snapshot = context.interruptible(read(&args, &context)).await?;
     let connection = context.interruptible(context.connection.connect()).await?;
     let flags = &args.live.shared;
@@ -83,6 +88,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         output: args.output,
         upload: Some(upload),
         consent,
+        first: destination.as_ref().map(|destination| First { destination, overrides: &overrides }),
     };
     propose(&plan, means).await
 }

@@ -6,7 +6,7 @@ use crate::connection::parse_duration;
 use crate::idle::Idle;
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_A_NEW_ONE: [&str; 9] = [
+const ONLY_A_NEW_ONE: [&str; 10] = [
     "file",
     "dry_run",
     "peer_port",
@@ -16,6 +16,7 @@ const ONLY_A_NEW_ONE: [&str; 9] = [
     "bump_revision",
     "allow_lower_revisions",
     "skip_hash_check",
+    "store",
 ];
 
 /// The flags of which one is given at most.

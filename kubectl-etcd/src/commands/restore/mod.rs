@@ -19,6 +19,7 @@ mod unfinished;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::commands::backup::StoreArgs;
 use crate::context::Context;
 use crate::discovery::Reach;
 use crate::idle::Idle;
@@ -35,6 +36,9 @@ Examples:
 
   # The same in a script
   kubectl etcd restore etcd.db --confirm prod-eu
+
+  # Back up the current state into a store first
+  kubectl etcd restore etcd.db --store s3://backups/prod --recipient age1...
 
   # Without a node that is gone; nodes that are not named are stopped
   kubectl etcd restore etcd.db --to-nodes cp1,cp2
@@ -77,7 +81,8 @@ Examples:
 /// decide that it stays, and the API servers start: all within a minute. The nodes do this without the API server; if anything
 /// fails before the decision, all nodes roll back. The old data is kept on the nodes: `kubectl etcd rollback` puts it back. --dry-run=client only shows the plan: whether the file is of this cluster, which objects would be deleted, come back or
 /// change back, the new revision, and whether every node has the room, the static pods and the encryption keys. --dry-run=server
-/// also asks the API server whether it would admit the sidecars.
+/// also asks the API server whether it would admit the sidecars. With --store a backup of the current state, of class pre-restore, is
+/// taken after the confirmation; if it fails, nothing is restored.
 ///
 /// --data-dir builds a data directory offline, on any machine, as `etcdutl snapshot restore` does and with its flags. Names and peer
 /// URLs of the members are those of --initial-cluster, or else those that FILE.json or the file itself records. The file is
@@ -134,7 +139,8 @@ impl Args {
         let all_nodes = self.explain.then(|| Idle::flags(&["to_nodes"], "--explain shows a restore of all nodes"));
         let explained = explained.into_iter().chain(all_nodes);
         if self.offline.data_dir.is_none() {
-            let pods = self.explain.then(|| Idle::group::<SidecarArgs>(EXPLAINED));
+            let pods = [Idle::group::<SidecarArgs>(EXPLAINED), Idle::group::<StoreArgs>(EXPLAINED)];
+            let pods = pods.into_iter().filter(|_| self.explain);
             return explained.chain(pods).chain(self.live.begun.idle()).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);

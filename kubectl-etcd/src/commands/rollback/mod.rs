@@ -146,6 +146,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         output: args.output,
         upload: None,
         consent,
+        first: None,
     };
     propose(&plan, means).await
 }

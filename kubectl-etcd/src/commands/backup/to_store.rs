@@ -1,0 +1,382 @@
+//! A backup into a store: packed, encrypted and uploaded while it comes, and a backup only once its pages were checked.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use etcd_snapshot::{FileSource, VerifyError};
+use etcd_store::layout::Part;
+use etcd_store::{
+    Class, Cluster, ClusterUid, Committed, Encryption, Intake, Level, Name, Pages, Pending, Program, Record, Sealed,
+    Snapshot, SourceMember, Spool, StoredObject, Upload, UploadWriter, Uploads, check_pages,
+};
+use etcd_wire::message::{KubeSystem, Sha256, SnapshotRequest};
+use jiff::Timestamp;
+
+use super::Args;
+use super::recovery::Known;
+use super::source::{Asked, Meant, Source};
+use super::store_args::{self, Destination};
+use super::stored;
+use super::transfer::{Attempt, compression, transfer};
+use crate::commands::status::role;
+use crate::commands::verify;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::discovery::Overrides;
+use crate::etcd_clusters::{Contents, EtcdClusters};
+use crate::interruption::interrupted;
+use crate::kube_system;
+use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, print_data, seconds};
+use crate::sidecar::{Received, Session, SidecarArgs, Sink};
+
+/// What is to be backed up, and where to.
+pub(crate) struct Order<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) class: Class,
+    /// The node whose member is to be taken, even if another is healthier.
+    pub(crate) node: Option<&'a str>,
+    pub(crate) compress: &'a str,
+    pub(crate) overrides: &'a Overrides,
+    pub(crate) sidecar: &'a SidecarArgs,
+}
+
+/// `kubectl etcd backup --store`.
+///
+/// # Errors
+/// The backup is not in the store.
+pub(super) async fn run(args: Args, context: &Context) -> Outcome {
+    let Some(destination) = args.store.destination()? else {
+        return Err(Failed::new(Exit::Usage, "no store is named"));
+    };
+    let connection = context.interruptible(context.connection.connect()).await?;
+    let begun = Timestamp::now();
+    let order = Order {
+        destination: &destination,
+        class: args.class.unwrap_or(Class::Manual),
+        node: args.node.as_deref(),
+        compress: &args.compress,
+        overrides: &args.overrides,
+        sidecar: &args.sidecar,
+    };
+    let committed = take(&order, &connection, context).await?;
+    let took = seconds(Timestamp::now().as_second() - begun.as_second());
+    let printer = context.printer;
+    let human = || stored::human(&committed, args.output == Format::Wide);
+    let told = print_data(printer, args.output, &committed.record, human);
+    printer.result(stored::result(&committed, destination.store.url(), &connection.cluster, &took));
+    told.map_err(|failed| failed.after_change(format!("the backup is in the store: {}", committed.record.name)))
+}
+
+/// Takes a backup.
+///
+/// # Errors
+/// It is not in the store; what is left of it there is told.
+pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &Context) -> Outcome<Committed> {
+    let printer = context.printer;
+    let store = &order.destination.store;
+    let unchanged = |failed: Failed| match failed.exit {
+        Exit::Failed | Exit::Refused | Exit::Damaged => {
+            failed.effect("no backup is in the store; nothing was changed on any node")
+        }
+        _ => failed,
+    };
+    // The store first: one that cannot be used must be known before a pod is made.
+    let listed = async { store.list(None).await.map_err(|error| store_args::failed(&error)) };
+    context.interruptible(listed).await.map_err(unchanged)?;
+    let meant = Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar };
+    let asked = context.interruptible(Asked::ask(&meant, connection, context)).await.map_err(unchanged)?;
+    let evidence = asked.evidence();
+    let clusters = EtcdClusters::of(&asked.surveyed, &evidence);
+    let source = Source::choose(&asked, &clusters, order.node.is_some(), &connection.cluster, printer);
+    let source = source.map_err(unchanged)?;
+    let uid = whose(&source, &asked, printer).map_err(unchanged)?;
+    source.tell(printer);
+    let revision = source.choice.status.revision;
+    let name = Name::new(Timestamp::now(), revision, order.class);
+    let mut work = Work {
+        order,
+        connection,
+        context,
+        asked: &asked,
+        source: &source,
+        uid: &uid,
+        name: &name,
+        pending: Pending::new(store, &uid, &name),
+        upload: None,
+    };
+    let received = context.interruption.or(interrupted, work.receive()).await.and_then(|done| done);
+    let Work { pending, upload, .. } = work;
+    let (received, upload) = match (received, upload) {
+        (Ok(received), Some(upload)) => (received, upload),
+        (Err(failed), upload) => return Err(stored::give_up(failed, pending, upload).await),
+        (Ok(_), None) => return Err(Failed::plain("no upload was begun")),
+    };
+    let Sent { mut session, snapshot, level, length } = received;
+    let record = Record {
+        api_version: etcd_store::API_VERSION.to_owned(),
+        kind: etcd_store::KIND.to_owned(),
+        name: name.to_string(),
+        class: order.class,
+        taken_at: name.taken(),
+        program: Program { name: "kubectl-etcd".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        level,
+        cluster: cluster(connection, &source, &uid, printer).await,
+        source: source_member(&source),
+        snapshot,
+        recipients: order.destination.encryption.names(),
+        objects: Vec::new(),
+        recovery_plan: recovery_plan(connection, &asked, &source),
+    };
+    let part = data(&order.destination.encryption);
+    let sealed = Sealed { part, upload, recipients: order.destination.encryption.names() };
+    let uploads = Uploads { data: sealed, node_files: None };
+    let told = || {
+        Failed::new(Exit::Changed, "interrupted while the backup was being completed")
+            .effect(format!("whether {name} is in the store is not known"))
+            .hint("look whether the store lists it\n  kubectl etcd list")
+    };
+    let complete = |objects: Vec<StoredObject>| Record { objects, ..record };
+    let commit = pending.commit(uploads, complete, order.destination.key.as_ref());
+    // A backup that is nearly there is completed: that takes less than giving it up.
+    let committed = context.interruption.unless_urged(told, commit).await?;
+    let committed = committed.map_err(|error| stored::not_committed(error, store.url()))?;
+    if let Some(error) = &committed.not_compared {
+        printer.warn(format!("the sizes of the stored objects were not compared: {error}"));
+    }
+    if let Err(error) = session.acknowledge(length).await {
+        tracing::info!("the sidecar's last word was lost: {}", error.into_failed().one_line());
+    }
+    drop(session);
+    asked.pods.delete_early(&source.choice.sidecar.pod).await;
+    Ok(committed)
+}
+
+/// The object that holds the snapshot.
+fn data(encryption: &Encryption) -> Part {
+    Part::Data { encrypted: encryption.is_on() }
+}
+
+/// Whose backup it is, by the UID of namespace kube-system.
+///
+/// # Errors
+/// The member is one of another cluster or holds no objects of this one (exit 3); or the UID is not known (exit 4).
+fn whose(source: &Source<'_>, asked: &Asked, printer: Printer) -> Outcome<ClusterUid> {
+    let member = source.choice.member;
+    let refuse = |message: String| Failed::new(Exit::Refused, message);
+    match source.identity.before(&source.choice, false, printer)? {
+        Contents::Cluster => {}
+        contents => {
+            return Err(refuse(format!("member {} has no objects of the cluster: {}", member.name, contents.word()))
+                .cause("a backup in a store is one of a cluster, under the UID of its namespace kube-system")
+                .hint("write to a file instead of a store"));
+        }
+    }
+    let held = match &source.choice.status.kube_system {
+        Some(KubeSystem::Held { value, .. }) => kube_system::uid(value),
+        _ => None,
+    };
+    let served = asked.served.as_ref();
+    let uid = served.map(|served| served.uid.clone()).ok().or(held).ok_or_else(|| {
+        refuse("the UID of namespace kube-system is not known, and a backup in a store is kept under it".to_owned())
+            .causes(served.err().cloned())
+    })?;
+    uid.parse()
+        .map_err(|error: etcd_store::UidError| refuse("cannot use the UID of the cluster".to_owned()).source(&error))
+}
+
+/// A backup that is on its way.
+struct Work<'a> {
+    order: &'a Order<'a>,
+    connection: &'a Connection,
+    context: &'a Context,
+    asked: &'a Asked,
+    source: &'a Source<'a>,
+    uid: &'a ClusterUid,
+    name: &'a Name,
+    pending: Pending,
+    /// Of the attempt that goes on, or of the last one.
+    upload: Option<Upload>,
+}
+
+/// A snapshot that has come whole, and was sent to the store as it came.
+struct Sent {
+    session: Session,
+    snapshot: Snapshot,
+    level: Level,
+    /// Bytes of the database, without the digest.
+    length: u64,
+}
+
+impl Work<'_> {
+    /// Receives the snapshot, sends it and checks it. Dropped, or once it has failed, the upload is still to be given up.
+    async fn receive(&mut self) -> Outcome<Sent> {
+        let printer = self.context.printer;
+        let choice = &self.source.choice;
+        let request = SnapshotRequest {
+            etcd: choice.member.access.clone(),
+            compression: compression(self.order.compress),
+            keep: None,
+        };
+        let spare = self.asked.surveyed.iter().filter_map(|one| Some(one.sidecar.as_ref()?.pod.clone()));
+        let spare: Vec<String> = spare.filter(|pod| *pod != choice.sidecar.pod).collect();
+        let released = futures::future::join_all(spare.iter().map(|pod| self.asked.pods.delete_early(pod)));
+        let (pending, upload, encryption) = (&mut self.pending, &mut self.upload, &self.order.destination.encryption);
+        let begin = async || {
+            if let Some(earlier) = upload.take() {
+                earlier.abort().await;
+            }
+            let (writer, sent) = pending.upload(data(encryption));
+            *upload = Some(sent);
+            let spool = Spool::in_folders(&[std::env::temp_dir()]);
+            let intake = Intake::new(writer, encryption, spool).or_fail(|| "cannot begin the backup".to_owned())?;
+            let sink = Packing { intake, progress: Progress::new(printer, "backup", 0) };
+            Ok(Attempt { sink, restartable: true })
+        };
+        let (received, _) = tokio::join!(transfer(self.connection, choice.sidecar, &request, printer, begin), released);
+        let (session, received) = match received {
+            Ok(received) => received,
+            Err(failed) => return Err(self.because(failed).await),
+        };
+        let Received { sink, end, .. } = received;
+        let (length, database) = (end.length, end.sha256.0);
+        let finished = tokio::task::spawn_blocking(move || sink.finish(database)).await;
+        let finished = finished.or_fail(|| "cannot finish the backup".to_owned())?;
+        let Finished { size, sha256, spool } = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                let failed = Failed::plain("cannot send the backup").source(&error);
+                return Err(self.because(failed).await);
+            }
+        };
+        let (level, checked) = match spool {
+            Ok(file) => (Level::Written, Some(self.check(file, database).await?.checked)),
+            Err(error) => {
+                // The snapshot itself cannot be looked at: what the member said of itself has to do.
+                self.source.identity.before(choice, true, printer)?;
+                printer.warn(format!(
+                    "the pages of the snapshot were not checked, because it could not be kept in {} meanwhile: {error}\n  \
+                     the backup is of level digest, which kubectl etcd freshness does not count; TMPDIR names another folder",
+                    std::env::temp_dir().display()
+                ));
+                (Level::Digest, None)
+            }
+        };
+        let snapshot = Snapshot { size, sha256: Sha256(sha256).to_string(), checked };
+        Ok(Sent { session, snapshot, level, length })
+    }
+
+    /// Why the store did not take what was sent, where that is why the transfer failed.
+    async fn because(&mut self, failed: Failed) -> Failed {
+        let Some(upload) = self.upload.take() else { return failed };
+        // The writer has gone: an upload that is whole is not among those that end here.
+        match upload.finish().await {
+            Err(error) if *error.trouble() != etcd_store::Trouble::Abandoned => store_args::failed(&error),
+            _ => failed,
+        }
+    }
+
+    /// Checks the pages, and compares whose snapshot it is.
+    async fn check(&self, file: File, database: [u8; 32]) -> Outcome<Pages> {
+        let printer = self.context.printer;
+        let source = FileSource::new(file).or_fail(|| "cannot read the snapshot again".to_owned())?;
+        let prefix = self.asked.evidence().prefix().map(str::to_owned);
+        let cancelled = self.context.cancelled();
+        let checked = tokio::task::spawn_blocking(move || {
+            let bar = Progress::new(printer, "verify", 0);
+            let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
+            check_pages(&source, database, prefix.as_deref(), &cancelled, &progress)
+        });
+        let checked = checked.await.or_fail(|| "cannot verify the snapshot".to_owned())?;
+        let shown = std::path::Path::new("the snapshot");
+        let pages = checked.map_err(|error| match error {
+            VerifyError::Damaged(damage) => verify::damaged(shown, &damage)
+                .context("the snapshot was received completely, but the member's database is damaged")
+                .hint("back up another member\n  kubectl etcd status\n  kubectl etcd backup --node NODE"),
+            error => verify::explain(error, shown),
+        })?;
+        self.source.identity.after(&self.source.choice, &pages.kube_system, printer)?;
+        // Where the API does not say whose it is, the place in the store was taken from the member's word.
+        let read: Vec<String> =
+            pages.kube_system.values().filter_map(|live| kube_system::uid(live.value.as_deref()?)).collect();
+        if !read.is_empty() && !read.iter().any(|uid| uid == self.uid.as_str()) {
+            let failed = Failed::new(Exit::Damaged, format!("the snapshot is not one of cluster {}", self.uid));
+            return Err(failed.cause(format!("its namespace kube-system has the UID {}", read.join(", "))));
+        }
+        tracing::info!("{} was checked", self.name);
+        Ok(pages)
+    }
+}
+
+/// The stream's way into the store, with progress.
+struct Packing {
+    intake: Intake<UploadWriter>,
+    progress: Progress,
+}
+
+/// A snapshot of which all bytes were sent.
+struct Finished {
+    size: u64,
+    sha256: [u8; 32],
+    spool: io::Result<File>,
+}
+
+impl Packing {
+    /// Appends the digest, as etcd's snapshots end. For a thread that may block.
+    fn finish(mut self, trailer: [u8; 32]) -> io::Result<Finished> {
+        self.intake.write_all(&trailer)?;
+        let taken = self.intake.finish()?;
+        taken.output.end()?;
+        Ok(Finished { size: taken.size, sha256: taken.sha256, spool: taken.spool })
+    }
+}
+
+impl Sink for Packing {
+    fn expect(&mut self, bytes: u64) -> io::Result<()> {
+        self.intake.expect(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.intake.write_all(bytes)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.progress.update(done, total);
+    }
+}
+
+/// Whose the backup is, as it is recorded.
+async fn cluster(connection: &Connection, source: &Source<'_>, uid: &ClusterUid, printer: Printer) -> Cluster {
+    let version = connection.client.apiserver_version().await;
+    let version = version.map_err(|error| {
+        printer.warn(Failed::plain("the Kubernetes version is not recorded").source(&error).one_line());
+    });
+    Cluster {
+        uid: uid.to_string(),
+        name: Some(connection.cluster.clone()),
+        kubernetes_version: version.ok().map(|version| version.git_version),
+        etcd_cluster_id: format!("{:x}", source.choice.status.cluster_id),
+    }
+}
+
+fn source_member(source: &Source<'_>) -> SourceMember {
+    let status = source.choice.status;
+    SourceMember {
+        node: source.choice.member.node.clone(),
+        name: source.choice.member.name.clone(),
+        member_id: format!("{:x}", status.member_id),
+        role: role(status).to_owned(),
+        etcd_version: status.version.clone(),
+    }
+}
+
+fn recovery_plan(connection: &Connection, asked: &Asked, source: &Source<'_>) -> etcd_store::RecoveryPlan {
+    let known = Known {
+        server: &connection.server,
+        api_servers: &asked.api_servers,
+        every: &asked.every,
+        asked: source.of_cluster,
+        status: source.choice.status,
+    };
+    known.plan()
+}
