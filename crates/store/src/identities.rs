@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::open::why;
 use crate::small_file::{self, FileError};
 
-/// At least one age identity of type X25519.
-#[derive(Clone)]
+/// age identities of type X25519. By default none: what is in clear needs none.
+#[derive(Clone, Default)]
 pub struct Identities(Vec<x25519::Identity>);
 
 /// A file that gives no identities.

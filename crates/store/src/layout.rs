@@ -34,6 +34,15 @@ pub enum Part {
         /// Random letters: two proofs of one second have two names.
         random: String,
     },
+    /// The signature of a proof: the name of the proof and `.sig`, an SSHSIG.
+    ProofSignature {
+        /// What was proved.
+        level: Level,
+        /// When, whole seconds.
+        at: Timestamp,
+        /// The random letters of the proof.
+        random: String,
+    },
 }
 
 /// The place of one object in a store, below the store's prefix.
@@ -57,10 +66,8 @@ impl Part {
             Part::NodeFiles => ".node.tar.zst.age".to_owned(),
             Part::Record => ".json".to_owned(),
             Part::Signature => ".json.sig".to_owned(),
-            Part::Proof { level, at, random } => {
-                let at = at.to_zoned(jiff::tz::TimeZone::UTC).strftime(TIME);
-                format!(".{}-{at}-{random}.proof", level.word())
-            }
+            Part::Proof { level, at, random } => proof(*level, *at, random),
+            Part::ProofSignature { level, at, random } => format!("{}.sig", proof(*level, *at, random)),
         }
     }
 
@@ -72,7 +79,21 @@ impl Part {
             Part::Record,
             Part::Signature,
         ];
-        fixed.into_iter().find(|part| part.suffix() == suffix).or_else(|| Part::proof(suffix))
+        fixed.into_iter().find(|part| part.suffix() == suffix).or_else(|| match suffix.strip_suffix(".sig") {
+            None => Part::proof(suffix),
+            Some(proof) => Part::proof(proof)?.signature(),
+        })
+    }
+
+    /// The signature that belongs to a record or a proof; nothing of other objects is signed.
+    pub fn signature(&self) -> Option<Part> {
+        match self {
+            Part::Record => Some(Part::Signature),
+            Part::Proof { level, at, random } => {
+                Some(Part::ProofSignature { level: *level, at: *at, random: random.clone() })
+            }
+            Part::Data { .. } | Part::NodeFiles | Part::Signature | Part::ProofSignature { .. } => None,
+        }
     }
 
     fn proof(suffix: &str) -> Option<Part> {
@@ -84,6 +105,11 @@ impl Part {
         let plain = !random.is_empty() && random.len() <= 16 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (plain && part.suffix() == suffix).then_some(part)
     }
+}
+
+fn proof(level: Level, at: Timestamp, random: &str) -> String {
+    let at = at.to_zoned(jiff::tz::TimeZone::UTC).strftime(TIME);
+    format!(".{}-{at}-{random}.proof", level.word())
 }
 
 impl Key {
@@ -131,7 +157,9 @@ mod tests {
             at: "2026-11-27T04:00:00Z".parse().unwrap(),
             random: "abcd2345".to_owned(),
         };
+        let signature = proof.signature().unwrap();
         for (part, suffix) in [
+            (signature, ".opened-20261127T040000Z-abcd2345.proof.sig"),
             (Part::Data { encrypted: true }, ".db.zst.age"),
             (Part::Data { encrypted: false }, ".db.zst"),
             (Part::NodeFiles, ".node.tar.zst.age"),
@@ -154,6 +182,8 @@ mod tests {
             format!("v1/other/{NAME}.json"),
             format!("v2/{CLUSTER}/{NAME}.json"),
             format!("v1/{CLUSTER}/{NAME}.json.sig.sig"),
+            format!("v1/{CLUSTER}/{NAME}.db.zst.sig"),
+            format!("v1/{CLUSTER}/{NAME}.opened-20261127T040000Z-abcd2345.proof.sig.sig"),
             format!("v1/{CLUSTER}/{NAME}.opened-20261127T040000Z-a/b.proof"),
             format!("v1/{CLUSTER}/{NAME}.tasted-20261127T040000Z-abcd2345.proof"),
         ] {

@@ -81,10 +81,7 @@ impl Name {
     /// A new name. `taken` is cut to whole seconds; `revision` is the member's when the backup began: the snapshot's own, which is in the
     /// `.json`, may be higher.
     pub fn new(taken: Timestamp, revision: i64, class: Class) -> Name {
-        let mut random = rand::rng();
-        let letter = |_| char::from(ALPHABET.get(random.random_range(0..ALPHABET.len())).copied().unwrap_or(b'a'));
-        let random = (0..RANDOM).map(letter).collect();
-        Name { taken: whole_seconds(taken), revision: revision.max(0), class, random }
+        Name { taken: whole_seconds(taken), revision: revision.max(0), class, random: random_letters() }
     }
 
     /// When the backup began, by the clock of who took it.
@@ -103,7 +100,15 @@ impl Name {
     }
 }
 
-fn whole_seconds(time: Timestamp) -> Timestamp {
+/// Eight letters that nobody else has.
+pub(crate) fn random_letters() -> String {
+    let mut random = rand::rng();
+    let letter = |_| char::from(ALPHABET.get(random.random_range(0..ALPHABET.len())).copied().unwrap_or(b'a'));
+    (0..RANDOM).map(letter).collect()
+}
+
+/// A time without its fraction of a second, which names do not have.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

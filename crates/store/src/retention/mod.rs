@@ -151,7 +151,7 @@ pub fn deletion_order(objects: &[Object]) -> Vec<Key> {
     let rank = |part: &Part| match part {
         Part::Record => 0,
         Part::Signature => 1,
-        Part::Proof { .. } => 2,
+        Part::Proof { .. } | Part::ProofSignature { .. } => 2,
         Part::NodeFiles => 3,
         Part::Data { .. } => 4,
     };

@@ -1,0 +1,119 @@
+//! Which backup is meant: a pure function of what a store lists.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::{Backup, Backups, ClusterUid, Listed, Name, Wanted};
+
+/// Clusters that are told with their names.
+pub(super) const NAMED: usize = 20;
+
+/// The newest backup of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// Whose.
+    pub cluster: ClusterUid,
+    /// The backup, if there is one that may be restored from.
+    pub backup: Option<Backup>,
+    /// What its record calls the cluster, if that was read.
+    pub called: Option<String>,
+}
+
+impl fmt::Display for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cluster)?;
+        if let Some(called) = &self.called {
+            write!(f, " ({called})")?;
+        }
+        match &self.backup {
+            Some(backup) => write!(f, ", newest backup {}", backup.name),
+            None => write!(f, ", no backup"),
+        }
+    }
+}
+
+/// No backup is meant, or several may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChooseError {
+    /// There are none.
+    #[error("there is no backup")]
+    Empty,
+    /// The cluster has none.
+    #[error("there is no backup of cluster {0}")]
+    NoneOf(ClusterUid),
+    /// The one of this name is not there.
+    #[error("there is no backup {0}")]
+    Missing(Name),
+    /// Objects of it are there, and no record.
+    #[error("backup {0} has no record: it is being written, or was never finished")]
+    Unfinished(Name),
+    /// It cannot be restored from.
+    #[error("backup {name} is suspect: {why}")]
+    Suspect {
+        /// The backup.
+        name: Name,
+        /// Why.
+        why: String,
+    },
+    /// The store has backups of several clusters, and none was named.
+    #[error("the store has backups of {} clusters", .0.len())]
+    Several(Vec<Newest>),
+}
+
+/// Chooses a backup. `latest` is the newest that may be restored from; a name is the backup of that name.
+///
+/// # Errors
+/// See [`ChooseError`].
+pub fn choose(
+    listed: &Listed,
+    cluster: Option<&ClusterUid>,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<Backup, ChooseError> {
+    let backups = Backups::of(listed, now);
+    let clusters: Vec<&ClusterUid> = backups.clusters().into_iter().collect();
+    match wanted {
+        Wanted::Backup(name) => named(&backups, &clusters, cluster, name),
+        Wanted::Latest => {
+            let cluster = match (cluster, clusters.as_slice()) {
+                (Some(cluster), _) => cluster,
+                (None, []) => return Err(ChooseError::Empty),
+                (None, [one]) => one,
+                (None, _) => return Err(several(&backups, &clusters)),
+            };
+            backups.latest(cluster).cloned().ok_or_else(|| ChooseError::NoneOf(cluster.clone()))
+        }
+    }
+}
+
+fn named(
+    backups: &Backups,
+    clusters: &[&ClusterUid],
+    cluster: Option<&ClusterUid>,
+    name: &Name,
+) -> Result<Backup, ChooseError> {
+    let in_question = |one: &ClusterUid| cluster.is_none_or(|cluster| cluster == one);
+    let mut found = clusters.iter().filter(|one| in_question(one)).filter_map(|one| backups.find(one, name));
+    match (found.next(), found.next()) {
+        (Some(backup), None) => return Ok(backup.clone()),
+        // Nobody makes such a name by chance.
+        (Some(_), Some(_)) => return Err(several(backups, clusters)),
+        (None, _) => {}
+    }
+    let suspect = backups.suspects.iter().find(|one| in_question(&one.cluster) && one.name == *name);
+    if let Some(suspect) = suspect {
+        return Err(ChooseError::Suspect { name: name.clone(), why: suspect.doubt.to_string() });
+    }
+    let unfinished = backups.left_overs.iter().any(|one| in_question(&one.cluster) && one.name == *name);
+    Err(if unfinished { ChooseError::Unfinished(name.clone()) } else { ChooseError::Missing(name.clone()) })
+}
+
+fn several(backups: &Backups, clusters: &[&ClusterUid]) -> ChooseError {
+    let newest = |cluster: &&ClusterUid| Newest {
+        cluster: (*cluster).clone(),
+        backup: backups.latest(cluster).cloned(),
+        called: None,
+    };
+    ChooseError::Several(clusters.iter().map(newest).collect())
+}

@@ -1,0 +1,75 @@
+//! A proof: that somebody has read a backup after it was written, and how much of it was checked. A small object beside the backup, which is
+//! created once and never changed, as all others are.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::fetch::Found;
+use crate::layout::{Key, Part};
+use crate::name::{random_letters, whole_seconds};
+use crate::{API_VERSION, Level, Program, SigningKey, StoreError, signature};
+
+/// What this document is.
+pub const KIND: &str = "BackupProof";
+
+/// The whole document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// [`KIND`].
+    pub kind: String,
+    /// What was proved.
+    pub level: Level,
+    /// When, by the clock of who has proved it.
+    pub at: Timestamp,
+    /// Who has proved it.
+    pub by: Program,
+    /// SHA-256 of the record of the backup, hexadecimal: the record says which bytes were proved.
+    pub record_sha256: String,
+}
+
+/// A proof could not be written. There is none then, unless [`StoreError::is_outcome_unknown`].
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] signature::SignError),
+    /// It cannot be written as JSON.
+    #[error("the proof cannot be written as JSON: {0}")]
+    Form(#[from] serde_json::Error),
+}
+
+impl Proof {
+    /// Writes that a backup was proved, with a signature if there is a key: first the signature, then the proof. Gives where the proof lies.
+    ///
+    /// # Errors
+    /// See [`ProofError`].
+    pub async fn write(
+        found: &Found,
+        level: Level,
+        by: Program,
+        now: Timestamp,
+        key: Option<&SigningKey>,
+    ) -> Result<Key, ProofError> {
+        let at = whole_seconds(now);
+        let record_sha256 = found.record_sha256();
+        let (api_version, kind) = (API_VERSION.to_owned(), KIND.to_owned());
+        let proof = Proof { api_version, kind, level, at, by, record_sha256 };
+        let mut bytes = serde_json::to_vec_pretty(&proof)?;
+        bytes.push(b'\n');
+        let part = Part::Proof { level, at, random: random_letters() };
+        if let (Some(key), Some(signature)) = (key, part.signature()) {
+            let signed = key.sign(&bytes)?;
+            found.store.create(&found.backup.key(signature), Bytes::from(signed)).await?;
+        }
+        let place = found.backup.key(part);
+        found.store.create(&place, Bytes::from(bytes)).await?;
+        Ok(place)
+    }
+}
