@@ -175,6 +175,15 @@ pub fn participants(scene: &Scene, node: &str) -> Vec<u32> {
     processes(&scene.lab, node, &["/etcd-sidecar", "participate"])
 }
 
+/// `etcd-sidecar restore` with these flags in the container of a node's participant, as `crictl exec` runs it: no API server takes part.
+pub fn on_node(scene: &Scene, node: &str, flags: &[&str]) -> Command {
+    let participant = participants(scene, node).first().copied().expect("a participant runs");
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &participant.to_string(), "--mount", "--net", "--pid", "--root", "--wd", "--"]);
+    command.args(["/etcd-sidecar", "restore"]).args(flags);
+    command
+}
+
 /// The journal of a node's newest restore.
 pub fn journal_file(scene: &Scene, node: &str) -> Option<PathBuf> {
     let folder = scene.lab.node_root(node).join("var/lib/kubectl-etcd");

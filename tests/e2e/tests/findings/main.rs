@@ -6,7 +6,9 @@ mod forget;
 use std::time::Duration;
 
 use e2e::history::{Writers, check};
-use e2e::restores::{State, decided, during, journal, participants, reached, settled, stage, stage_with};
+use e2e::restores::{
+    State, decided, during, journal, journal_file, on_node, participants, reached, settled, stage, stage_with,
+};
 use e2e::{Scene, names, run, until, until_within};
 use lab::{Etcd, Options};
 
@@ -30,12 +32,28 @@ fn the_coordinator_is_lost_after_the_votes() {
         let here = settled_state(&scene, &others);
         // They serve without it, and so does nobody else.
         assert_ne!(here, None, "{:?}", journal(&scene, "cp2"));
+        resumed_on_the_node(&scene);
         scene.lab.rejoin("cp1").expect("cp1 is back");
     });
     assert_eq!(ran.status.code(), None);
     until_within("cp1 follows", Duration::from_secs(240), || ended(&scene, "cp1"));
     settled(&scene);
     check(&scene, &writers.stop());
+}
+
+/// cp1 hears nobody and has no API server: a person at the node brings the decision of cp2.
+fn resumed_on_the_node(scene: &Scene) {
+    let status = run(on_node(scene, "cp1", &["--status"])).expect_code(0).stdout;
+    assert!(status.contains("this node: its participant answers") && status.contains("cp2 "), "{status}");
+    let copy = scene.lab.node_root("cp1").join("var/lib/kubectl-etcd/cp2-journal");
+    std::fs::copy(journal_file(scene, "cp2").expect("a journal"), &copy).expect("the journal is copied");
+    let resume = ["--resume", "--journal", "/var/lib/kubectl-etcd/cp2-journal"];
+    // It may have heard the decision, or voted no, before it was cut off: then nothing is needed.
+    let knew = decided(scene, "cp1");
+    let told = run(on_node(scene, "cp1", &resume)).expect_code(0).stdout;
+    assert!(told.contains("node cp1 knows now that") || (knew && told.contains("nothing is needed")), "{told}");
+    until("cp1 knows it", || decided(scene, "cp1"));
+    std::fs::remove_file(copy).expect("the copy is removed");
 }
 
 /// How a restore ended on nodes, which is the same on all of them.
