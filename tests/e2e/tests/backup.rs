@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
-use e2e::{Scene, etcdutl, plugin, run, vendor};
+use e2e::{Running, Scene, etcdutl, plugin, run, vendor};
 use lab::Etcd;
 use serde_json::Value;
 
@@ -119,6 +119,7 @@ fn three_nodes_with_etcd_3_5() {
     let scene = Scene::new(3, Etcd::V3_5);
     main_job(&scene);
     every_form(&scene);
+    into_a_store(&scene);
     status(&scene);
     versions(&scene);
 }
@@ -188,6 +189,126 @@ fn every_form(scene: &Scene) {
     let copy = kept.join("three.db").metadata().unwrap();
     assert_eq!((copy.permissions().mode() & 0o777, copy.uid(), copy.gid()), (0o600, 0, 0));
     assert!(scene.sidecars().is_empty());
+}
+
+/// Into a store: encrypted and signed, readable with stock tools, and nothing in clear anywhere.
+fn into_a_store(scene: &Scene) {
+    const VALUE: &str = "not-to-be-found-in-clear";
+    scene.apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: known, namespace: default}}\nstringData: {{password: {VALUE}}}\n"
+    ));
+    let tool = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(scene.path(""));
+        run(command).expect_code(0)
+    };
+    tool("age-keygen", &["-o", "identity.txt"]);
+    let recipient = tool("age-keygen", &["-y", "identity.txt"]).stdout.trim().to_owned();
+    tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "sign.key"]);
+    for folder in ["store", "tmp"] {
+        std::fs::create_dir(scene.path(folder)).unwrap();
+    }
+    let url = format!("file://{}", scene.path("store").display());
+    let backup = |flags: &[&str]| {
+        let mut command = scene.plugin(&[&["backup", "--store", &url], flags].concat());
+        command.env("TMPDIR", scene.path("tmp"));
+        command
+    };
+    // Nobody could decrypt it; and flags of a file.
+    run(backup(&[])).expect_code(2).expect_error(&["no recipient is named"]);
+    run(backup(&["--recipient", &recipient, "--force"])).expect_code(2);
+    assert_eq!(e2e::names(&scene.path("store")), [""; 0]);
+
+    let flags = ["--recipient", &recipient, "--sign-key", "sign.key", "-o", "json"];
+    let taken = run(backup(&flags)).expect_code(0).expect_error(&["kubectl etcd verify", "--identity FILE"]);
+    let record = taken.json();
+    let name = record["name"].as_str().unwrap();
+    let uid = run(scene.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])).expect_code(0);
+    let folder = scene.path("store").join("v1").join(&uid.stdout);
+    let suffixes = [".db.zst.age", ".json", ".json.sig"];
+    assert_eq!(e2e::names(&folder), suffixes.map(|suffix| format!("{name}{suffix}")));
+    let object = |suffix: &str| folder.join(format!("{name}{suffix}"));
+    let written: Value = serde_json::from_slice(&std::fs::read(object(".json")).unwrap()).unwrap();
+    assert_eq!(written, record);
+    assert_eq!((&record["level"], &record["class"]), (&"written".into(), &"manual".into()));
+    assert_eq!((&record["cluster"]["uid"], &record["recipients"][0]), (&uid.stdout.into(), &recipient.as_str().into()));
+    let stored = std::fs::read(object(".db.zst.age")).unwrap();
+    assert_eq!(record["objects"][0]["size"], stored.len());
+    let nodes = record["recoveryPlan"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.iter().map(|node| node["name"].as_str().unwrap()).collect::<Vec<_>>(), scene.lab.node_names());
+    for node in nodes {
+        let member = &node["member"];
+        assert_eq!((&member["dataDir"], &member["owner"]), (&"/var/lib/etcd".into(), &Value::Null));
+        let ca = tool("openssl", &["x509", "-noout", "-fingerprint", "-sha256", "-in", &ca_of(scene, node)]).stdout;
+        let print = ca.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase();
+        assert_eq!(member["certificates"][0]["fingerprint"], print.as_str());
+    }
+
+    // Stock tools read it.
+    tool(
+        "sh",
+        &["-c", &format!("age -d -i identity.txt '{}' | zstd -q -d > opened.db", object(".db.zst.age").display())],
+    );
+    let sum = tool("sha256sum", &["opened.db"]).stdout;
+    assert_eq!(sum.split_whitespace().next(), record["snapshot"]["sha256"].as_str());
+    let theirs = vendor(etcdutl(), &["snapshot", "status", scene.path("opened.db").to_str().unwrap(), "-w", "json"]);
+    for figure in ["hash", "revision", "totalKey", "totalSize"] {
+        assert_eq!(record["snapshot"][figure], theirs[figure], "{figure}");
+    }
+    let counted = scene.ok(&["inspect", "opened.db", "-o", "json"]).json();
+    for one in counted["resources"].as_array().unwrap() {
+        assert_eq!(record["snapshot"]["resources"][one["resource"].as_str().unwrap()], one["objects"], "{one}");
+    }
+    std::fs::write(
+        scene.path("signers"),
+        format!("backup {}", std::fs::read_to_string(scene.path("sign.key.pub")).unwrap()),
+    )
+    .unwrap();
+    let check = format!(
+        "ssh-keygen -Y verify -f signers -I backup -n kubectl-etcd -s '{}' < '{}'",
+        object(".json.sig").display(),
+        object(".json").display()
+    );
+    tool("sh", &["-c", &check]);
+
+    // The value is in the snapshot, and neither in the store nor in the folder for temporary files.
+    let has = |bytes: &[u8]| memchr::memmem::find(bytes, VALUE.as_bytes()).is_some();
+    assert!(has(&std::fs::read(scene.path("opened.db")).unwrap()));
+    for file in e2e::names(&folder) {
+        assert!(!has(&std::fs::read(folder.join(file)).unwrap()));
+    }
+    assert_eq!(e2e::names(&scene.path("tmp")), [""; 0]);
+
+    // One that is cut off in its middle, by a person or by force, is none.
+    for signal in ["INT", "KILL"] {
+        e2e::trouble::cut(scene, 100_000, "stall");
+        let mut running = Running::start(backup(&["--recipient", &recipient, "--compress", "none"]));
+        running.wait_for("taking the snapshot from");
+        running.signal(signal);
+        let (status, said) = running.end();
+        assert!(signal == "KILL" || status.code() == Some(130) && said.contains("no backup is in the store"), "{said}");
+        assert_eq!(e2e::names(&folder).len(), 3, "{signal}");
+    }
+    e2e::trouble::mend(scene);
+    scene.ok(&["cleanup", "--yes"]);
+
+    // The spool has no room: it is a backup all the same, and is said to be less.
+    let mut crowded = backup(&["--no-encryption", "-o", "json"]);
+    crowded.env("TMPDIR", "/proc");
+    let record =
+        run(crowded).expect_code(0).expect_error(&["the pages of the snapshot were not checked", "level digest"]);
+    let record = record.json();
+    assert_eq!((&record["level"], &record["snapshot"]["revision"]), (&"digest".into(), &Value::Null));
+    let clear = folder.join(format!("{}.db.zst", record["name"].as_str().unwrap()));
+    let snapshot = tool("zstd", &["-q", "-dc", clear.to_str().unwrap()]).bytes;
+    assert_eq!(snapshot.len(), record["snapshot"]["size"].as_u64().unwrap() as usize);
+    assert!(scene.sidecars().is_empty());
+}
+
+/// The certificate of a node's etcd authority, on this machine.
+fn ca_of(scene: &Scene, node: &Value) -> String {
+    let root = scene.lab.node_root(node["name"].as_str().unwrap());
+    root.join("etc/kubernetes/pki/etcd/ca.crt").display().to_string()
 }
 
 fn status(scene: &Scene) {
