@@ -248,6 +248,18 @@ fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
     let ran = run(restore(&scene, &["--peer-port", "6443"]));
     assert!(matches!(ran.status.code(), Some(1 | 4)) && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("6443"), "{}", ran.stderr);
+    // A backup that is to be taken first, and cannot be.
+    let store = format!("file://{}", scene.path("store").display());
+    let into = |url: &str| ["--store", url, "--no-encryption"].map(str::to_owned);
+    let told = run(scene.plugin(&["restore", "a.db", "--dry-run=client", "--store", &store, "--no-encryption"]));
+    told.expect_code(0).expect_error(&["a backup of class pre-restore would be taken into"]);
+    assert!(!scene.path("store").exists());
+    let nowhere = into("file:///proc/nowhere");
+    let ran = run(restore(&scene, &nowhere.each_ref().map(String::as_str))).expect_code(4);
+    ran.expect_error(&[
+        "the backup of the current state failed, so nothing was restored",
+        "nothing was changed on any node",
+    ]);
     assert!(scene.sidecars().is_empty() && journal(&scene, "cp1").is_empty());
     scene.assert_nodes_untouched();
     assert_eq!(settled(&scene), State::Old);
@@ -259,7 +271,12 @@ fn a_dry_run_and_a_port_that_is_taken_change_nothing() {
     let id = format!("{:x}", members()["ID"].as_u64().expect("an id"));
     let local = "--peer-urls=http://localhost:2380";
     run(etcdctl(&scene.lab, "cp1", &["member", "update", &id, local])).expect_code(0);
-    run(restore(&scene, &[])).expect_code(0).expect_error(&["has peer URL http://localhost:2380"]);
+    std::fs::create_dir(scene.path("store")).unwrap();
+    let ran = run(restore(&scene, &into(&store).each_ref().map(String::as_str))).expect_code(0);
+    let ran = ran.expect_error(&["has peer URL http://localhost:2380", "the current state is backed up as"]);
+    let folders = names(&scene.path("store/v1"));
+    let taken = names(&scene.path("store/v1").join(&folders[0]));
+    assert!(taken.len() == 2 && taken.iter().all(|name| name.contains("-pre-restore-")), "{taken:?}: {}", ran.stderr);
     let own = format!("https://{}:2380", scene.lab.node_ip("cp1"));
     assert_eq!(members()["peerURLs"], serde_json::json!([own]));
     let done = journal(&scene, "cp1");
