@@ -138,6 +138,7 @@ mod tests {
             ("status", &none),
             ("cleanup --aside", &none),
             ("cleanup", &none),
+            ("store check s3://b", &all),
             ("version", &none),
             ("version --client", &all),
             ("completion bash", &all),

@@ -13,6 +13,7 @@
 
 mod backend;
 mod backups;
+pub mod check;
 mod commit;
 pub mod copy;
 mod digest;

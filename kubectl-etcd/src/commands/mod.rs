@@ -16,5 +16,6 @@ mod proposal;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod verify;
 pub(crate) mod version;
