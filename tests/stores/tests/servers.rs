@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use bytes::Bytes;
+use etcd_store::check::{self, Verdict};
 use etcd_store::layout::{Key, Part};
-use etcd_store::{Environment, Store, StoreError, StoreUrl, Trouble};
+use etcd_store::{Encryption, Environment, Identities, Recipients, Store, StoreError, StoreUrl, Trouble};
 use futures::TryStreamExt;
 use stores::{Azurite, Proxy, Rclone, Seaweed, Variables};
 
@@ -95,6 +96,15 @@ async fn a_server_of_s3_keeps_what_is_promised() {
     let proxy = Proxy::start(server.port()).unwrap();
     assert_eq!(open(&proxy.url("a/b"), proxy.variables()).list(None).await.unwrap().objects.len(), 1);
 
+    // The store can be trusted, a key opens what was written, and nothing is left.
+    let identities = Identities::generate();
+    let recipients = Recipients::parse::<_, &str>(&identities.recipients(), &[]).unwrap();
+    let facts = check::probe(&store, &Encryption::Recipients(recipients), Some(&identities)).await;
+    let checks = check::judge(&facts);
+    assert!(check::is_trusted(&checks), "{checks:#?}");
+    assert_eq!((&facts.opened, &facts.delete, facts.gone), (&Some(Ok(())), &Some(Ok(())), Some(true)), "{facts:#?}");
+    assert!(facts.left.is_empty() && store.list(None).await.unwrap().foreign == 0);
+
     wrong_settings(&server).await;
 }
 
@@ -138,5 +148,10 @@ async fn a_server_of_azure_keeps_what_is_promised() {
 #[tokio::test]
 async fn a_server_that_takes_no_care_is_one_that_overwrites() {
     let server = Rclone::start().unwrap();
-    promises(&open(&server.url("a/b"), server.variables()), false).await;
+    let store = open(&server.url("a/b"), server.variables());
+    promises(&store, false).await;
+    let checks = check::judge(&check::probe(&store, &Encryption::Off, None).await);
+    let failed: Vec<&str> = checks.iter().filter(|one| one.verdict == Verdict::Failed).map(|one| one.name).collect();
+    // It answers a request for a part with the whole.
+    assert_eq!(failed, ["create-only", "range"], "{checks:#?}");
 }
