@@ -153,6 +153,13 @@ pub struct Newest {
     pub age: SignedDuration,
 }
 
+impl Newest {
+    /// etcd's revision: that of the snapshot, or of the member when the backup began.
+    pub fn revision(&self) -> i64 {
+        self.record.snapshot.checked.as_ref().map_or(self.backup.name.revision(), |checked| checked.revision)
+    }
+}
+
 /// The answer for one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {

@@ -26,8 +26,10 @@ mod intake;
 pub mod layout;
 mod level;
 mod listed;
+pub mod metrics;
 mod name;
 pub mod node_files;
+pub mod observe;
 mod open;
 mod pages;
 mod patience;
@@ -69,7 +71,7 @@ pub use record::{
     API_VERSION, Checked, Cluster, KIND, Program, Record, RecordError, Snapshot, SourceMember, StoredObject,
 };
 pub use recovery_plan::{Api, Certificate, ManifestDigest, Member, Node, RecoveryPlan};
-pub use reference::{Reference, ReferenceError, Wanted};
+pub use reference::{Reference, ReferenceError, Scope, Wanted};
 pub use seal::Sealer;
 pub use signature::{SignatureError, Signer, SigningKey, SigningKeyError, TrustError, TrustedKeys};
 pub use small_file::FileError;

@@ -39,6 +39,30 @@ pub enum ReferenceError {
     NoBackup(StoreUrl),
 }
 
+/// A store, or one cluster in it, as a person types it: `S`, `S/UID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The store.
+    pub store: StoreUrl,
+    /// The cluster, where that was said.
+    pub cluster: Option<ClusterUid>,
+}
+
+impl FromStr for Scope {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let store: StoreUrl = text.parse()?;
+        if let Some((shorter, last)) = store.split_segments(1)
+            && let [cluster] = last.as_slice()
+            && let Ok(cluster) = cluster.parse()
+        {
+            return Ok(Scope { store: shorter, cluster: Some(cluster) });
+        }
+        Ok(Scope { store, cluster: None })
+    }
+}
+
 const LATEST: &str = "latest";
 
 impl FromStr for Reference {
