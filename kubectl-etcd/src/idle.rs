@@ -117,6 +117,8 @@ mod tests {
             ("backup", &none),
             ("verify a.db", &all),
             ("list", &all),
+            ("freshness file:///s --max-age=3h", &all),
+            ("prune file:///s --keep-last=3", &all),
             ("verify a.db --live", &none),
             ("restore a.db", &none),
             ("restore a.db --dry-run=client", &none),

@@ -31,6 +31,7 @@ mod proxy;
 mod request_limit;
 mod sidecar;
 mod snapshot_file;
+mod stores;
 mod transaction;
 mod typed;
 

@@ -139,6 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_named_behind_its_store() {
+        for (text, store, cluster) in [
+            ("s3://b/p?region=x".to_owned(), "s3://b/p?region=x", None),
+            (format!("s3://b/p/{UID}?region=x"), "s3://b/p?region=x", Some(UID)),
+            (format!("file:///a/{UID}"), "file:///a", Some(UID)),
+            ("file:///a/latest".to_owned(), "file:///a/latest", None),
+        ] {
+            let scope: Scope = text.parse().unwrap();
+            assert_eq!(scope.store.to_string(), store);
+            assert_eq!(scope.cluster.as_ref().map(ClusterUid::as_str), cluster);
+        }
+    }
+
+    #[test]
     fn a_store_alone_names_no_backup() {
         for text in ["s3://b", "s3://b/p", "s3://latest", "file:///latest", "file:///a/b", &format!("s3://b/{UID}")] {
             assert!(matches!(text.parse::<Reference>(), Err(ReferenceError::NoBackup(_))), "{text}");

@@ -106,6 +106,14 @@ impl StoreUrl {
         }
     }
 
+    /// The folder that the store is, if it is one.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
     /// The same store without the last `count` segments of its path, and those segments; nothing where there are fewer.
     pub(crate) fn split_segments(&self, count: usize) -> Option<(StoreUrl, Vec<String>)> {
         let path = match &self.place {

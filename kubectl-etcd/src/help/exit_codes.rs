@@ -23,6 +23,14 @@ Of diff, as of diff(1) and kubectl diff:
   3    a snapshot is damaged
   130  interrupted
 
+Of freshness:
+
+  0    there is a fresh backup
+  1    the newest backup is stale, or there is none
+  2    usage
+  4    nobody can tell: the store does not answer, or a clock is wrong
+  130  interrupted
+
 kubectl on Windows turns every other code into 1. kubectl-etcd, called by its
 own name, does not.
 ";
@@ -40,7 +48,7 @@ const BOTH: [u8; 6] = [1, 2, 3, 4, 5, 130];
 pub(super) fn of(command: &str, name: &str) -> Option<String> {
     let codes: &[u8] = match command {
         "backup" | "verify" | "restore" | "apply" => &BOTH,
-        "rollback" | "cleanup" => &CLUSTER,
+        "rollback" | "cleanup" | "prune" => &CLUSTER,
         "status" => &STATUS,
         "inspect" | "get" | "list" => &FILES,
         "diff" => {
@@ -48,6 +56,11 @@ pub(super) fn of(command: &str, name: &str) -> Option<String> {
                 "Exit codes: 0 no differences, 1 differences, 2 failed, 3 a snapshot is damaged,\n130 interrupted."
                     .to_owned(),
             );
+        }
+        "freshness" => {
+            return Some(wrapped(
+                "Exit codes: 0 fresh, 1 stale or no backup, 2 usage, 4 nobody can tell, 130 interrupted.",
+            ));
         }
         _ => return None,
     };

@@ -73,7 +73,8 @@ const HABITS: &[(&[&str], Does)] = &[
     (&["import", "replace", "patch", "put-back"], OBJECTS),
     (&["describe", "show", "objects", "keys", "cat", "search", "find"], SHOW),
     (&["undo", "revert", "rollout"], Here(&[("rollback", "")])),
-    (&["clean", "clear", "prune", "gc", "delete"], Here(&[("cleanup", "")])),
+    (&["clean", "clear", "gc", "delete"], Here(&[("cleanup", "")])),
+    (&["forget", "retention"], Here(&[("prune STORE", "")])),
     (&["compare"], Here(&[("diff FILE --live", "a snapshot with the cluster"), ("diff FILE FILE", "two snapshots")])),
     (&["logs", "log"], Otherwise("the log of a member is that of its pod\n  kubectl logs -n kube-system etcd-NODE")),
     (

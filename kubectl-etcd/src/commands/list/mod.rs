@@ -2,7 +2,9 @@
 
 mod find;
 mod show;
+mod stored;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -24,26 +26,40 @@ Examples:
   # Those of another folder, by what was recorded beside them
   kubectl etcd list /backups --no-verify
 
+  # The backups in a store, and which cluster each is of
+  kubectl etcd list s3://backups/prod
+
+  # The clusters of a store, a line each
+  kubectl etcd list s3://backups --all-clusters
+
   # The newest snapshot that is whole, for a script
   kubectl etcd list /backups -o json |
     jq -r '[.items[] | select(.whole)] | max_by(.takenAt).path'";
 
-/// List the snapshots in a folder, and whether they are whole
+/// List the snapshots in a folder, or the backups in a store
 ///
-/// Checks each file as kubectl etcd verify does. Cluster and time are those that were recorded beside the file (FILE.json), if the
+/// Of a folder:
+/// checks each file as kubectl etcd verify does. Cluster and time are those that were recorded beside the file (FILE.json), if the
 /// record is of this very file. Files that are no snapshots are passed over. Reads only the folder: no cluster is needed, and
 /// nothing is changed.
 ///
 /// WHOLE is yes, no, unproven (a copy of a database, which has no digest), unchecked or unknown (the file cannot be read). With
 /// --no-verify only sizes are compared with what was recorded: fast, and no proof.
 ///
+/// Of a store: one listing, and the record of the newest backup of each cluster. LEVEL is how much of a backup is proved: written (checked when
+/// it was written), read, opened, booted; digest is less than all. It is unknown where it is only in a record that was not read: -o wide reads
+/// all records. Suspect and unfinished backups are shown with a REASON. Stores and folders may be named together.
+///
 /// Ends with exit code 3 if a file is damaged, and 1 if one cannot be read; all others are shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Folder of the snapshots
-    #[arg(value_name = "DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
-    folder: PathBuf,
+    /// Folder of snapshots, or store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR, each with /UID at its end for one cluster
+    #[arg(value_name = "STORE|DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    places: Vec<OsString>,
+    /// A line for each cluster of a store, with its newest backup
+    #[arg(long, conflicts_with = "no_verify")]
+    all_clusters: bool,
     /// Do not check the files
     #[arg(long)]
     no_verify: bool,
@@ -56,7 +72,7 @@ impl Args {
     /// The flags that have no effect.
     #[expect(clippy::unused_self, reason = "every command is asked in the same way")]
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        vec![Idle::connection("list reads only the folder")]
+        vec![Idle::connection("list reads only folders and stores")]
     }
 }
 
@@ -71,21 +87,41 @@ fn no_folder(file: &Path) -> Failed {
 /// # Errors
 /// The folder cannot be read; or a file of it is damaged (exit 3) or cannot be read, after all of them are shown.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let folder = args.folder.clone();
-    if folder.is_file() {
-        return Err(no_folder(&folder));
+    match args.places.as_slice() {
+        [place] if stored::scope(place)?.is_none() && !args.all_clusters => {
+            let folder = PathBuf::from(place);
+            let rows = rows(&folder, args.no_verify, &context).await?;
+            let told = show::show(&args, &folder, &rows, Timestamp::now(), context.printer);
+            verdict(&rows, told)
+        }
+        _ => stored::run(&args, &context).await,
     }
+}
+
+/// The snapshots of a folder.
+///
+/// # Errors
+/// The folder cannot be read, or the user has interrupted.
+async fn rows(folder: &Path, no_verify: bool, context: &Context) -> Outcome<Vec<Row>> {
+    if folder.is_file() {
+        return Err(no_folder(folder));
+    }
+    let folder = folder.to_owned();
     let found = tokio::task::spawn_blocking(move || find::find(&folder)).await;
     let found = found.or_fail(|| "cannot read the folder".to_owned())??;
     let mut rows = Vec::new();
     for candidate in found {
-        let row = match args.no_verify {
+        let row = match no_verify {
             true => Row::recorded(&candidate),
-            false => checked(&candidate, &context).await?,
+            false => checked(&candidate, context).await?,
         };
         rows.push(row);
     }
-    let told = show::show(&args, &rows, Timestamp::now(), context.printer);
+    Ok(rows)
+}
+
+/// What is told of files that are not whole, once all are shown.
+fn verdict(rows: &[Row], told: Outcome) -> Outcome {
     let reasons = |whole: Whole| {
         let of = rows.iter().filter(move |row| row.whole == whole);
         of.map(|row| (row.file.clone(), row.reason.clone().unwrap_or_default()))

@@ -1,5 +1,7 @@
 //! The list as text.
 
+use std::path::Path;
+
 use etcd_snapshot::Report;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -57,21 +59,21 @@ impl Whole {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
     pub(super) file: String,
-    path: String,
+    pub(super) path: String,
     /// Bytes of the file.
-    size: u64,
+    pub(super) size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     compression: Option<Compression>,
     /// `null` where nobody can tell.
     #[serde(rename = "whole", serialize_with = "truth")]
     pub(super) whole: Whole,
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Why it is not whole, or cannot be read.
     pub(super) reason: Option<String>,
-    cluster: Option<String>,
-    kube_system_uid: Option<String>,
-    taken_at: Option<String>,
-    revision: Option<i64>,
+    pub(super) cluster: Option<String>,
+    pub(super) kube_system_uid: Option<String>,
+    pub(super) taken_at: Option<String>,
+    pub(super) revision: Option<i64>,
     keys: Option<u64>,
     etcd_version: Option<String>,
 }
@@ -168,14 +170,14 @@ struct List<'a> {
     items: &'a [Row],
 }
 
-pub(super) fn show(args: &Args, rows: &[Row], now: Timestamp, printer: Printer) -> Outcome {
+pub(super) fn show(args: &Args, folder: &Path, rows: &[Row], now: Timestamp, printer: Printer) -> Outcome {
     let format = match args.output {
         Format::Name => {
             return printer
                 .data(&rows.iter().map(|row| visible::name(&row.path).into_owned() + "\n").collect::<String>());
         }
         Format::Table | Format::Wide if rows.is_empty() => {
-            printer.note(format!("no snapshots found in {}", args.folder.display()));
+            printer.note(format!("no snapshots found in {}", folder.display()));
             return Ok(());
         }
         Format::Table => output::Format::Table,
@@ -183,7 +185,7 @@ pub(super) fn show(args: &Args, rows: &[Row], now: Timestamp, printer: Printer) 
         Format::Json => output::Format::Json,
         Format::Yaml => output::Format::Yaml,
     };
-    let folder = args.folder.display().to_string();
+    let folder = folder.display().to_string();
     let list = List { api_version: API_VERSION, kind: "SnapshotList", folder, items: rows };
     print_data(printer, format, &list, || table(rows, args.output == Format::Wide, now))
 }

@@ -1,0 +1,287 @@
+//! Backups in stores, and snapshots of folders beside them, in one table.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use etcd_store::observe::AT_ONCE;
+use etcd_store::{Backup, Backups, ClusterUid, Name, Record, Scope, Store, looks_like_store};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::show::{Format, Row};
+use super::{Args, rows, verdict};
+use crate::columns::human_duration;
+use crate::context::Context;
+use crate::output::{self, API_VERSION, Exit, Failed, Outcome, Printer, Table, bytes, print_data, timestamp, visible};
+use crate::stores;
+
+/// The store that an argument names; nothing if it names a folder.
+///
+/// # Errors
+/// It looks like a store, and is none.
+pub(super) fn scope(place: &OsStr) -> Outcome<Option<Scope>> {
+    match place.to_str().filter(|text| looks_like_store(text)) {
+        None => Ok(None),
+        Some(text) => {
+            text.parse().map(Some).map_err(|error: etcd_store::UrlError| Failed::new(Exit::Usage, error.to_string()))
+        }
+    }
+}
+
+/// A backup in a store, or a file of a folder.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    /// The store, or the folder.
+    place: String,
+    name: String,
+    /// How the backup is typed for other commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    cluster: Option<String>,
+    kube_system_uid: Option<String>,
+    taken_at: Option<String>,
+    revision: Option<i64>,
+    size: u64,
+    class: Option<&'static str>,
+    level: Option<&'static str>,
+    encrypted: Option<bool>,
+    /// Whether its record has a signature, whoever's.
+    signed: Option<bool>,
+    /// `committed`, or why it is suspect, or `unfinished`; of a file, as in the list of a folder.
+    state: &'static str,
+    reason: Option<String>,
+    /// How many there are of its cluster, with --all-clusters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backups: Option<usize>,
+}
+
+impl Item {
+    fn named(place: &str, cluster: &ClusterUid, name: &Name) -> Item {
+        Item {
+            place: place.to_owned(),
+            name: name.to_string(),
+            reference: None,
+            cluster: None,
+            kube_system_uid: Some(cluster.to_string()),
+            taken_at: Some(timestamp(name.taken())),
+            revision: Some(name.revision()),
+            size: 0,
+            class: Some(name.class().word()),
+            level: None,
+            encrypted: None,
+            signed: None,
+            state: "committed",
+            reason: None,
+            backups: None,
+        }
+    }
+
+    fn of(scope: &Scope, backup: &Backup, record: Option<&Record>) -> Item {
+        let level = record.map(|record| backup.level(record.level)).or(backup.proof);
+        let checked = record.and_then(|record| record.snapshot.checked.as_ref());
+        Item {
+            reference: Some(reference(scope, backup)),
+            taken_at: Some(timestamp(backup.time())),
+            revision: Some(checked.map_or(backup.name.revision(), |checked| checked.revision)),
+            size: backup.size,
+            level: level.map(etcd_store::Level::word),
+            encrypted: Some(backup.encrypted),
+            signed: Some(backup.has_signature),
+            ..Item::named(&scope.store.to_string(), &backup.cluster, &backup.name)
+        }
+    }
+
+    fn file(folder: &str, row: Row) -> Item {
+        Item {
+            place: folder.to_owned(),
+            name: row.path,
+            reference: None,
+            cluster: row.cluster,
+            kube_system_uid: row.kube_system_uid,
+            taken_at: row.taken_at,
+            revision: row.revision,
+            size: row.size,
+            class: None,
+            level: None,
+            encrypted: None,
+            signed: None,
+            state: row.state,
+            reason: row.reason,
+            backups: None,
+        }
+    }
+}
+
+/// `S/UID/NAME`, as other commands take it.
+fn reference(scope: &Scope, backup: &Backup) -> String {
+    let wanted = etcd_store::Wanted::Backup(backup.name.clone());
+    etcd_store::Reference { store: scope.store.clone(), cluster: Some(backup.cluster.clone()), wanted }.to_string()
+}
+
+pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
+    let now = Timestamp::now();
+    let (mut items, mut judged) = (Vec::new(), Vec::new());
+    for place in &args.places {
+        match scope(place)? {
+            Some(scope) => {
+                let store = stores::open(&scope)?;
+                stores::must_be_there(&scope)?;
+                match args.all_clusters {
+                    true => items.extend(clusters(&store, &scope, now).await?),
+                    false => items.extend(backups(&store, &scope, args, now, context.printer).await?),
+                }
+            }
+            None if args.all_clusters => {
+                let message = format!("--all-clusters has no effect: {} is not a store", place.to_string_lossy());
+                return Err(
+                    Failed::new(Exit::Usage, message).hint("name a folder with the layout of a store as file:///DIR")
+                );
+            }
+            None => {
+                let folder = PathBuf::from(place);
+                let found = rows(&folder, args.no_verify, context).await?;
+                // The verdict is on the rows as they are shown.
+                judged.push(verdict(&found, Ok(())));
+                items.extend(found.into_iter().map(|row| Item::file(&folder.display().to_string(), row)));
+            }
+        }
+    }
+    let told = show(args, &items, now, context.printer);
+    judged.into_iter().rfold(told, |told, one| match one {
+        Ok(()) => told,
+        Err(failed) => Err(failed.also(told)),
+    })
+}
+
+/// All backups of a store, the newest first, then what is suspect or unfinished.
+async fn backups(store: &Store, scope: &Scope, args: &Args, now: Timestamp, printer: Printer) -> Outcome<Vec<Item>> {
+    let listed = store.list(scope.cluster.as_ref()).await.map_err(|error| stores::failed(&error))?;
+    let backups = Backups::of(&listed, now);
+    let names = stores::names(store, &backups).await;
+    let read: Vec<&Backup> = if args.output == Format::Wide { backups.committed.iter().collect() } else { Vec::new() };
+    let records: BTreeMap<String, Record> = match read.is_empty() {
+        true => names.values().map(|record| (record.name.clone(), record.clone())).collect(),
+        false => {
+            stores::records(store, read).await.into_iter().map(|(one, record)| (one.name.to_string(), record)).collect()
+        }
+    };
+    let of = |backup: &Backup| {
+        let record =
+            records.get(&backup.name.to_string()).filter(|record| record.cluster.uid == backup.cluster.as_str());
+        Item::of(scope, backup, record)
+    };
+    let mut items: Vec<Item> = backups.committed.iter().map(of).collect();
+    items.extend(backups.suspects.iter().map(|suspect| {
+        let (state, reason) = (suspect.doubt.word(), Some(suspect.doubt.to_string()));
+        match &suspect.backup {
+            Some(backup) => Item { state, reason, ..of(backup) },
+            None => {
+                let size = suspect.objects.iter().fold(0_u64, |sum, object| sum.saturating_add(object.size));
+                Item { state, reason, size, ..Item::named(&scope.store.to_string(), &suspect.cluster, &suspect.name) }
+            }
+        }
+    }));
+    items.extend(backups.left_overs.iter().map(|left| Item {
+        state: "unfinished",
+        reason: Some("it has no record: it is being written, or was never finished".to_owned()),
+        size: left.size(),
+        ..Item::named(&scope.store.to_string(), &left.cluster, &left.name)
+    }));
+    for item in &mut items {
+        let named = item.kube_system_uid.as_deref().and_then(|uid| uid.parse().ok()).and_then(|uid| names.get(&uid));
+        item.cluster = named.and_then(|record| record.cluster.name.clone());
+    }
+    if listed.foreign > 0 {
+        printer.note(format!("{} other objects in {} are passed over", listed.foreign, scope.store));
+    }
+    Ok(items)
+}
+
+/// The newest backup of each cluster: one request for the names of the clusters, and two for each.
+async fn clusters(store: &Store, scope: &Scope, now: Timestamp) -> Outcome<Vec<Item>> {
+    let all = match &scope.cluster {
+        Some(cluster) => vec![cluster.clone()],
+        None => store.clusters().await.map_err(|error| stores::failed(&error))?,
+    };
+    let looks = stream::iter(all).map(|cluster| async move {
+        let listed = store.list(Some(&cluster)).await.map_err(|error| stores::failed(&error))?;
+        let backups = Backups::of(&listed, now);
+        let Some(newest) = backups.latest(&cluster) else { return Ok(None) };
+        let record = stores::records(store, vec![newest]).await.into_iter().next().map(|(_, record)| record);
+        let cluster = record.as_ref().and_then(|record| record.cluster.name.clone());
+        let count = backups.newest_first(&newest.cluster).len();
+        Ok::<_, Failed>(Some(Item { cluster, backups: Some(count), ..Item::of(scope, newest, record.as_ref()) }))
+    });
+    let found: Vec<Option<Item>> = looks.buffered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: &'a [Item],
+}
+
+fn show(args: &Args, items: &[Item], now: Timestamp, printer: Printer) -> Outcome {
+    let format = match args.output {
+        Format::Name => {
+            let names = items.iter().map(|item| item.reference.as_ref().unwrap_or(&item.name));
+            return printer.data(&names.map(|name| visible::name(name).into_owned() + "\n").collect::<String>());
+        }
+        Format::Table | Format::Wide if items.is_empty() => {
+            printer.note("no backups found");
+            return Ok(());
+        }
+        Format::Table => output::Format::Table,
+        Format::Wide => output::Format::Wide,
+        Format::Json => output::Format::Json,
+        Format::Yaml => output::Format::Yaml,
+    };
+    let list = List { api_version: API_VERSION, kind: "BackupList", items };
+    print_data(printer, format, &list, || table(items, args.output == Format::Wide, args.all_clusters, now))
+}
+
+fn table(items: &[Item], wide: bool, all_clusters: bool, now: Timestamp) -> String {
+    let mut headers = vec!["NAME", "AGE", "REVISION", "SIZE", "CLASS", "LEVEL", "CLUSTER", "STATE"];
+    if all_clusters {
+        headers.push("BACKUPS");
+    }
+    if wide {
+        headers.extend(["KUBE-SYSTEM UID", "SIGNED", "ENCRYPTED", "PLACE", "REASON"]);
+    }
+    let mut table = Table::new(&headers);
+    let unknown = |text: Option<String>| text.unwrap_or_else(|| "<unknown>".to_owned());
+    let said = |flag: Option<bool>| unknown(flag.map(|flag| if flag { "yes" } else { "no" }.to_owned()));
+    for item in items {
+        let taken: Option<Timestamp> = item.taken_at.as_deref().and_then(|taken| taken.parse().ok());
+        let mut cells = vec![
+            item.name.clone(),
+            unknown(taken.map(|taken| human_duration(now.as_second() - taken.as_second()))),
+            unknown(item.revision.map(|revision| revision.to_string())),
+            bytes(item.size),
+            item.class.unwrap_or_default().to_owned(),
+            unknown(item.level.map(str::to_owned)),
+            unknown(item.cluster.clone().or_else(|| item.kube_system_uid.clone())),
+            item.state.to_owned(),
+        ];
+        if all_clusters {
+            cells.push(item.backups.map(|count| count.to_string()).unwrap_or_default());
+        }
+        if wide {
+            cells.extend([
+                unknown(item.kube_system_uid.clone()),
+                said(item.signed),
+                said(item.encrypted),
+                item.place.clone(),
+                item.reason.clone().unwrap_or_default(),
+            ]);
+        }
+        table.row(cells);
+    }
+    table.to_string()
+}

@@ -1,0 +1,99 @@
+//! Stores as commands use them: how they are named on the command line, and how they fail.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use etcd_store::layout::Part;
+use etcd_store::observe::AT_ONCE;
+use etcd_store::{
+    Backup, Backups, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys,
+};
+use futures::{StreamExt, stream};
+
+use crate::output::{Exit, Failed, Outcome};
+
+/// Which signatures count.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TrustArgs {
+    /// Public key whose signatures count (a .pub file of ssh-keygen, or a file of allowed signers); others do not count then. Repeat for several
+    #[arg(long = "trust-key", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    trust_keys: Vec<PathBuf>,
+}
+
+impl TrustArgs {
+    /// The keys, if any are given.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no public key.
+    pub(crate) fn read(&self) -> Outcome<Option<TrustedKeys>> {
+        if self.trust_keys.is_empty() {
+            return Ok(None);
+        }
+        let read = TrustedKeys::read(&self.trust_keys);
+        read.map(Some).map_err(|error| Failed::new(Exit::Usage, "cannot read the trust keys").source(&error))
+    }
+}
+
+/// Opens a store. Sends no request.
+///
+/// # Errors
+/// A credential is missing, or something else of the environment is wrong.
+pub(crate) fn open(scope: &Scope) -> Outcome<Store> {
+    Store::open(&scope.store, &Environment::of_process()).map_err(|error| failed(&error))
+}
+
+/// What went wrong with a store.
+pub(crate) fn failed(error: &StoreError) -> Failed {
+    let failed = Failed::plain(error.to_string());
+    match error.hint() {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+/// Says of a folder that it is not there: it may be one that is not mounted. Elsewhere the store itself says so.
+///
+/// # Errors
+/// The folder is not there.
+pub(crate) fn must_be_there(scope: &Scope) -> Outcome {
+    match scope.store.folder() {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!("cannot list store {}: the folder does not exist", scope.store);
+            Err(Failed::plain(message).hint("correct the path, or mount the file system that the store is on"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What clusters are called, by the record of the newest backup of each. A cluster whose record cannot be read has no name.
+pub(crate) async fn names(store: &Store, backups: &Backups) -> BTreeMap<ClusterUid, Record> {
+    let newest: Vec<&Backup> = backups.clusters().into_iter().filter_map(|uid| backups.latest(uid)).collect();
+    records(store, newest).await.into_iter().map(|(backup, record)| (backup.cluster.clone(), record)).collect()
+}
+
+/// Records of backups; of those only that can be read.
+pub(crate) async fn records<'a>(store: &Store, backups: Vec<&'a Backup>) -> Vec<(&'a Backup, Record)> {
+    let reads = stream::iter(backups).map(|backup| async move {
+        let bytes = store.small(&backup.key(Part::Record), LARGEST_RECORD).await.ok()?;
+        Some((backup, Record::read(&bytes, &backup.cluster, &backup.name).ok()?))
+    });
+    reads.buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// The one cluster that is meant.
+///
+/// # Errors
+/// There is none, or there are several and none is named.
+pub(crate) fn one_cluster(scope: &Scope, clusters: &[ClusterUid]) -> Outcome<ClusterUid> {
+    match (&scope.cluster, clusters) {
+        (Some(cluster), _) | (None, [cluster]) => Ok(cluster.clone()),
+        (None, []) => Err(Failed::plain(format!("no backup found in {}", scope.store)).unchanged()),
+        (None, several) => {
+            let message = format!("store {} has backups of {} clusters", scope.store, several.len());
+            let named: Vec<String> = several.iter().take(5).map(|uid| format!("\n  --cluster-uid {uid}")).collect();
+            Err(Failed::new(Exit::Usage, message)
+                .unchanged()
+                .hint(format!("say which cluster is meant{}", named.concat())))
+        }
+    }
+}
