@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use etcd_store::layout::Part;
 use etcd_store::observe::AT_ONCE;
 use etcd_store::{
-    Backup, Backups, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys,
+    Backup, Backups, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys, UrlError,
 };
 use futures::{StreamExt, stream};
 
@@ -32,6 +32,14 @@ impl TrustArgs {
         let read = TrustedKeys::read(&self.trust_keys);
         read.map(Some).map_err(|error| Failed::new(Exit::Usage, "cannot read the trust keys").source(&error))
     }
+}
+
+/// The store that an argument names. The parser of the command line is not asked: it shows what it refuses, and that may hold a password.
+///
+/// # Errors
+/// It is not the URL of a store.
+pub(crate) fn scope(text: &str) -> Outcome<Scope> {
+    text.parse().map_err(|error: UrlError| Failed::new(Exit::Usage, error.to_string()))
 }
 
 /// Opens a store. Sends no request.

@@ -44,7 +44,7 @@ Examples:
 pub(crate) struct Args {
     /// Store, or one cluster in it: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR, each with /UID at its end
     #[arg(value_name = "STORE")]
-    store: Scope,
+    store: String,
     /// Age from which on a backup is stale
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_age: Duration,
@@ -78,7 +78,7 @@ fn cannot_tell(failed: Failed) -> Failed {
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let mut scope = args.store.clone();
+    let mut scope = stores::scope(&args.store)?;
     if let Some(uid) = &args.cluster_uid {
         scope.cluster = Some(uid.clone());
     }

@@ -24,9 +24,7 @@ use crate::stores;
 pub(super) fn scope(place: &OsStr) -> Outcome<Option<Scope>> {
     match place.to_str().filter(|text| looks_like_store(text)) {
         None => Ok(None),
-        Some(text) => {
-            text.parse().map(Some).map_err(|error: etcd_store::UrlError| Failed::new(Exit::Usage, error.to_string()))
-        }
+        Some(text) => stores::scope(text).map(Some),
     }
 }
 
@@ -161,7 +159,8 @@ async fn backups(store: &Store, scope: &Scope, args: &Args, now: Timestamp, prin
     let listed = store.list(scope.cluster.as_ref()).await.map_err(|error| stores::failed(&error))?;
     let backups = Backups::of(&listed, now);
     let names = stores::names(store, &backups).await;
-    let read: Vec<&Backup> = if args.output == Format::Wide { backups.committed.iter().collect() } else { Vec::new() };
+    let late = backups.suspects.iter().filter_map(|suspect| suspect.backup.as_ref());
+    let read: Vec<&Backup> = backups.committed.iter().chain(late).filter(|_| args.output == Format::Wide).collect();
     let records: BTreeMap<String, Record> = match read.is_empty() {
         true => names.values().map(|record| (record.name.clone(), record.clone())).collect(),
         false => {

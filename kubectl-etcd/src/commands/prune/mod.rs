@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_store::freshness::{Asked, clock_trouble};
 use etcd_store::observe;
 use etcd_store::retention::{self, Keep, Within};
-use etcd_store::{Backups, ClusterUid, Freshness, Level, Scope};
+use etcd_store::{Backups, ClusterUid, Freshness, Level};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::connection::parse_duration;
@@ -44,7 +44,7 @@ Examples:
 pub(crate) struct Args {
     /// Store, or one cluster in it: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR, each with /UID at its end
     #[arg(value_name = "STORE")]
-    store: Scope,
+    store: String,
     /// UID of the cluster (of its namespace kube-system), in a store of several
     #[arg(long, value_name = "UID")]
     cluster_uid: Option<ClusterUid>,
@@ -121,7 +121,7 @@ impl Args {
 /// Runs to its end once it deletes: an interruption stops it between two objects.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let mut scope = args.store.clone();
+    let mut scope = stores::scope(&args.store)?;
     if let Some(uid) = &args.cluster_uid {
         scope.cluster = Some(uid.clone());
     }
