@@ -71,7 +71,6 @@ pub(crate) struct Args {
 
 /// The rules.
 #[derive(Debug, clap::Args)]
-#[group(id = "keep", required = true, multiple = true)]
 struct KeepArgs {
     /// Keep the newest N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -124,6 +123,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let mut scope = stores::scope(&args.store)?;
     if let Some(uid) = &args.cluster_uid {
         scope.cluster = Some(uid.clone());
+    }
+    if args.keep.rules().is_empty() {
+        let failed = Failed::new(Exit::Usage, "no rule says what is kept").unchanged();
+        return Err(failed.hint("name at least one, such as --keep-last 10 or --keep-daily 7"));
     }
     let trusted = args.trust.read()?;
     let store = stores::open(&scope)?;
