@@ -43,7 +43,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Backup(commands::backup::Args),
+    Backup(Box<commands::backup::Args>),
     Verify(commands::verify::Args),
     List(commands::list::Args),
     Freshness(commands::freshness::Args),
@@ -275,7 +275,7 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Restore(args) => commands::restore::run(*args, context).await,
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Apply(args) => commands::apply::run(args, context).await,
-        Command::Backup(args) => commands::backup::run(args, context).await,
+        Command::Backup(args) => commands::backup::run(*args, context).await,
         Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
         Command::List(args) => whole.interruptible(commands::list::run(args, context)).await,
         Command::Freshness(args) => whole.interruptible(commands::freshness::run(args, context)).await,

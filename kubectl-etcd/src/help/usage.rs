@@ -46,7 +46,7 @@ fn invalid_value(command: &Command, error: &clap::Error) -> Option<Failed> {
     if value.is_empty() {
         return None;
     }
-    let failed = Failed::new(Exit::Usage, format!("invalid value \"{value}\" for {arg}"));
+    let failed = Failed::new(Exit::Usage, format!("invalid value \"{}\" for {arg}", shown(value)));
     let failed = match (error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
         (Some(ContextValue::Strings(allowed)), _) if !allowed.is_empty() => {
             failed.cause(format!("possible values: {}", allowed.join(", ")))
@@ -55,6 +55,14 @@ fn invalid_value(command: &Command, error: &clap::Error) -> Option<Failed> {
         _ => failed,
     };
     Some(failed.hint(see(command)))
+}
+
+/// A URL may hold a password, even one that is refused because of it: only its scheme is shown.
+fn shown(value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, rest)) if rest.contains(['@', '?']) => format!("{scheme}://..."),
+        _ => value.to_owned(),
+    }
 }
 
 fn see(command: &Command) -> String {
@@ -229,6 +237,15 @@ mod tests {
         for line in ["create", "rest", "state", "do"] {
             let failed = said(line);
             assert!(line == "rest" || !failed.to_string().contains("restore"), "{line}: {failed}");
+        }
+    }
+
+    #[test]
+    fn no_password_in_a_url_is_repeated() {
+        for line in ["backup --store s3://user:pw@b/p", "backup --store s3://b/p?secret=pw"] {
+            let failed = said(line);
+            assert!(failed.message.starts_with("invalid value \"s3://...\" for --store"), "{failed}");
+            assert!(!failed.to_string().contains("pw"), "{failed}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use etcd_store::{Encryption, Environment, Recipients, SigningKey, Store, StoreError, StoreUrl};
+use etcd_store::{Encryption, Environment, Recipients, SigningKey, Store, StoreUrl};
 
 use crate::output::{Exit, Failed, Outcome};
 
@@ -59,14 +59,9 @@ impl StoreArgs {
         };
         let key = self.sign_key.as_deref().map(SigningKey::read).transpose();
         let key = key.map_err(|error| Failed::new(Exit::Usage, "cannot sign the backup").source(&error))?;
-        let store = Store::open(url, &Environment::of_process()).map_err(|error| failed(&error))?;
+        let store = Store::open(url, &Environment::of_process()).map_err(|error| crate::stores::failed(&error))?;
         Ok(Some(Destination { store, encryption, key }))
     }
-}
-
-/// A request of a store that failed.
-pub(crate) fn failed(error: &StoreError) -> Failed {
-    error.hint().into_iter().fold(Failed::plain(error.to_string()), Failed::hint)
 }
 
 #[cfg(test)]

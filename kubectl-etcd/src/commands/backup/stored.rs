@@ -2,7 +2,6 @@
 
 use etcd_store::{Committed, Level, NotCommitted, Pending, Record, Reference, StoreUrl, Upload, Wanted, Why};
 
-use super::store_args;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Table, bytes};
 
@@ -64,8 +63,8 @@ fn reference(url: &StoreUrl, record: &Record) -> String {
 pub(super) fn not_committed(error: NotCommitted, url: &StoreUrl) -> Failed {
     let NotCommitted { why, left } = error;
     let failed = match &why {
-        Why::Store(error) => store_args::failed(error),
-        Why::Unknown(error) => store_args::failed(error)
+        Why::Store(error) => crate::stores::failed(error),
+        Why::Unknown(error) => crate::stores::failed(error)
             .context("whether the backup is in the store is not known")
             .hint(format!("look whether the store lists it\n  kubectl etcd list {}", quoted(&url.to_string()))),
         why => Failed::plain("cannot write the backup to the store").source(why),

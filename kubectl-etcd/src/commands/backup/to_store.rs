@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::Args;
 use super::recovery::Known;
 use super::source::{Asked, Meant, Source};
-use super::store_args::{self, Destination};
+use super::store_args::Destination;
 use super::stored;
 use super::transfer::{Attempt, compression, transfer};
 use crate::commands::status::role;
@@ -81,7 +81,7 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         _ => failed,
     };
     // The store first: one that cannot be used must be known before a pod is made.
-    let listed = async { store.list(None).await.map_err(|error| store_args::failed(&error)) };
+    let listed = async { store.list(None).await.map_err(|error| crate::stores::failed(&error)) };
     context.interruptible(listed).await.map_err(unchanged)?;
     let meant = Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar };
     let asked = context.interruptible(Asked::ask(&meant, connection, context)).await.map_err(unchanged)?;
@@ -270,7 +270,7 @@ impl Work<'_> {
         let Some(upload) = self.upload.take() else { return failed };
         // The writer has gone: an upload that is whole is not among those that end here.
         match upload.finish().await {
-            Err(error) if *error.trouble() != etcd_store::Trouble::Abandoned => store_args::failed(&error),
+            Err(error) if *error.trouble() != etcd_store::Trouble::Abandoned => crate::stores::failed(&error),
             _ => failed,
         }
     }
