@@ -230,14 +230,14 @@ pub fn clock_trouble(listed: &Listed, now: Timestamp) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::layout::Part;
     use crate::{
         API_VERSION, Class, Cluster, KIND, Key, Object, Program, RecoveryPlan, Snapshot, SourceMember, StoredObject,
     };
 
-    const CLUSTER: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
+    pub(crate) const CLUSTER: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
     const NOW: &str = "2026-11-27T12:00:00Z";
 
     fn now() -> Timestamp {
@@ -258,7 +258,8 @@ mod tests {
         parts.map(|part| Object { key: Key::new(&cluster, &name, part), size: 50, modified: taken }).collect()
     }
 
-    fn record(backup: &Backup, level: Level) -> Record {
+    /// A record that fits a backup whose snapshot has 50 bytes in the store.
+    pub(crate) fn record(backup: &Backup, level: Level) -> Record {
         let text = String::new;
         Record {
             api_version: API_VERSION.to_owned(),

@@ -134,3 +134,67 @@ pub async fn facts(
     });
     reads.buffered(AT_ONCE).try_collect().await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+    use crate::backend::faulty::{Fails, Faulty, When};
+    use crate::freshness::State;
+    use crate::freshness::tests::{CLUSTER, record};
+    use crate::{Class, Key, Level, Listed, Name, Object, Patience};
+
+    const DATA: Part = Part::Data { encrypted: true };
+
+    /// A store with three backups that began just now, and fails from a request on.
+    async fn store(fails: usize) -> (Faulty, Store) {
+        let faulty = Faulty::new(Fails::Refused, When::From(fails), true);
+        let (cluster, now): (ClusterUid, _) = (CLUSTER.parse().unwrap(), Timestamp::now());
+        for minutes in [0, 1, 2] {
+            let name = Name::new(now - SignedDuration::from_mins(minutes), 7, Class::Scheduled);
+            let object = |part| Object { key: Key::new(&cluster, &name, part), size: 50, modified: now };
+            let objects = vec![object(DATA), object(Part::Record)];
+            let backups = Backups::of(&Listed { objects, foreign: 0 }, now);
+            let record = record(&backups.committed[0], Level::Written).to_json().unwrap();
+            for (part, bytes) in [(DATA, vec![0; 50]), (Part::Record, record)] {
+                let path = Key::new(&cluster, &name, part).to_string().into();
+                faulty.inner.put(&path, bytes.into()).await.unwrap();
+            }
+        }
+        let patience = Patience { retries: 0, first_wait: Duration::ZERO, longest_wait: Duration::ZERO };
+        let store = Store::over(Arc::new(faulty.share()), patience);
+        (faulty, store)
+    }
+
+    #[tokio::test]
+    async fn freshness_takes_one_listing_and_one_record() {
+        let asked = Asked { max_age: SignedDuration::from_hours(3), level: Level::Written };
+        for (fails, state) in [(1, State::CannotTell), (2, State::CannotTell), (3, State::Fresh)] {
+            let (faulty, store) = store(fails).await;
+            let found = freshness(&store, &CLUSTER.parse().unwrap(), None, &asked, Timestamp::now()).await;
+            assert_eq!((found.state, faulty.has_failed()), (state, fails < 3), "{fails}: {}", found.why);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_decided_by_half_of_the_records() {
+        for fails in [1, 2, 3, 4] {
+            let (faulty, store) = store(fails + 1).await;
+            let now = Timestamp::now();
+            let backups = Backups::of(&store.list(None).await.unwrap(), now);
+            let facts = facts(&store, &backups, &CLUSTER.parse().unwrap(), None).await;
+            assert_eq!(
+                (facts.map(|facts| facts.len()).ok(), faulty.has_failed()),
+                match fails {
+                    4 => (Some(3), false),
+                    _ => (None, true),
+                }
+            );
+        }
+    }
+}
