@@ -53,7 +53,9 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        vec![Idle::connection("inspect reads only the file").but(&[idle::NAMESPACE])]
+        let mut idle = self.file.idle([]);
+        idle.push(Idle::connection("inspect reads only the file").but(&[idle::NAMESPACE]));
+        idle
     }
 }
 

@@ -40,13 +40,14 @@ pub(crate) use wanted::{Request, Wanted};
 use crate::columns::PrinterColumns;
 use crate::commands::verify::{damaged, explain};
 use crate::context::Context;
+use crate::idle::Idle;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
-use crate::snapshot_file::SnapshotFile;
+use crate::snapshot_file::{AccessArgs, SnapshotFile};
 
 /// Which file, and how to read it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FileArgs {
-    /// Snapshot file, or a copy of a member's database (member/snap/db)
+    /// Snapshot file, or a copy of a member's database (member/snap/db), or a backup in a store: STORE/latest, STORE/NAME
     pub(crate) file: PathBuf,
     /// The API server's EncryptionConfiguration, to read what it has encrypted (aescbc, aesgcm, secretbox)
     #[arg(long, value_name = "FILE")]
@@ -55,17 +56,24 @@ pub(crate) struct FileArgs {
     /// first that has namespaces]
     #[arg(long, value_name = "PREFIX", value_parser = |text: &str| Ok::<Prefix, String>(Prefix::new(text)))]
     prefix: Option<Prefix>,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 impl FileArgs {
     /// A file as it is, of which nothing is decrypted.
     pub(crate) fn of(file: &Path) -> FileArgs {
-        FileArgs { file: file.to_owned(), encryption_config: None, prefix: None }
+        FileArgs { file: file.to_owned(), encryption_config: None, prefix: None, access: AccessArgs::default() }
     }
 
     /// Another file, read in the same way.
     pub(crate) fn beside(&self, file: PathBuf) -> FileArgs {
         FileArgs { file, ..self.clone() }
+    }
+
+    /// The flags that have no effect, with `other` files that are read in the same way.
+    pub(crate) fn idle<'a>(&'a self, other: impl IntoIterator<Item = &'a Path>) -> Vec<Idle> {
+        self.access.idle(std::iter::once(self.file.as_path()).chain(other))
     }
 
     /// Whether there is a configuration to decrypt values with.
@@ -157,7 +165,7 @@ impl Contents {
                 Keyring::parse(&text).or_fail(|| format!("cannot read {}", path.display()))?
             }
         };
-        let file = SnapshotFile::open(&args.file, context).await?;
+        let file = SnapshotFile::open(&args.file, &args.access, context).await?;
         let is_namespace = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains("/namespaces/"));
         let is_there = Arc::new(AtomicBool::new(false));
         let (named, found) = (args.prefix.clone(), Arc::clone(&is_there));

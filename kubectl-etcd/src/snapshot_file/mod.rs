@@ -1,9 +1,13 @@
 //! A snapshot file that is named on the command line: opened once, whatever reads it. The only place that opens one.
 //!
-//! What gzip or zstd have compressed is unpacked to a file without a name, which only this user can read and which ends with the
+//! What gzip or zstd have compressed, what age has encrypted, and what lies in a store is brought to a file without a name, which only this user can read and which ends with the
 //! program, however that ends.
 
+mod access;
 mod recognise;
+mod sealed;
+mod stored;
+mod unnamed;
 mod unpack;
 
 use std::fs::File;
@@ -13,12 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use etcd_snapshot::{FileSource, Source};
+use etcd_store::Identities;
 
 use crate::context::Context;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, Progress, ResultExt};
+pub(crate) use access::{AccessArgs, is_stored};
 pub(crate) use recognise::Compression;
 use recognise::{BEGINNING, Kind, Other, recognise};
+pub(crate) use stored::{Stored, find, not_read, watch};
 use unpack::Unpacking;
 
 /// An open snapshot file. Its clones are the same open file.
@@ -27,25 +34,55 @@ pub(crate) struct SnapshotFile {
     path: PathBuf,
     source: Arc<FileSource>,
     compression: Option<Compression>,
+    stored: Option<Stored>,
 }
 
 impl SnapshotFile {
-    /// Opens a file, and unpacks it if it is compressed, on a thread of its own.
+    /// Opens a file, and unpacks it if it is compressed, on a thread of its own; or a backup in a store, which is fetched, checked and
+    /// decrypted.
     ///
     /// # Errors
-    /// As [`SnapshotFile::open_here`].
-    pub(crate) async fn open(path: &Path, context: &Context) -> Outcome<SnapshotFile> {
+    /// As [`SnapshotFile::open_here`], [`find`] and [`SnapshotFile::fetch`].
+    pub(crate) async fn open(path: &Path, access: &AccessArgs, context: &Context) -> Outcome<SnapshotFile> {
+        if is_stored(path) {
+            return SnapshotFile::fetch(path, find(path, access, context).await?, access, context).await;
+        }
+        let identities = access.read(context).await?.identities.clone();
         let (path, printer, cancelled) = (path.to_owned(), context.printer, context.cancelled());
         let shown = path.display().to_string();
-        let open = tokio::task::spawn_blocking(move || SnapshotFile::open_here(&path, printer, &cancelled));
+        let open = tokio::task::spawn_blocking(move || {
+            SnapshotFile::open_here(&path, identities.as_ref(), printer, &cancelled)
+        });
         open.await.or_fail(|| format!("cannot read {shown}"))?
+    }
+
+    /// Brings a backup that was found in a store to this machine.
+    ///
+    /// # Errors
+    /// No identity fits (exit 2); the backup is damaged (exit 3); the store cannot be read; there is no room.
+    pub(crate) async fn fetch(
+        path: &Path,
+        stored: Stored,
+        access: &AccessArgs,
+        context: &Context,
+    ) -> Outcome<SnapshotFile> {
+        let file = stored::fetch(&stored, access.read(context).await?, context).await?;
+        let cannot = || Failed::plain(format!("cannot read {}", path.display()));
+        let source = FileSource::new(file).map_err(|error| cannot().source(&error))?;
+        Ok(SnapshotFile { path: path.to_owned(), source: Arc::new(source), compression: None, stored: Some(stored) })
     }
 
     /// Opens a file, and unpacks it if it is compressed, on this thread.
     ///
     /// # Errors
-    /// It cannot be read; it is recognised as something that is no snapshot file (exit 2); it is compressed and damaged (exit 3).
-    pub(crate) fn open_here(path: &Path, printer: Printer, cancelled: &AtomicBool) -> Outcome<SnapshotFile> {
+    /// It cannot be read; it is recognised as something that is no snapshot file (exit 2); it is compressed or encrypted, and damaged (exit
+    /// 3); no identity fits (exit 2).
+    pub(crate) fn open_here(
+        path: &Path,
+        identities: Option<&Identities>,
+        printer: Printer,
+        cancelled: &AtomicBool,
+    ) -> Outcome<SnapshotFile> {
         let cannot = || Failed::plain(format!("cannot read {}", path.display()));
         // Before it is opened: that a pipe is opened may wait for its writer without end.
         regular(path, &std::fs::metadata(path).map_err(|error| cannot().source(&error))?)?;
@@ -53,6 +90,21 @@ impl SnapshotFile {
         regular(path, &file.metadata().map_err(|error| cannot().source(&error))?)?;
         let (file, compression) = match recognise(&beginning(&file).map_err(|error| cannot().source(&error))?) {
             Kind::Snapshot => (file, None),
+            Kind::Encrypted(other) => match identities {
+                None => {
+                    return Err(wrong(path, None, other)
+                        .hint("or name the identity that it was encrypted for\n  --identity KEY_FILE"));
+                }
+                Some(identities) => {
+                    let folders = [folder_of(path), std::env::temp_dir()];
+                    let file = sealed::open(path, &file, identities, &folders, printer, cancelled)?;
+                    match recognise(&beginning(&file).map_err(|error| cannot().source(&error))?) {
+                        Kind::Snapshot => (file, None),
+                        Kind::Compressed(_) => return Err(twice(path)),
+                        Kind::Encrypted(other) | Kind::Other(other) => return Err(wrong(path, None, other)),
+                    }
+                }
+            },
             Kind::Other(other) => return Err(wrong(path, None, other)),
             Kind::Compressed(compression) => {
                 let progress = Progress::new(printer, "unpack", 0);
@@ -63,7 +115,7 @@ impl SnapshotFile {
             }
         };
         let source = FileSource::new(file).map_err(|error| cannot().source(&error))?;
-        Ok(SnapshotFile { path: path.to_owned(), source: Arc::new(source), compression })
+        Ok(SnapshotFile { path: path.to_owned(), source: Arc::new(source), compression, stored: None })
     }
 
     /// The path as it was typed.
@@ -76,14 +128,23 @@ impl SnapshotFile {
         &self.source
     }
 
+    /// The backup in a store that it was brought from.
+    pub(crate) fn stored(&self) -> Option<&Stored> {
+        self.stored.as_ref()
+    }
+
     /// With what the file is compressed.
     pub(crate) fn compression(&self) -> Option<Compression> {
         self.compression
     }
 
     /// Paths that name the snapshot: as it was typed, and without the ending of its compression. What was written beside a backup bears one
-    /// of them.
+    /// of them. What was copied out of a store has its record beside itself without any ending.
     pub(crate) fn names(&self) -> Vec<PathBuf> {
+        let text = self.path.to_string_lossy();
+        if let Some(bare) = text.strip_suffix(".db.zst.age").or_else(|| text.strip_suffix(".db.zst")) {
+            return vec![self.path.clone(), self.path.with_extension(""), PathBuf::from(bare)];
+        }
         let ending = self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let compressed = self.compression.is_some_and(|compression| compression.endings().contains(&ending));
         let unpacked = compressed.then(|| self.path.with_extension(""));
@@ -146,6 +207,11 @@ fn wrong(path: &Path, outer: Option<Compression>, Other { is, command }: Other) 
     }
 }
 
+fn twice(path: &Path) -> Failed {
+    Failed::new(Exit::Usage, format!("{} is compressed twice below its encryption", path.display()))
+        .hint("decrypt and unpack it, and name the snapshot")
+}
+
 fn folder_of(path: &Path) -> PathBuf {
     // The file's own, wherever a link to it lies.
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -170,7 +236,7 @@ fn beginning(mut file: &File) -> io::Result<Vec<u8>> {
 /// A file that is opened without a command, for tests.
 #[cfg(test)]
 pub(crate) fn opened(path: &Path) -> SnapshotFile {
-    SnapshotFile::open_here(path, Printer::new(true), &AtomicBool::new(false))
+    SnapshotFile::open_here(path, None, Printer::new(true), &AtomicBool::new(false))
         .unwrap_or_else(|failed| panic!("{failed}"))
 }
 

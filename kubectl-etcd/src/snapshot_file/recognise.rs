@@ -39,6 +39,8 @@ pub(super) enum Kind {
     /// A database of bbolt, or something that is not known here: the engine reads it, or says what is wrong.
     Snapshot,
     Compressed(Compression),
+    /// Encrypted with age.
+    Encrypted(Other),
     Other(Other),
 }
 
@@ -62,13 +64,16 @@ const BEGINNINGS: &[(&[u8], &str, Option<&str>)] = &[
     (b"LZIP", "compressed with lzip", Some("lzip -dk {}")),
     (b"\x1F\x9D", "compressed with compress", Some("uncompress -k {}")),
     (b"7z\xBC\xAF\x27\x1C", "a 7z archive", Some("7z x {}")),
-    (b"age-encryption.org/v1", "encrypted with age", Some("age -d -i KEY_FILE -o etcd.db {}")),
     (b"-----BEGIN AGE ENCRYPTED FILE-----", "encrypted with age", Some("age -d -i KEY_FILE -o etcd.db {}")),
     (b"-----BEGIN PGP MESSAGE-----", "encrypted with OpenPGP", Some("gpg -o etcd.db -d {}")),
     (b"Salted__", "encrypted with openssl enc", None),
     (b"-----BEGIN ", "a certificate or a key in PEM", None),
     (b"SQLite format 3\0", "a SQLite database, as k3s keeps without etcd", None),
 ];
+
+/// As age begins a file that is not armored: age-encryption.org/v1.
+const AGE: (&[u8], Other) =
+    (b"age-encryption.org/v1", Other { is: "encrypted with age", command: Some("age -d -i KEY_FILE -o etcd.db {}") });
 
 /// Whether a file begins with the first page of a database of bbolt.
 pub(super) fn is_database(beginning: &[u8]) -> bool {
@@ -88,6 +93,9 @@ pub(super) fn recognise(beginning: &[u8]) -> Kind {
     let skippable = has((1, &[0x2A, 0x4D, 0x18])) && beginning.first().is_some_and(|byte| byte >> 4 == 5);
     if has((0, &[0x28, 0xB5, 0x2F, 0xFD])) || skippable {
         return Kind::Compressed(Compression::Zstd);
+    }
+    if has((0, AGE.0)) {
+        return Kind::Encrypted(AGE.1);
     }
     if let Some((_, is, command)) = BEGINNINGS.iter().find(|(magic, ..)| has((0, magic))) {
         return Kind::Other(Other { is, command: *command });
@@ -124,7 +132,7 @@ mod tests {
         match recognise(beginning) {
             Kind::Snapshot => None,
             Kind::Compressed(compression) => Some(compression.name()),
-            Kind::Other(other) => Some(other.is),
+            Kind::Encrypted(other) | Kind::Other(other) => Some(other.is),
         }
     }
 

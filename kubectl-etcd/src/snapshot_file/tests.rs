@@ -19,7 +19,7 @@ impl Place {
     }
 
     fn open(&self) -> Outcome<SnapshotFile> {
-        let opened = SnapshotFile::open_here(&self.file, Printer::new(true), &AtomicBool::new(false));
+        let opened = SnapshotFile::open_here(&self.file, None, Printer::new(true), &AtomicBool::new(false));
         // Also as long as it is open.
         let names: Vec<_> = std::fs::read_dir(self.folder.path()).expect("a folder").collect();
         assert_eq!(names.len(), 1, "{names:?}");

@@ -7,16 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::recognise::{BEGINNING, Compression, Kind, recognise};
+use super::unnamed::{BETWEEN_LOOKS, SPARE, Unnamed, room};
 use super::wrong;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
 
 /// Bytes that are unpacked at once.
 const PIECE: usize = 1 << 18;
-/// Bytes of a disk that are never taken: others write to it, too.
-const SPARE: u64 = 64 << 20;
-/// Bytes between two looks at the room on the disk.
-const BETWEEN_LOOKS: u64 = 32 << 20;
 
 /// What is unpacked, and where to.
 pub(super) struct Unpacking<'a> {
@@ -90,23 +87,19 @@ impl Unpacking<'_> {
     }
 
     /// A file without a name, which only this user can read.
-    fn target(&self, announced: Option<u64>) -> Outcome<(File, &Path)> {
-        let mut failed = Failed::plain(format!("cannot unpack {}", self.path.display()));
-        let mut refused = None;
-        for folder in self.folders {
-            match tempfile::tempfile_in(folder) {
-                Ok(file)
-                    if announced.zip(room(&file)).is_some_and(|(needs, has)| needs.saturating_add(SPARE) > has) =>
-                {
-                    refused.get_or_insert(folder);
-                }
-                Ok(file) => return Ok((file, folder)),
-                Err(error) => failed = failed.cause(format!("no file can be made in {}: {error}", folder.display())),
+    fn target(&self, announced: Option<u64>) -> Outcome<(File, PathBuf)> {
+        match Unnamed::new(self.folders, announced) {
+            Ok(unnamed) => {
+                let folder = unnamed.folder.clone();
+                Ok((unnamed.into_file(), folder))
             }
-        }
-        match refused {
-            Some(folder) => Err(self.no_room(announced, failed.cause(format!("{} is too full", folder.display())))),
-            None => Err(failed.hint("name a folder that can be written to\n  TMPDIR=FOLDER")),
+            Err(none) => {
+                let failed = Failed::plain(format!("cannot unpack {}", self.path.display())).causes(none.refused);
+                Err(match none.full {
+                    Some(folder) => self.no_room(announced, failed.cause(format!("{} is too full", folder.display()))),
+                    None => failed.hint("name a folder that can be written to\n  TMPDIR=FOLDER"),
+                })
+            }
         }
     }
 
@@ -249,24 +242,11 @@ impl Filling<'_> {
                     quoted(&name.to_string())
                 ))))
             }
-            Kind::Other(other) => Err(Stop::Wrong(wrong(path, Some(*compression), other))),
+            Kind::Encrypted(other) | Kind::Other(other) => Err(Stop::Wrong(wrong(path, Some(*compression), other))),
         }
     }
 
     fn end(&self) -> Result<(), Stop> {
         if self.beginning.len() < BEGINNING { self.judge() } else { Ok(()) }
     }
-}
-
-/// Bytes that are free on the disk of a file; `None` if the system does not tell.
-#[cfg(unix)]
-fn room(file: &File) -> Option<u64> {
-    let disk = rustix::fs::fstatvfs(file).ok()?;
-    // A file system without any blocks does not tell.
-    if disk.f_blocks > 0 { disk.f_bavail.checked_mul(disk.f_frsize) } else { None }
-}
-
-#[cfg(not(unix))]
-fn room(_: &File) -> Option<u64> {
-    None
 }

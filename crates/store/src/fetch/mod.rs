@@ -129,6 +129,12 @@ impl Found {
         self.record.objects.iter().find(|object| object.name == name)
     }
 
+    /// Where a recorded object lies.
+    pub fn key_of(&self, recorded: &StoredObject) -> Option<Key> {
+        let mut keys = self.backup.objects.iter().map(|object| &object.key);
+        keys.find(|key| file_name(key) == recorded.name).cloned()
+    }
+
     /// SHA-256 of the record as it is stored, hexadecimal.
     pub fn record_sha256(&self) -> String {
         crate::digest::of(&self.record_bytes)

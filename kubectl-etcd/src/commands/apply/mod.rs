@@ -115,7 +115,7 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        let mut idle = Vec::new();
+        let mut idle = self.file.idle([]);
         if self.all {
             idle.push(Idle::flags(&[idle::NAMESPACE], "with --all, ns/NAME names the namespace"));
         }

@@ -16,7 +16,7 @@ use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Progress, ResultExt, bytes, print_data, seconds};
 use crate::sidecar::{Operation, Session, Sink, TransferError};
-use crate::snapshot_file::SnapshotFile;
+use crate::snapshot_file::{AccessArgs, SnapshotFile};
 
 /// Takes the backup.
 ///
@@ -152,7 +152,7 @@ async fn check_pages(
     prefix: Option<String>,
 ) -> Outcome<(Report, LiveKeys)> {
     let path = writing.path().to_owned();
-    let source = SnapshotFile::open(&path, context).await?;
+    let source = SnapshotFile::open(&path, &AccessArgs::default(), context).await?;
     let (shown, printer, cancelled) = (path, context.printer, context.cancelled());
     let checked = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);

@@ -16,7 +16,8 @@ use kube::api::{Api, ListParams};
 use crate::connection::ConnectionArgs;
 use crate::context::Context;
 use crate::discovery;
-use crate::output::{Outcome, Printer, visible};
+use crate::output::{Failed, Outcome, Printer, visible};
+use crate::snapshot_file::is_stored;
 use line::Wanted;
 use snapshot::Snapshot;
 
@@ -97,7 +98,11 @@ async fn found(wanted: Wanted, everywhere: bool, context: &Context) -> Outcome<V
 }
 
 async fn read(file: PathBuf, context: &Context) -> Outcome<Snapshot> {
-    Snapshot::read(&file, context).await
+    match is_stored(&file) {
+        // Nobody waits for a transfer, or types a passphrase, to get a candidate.
+        true => Err(Failed::plain("backups in a store are not looked into")),
+        false => Snapshot::read(&file, context).await,
+    }
 }
 
 /// Nodes with an etcd pod.

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::idle::{self, Idle};
 use crate::output::visible::quoted;
 use crate::output::{self, Exit, Failed, Outcome, Printer, print_data};
+use crate::snapshot_file::is_stored;
 use arguments::With;
 use difference::Comparison;
 use presence::{Absent, Side, absent, lacking};
@@ -68,7 +69,7 @@ An object or a namespace that is named and on neither side is an error.";
 pub(crate) struct Args {
     #[command(flatten)]
     file: FileArgs,
-    /// A second file, unless there is --live; then which objects: TYPE[/NAME] [NAME...]
+    /// A second file or a backup in a store, unless there is --live; then which objects: TYPE[/NAME] [NAME...]
     #[arg(value_name = "FILE2|TYPE[/NAME]")]
     words: Vec<String>,
     /// Compare with the running cluster
@@ -88,7 +89,8 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
-        let mut idle = Vec::new();
+        let second = self.words.first().filter(|_| !self.live).map(Path::new);
+        let mut idle = self.file.idle(second);
         if self.all_namespaces {
             idle.push(Idle::flags(&[idle::NAMESPACE], "-A is for all namespaces"));
         }
@@ -132,7 +134,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         Failed::new(Exit::Usage, error).hint("kubectl etcd diff FILE FILE2\n  kubectl etcd diff FILE --live")
     })?;
     let report = match with {
-        With::File(second) if !second.exists() => {
+        With::File(second) if !is_stored(&second) && !second.exists() => {
             let hint = "with the running cluster a file is compared by\n  kubectl etcd diff FILE --live";
             return Err(Failed::plain(format!("there is no file {}", second.display())).hint(hint));
         }

@@ -105,7 +105,8 @@ impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self, connection: &ConnectionArgs) -> Vec<Idle> {
         let used = [&[idle::NAMESPACE], &idle::DEFAULT_NAMESPACE[..]].concat();
-        let mut idle = vec![Idle::connection("get reads only the file").but(&used)];
+        let mut idle = self.file.idle([]);
+        idle.push(Idle::connection("get reads only the file").but(&used));
         if self.all {
             idle.push(Idle::flags(&used, "with --all, ns/NAME names the namespace"));
         }

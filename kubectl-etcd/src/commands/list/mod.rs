@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, ResultExt};
-use crate::snapshot_file::SnapshotFile;
+use crate::snapshot_file::{AccessArgs, SnapshotFile};
 use find::Candidate;
 use show::{Format, Row, Whole};
 
@@ -144,7 +144,7 @@ fn verdict(rows: &[Row], told: Outcome) -> Outcome {
 /// # Errors
 /// The user has interrupted.
 async fn checked(candidate: &Candidate, context: &Context) -> Outcome<Row> {
-    let file = match SnapshotFile::open(&candidate.path, context).await {
+    let file = match SnapshotFile::open(&candidate.path, &AccessArgs::default(), context).await {
         Ok(file) => file,
         Err(failed) if failed.exit == Exit::Interrupted => return Err(failed),
         Err(failed) => return Ok(Row::failed(candidate, &failed)),

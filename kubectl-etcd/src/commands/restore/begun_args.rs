@@ -6,7 +6,7 @@ use crate::connection::parse_duration;
 use crate::idle::Idle;
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_A_NEW_ONE: [&str; 10] = [
+const ONLY_A_NEW_ONE: [&str; 12] = [
     "file",
     "dry_run",
     "peer_port",
@@ -17,6 +17,8 @@ const ONLY_A_NEW_ONE: [&str; 10] = [
     "allow_lower_revisions",
     "skip_hash_check",
     "store",
+    "identity",
+    "trust_key",
 ];
 
 /// The flags of which one is given at most.

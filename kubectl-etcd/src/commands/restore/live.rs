@@ -159,7 +159,7 @@ pub(super) async fn members(args: &Args, context: &Context, connection: &Connect
 /// # Errors
 /// The file is damaged, or nothing proves its bytes (exit 3), or it cannot be read.
 pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
-    let file = SnapshotFile::open(args.file(), context).await?;
+    let file = SnapshotFile::open(args.file(), &args.access, context).await?;
     let (to_read, shown) = (file.clone(), args.file());
     let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled());

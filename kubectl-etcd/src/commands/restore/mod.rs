@@ -19,12 +19,14 @@ mod unfinished;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::verify::not_by_hand;
 use crate::commands::backup::StoreArgs;
 use crate::context::Context;
 use crate::discovery::Reach;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
 use crate::sidecar::SidecarArgs;
+use crate::snapshot_file::{AccessArgs, is_stored};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,7 +96,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Snapshot file
+    /// Snapshot file, or a backup in a store: STORE/latest, STORE/NAME
     #[arg(required_unless_present_any = ["status", "follow", "resume", "forget"])]
     file: Option<PathBuf>,
     /// How much to raise the revision: a number, or auto: 1,000,000,000 offline; on a running cluster 100,000 above the highest
@@ -110,6 +112,8 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     live: apply::LiveArgs,
     #[command(flatten)]
@@ -137,7 +141,8 @@ impl Args {
         });
         // By hand, the nodes that are left out would have to be stopped as well, and to stay so.
         let all_nodes = self.explain.then(|| Idle::flags(&["to_nodes"], "--explain shows a restore of all nodes"));
-        let explained = explained.into_iter().chain(all_nodes);
+        let access = self.access.idle(self.file.as_deref());
+        let explained = explained.into_iter().chain(all_nodes).chain(access);
         if self.offline.data_dir.is_none() {
             let pods = [Idle::group::<SidecarArgs>(EXPLAINED), Idle::group::<StoreArgs>(EXPLAINED)];
             let pods = pods.into_iter().filter(|_| self.explain);
@@ -150,6 +155,9 @@ impl Args {
 }
 
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
+    if args.explain && is_stored(args.file()) {
+        return Err(not_by_hand(args.file()));
+    }
     match args.offline.data_dir.take() {
         Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,
         Some(data_dir) => offline::run(args, data_dir, context).await,

@@ -96,7 +96,7 @@ pub(super) async fn run(args: Args, data_dir: PathBuf, context: Context) -> Outc
 /// As [`run`]. An interruption is heard by the work itself, which takes away what it has made.
 async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let (printer, format, file) = (context.printer, args.output, args.file().to_owned());
-    let snapshot = SnapshotFile::open(args.file(), &context).await?;
+    let snapshot = SnapshotFile::open(args.file(), &args.access, &context).await?;
     let worked = tokio::task::spawn_blocking(move || {
         let chosen = choose(&args.offline, &recorded(&snapshot, &args, &context)?, args.file(), &data_dir)?;
         let membership = chosen.cluster.validate().map_err(|error| {
@@ -130,7 +130,7 @@ async fn write(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
 /// The members are not in order, or the file cannot be read or is damaged.
 pub(super) async fn explained(args: Args, data_dir: PathBuf, context: Context) -> Outcome {
     let printer = context.printer;
-    let snapshot = SnapshotFile::open(args.file(), &context).await?;
+    let snapshot = SnapshotFile::open(args.file(), &args.access, &context).await?;
     let worked = tokio::task::spawn_blocking(move || {
         let recorded = recorded(&snapshot, &args, &context)?;
         let chosen = choose(&args.offline, &recorded, args.file(), &data_dir)?;

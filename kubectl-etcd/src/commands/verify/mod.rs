@@ -3,11 +3,13 @@
 mod check;
 mod live;
 mod recorded;
+mod stored;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etcd_snapshot::{Damage, DigestState, Finding, Report};
+use etcd_store::Level;
 use serde::Serialize;
 
 pub(crate) use check::{Checked, check, damaged, explain};
@@ -18,8 +20,10 @@ pub(crate) use verdict::{State, Verdict};
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::API_VERSION;
-use crate::output::{Format, Outcome, ResultExt, Table, bytes, print_data};
-use crate::snapshot_file::{Compression, SnapshotFile};
+use crate::output::visible::quoted;
+use crate::output::{Exit, Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
+use crate::snapshot_file::{AccessArgs, Compression, SnapshotFile, find, is_stored};
+use stored::AttestArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +32,14 @@ Examples:
 
   # The figures that etcdutl snapshot status prints, and more, for a script
   kubectl etcd verify etcd-prod-20261121T061640Z.db -o json
+
+  # The newest backup in a store, with the identity that decrypts it, and the key
+  # that must have signed it
+  kubectl etcd verify s3://backups/prod/latest --identity key.txt --trust-key sign.pub
+
+  # Without an identity: whether the stored bytes are those that were written; and
+  # write that into the store
+  kubectl etcd verify s3://backups/prod/latest --trust-key sign.pub --attest
 
   # Also compare a backup that was just taken with every member of its cluster
   kubectl etcd verify etcd-prod-20261121T061640Z.db --live";
@@ -41,12 +53,15 @@ Examples:
 /// member/snap/db, which has no digest, is accepted with a warning. Whether the values are objects that can be read is not checked: kubectl etcd
 /// inspect does that.
 ///
+/// A backup in a store is fetched and decrypted on this machine; its bytes, its signature and the snapshot in it are compared with what was
+/// recorded. Without an identity, only the stored bytes are. With --attest a small object beside the backup says what was verified.
+///
 /// HASHKV is the hash of all keys at the file's revision, as etcdctl endpoint hashkv prints it for a member. With --live a
 /// sidecar on each control-plane node asks the member there for its own, and says whether it is equal.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Snapshot file
+    /// Snapshot file, or a backup in a store: STORE/latest, STORE/NAME
     file: PathBuf,
     /// Print the commands that do the same by hand, and do nothing
     #[arg(long, conflicts_with = "live")]
@@ -55,6 +70,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    attest: AttestArgs,
+    #[command(flatten)]
     live: LiveArgs,
 }
 
@@ -62,6 +81,8 @@ impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         let mut idle = self.live.idle();
+        idle.extend(self.access.idle([self.file.as_path()]));
+        idle.extend(self.attest.idle(is_stored(&self.file)));
         if self.explain {
             idle.push(Idle::flags(&["output"], "--explain prints commands, and does nothing"));
         }
@@ -71,9 +92,26 @@ impl Args {
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.explain {
+        if is_stored(&args.file) {
+            return Err(not_by_hand(&args.file));
+        }
         return context.printer.data(&crate::explain::verify(&args.file.display().to_string()));
     }
-    let file = SnapshotFile::open(&args.file, &context).await?;
+    let key = args.attest.key()?;
+    let file = match is_stored(&args.file) {
+        false => SnapshotFile::open(&args.file, &args.access, &context).await?,
+        true => {
+            let stored = find(&args.file, &args.access, &context).await?;
+            if stored.found.backup.encrypted && args.access.identity.is_empty() && !args.live.live {
+                stored::only_bytes(&stored, args.output, &context).await?;
+                return match args.attest.attest {
+                    true => stored::attest(&stored, Level::Read, key.as_ref(), &context).await,
+                    false => Ok(()),
+                };
+            }
+            SnapshotFile::fetch(&args.file, stored, &args.access, &context).await?
+        }
+    };
     let (to_check, printer, cancelled) = (file.clone(), context.printer, context.cancelled());
     let checked = tokio::task::spawn_blocking(move || check(&to_check, &cancelled, printer, "verify")).await;
     let checked = checked.or_fail(|| "cannot verify the file".to_owned())?;
@@ -97,9 +135,16 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             };
             let told = print_data(printer, args.output, &Verification::whole(&file, report, &verdict, beside), text);
             match beside.map_or(Ok(()), |compared| live::judge(compared, &args.file)) {
-                Ok(()) => told,
-                Err(failed) => Err(failed.also(told)),
+                Ok(()) => told?,
+                Err(failed) => return Err(failed.also(told)),
             }
+            if let Some(stored) = file.stored() {
+                stored::rest(stored, args.access.read(&context).await?.identities.as_ref(), &context).await?;
+                if args.attest.attest {
+                    stored::attest(stored, Level::Opened, key.as_ref(), &context).await?;
+                }
+            }
+            Ok(())
         }
         Err(damage) => {
             // The figures are told all the same, where every page could be read.
@@ -108,6 +153,14 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             Err(damaged(&args.file, &damage).also(told))
         }
     }
+}
+
+/// By hand a backup is copied out of its store first.
+pub(crate) fn not_by_hand(file: &Path) -> Failed {
+    let name = quoted(&file.display().to_string());
+    Failed::new(Exit::Usage, "the commands of --explain are for a file, and this is a backup in a store").hint(format!(
+        "copy it to a folder, decrypt it as docs/STORE.md says, and name the snapshot\n  kubectl etcd copy {name} FOLDER"
+    ))
 }
 
 /// The result as data.

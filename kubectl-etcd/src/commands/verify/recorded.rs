@@ -75,6 +75,18 @@ impl Recorded {
     /// Reads `FILE.json`; of a compressed file also the one that the snapshot had before it was compressed. `report` is of the whole check of
     /// the file, which has hashed it. A record that is of another file is told, and nothing of it is used.
     pub(crate) fn of(file: &SnapshotFile, report: &Report, printer: Printer) -> Recorded {
+        if let Some(stored) = file.stored() {
+            // That the snapshot is the recorded one was found out when it came.
+            let sha256 = &stored.found.record.snapshot.sha256;
+            let believed = believe(&stored.found.record_bytes, report.file_size, Some(sha256));
+            return match believed {
+                Ok(recorded) => Recorded { path: Some(PathBuf::from(stored.name())), ..recorded },
+                Err(why) => {
+                    printer.warn(format!("the record of {} {why}; nothing of it is used", stored.name()));
+                    Recorded::default()
+                }
+            };
+        }
         let mut told = Vec::new();
         for name in file.names() {
             match beside(&name, report) {
@@ -128,7 +140,10 @@ fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, S
         return Err("is of another file: it records another SHA-256".to_owned());
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let members = record["members"].as_array().into_iter().flatten().map(RecordedMember::read);
+    // The record of a backup in a store has them by node.
+    let nodes = record["recoveryPlan"]["nodes"].as_array().into_iter().flatten();
+    let by_node = nodes.map(|node| &node["member"]).filter(|member| !member.is_null());
+    let members = record["members"].as_array().into_iter().flatten().chain(by_node).map(RecordedMember::read);
     Ok(Recorded {
         etcd_version: text(&record["source"]["etcdVersion"]),
         taken_at: text(&record["takenAt"]),
