@@ -119,6 +119,7 @@ mod tests {
             ("list", &all),
             ("freshness file:///s --max-age=3h", &all),
             ("prune file:///s --keep-last=3", &all),
+            ("copy s3://b/latest x", &all),
             ("verify a.db --live", &none),
             ("restore a.db", &none),
             ("restore a.db --dry-run=client", &none),
@@ -179,6 +180,12 @@ mod tests {
             ("restore a.db --data-dir d --bump-revision 0 --allow-lower-revisions", "--allow-lower-revisions"),
             ("version --client -l a=b", "-l/--selector"),
             ("get a.db cm --show-managed-fields", "--show-managed-fields"),
+            ("get a.db cm --identity k", "--identity"),
+            ("inspect a.db.zst.age --identity k --trust-key p", "--trust-key"),
+            ("verify a.db --attest", "--attest"),
+            ("diff a.db b.db --identity k", "--identity"),
+            ("restore a.db --trust-key p", "--trust-key"),
+            ("copy s3://b/latest x --identity k", "--identity"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let said = parse(&words);
@@ -195,6 +202,10 @@ mod tests {
             "restore --forget x --timeout 1s",
             "verify a.db --live --image x",
             "get a.db cm -o json --show-managed-fields",
+            "verify s3://b/latest --identity k --trust-key p --attest",
+            "diff a.db s3://b/latest --identity k",
+            "apply a.db.zst.age cm/a --identity k",
+            "restore file:///b/latest --identity k --trust-key p",
         ] {
             assert_eq!(parse(&line.split(' ').collect::<Vec<_>>()), Ok(()), "{line}");
         }

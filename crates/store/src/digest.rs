@@ -1,5 +1,7 @@
 //! SHA-256 as records have it: hexadecimal, lower case.
 
+use std::io::{self, Read};
+
 use ring::digest::{Context, Digest, SHA256, digest};
 
 /// A hash of bytes that come piece by piece.
@@ -22,6 +24,23 @@ impl Sha256 {
 /// The hash of bytes that are there.
 pub(crate) fn of(bytes: &[u8]) -> String {
     hexadecimal(&digest(&SHA256, bytes))
+}
+
+/// The hash of everything that is read, hexadecimal.
+///
+/// # Errors
+/// It cannot be read.
+pub fn sha256_of(source: &mut dyn Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(hash.finish()),
+            Ok(read) => hash.update(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn hexadecimal(digest: &Digest) -> String {

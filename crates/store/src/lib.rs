@@ -54,6 +54,7 @@ pub use backups::{Backup, Backups, CLOCK_TOLERANCE, COMMIT_WITHIN, Doubt, LARGES
 pub use commit::{
     Committed, Leftovers, Mismatch, NotCommitted, Pending, Sealed, Stays, Step, Uploads, Why, compare, order,
 };
+pub use digest::sha256_of;
 pub use download::Download;
 pub use environment::Environment;
 pub use freshness::Freshness;

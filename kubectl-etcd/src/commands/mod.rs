@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod cleanup;
 pub(crate) mod complete;
 pub(crate) mod completion;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod freshness;
 pub(crate) mod get;

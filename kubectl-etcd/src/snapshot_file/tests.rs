@@ -112,11 +112,12 @@ fn what_is_no_snapshot_is_told_by_name() {
     }
     let place = Place::of("a.db", b"");
     std::fs::rename(&place.file, place.folder.path().join("a.db.json")).expect("renamed");
-    assert!(SnapshotFile::open_here(&place.file, Printer::new(true), &AtomicBool::new(false)).is_err());
+    assert!(SnapshotFile::open_here(&place.file, None, Printer::new(true), &AtomicBool::new(false)).is_err());
     let beside = place.folder.path().join("a.db.json");
     std::fs::write(&beside, b"{\"kind\": \"Backup\"}").expect("written");
     std::fs::write(&place.file, b"snapshot").expect("written");
-    let failed = SnapshotFile::open_here(&beside, Printer::new(true), &AtomicBool::new(false)).expect_err("a document");
+    let failed =
+        SnapshotFile::open_here(&beside, None, Printer::new(true), &AtomicBool::new(false)).expect_err("a document");
     assert!(failed.to_string().contains(&format!("the backup itself is\n  {}\n", place.file.display())), "{failed}");
 }
 
@@ -124,7 +125,7 @@ fn what_is_no_snapshot_is_told_by_name() {
 #[test]
 fn folders_and_pipes_are_refused_before_they_are_opened() {
     let place = Place::of("a", b"");
-    let open = |path: &Path| SnapshotFile::open_here(path, Printer::new(true), &AtomicBool::new(false));
+    let open = |path: &Path| SnapshotFile::open_here(path, None, Printer::new(true), &AtomicBool::new(false));
     let pipe = place.folder.path().join("pipe");
     // No writer ever comes.
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a pipe");
@@ -161,7 +162,7 @@ fn unpacking_ends_when_it_cannot_be_done_or_is_not_wanted() {
     }
     let place = Place::of("a.gz", &gzip(&content(1_000_000)));
     let failed =
-        SnapshotFile::open_here(&place.file, Printer::new(true), &AtomicBool::new(true)).expect_err("unwanted");
+        SnapshotFile::open_here(&place.file, None, Printer::new(true), &AtomicBool::new(true)).expect_err("unwanted");
     assert_eq!(failed.exit, Exit::Interrupted);
     // The next folder is taken where one cannot be written to.
     let file = File::open(&place.file).expect("the file");

@@ -1,0 +1,122 @@
+//! `kubectl etcd copy`: a backup out of a store, or into another, its bytes as they are.
+
+mod files;
+mod target;
+
+use std::path::PathBuf;
+
+use etcd_store::copy::{CopyError, Done, copy, items};
+use etcd_store::{Environment, Store, StoreUrl};
+
+use crate::commands::backup::store_failed;
+use crate::context::Context;
+use crate::idle::Idle;
+use crate::output::visible::quoted;
+use crate::output::{Exit, Failed, Outcome, bytes};
+use crate::snapshot_file::{AccessArgs, Stored, find, is_stored, not_read, watch};
+use target::Target;
+
+const EXAMPLES: &str = "\
+Examples:
+  # All objects of the newest backup, into a folder that is there
+  kubectl etcd copy s3://backups/prod/latest ./safe --trust-key sign.pub
+
+  # The snapshot alone, encrypted as it is
+  kubectl etcd copy s3://backups/prod/latest etcd.db.zst.age
+
+  # Into another store
+  kubectl etcd copy s3://backups/prod/latest file:///mnt/vault";
+
+/// Copy a backup out of a store, or into another one
+///
+/// Copies bytes as they are: no identity is needed, and nothing is decrypted. What is copied is compared with what was recorded.
+///
+/// Into a folder or another store all objects of the backup are copied, its record last: a copy that was cut off is no backup, and the same
+/// command goes on where it stopped. To a file only the snapshot is copied. Files are readable by their owner alone. Nothing that exists is
+/// overwritten: what is there with the same bytes is kept, and anything else is an error. docs/STORE.md says how to read a copy without this
+/// program.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Backup in a store: STORE/latest, STORE/NAME
+    backup: PathBuf,
+    /// File for the snapshot alone; or a folder, or another store, for all objects
+    #[arg(value_name = "FILE|FOLDER|STORE")]
+    to: PathBuf,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        vec![Idle::connection("copy asks no cluster"), Idle::flags(&["identity"], "copy decrypts nothing")]
+    }
+}
+
+/// Copies.
+///
+/// # Errors
+/// The backup is not to be believed or damaged (exit 3, 4), something else is in the way, or something cannot be read or written. What was
+/// copied before stays, and is no backup without its record.
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if !is_stored(&args.backup) {
+        let name = args.backup.display();
+        let failed = Failed::new(Exit::Usage, format!("{name} is no backup in a store"));
+        return Err(failed.hint("a file is copied by\n  cp"));
+    }
+    let target = Target::of(&args.to)?;
+    let stored = find(&args.backup, &args.access, &context).await?;
+    let name = stored.name();
+    match target {
+        Target::File(path) => {
+            let data = stored.found.data().clone();
+            let key = stored.found.backup.data();
+            files::object(&stored, &key, &data, &path, &context).await?;
+            context.printer.note(format!("copied {} of {name} to {}", bytes(data.size), path.display()));
+        }
+        Target::Folder(folder) => {
+            let (copied, kept) = files::all(&stored, &folder, &context).await?;
+            context.printer.note(summary(copied, kept, &name, &folder.display().to_string()));
+        }
+        Target::Store(url) => {
+            let (copied, kept) = into_store(&stored, &url, &context).await?;
+            context.printer.note(summary(copied, kept, &name, &url.to_string()));
+        }
+    }
+    context.printer.data(&format!("{}\n", args.to.display()))
+}
+
+fn summary(copied: u64, kept: u64, name: &str, to: &str) -> String {
+    match kept {
+        0 => format!("copied {copied} objects of {name} to {to}"),
+        kept => format!("copied {copied} objects of {name} to {to}; {kept} were there already"),
+    }
+}
+
+/// Copies all objects into another store.
+async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outcome<(u64, u64)> {
+    let found = &stored.found;
+    let store = Store::open(url, &Environment::of_process()).map_err(|error| store_failed(&error))?;
+    let failed = |error| told(error, stored, url);
+    let there = store.list(Some(&found.backup.cluster)).await.map_err(|error| failed(CopyError::Store(error)))?;
+    let (mut copied, mut kept) = (0, 0);
+    for item in items(found) {
+        let watch = watch(context.printer, "copy", item.size, context.cancelled());
+        match copy(found, &item, &store, &there, watch).await.map_err(failed)? {
+            Done::Copied => copied += 1,
+            Done::Kept => kept += 1,
+        }
+    }
+    Ok((copied, kept))
+}
+
+fn told(error: CopyError, stored: &Stored, to: &StoreUrl) -> Failed {
+    let failed = match error {
+        CopyError::Transfer(error) => not_read(error, &stored.name()),
+        CopyError::Store(error) => store_failed(&error),
+        error @ CopyError::Taken(_) => Failed::new(Exit::Refused, format!("cannot copy to {to}")).source(&error),
+    };
+    let again = format!("kubectl etcd copy {} {}", quoted(&stored.name()), quoted(&to.to_string()));
+    failed.effect("what was copied stays; without its record it is no backup").hint(format!("go on with\n  {again}"))
+}
