@@ -141,14 +141,13 @@ impl SnapshotFile {
     /// Paths that name the snapshot: as it was typed, and without the ending of its compression. What was written beside a backup bears one
     /// of them. What was copied out of a store has its record beside itself without any ending.
     pub(crate) fn names(&self) -> Vec<PathBuf> {
-        let text = self.path.to_string_lossy();
-        if let Some(bare) = text.strip_suffix(".db.zst.age").or_else(|| text.strip_suffix(".db.zst")) {
-            return vec![self.path.clone(), self.path.with_extension(""), PathBuf::from(bare)];
-        }
         let ending = self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let compressed = self.compression.is_some_and(|compression| compression.endings().contains(&ending));
         let unpacked = compressed.then(|| self.path.with_extension(""));
-        std::iter::once(self.path.clone()).chain(unpacked).collect()
+        let name = self.path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
+        let copied =
+            name.filter(|name| name.parse::<etcd_store::Name>().is_ok()).map(|name| self.path.with_file_name(name));
+        std::iter::once(self.path.clone()).chain(unpacked).chain(copied).collect()
     }
 
     /// Reads up to a whole buffer from a place of the snapshot; nothing at its end.

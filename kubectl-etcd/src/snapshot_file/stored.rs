@@ -13,10 +13,10 @@ use jiff::Timestamp;
 
 use super::access::{Access, AccessArgs};
 use super::unnamed::Unnamed;
-use crate::commands::backup::store_failed;
 use crate::context::Context;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, Progress, bytes};
+use crate::stores;
 
 /// A backup that was found in a store, as it was typed.
 #[derive(Debug, Clone)]
@@ -44,10 +44,11 @@ impl Stored {
 pub(crate) async fn find(file: &Path, access: &AccessArgs, context: &Context) -> Outcome<Stored> {
     let typed = file.display().to_string();
     let reference: Reference = typed.parse().map_err(|error: etcd_store::ReferenceError| {
-        Failed::new(Exit::Usage, format!("{typed} is no backup in a store")).source(&error)
+        // What was typed is not told: it may hold a password.
+        Failed::new(Exit::Usage, error.to_string())
     })?;
     let access = access.read(context).await?;
-    let store = Store::open(&reference.store, &Environment::of_process()).map_err(|error| store_failed(&error))?;
+    let store = Store::open(&reference.store, &Environment::of_process()).map_err(|error| stores::failed(&error))?;
     let trusted = access.trusted.as_ref();
     let find = Found::find(&store, reference.cluster.as_ref(), &reference.wanted, trusted, Timestamp::now());
     let found = context.interruptible(async { find.await.map_err(|error| not_found(error, &reference)) }).await?;
@@ -62,7 +63,7 @@ fn not_found(error: FindError, reference: &Reference) -> Failed {
     let store = &reference.store;
     let list = format!("see which backups there are\n  kubectl etcd list {}", quoted(&store.to_string()));
     match error {
-        FindError::Store(error) => store_failed(&error),
+        FindError::Store(error) => stores::failed(&error),
         FindError::Choose(ChooseError::Several(newest)) => {
             const SHOWN: usize = 20;
             let failed = Failed::new(Exit::Usage, format!("{store} has backups of {} clusters", newest.len()));
@@ -127,7 +128,7 @@ pub(crate) fn watch(
 /// What it means that the bytes of a backup cannot be read.
 pub(crate) fn not_read(error: TransferError, name: &str) -> Failed {
     match error {
-        TransferError::Store(error) => store_failed(&error),
+        TransferError::Store(error) => stores::failed(&error),
         TransferError::Ended => Failed::new(Exit::Interrupted, format!("stopped reading {name}")),
         error @ TransferError::NoIdentityFits { .. } => Failed::new(Exit::Usage, format!("cannot decrypt {name}"))
             .source(&error)

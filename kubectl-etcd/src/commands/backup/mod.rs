@@ -21,7 +21,7 @@ use etcd_store::Class;
 
 use jiff::Timestamp;
 
-pub(crate) use self::store_args::{Destination, StoreArgs, failed as store_failed};
+pub(crate) use self::store_args::{Destination, StoreArgs};
 use self::target::Target;
 pub(crate) use self::to_store::{Order, take};
 use crate::context::Context;

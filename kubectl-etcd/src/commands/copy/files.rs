@@ -9,10 +9,10 @@ use etcd_store::layout::{Key, Part};
 use etcd_store::{StoredObject, sha256_of};
 use tempfile::NamedTempFile;
 
-use crate::commands::backup::store_failed;
 use crate::context::Context;
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::snapshot_file::{Stored, not_read, watch};
+use crate::stores;
 
 /// Copies all objects of a backup into a folder, its record last. How many were copied, and how many were there already.
 ///
@@ -65,7 +65,7 @@ async fn small(stored: &Stored, key: &Key, path: &Path) -> Outcome<bool> {
     let bytes = match key.part {
         // The very bytes whose signature was checked.
         Part::Record => stored.found.record_bytes.clone(),
-        _ => stored.found.store.small(key, limit(&key.part)).await.map_err(|error| store_failed(&error))?,
+        _ => stored.found.store.small(key, limit(&key.part)).await.map_err(|error| stores::failed(&error))?,
     };
     match std::fs::read(path) {
         Ok(there) if there == *bytes => return Ok(false),

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use etcd_store::copy::{CopyError, Done, copy, items};
 use etcd_store::{Environment, Store, StoreUrl};
 
-use crate::commands::backup::store_failed;
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, bytes};
 use crate::snapshot_file::{AccessArgs, Stored, find, is_stored, not_read, watch};
+use crate::stores;
 use target::Target;
 
 const EXAMPLES: &str = "\
@@ -97,7 +97,7 @@ fn summary(copied: u64, kept: u64, name: &str, to: &str) -> String {
 /// Copies all objects into another store.
 async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outcome<(u64, u64)> {
     let found = &stored.found;
-    let store = Store::open(url, &Environment::of_process()).map_err(|error| store_failed(&error))?;
+    let store = Store::open(url, &Environment::of_process()).map_err(|error| stores::failed(&error))?;
     let failed = |error| told(error, stored, url);
     let there = store.list(Some(&found.backup.cluster)).await.map_err(|error| failed(CopyError::Store(error)))?;
     let (mut copied, mut kept) = (0, 0);
@@ -114,7 +114,7 @@ async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outco
 fn told(error: CopyError, stored: &Stored, to: &StoreUrl) -> Failed {
     let failed = match error {
         CopyError::Transfer(error) => not_read(error, &stored.name()),
-        CopyError::Store(error) => store_failed(&error),
+        CopyError::Store(error) => stores::failed(&error),
         error @ CopyError::Taken(_) => Failed::new(Exit::Refused, format!("cannot copy to {to}")).source(&error),
     };
     let again = format!("kubectl etcd copy {} {}", quoted(&stored.name()), quoted(&to.to_string()));

@@ -27,9 +27,10 @@ impl Target {
         let shown = typed.display();
         if is_stored(typed) {
             let url = shown.to_string().parse();
-            return url.map(Target::Store).map_err(|error: etcd_store::UrlError| {
-                Failed::new(Exit::Usage, format!("cannot copy to {shown}")).source(&error)
-            });
+            // What was typed is not told: it may hold a password.
+            return url
+                .map(Target::Store)
+                .map_err(|error: etcd_store::UrlError| Failed::new(Exit::Usage, error.to_string()));
         }
         if typed.is_dir() {
             return Ok(Target::Folder(typed.to_owned()));

@@ -156,7 +156,7 @@ impl Args {
 
 pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
     if args.explain && is_stored(args.file()) {
-        return Err(not_by_hand(args.file()));
+        return Err(not_by_hand());
     }
     match args.offline.data_dir.take() {
         Some(data_dir) if args.explain => offline::explained(args, data_dir, context).await,

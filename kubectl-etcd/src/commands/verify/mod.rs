@@ -6,7 +6,7 @@ mod recorded;
 mod stored;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcd_snapshot::{Damage, DigestState, Finding, Report};
 use etcd_store::Level;
@@ -20,7 +20,6 @@ pub(crate) use verdict::{State, Verdict};
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::API_VERSION;
-use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::{AccessArgs, Compression, SnapshotFile, find, is_stored};
 use stored::AttestArgs;
@@ -33,12 +32,12 @@ Examples:
   # The figures that etcdutl snapshot status prints, and more, for a script
   kubectl etcd verify etcd-prod-20261121T061640Z.db -o json
 
-  # The newest backup in a store, with the identity that decrypts it, and the key
-  # that must have signed it
-  kubectl etcd verify s3://backups/prod/latest --identity key.txt --trust-key sign.pub
+  # The newest backup in a store, which this key must have signed
+  kubectl etcd verify s3://backups/prod/latest --identity key.txt \\
+    --trust-key sign.pub
 
-  # Without an identity: whether the stored bytes are those that were written; and
-  # write that into the store
+  # Without an identity: only the stored bytes; write into the store that they
+  # are right
   kubectl etcd verify s3://backups/prod/latest --trust-key sign.pub --attest
 
   # Also compare a backup that was just taken with every member of its cluster
@@ -93,7 +92,7 @@ impl Args {
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.explain {
         if is_stored(&args.file) {
-            return Err(not_by_hand(&args.file));
+            return Err(not_by_hand());
         }
         return context.printer.data(&crate::explain::verify(&args.file.display().to_string()));
     }
@@ -156,11 +155,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
 }
 
 /// By hand a backup is copied out of its store first.
-pub(crate) fn not_by_hand(file: &Path) -> Failed {
-    let name = quoted(&file.display().to_string());
-    Failed::new(Exit::Usage, "the commands of --explain are for a file, and this is a backup in a store").hint(format!(
-        "copy it to a folder, decrypt it as docs/STORE.md says, and name the snapshot\n  kubectl etcd copy {name} FOLDER"
-    ))
+pub(crate) fn not_by_hand() -> Failed {
+    Failed::new(Exit::Usage, "the commands of --explain are for a file, and this is a backup in a store").hint(
+        "copy it to a folder, decrypt it as docs/STORE.md says, and name the snapshot\n  kubectl etcd copy STORE/latest FOLDER",
+    )
 }
 
 /// The result as data.

@@ -9,11 +9,11 @@ use etcd_store::{Identities, Level, Program, SigningKey, StoredObject};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::backup::store_failed;
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::{API_VERSION, Exit, Failed, Format, Outcome, bytes, print_data};
 use crate::snapshot_file::{Stored, not_read, watch};
+use crate::stores;
 
 /// What only a backup in a store has.
 #[derive(Debug, clap::Args)]
@@ -117,7 +117,7 @@ pub(super) async fn attest(stored: &Stored, level: Level, key: Option<&SigningKe
     let by = Program { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let written = Proof::write(&stored.found, level, by, Timestamp::now(), key).await;
     let place = written.map_err(|error| match error {
-        ProofError::Store(error) => store_failed(&error),
+        ProofError::Store(error) => stores::failed(&error),
         error => Failed::plain("cannot write what was verified").source(&error),
     });
     let place = place
