@@ -82,6 +82,7 @@ fn the_sidecar_is_understood() {
         path: "/etc/kubernetes/pki/etcd/server.crt".to_owned(),
         subject: Some("CN=cp1".to_owned()),
         not_after: Some(1_800_000_000),
+        fingerprint: None,
         error: None,
     };
     let expected = NodeStatus { etcd: Some(etcd), failure: None, certificates: vec![certificate] };
