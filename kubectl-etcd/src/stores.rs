@@ -42,6 +42,23 @@ pub(crate) fn scope(text: &str) -> Outcome<Scope> {
     text.parse().map_err(|error: UrlError| Failed::new(Exit::Usage, error.to_string()))
 }
 
+/// The same, with a cluster that may be named by a flag, too.
+///
+/// # Errors
+/// It is no URL of a store; the URL and the flag name different clusters.
+pub(crate) fn scope_of(text: &str, cluster: Option<&ClusterUid>) -> Outcome<Scope> {
+    let mut scope = scope(text)?;
+    match (&scope.cluster, cluster) {
+        (Some(here), Some(there)) if here != there => {
+            let message = format!("the store names cluster {here}, and --cluster-uid names {there}");
+            return Err(Failed::new(Exit::Usage, message).unchanged());
+        }
+        (None, Some(cluster)) => scope.cluster = Some(cluster.clone()),
+        _ => {}
+    }
+    Ok(scope)
+}
+
 /// Opens a store. Sends no request.
 ///
 /// # Errors

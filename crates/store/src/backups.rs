@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::layout::Part;
-use crate::{ClusterUid, Key, Level, Listed, Name, Object};
+use crate::{Class, ClusterUid, Key, Level, Listed, Name, Object};
 
 /// How far two honest clocks may be apart. S3 refuses requests of a client whose clock is off by more (`RequestTimeTooSkewed`).
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
@@ -210,9 +210,19 @@ impl Backups {
         found
     }
 
-    /// The newest backup of a cluster that may be restored from. Its record and signature are still to be checked.
+    /// The newest backup of a cluster that may be restored from. Its record and signature are still to be checked. What a restore was about to
+    /// replace is the latest only where there is nothing else: a restore that is tried again would restore that.
     pub fn latest(&self, cluster: &ClusterUid) -> Option<&Backup> {
-        self.newest_first(cluster).into_iter().next()
+        let found = self.newest_first(cluster);
+        let kept = found.iter().find(|backup| backup.name.class() != Class::PreRestore);
+        kept.or(found.first()).copied()
+    }
+
+    /// The suspects of a cluster that a backup is older than, and that therefore might have been its latest.
+    pub fn suspects_after(&self, backup: &Backup) -> impl Iterator<Item = &Suspect> {
+        let after =
+            |suspect: &&Suspect| suspect.cluster == backup.cluster && suspect.name.taken() > backup.name.taken();
+        self.suspects.iter().filter(|suspect| suspect.backup.is_none()).filter(after)
     }
 
     /// The backup of a name, whether or not its times fit.
@@ -288,7 +298,6 @@ fn misdated(backup: &Backup, now: Timestamp) -> Option<Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Class;
 
     const OURS: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
     const OTHER: &str = "00000000-9f4b-4b0e-8f0e-0d6a4b1f2c3d";

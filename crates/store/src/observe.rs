@@ -5,9 +5,10 @@ use jiff::Timestamp;
 
 use crate::freshness::{self, Asked, Signed};
 use crate::layout::Part;
+use crate::proof::{self, Proof};
 use crate::retention::Fact;
 use crate::{
-    Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Freshness, LARGEST_RECORD, Record, Store, StoreError, Trouble,
+    Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Freshness, LARGEST_RECORD, Level, Record, Store, StoreError, Trouble,
     TrustedKeys, signature,
 };
 
@@ -21,6 +22,8 @@ pub struct Read {
     pub record: Result<Record, String>,
     /// Who has signed the record.
     pub signed: Signed,
+    /// What was proved of the backup, by a proof that was read, and whose signature counts where keys are given.
+    pub proved: Option<Level>,
 }
 
 /// Reads the record of a backup, and its signature if there are keys to check it with: one request, or two.
@@ -31,8 +34,8 @@ pub async fn read(store: &Store, backup: &Backup, trusted: Option<&TrustedKeys>)
     let bytes = match store.small(&backup.key(Part::Record), LARGEST_RECORD).await {
         Ok(bytes) => bytes,
         Err(error) => {
-            let (record, signed) = (Err(of_object(error)?), Signed::Unchecked);
-            return Ok(Read { record, signed });
+            let (record, signed, proved) = (Err(of_object(error)?), Signed::Unchecked, None);
+            return Ok(Read { record, signed, proved });
         }
     };
     let record = Record::read(&bytes, &backup.cluster, &backup.name).map_err(|error| error.to_string());
@@ -47,7 +50,51 @@ pub async fn read(store: &Store, backup: &Backup, trusted: Option<&TrustedKeys>)
             },
         },
     };
-    Ok(Read { record, signed })
+    let proved = proved(store, backup, &bytes, trusted).await?;
+    Ok(Read { record, signed, proved })
+}
+
+/// Proofs of a backup that are read at most: anybody who may write to a store may put some there.
+const PROOFS: usize = 8;
+
+/// The highest level that is proved. What a proof is called decides nothing but which of them are read first.
+async fn proved(
+    store: &Store,
+    backup: &Backup,
+    record: &[u8],
+    trusted: Option<&TrustedKeys>,
+) -> Result<Option<Level>, StoreError> {
+    let level_of = |part: &Part| match part {
+        Part::Proof { level, .. } => Some(*level),
+        _ => None,
+    };
+    let parts = backup.objects.iter().map(|object| &object.key.part);
+    let mut proofs: Vec<(Level, &Part)> = parts.filter_map(|part| Some((level_of(part)?, part))).collect();
+    proofs.sort_by(|one, other| other.cmp(one));
+    for (level, part) in proofs.into_iter().take(PROOFS) {
+        let bytes = match store.small(&backup.key(part.clone()), proof::LARGEST).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                of_object(error)?;
+                continue;
+            }
+        };
+        if Proof::read(&bytes, level, record).is_err() {
+            continue;
+        }
+        let (Some(trusted), Some(signature)) = (trusted, part.signature()) else { return Ok(Some(level)) };
+        match store.small(&backup.key(signature), signature::LARGEST).await {
+            Ok(signature) if trusted.verify(&bytes, &signature).is_ok() => return Ok(Some(level)),
+            Ok(_) => {}
+            Err(error) => drop(of_object(error)?),
+        }
+    }
+    Ok(None)
+}
+
+/// A backup with what was proved of it, in place of what the names of its proofs say.
+fn with_proof(backup: &Backup, proof: Option<Level>) -> Backup {
+    Backup { proof, ..backup.clone() }
 }
 
 /// What is wrong with an object, if that is what an error says.
@@ -95,7 +142,8 @@ pub async fn newest(
 ) -> Result<Freshness, StoreError> {
     let mut passed_over = Vec::new();
     for backup in freshness::candidates(backups, cluster) {
-        let Read { record, signed } = read(store, backup, trusted).await?;
+        let Read { record, signed, proved } = read(store, backup, trusted).await?;
+        let backup = &with_proof(backup, proved);
         match (freshness::counts(backup, &record, &signed, asked.level), record) {
             (Ok(level), Ok(record)) => {
                 let newest = Some((backup, record, level, &signed));
@@ -128,9 +176,10 @@ pub async fn facts(
 ) -> Result<Vec<Fact>, StoreError> {
     let ours = backups.committed.iter().filter(|backup| backup.cluster == *cluster);
     let reads = stream::iter(ours).map(|backup| async move {
-        let Read { record, signed } = read(store, backup, trusted).await?;
-        let genuine = freshness::matches(backup, &record, &signed).map_err(|why| why.to_string());
-        Ok(Fact { backup: backup.clone(), genuine })
+        let Read { record, signed, proved } = read(store, backup, trusted).await?;
+        let backup = with_proof(backup, proved);
+        let genuine = freshness::matches(&backup, &record, &signed).map_err(|why| why.to_string());
+        Ok(Fact { backup, genuine })
     });
     reads.buffered(AT_ONCE).try_collect().await
 }
@@ -147,7 +196,7 @@ mod tests {
     use crate::backend::faulty::{Fails, Faulty, When};
     use crate::freshness::State;
     use crate::freshness::tests::{CLUSTER, record};
-    use crate::{Class, Key, Level, Listed, Name, Object, Patience};
+    use crate::{Class, Key, Listed, Name, Object, Patience};
 
     const DATA: Part = Part::Data { encrypted: true };
 

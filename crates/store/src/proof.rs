@@ -45,7 +45,28 @@ pub enum ProofError {
     Form(#[from] serde_json::Error),
 }
 
+/// Bytes of the largest proof that is read.
+pub(crate) const LARGEST: usize = 64 << 10;
+
 impl Proof {
+    /// Reads a proof that says of itself, by its name, that it proves a level of the backup with this record.
+    ///
+    /// # Errors
+    /// It is no proof, or is one of another record or level.
+    pub(crate) fn read(bytes: &[u8], level: Level, record: &[u8]) -> Result<Proof, String> {
+        let proof: Proof = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if (proof.api_version.as_str(), proof.kind.as_str()) != (API_VERSION, KIND) {
+            return Err(format!("it is a {} of {}", proof.kind, proof.api_version));
+        }
+        if proof.level != level {
+            return Err(format!("it proves {}, and its name says {level}", proof.level));
+        }
+        if proof.record_sha256 != crate::digest::of(record) {
+            return Err("it is of another record".to_owned());
+        }
+        Ok(proof)
+    }
+
     /// Writes that a backup was proved, with a signature if there is a key: first the signature, then the proof. Gives where the proof lies.
     ///
     /// # Errors

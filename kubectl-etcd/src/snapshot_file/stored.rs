@@ -52,6 +52,9 @@ pub(crate) async fn find(file: &Path, access: &AccessArgs, context: &Context) ->
     let trusted = access.trusted.as_ref();
     let find = Found::find(&store, reference.cluster.as_ref(), &reference.wanted, trusted, Timestamp::now());
     let found = context.interruptible(async { find.await.map_err(|error| not_found(error, &reference)) }).await?;
+    for newer in &found.passed_over {
+        context.printer.warn(newer);
+    }
     match &found.signer {
         None => access.tell_unchecked(context),
         Some(signer) => context.printer.note(format!("backup {} is signed by {signer}", found.backup.name)),

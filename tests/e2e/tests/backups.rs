@@ -191,9 +191,37 @@ fn freshness_is_about_the_newest_backup_that_counts() {
     assert!(ran.stdout.contains("it is a signature of other bytes"), "{}", ran.stdout);
     // A higher level takes a proof.
     offline.freshness(&["--max-age", "9h", "--level", "opened"]).expect_code(1).expect_error(&["opened is asked for"]);
-    offline.write(&folder.join(format!("{old}.opened-20261127T113000Z-b.proof")), b"{}", 60);
-    let ran = offline.freshness(&["--max-age", "9h", "--level", "opened"]).expect_code(0);
+    // What a proof is called proves nothing: it says of which record and level it is, and it is signed where keys are given.
+    let proof = folder.join(format!("{old}.opened-20261127T113000Z-b.proof"));
+    let opened = ["--max-age", "9h", "--level", "opened"];
+    let signed = [&opened[..], &["--trust-key", "good.pub"]].concat();
+    let sha256 = |name: &str| {
+        let mut sum = Command::new("sha256sum");
+        sum.arg(folder.join(name));
+        run(sum).expect_code(0).stdout.split(' ').next().unwrap_or_default().to_owned()
+    };
+    let of = |level: &str, record: &str| {
+        let by = json!({ "name": "kubectl-etcd", "version": "0.1.0" });
+        let proof = json!({
+            "apiVersion": "kubectl-etcd/v1", "kind": "BackupProof", "level": level, "at": "2026-11-27T11:30:00Z", "by": by,
+            "recordSha256": sha256(record),
+        });
+        proof.to_string().into_bytes()
+    };
+    let (right, other) = (format!("{old}.json"), format!("{unsigned}.json"));
+    for content in [b"".to_vec(), b"{}".to_vec(), of("read", &right), of("opened", &other)] {
+        offline.write(&proof, &content, 60);
+        offline.freshness(&opened).expect_code(1).expect_error(&["opened is asked for"]);
+    }
+    offline.write(&proof, &of("opened", &right), 60);
+    let ran = offline.freshness(&opened).expect_code(0);
     assert_eq!(ran.json()["items"][0]["level"], "opened");
+    offline.freshness(&signed).expect_code(1);
+    let mut sign = Command::new("ssh-keygen");
+    sign.args(["-q", "-Y", "sign", "-n", "kubectl-etcd", "-f"]).arg(offline.path("good")).arg(&proof);
+    sign.stdin(Stdio::null());
+    run(sign).expect_code(0);
+    offline.freshness(&signed).expect_code(0);
 }
 
 #[test]
@@ -313,6 +341,13 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     let untouched = || assert_eq!(offline.files(), before);
     let keep = [&ours[..], &["--keep-last", "4"]].concat();
     prune(&keep).expect_code(4).expect_error(&["confirmation required", "--confirm prod"]);
+    // Anybody can put records there that nobody has signed: they fill no place of a signed one.
+    let unchecked = ["--cluster-uid", OURS, "--keep-last", "4", "--confirm", "prod"];
+    prune(&unchecked).expect_code(4).expect_error(&["backups are signed", "--trust-key FILE"]);
+    let both = format!("{url}/{OTHER}");
+    let two = ["prune", &both, "--cluster-uid", OURS, "--keep-last", "4", "--trust-key", "good.pub"];
+    offline.plugin(&two).expect_code(2).expect_error(&["the store names cluster"]);
+    untouched();
     prune(&[&keep[..], &["--confirm", "other"]].concat()).expect_code(4);
     let ran = prune(&[&keep[..], &["--dry-run=client", "-o", "json"]].concat()).expect_code(0);
     untouched();

@@ -137,12 +137,17 @@ pub(super) fn open(
                 set(Key::StsEndpoint, sts);
             }
         }
-        Credential::Container { relative } => set(Key::ContainerCredentialsRelativeUri, relative),
+        Credential::Container { relative } => {
+            refuse_plain(endpoint.as_deref(), "a session token")?;
+            set(Key::ContainerCredentialsRelativeUri, relative);
+        }
         Credential::Pod { address, file } => {
+            refuse_plain(endpoint.as_deref(), "a session token")?;
             set(Key::ContainerCredentialsFullUri, address);
             set(Key::ContainerAuthorizationTokenFile, file);
         }
         Credential::Instance => {
+            refuse_plain(endpoint.as_deref(), "a session token")?;
             if let Some(metadata) = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
                 set(Key::MetadataEndpoint, metadata.trim_end_matches('/'));
             }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::freshness::clock_trouble;
 use crate::{Backup, Backups, ClusterUid, Listed, Name, Wanted};
 
 /// Clusters that are told with their names.
@@ -56,6 +57,9 @@ pub enum ChooseError {
         /// Why.
         why: String,
     },
+    /// Nobody can tell which is the latest.
+    #[error("nobody can tell which backup is the latest: {0}")]
+    Clock(String),
     /// The store has backups of several clusters, and none was named.
     #[error("the store has backups of {} clusters", .0.len())]
     Several(Vec<Newest>),
@@ -82,6 +86,9 @@ pub fn choose(
                 (None, [one]) => one,
                 (None, _) => return Err(several(&backups, &clusters)),
             };
+            if let Some(why) = clock_trouble(listed, now) {
+                return Err(ChooseError::Clock(why));
+            }
             backups.latest(cluster).cloned().ok_or_else(|| ChooseError::NoneOf(cluster.clone()))
         }
     }
@@ -116,4 +123,44 @@ fn several(backups: &Backups, clusters: &[&ClusterUid]) -> ChooseError {
         called: None,
     };
     ChooseError::Several(clusters.iter().map(newest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Part;
+    use crate::{Key, Object};
+
+    const CLUSTER: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
+
+    fn listed(backups: &[&str], modified: &str) -> Listed {
+        let object = |name: &str, part| Object {
+            key: Key::new(&CLUSTER.parse().unwrap(), &name.parse().unwrap(), part),
+            size: 9,
+            modified: modified.parse().unwrap(),
+        };
+        let both = |name: &&str| [object(name, Part::Data { encrypted: true }), object(name, Part::Record)];
+        Listed { objects: backups.iter().flat_map(both).collect(), foreign: 0 }
+    }
+
+    const MANUAL: &str = "20261127T031500Z-7-manual-aaaaaaaa";
+    const BEFORE: &str = "20261127T033000Z-8-pre-restore-bbbbbbbb";
+
+    #[test]
+    fn a_restore_that_is_tried_again_does_not_restore_what_the_first_was_about_to_replace() {
+        let latest = |backups: &[&str]| {
+            let now = "2026-11-27T04:00:00Z".parse().unwrap();
+            choose(&listed(backups, "2026-11-27T03:31:00Z"), None, &Wanted::Latest, now).map(|one| one.name.to_string())
+        };
+        assert_eq!(latest(&[MANUAL, BEFORE]).unwrap(), MANUAL);
+        assert_eq!(latest(&[BEFORE]).unwrap(), BEFORE);
+        assert_eq!(latest(&[]), Err(ChooseError::Empty));
+    }
+
+    #[test]
+    fn with_a_clock_that_is_behind_the_newest_would_count_as_one_to_come() {
+        let late = listed(&[MANUAL], "2026-11-27T03:31:00Z");
+        let now = "2026-11-27T02:00:00Z".parse().unwrap();
+        assert!(matches!(choose(&late, None, &Wanted::Latest, now), Err(ChooseError::Clock(_))));
+    }
 }

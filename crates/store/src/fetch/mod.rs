@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use crate::backups::LARGEST_RECORD;
 use crate::layout::{Key, Part};
+use crate::observe;
 use crate::{
-    Backup, ClusterUid, Name, Record, RecordError, SignatureError, Signer, Store, StoreError, StoredObject,
+    Backup, Backups, ClusterUid, Name, Record, RecordError, SignatureError, Signer, Store, StoreError, StoredObject,
     TrustedKeys, Wanted, signature,
 };
 pub use choose::{ChooseError, Newest, choose};
@@ -33,6 +34,8 @@ pub struct Found {
     pub signer: Option<Signer>,
     /// The object of the snapshot, as it is recorded.
     pub(crate) data: StoredObject,
+    /// Newer ones that are suspect, where the latest was asked for, with the reasons.
+    pub passed_over: Vec<String>,
 }
 
 /// A backup cannot be found, or its record is not to be believed.
@@ -86,6 +89,9 @@ impl Found {
         now: Timestamp,
     ) -> Result<Found, FindError> {
         let listed = store.list(cluster).await?;
+        if let (Wanted::Latest, Some(why)) = (wanted, observe::clock_of(store)) {
+            return Err(ChooseError::Clock(why).into());
+        }
         let backup = match choose(&listed, cluster, wanted, now) {
             Ok(backup) => backup,
             Err(ChooseError::Several(newest)) => {
@@ -93,7 +99,14 @@ impl Found {
             }
             Err(error) => return Err(error.into()),
         };
-        Found::read(store, backup, trusted).await
+        let mut found = Found::read(store, backup, trusted).await?;
+        if *wanted == Wanted::Latest {
+            let backups = Backups::of(&listed, now);
+            let suspects = backups.suspects_after(&found.backup);
+            found.passed_over =
+                suspects.map(|one| format!("backup {} is newer and suspect: {}", one.name, one.doubt)).collect();
+        }
+        Ok(found)
     }
 
     /// Reads the record of a backup, and checks its signature where keys are trusted.
@@ -115,7 +128,7 @@ impl Found {
         let record = Record::read(&record_bytes, &backup.cluster, &backup.name)
             .map_err(|why| FindError::Record { name: name.clone(), why })?;
         let data = agreed(&record, &backup).map_err(|why| FindError::Contradicts { name, why })?;
-        Ok(Found { store: store.clone(), backup, record, record_bytes, signer, data })
+        Ok(Found { store: store.clone(), backup, record, record_bytes, signer, data, passed_over: Vec::new() })
     }
 
     /// The object of the snapshot, as it is recorded.

@@ -78,10 +78,7 @@ fn cannot_tell(failed: Failed) -> Failed {
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let mut scope = stores::scope(&args.store)?;
-    if let Some(uid) = &args.cluster_uid {
-        scope.cluster = Some(uid.clone());
-    }
+    let scope = stores::scope_of(&args.store, args.cluster_uid.as_ref())?;
     let level: Level = args.level.parse().map_err(|error| Failed::new(Exit::Usage, "--level").source(&error))?;
     let max_age = SignedDuration::try_from(args.max_age)
         .map_err(|error| Failed::new(Exit::Usage, "--max-age is too long").source(&error))?;

@@ -1,6 +1,6 @@
 //! One way to change a whole control plane: the plan is shown, refused or confirmed, carried out, and its end is told.
 
-use etcd_store::Class;
+use etcd_store::{Class, Level};
 use etcd_wire::restore::RestorePlan;
 use serde::Serialize;
 
@@ -126,6 +126,16 @@ async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, connection: &Connecti
             .hint("without --store no backup is taken first")
     })?;
     let (name, url) = (&taken.record.name, destination.store.url());
+    if taken.record.level < Level::Written {
+        return Err(Failed::new(
+            Exit::Refused,
+            format!("the backup of the current state, {name}, was not checked: nothing was restored"),
+        )
+        .cause(format!("the backup is in {url}; its bytes have etcd's digest, and its pages were not read"))
+        .hint(
+            "make room for the snapshot where temporary files lie, or name a folder that has room\n  TMPDIR=FOLDER",
+        ));
+    }
     context.printer.note(format!("the current state is backed up as {name} in {url}"));
     Ok(())
 }

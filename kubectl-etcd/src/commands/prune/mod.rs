@@ -117,13 +117,28 @@ impl Args {
     }
 }
 
+/// Whether signatures are checked, where there are any: whoever may write to a store may put records there that fill the places of others.
+///
+/// # Errors
+/// Backups of the cluster are signed, and no key is trusted.
+fn trust_enough(backups: &Backups, cluster: &ClusterUid, trusts: bool, printer: Printer) -> Outcome {
+    if trusts {
+        return Ok(());
+    }
+    if backups.newest_first(cluster).iter().any(|backup| backup.has_signature) {
+        let failed = Failed::new(Exit::Refused, "backups are signed, and no key is given to check the signatures with");
+        let failed =
+            failed.cause("without a key, a record that anybody put into the store can count in place of a backup");
+        return Err(failed.unchanged().hint("name the public key of whoever signs the backups\n  --trust-key FILE"));
+    }
+    printer.warn("no signature is checked: whoever can write to the store can make prune delete backups");
+    Ok(())
+}
+
 /// Runs to its end once it deletes: an interruption stops it between two objects.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let mut scope = stores::scope(&args.store)?;
-    if let Some(uid) = &args.cluster_uid {
-        scope.cluster = Some(uid.clone());
-    }
+    let scope = stores::scope_of(&args.store, args.cluster_uid.as_ref())?;
     if args.keep.rules().is_empty() {
         let failed = Failed::new(Exit::Usage, "no rule says what is kept").unchanged();
         return Err(failed.hint("name at least one, such as --keep-last 10 or --keep-daily 7"));
@@ -141,6 +156,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         let backups = Backups::of(&listed, now);
         let clusters: Vec<ClusterUid> = backups.clusters().into_iter().cloned().collect();
         let cluster = stores::one_cluster(&scope, &clusters)?;
+        trust_enough(&backups, &cluster, trusted.is_some(), printer)?;
         let clock = clock_trouble(&listed, now).or_else(|| observe::clock_of(&store));
         let newest = match clock {
             Some(why) => Freshness::cannot_tell(why),
@@ -152,6 +168,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let (backups, cluster, newest, facts) = context.interruptible(look).await?;
     let plan = retention::plan(&cluster, &facts, &newest, &args.keep.rules(), now);
     let name = newest.newest.as_ref().and_then(|newest| newest.record.cluster.name.clone());
+    let name = name.filter(|name| !name.trim().is_empty());
     let proposal = Proposal::of(&scope, &cluster, name, &backups, plan, args.left_overs, now);
     proposal.show(args.output, now, printer)?;
     if let Some(why) = &proposal.plan.held {
