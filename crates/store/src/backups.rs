@@ -64,7 +64,7 @@ impl Backup {
 
     /// How much of the backup is proved, by its proofs and by the level that the record says.
     ///
-    /// That the stored bytes are those that were sent (`read`) proves nothing of pages which nobody has checked.
+    /// `read` proves the stored bytes only: pages that were not checked stay unchecked.
     pub fn level(&self, recorded: Level) -> Level {
         match (recorded, self.proof) {
             (Level::Digest, Some(Level::Written | Level::Read)) => Level::Digest,

@@ -267,7 +267,7 @@ pub(super) mod tests {
         assert_eq!(participant(own.state(), &id).unwrap().records(), own.records());
         assert_eq!(records::known(own.state()).unwrap_err().code, FailureCode::Storage);
         assert_eq!(participant(own.state(), &other.plan().id).unwrap_err().code, FailureCode::Storage);
-        // A name that leads elsewhere, and one that nobody has.
+        // An ID with a path in it, and an ID of no restore.
         for unknown in ["", "..", "../state/20261121-100000-abcde", "20261121-110000-none"] {
             assert_eq!(participant(own.state(), unknown).unwrap_err().code, FailureCode::Refused, "{unknown:?}");
         }

@@ -341,7 +341,7 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     let untouched = || assert_eq!(offline.files(), before);
     let keep = [&ours[..], &["--keep-last", "4"]].concat();
     prune(&keep).expect_code(4).expect_error(&["confirmation required", "--confirm prod"]);
-    // Anybody can put records there that nobody has signed: they fill no place of a signed one.
+    // Unsigned records must not count in place of signed ones.
     let unchecked = ["--cluster-uid", OURS, "--keep-last", "4", "--confirm", "prod"];
     prune(&unchecked).expect_code(4).expect_error(&["backups are signed", "--trust-key FILE"]);
     let both = format!("{url}/{OTHER}");
