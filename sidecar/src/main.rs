@@ -9,7 +9,7 @@ mod keep;
 mod kept_keys;
 mod keys;
 mod node;
-
+mod node_files;
 mod restore;
 mod serve;
 mod snapshot;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::transaction::{self, Enlisted};
-use crate::{hash, kept_keys, keys, node, snapshot, status};
+use crate::{hash, kept_keys, keys, node, node_files, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -218,6 +218,7 @@ impl Client {
             Request::HashKv(request) => Ok(Reply::HashKv(self.during(hash::run(request)).await??)),
             Request::Keys(request) => Ok(Reply::Keys(keys::run(request, self).await?)),
             Request::KeptKeys(request) => Ok(Reply::KeptKeys(kept_keys::run(request, self).await?)),
+            Request::NodeFiles(request) => Ok(Reply::NodeFiles(node_files::run(request, self).await?)),
             Request::Facts(request) => Ok(Reply::Facts(self.during(node::facts(request)).await??)),
             Request::Prepare(request) => {
                 if enlisted.is_some() {

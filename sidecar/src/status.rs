@@ -1,8 +1,12 @@
 //! How the member on this node is.
 
+use std::os::unix::fs::MetadataExt;
+
 use etcd_client::{Client, GetOptions};
 use etcd_wire::Failure;
-use etcd_wire::message::{Alarm, EtcdAccess, KUBE_SYSTEM, KubeSystem, Member, MemberStatus, NodeStatus, StatusRequest};
+use etcd_wire::message::{
+    Alarm, EtcdAccess, KUBE_SYSTEM, KubeSystem, Member, MemberStatus, NodeStatus, Owned, StatusRequest,
+};
 use tokio::time::timeout;
 
 use crate::{certificate, etcd};
@@ -13,10 +17,18 @@ const LONGEST: usize = 64 << 10;
 /// Answers in every case: what etcd does not tell is said in its place.
 pub(crate) async fn run(request: StatusRequest) -> NodeStatus {
     let certificates = request.certificates.iter().map(|path| certificate::describe(path)).collect();
+    let data_dir = request.data_dir.as_deref().and_then(owned);
     match member(&request.etcd, request.kube_system.as_deref()).await {
-        Ok(member) => NodeStatus { etcd: Some(member), failure: None, certificates },
-        Err(failure) => NodeStatus { etcd: None, failure: Some(failure), certificates },
+        Ok(member) => NodeStatus { etcd: Some(member), failure: None, certificates, data_dir },
+        Err(failure) => NodeStatus { etcd: None, failure: Some(failure), certificates, data_dir },
     }
+}
+
+/// Whose a folder is; `None` where that cannot be told, as where the pod does not see it.
+fn owned(folder: &str) -> Option<Owned> {
+    let looked = std::path::Path::new(folder).symlink_metadata();
+    let looked = looked.inspect_err(|error| tracing::warn!("cannot look at {folder}: {error}")).ok()?;
+    looked.is_dir().then(|| Owned { owner: looked.uid(), group: looked.gid(), mode: looked.mode() & 0o7777 })
 }
 
 async fn member(access: &EtcdAccess, key: Option<&str>) -> Result<MemberStatus, Failure> {

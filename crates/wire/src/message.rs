@@ -12,8 +12,19 @@ use crate::restore::{
 };
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
-pub const CAPABILITIES: &[&str] =
-    &["status", "snapshot", "keep", "zstd", "hashKv", "keys", "keptKeys", "restore", "facts", "kubeSystem"];
+pub const CAPABILITIES: &[&str] = &[
+    "status",
+    "snapshot",
+    "keep",
+    "zstd",
+    "hashKv",
+    "keys",
+    "keptKeys",
+    "restore",
+    "facts",
+    "kubeSystem",
+    "nodeFiles",
+];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +76,9 @@ pub enum Request {
     /// Stream all changes of the keys in the data that a restore has kept on the node, in the order of revisions: `Begin`, `Data`...,
     /// `End`, then the client's `Ack`, then [`Reply::KeptKeys`]. Capability `keptKeys`.
     KeptKeys(KeptKeysRequest),
+    /// Stream a tar archive of files of the node: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::NodeFiles`]. Capability
+    /// `nodeFiles`.
+    NodeFiles(NodeFilesRequest),
     /// What the node's disk tells about a restore. Answered by [`Reply::Facts`] even where it tells only a part.
     Facts(FactsRequest),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
@@ -126,6 +140,9 @@ pub struct StatusRequest {
     /// Key of namespace kube-system, where the object is wanted: its UID tells whose etcd this is. Capability `kubeSystem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system: Option<String>,
+    /// etcd's data directory on the node, where its owner and mode are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
 }
 
 /// How the key of namespace kube-system ends, whatever the API server's prefix. A sidecar reads no other key.
@@ -180,6 +197,20 @@ pub struct KeptKeysRequest {
     pub compression: Compression,
 }
 
+/// Body of [`Request::NodeFiles`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFilesRequest {
+    /// Folders and files of the node, absolute: each is taken with all that is below it.
+    pub paths: Vec<String>,
+    /// How the stream is compressed on the wire.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+/// Most bytes of an archive of node files.
+pub const MAX_NODE_FILES: u64 = 80 << 20;
+
 /// Compression of a stream on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -205,6 +236,8 @@ pub enum Reply {
     Keys(KeysDone),
     /// To [`Request::KeptKeys`].
     KeptKeys(KeptKeysDone),
+    /// To [`Request::NodeFiles`].
+    NodeFiles(NodeFilesDone),
     /// To [`Request::Facts`].
     Facts(NodeFacts),
     /// To [`Request::Prepare`].
@@ -271,6 +304,21 @@ pub struct NodeStatus {
     /// One entry for each file that was asked for, in the same order.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// Whose the data directory is; `None` where it was not asked for, or could not be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<Owned>,
+}
+
+/// Whose a file or folder is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owned {
+    /// User ID of its owner.
+    pub owner: u32,
+    /// ID of its group.
+    pub group: u32,
+    /// Permissions: the lower twelve bits of its mode.
+    pub mode: u32,
 }
 
 /// etcd's `Status`, `MemberList` and `AlarmList`, put together.
@@ -413,6 +461,30 @@ pub struct KeptKeysDone {
     pub revision: i64,
     /// How many changes there were.
     pub count: u64,
+}
+
+/// The end of an archive of node files that the client acknowledged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFilesDone {
+    /// How many files there are, without folders and links.
+    pub files: u64,
+    /// What is not in the archive: the first of it.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+    /// How much of that there is in all.
+    #[serde(default)]
+    pub left_out_count: u64,
+}
+
+/// Something of a node that is not in an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Where it is.
+    pub path: String,
+    /// Why it is not there, as in `is a device`.
+    pub why: String,
 }
 
 /// A stream begins.

@@ -34,7 +34,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         (text, vec(text, 0..4), proptest::option::of(text))
             .prop_map(|(version, capabilities, build)| Frame::Hello(Hello { version, capabilities, build })),
         (access.clone(), vec(text, 0..3), proptest::option::of(text)).prop_map(|(etcd, certificates, kube_system)| {
-            Frame::Request(Request::Status(StatusRequest { etcd, certificates, kube_system }))
+            Frame::Request(Request::Status(StatusRequest { etcd, certificates, kube_system, data_dir: None }))
         }),
         (access.clone(), proptest::option::of(text)).prop_map(|(etcd, keep)| {
             Frame::Request(Request::Snapshot(SnapshotRequest { etcd, compression: Compression::Zstd, keep }))

@@ -1,7 +1,9 @@
 //! A conversation of protocol 1.0, made by hand from docs/PROTOCOL.md: every later 1.x must understand it.
 
-use etcd_wire::message::{Alarm, Certificate, EtcdAccess, KeyPair, Member, MemberStatus, NodeStatus};
-use etcd_wire::message::{SnapshotDone, SnapshotRequest, StatusRequest};
+use etcd_wire::message::{
+    Alarm, Certificate, EtcdAccess, KeyPair, LeftOut, Member, MemberStatus, NodeFilesDone, NodeFilesRequest,
+    NodeStatus, Owned, SnapshotDone, SnapshotRequest, StatusRequest,
+};
 use etcd_wire::{
     Ack, Begin, Compression, Decoder, Encoding, End, Failure, FailureCode, Frame, Hello, Incoming, Preface, Reply,
     Request, Sha256,
@@ -38,7 +40,7 @@ fn the_client_is_understood() {
     let keep = Some("/var/backups/etcd.db".to_owned());
     let expected = [
         hello(),
-        Frame::Request(Request::Status(StatusRequest { etcd: etcd.clone(), certificates, kube_system: None })),
+        Frame::Request(Request::Status(StatusRequest { etcd: etcd.clone(), certificates, ..StatusRequest::default() })),
         Frame::Ping,
         Frame::Request(Request::Snapshot(SnapshotRequest { etcd, compression: Compression::Zstd, keep })),
         Frame::Ack(Ack { length: 1536 }),
@@ -85,7 +87,7 @@ fn the_sidecar_is_understood() {
         fingerprint: None,
         error: None,
     };
-    let expected = NodeStatus { etcd: Some(etcd), failure: None, certificates: vec![certificate] };
+    let expected = NodeStatus { etcd: Some(etcd), certificates: vec![certificate], ..NodeStatus::default() };
     assert_eq!(*status, Frame::Reply(Reply::Status(Box::new(expected))));
 
     assert_eq!(*begin, Frame::Begin(Begin { total: Some(1536) }));
@@ -99,4 +101,38 @@ fn the_sidecar_is_understood() {
     assert_eq!(*kept, Frame::Reply(Reply::Snapshot(done)));
     let wanted = Failure::new(FailureCode::Credentials, "no certificate").cause("no file").hint("renew it");
     assert_eq!(*failure, Frame::Failure(wanted));
+}
+
+/// Requests and replies that 1.x has added, as they are on the wire.
+#[test]
+fn node_files_are_understood() {
+    let request = r#"{"operation":"nodeFiles","paths":["/etc/kubernetes"],"compression":"zstd"}"#;
+    let wanted = NodeFilesRequest { paths: vec!["/etc/kubernetes".to_owned()], compression: Compression::Zstd };
+    assert_eq!(serde_json::from_str::<Request>(request).unwrap(), Request::NodeFiles(wanted.clone()));
+    assert_eq!(serde_json::to_string(&Request::NodeFiles(wanted)).unwrap(), request);
+    let reply = r#"{"operation":"nodeFiles","files":9,"leftOut":[{"path":"/etc/kubernetes/a","why":"is a pipe"}],"leftOutCount":1}"#;
+    let left = LeftOut { path: "/etc/kubernetes/a".to_owned(), why: "is a pipe".to_owned() };
+    let done = NodeFilesDone { files: 9, left_out: vec![left], left_out_count: 1 };
+    assert_eq!(serde_json::from_str::<Reply>(reply).unwrap(), Reply::NodeFiles(done.clone()));
+    assert_eq!(serde_json::to_string(&Reply::NodeFiles(done)).unwrap(), reply);
+    // What is not said has a meaning.
+    let plain = r#"{"operation":"nodeFiles","paths":[]}"#;
+    assert_eq!(serde_json::from_str::<Request>(plain).unwrap(), Request::NodeFiles(NodeFilesRequest::default()));
+    let plain = r#"{"operation":"nodeFiles","files":1}"#;
+    let done = NodeFilesDone { files: 1, ..NodeFilesDone::default() };
+    assert_eq!(serde_json::from_str::<Reply>(plain).unwrap(), Reply::NodeFiles(done));
+}
+
+#[test]
+fn the_data_directory_is_asked_for_and_told() {
+    let request = r#"{"operation":"status","etcd":{"endpoints":[],"ca":null,"credentials":[]},"certificates":[],"dataDir":"/var/lib/etcd"}"#;
+    let wanted = StatusRequest { data_dir: Some("/var/lib/etcd".to_owned()), ..StatusRequest::default() };
+    assert_eq!(serde_json::from_str::<Request>(request).unwrap(), Request::Status(wanted.clone()));
+    assert_eq!(serde_json::to_string(&Request::Status(wanted)).unwrap(), request);
+    let reply = r#"{"operation":"status","etcd":null,"failure":null,"certificates":[],"dataDir":{"owner":997,"group":996,"mode":448}}"#;
+    let owned = Owned { owner: 997, group: 996, mode: 0o700 };
+    let status = NodeStatus { data_dir: Some(owned), ..NodeStatus::default() };
+    let status = Reply::Status(Box::new(status));
+    assert_eq!(serde_json::from_str::<Reply>(reply).unwrap(), status);
+    assert_eq!(serde_json::to_string(&status).unwrap(), reply);
 }

@@ -236,7 +236,8 @@ impl EtcdPod {
     /// Files whose expiry matters to this member.
     pub(crate) fn certificate_files(&self) -> Vec<String> {
         let c = &self.certificates;
-        let mut files: Vec<String> = [&c.server_cert, &c.peer_cert, &c.ca].into_iter().flatten().cloned().collect();
+        let mut files: Vec<String> =
+            [&c.server_cert, &c.peer_cert, &c.ca, &c.peer_ca].into_iter().flatten().cloned().collect();
         files.extend(self.access.credentials.iter().map(|pair| pair.cert.clone()));
         let mut seen = std::collections::HashSet::new();
         files.retain(|file| seen.insert(file.clone()));
@@ -245,9 +246,9 @@ impl EtcdPod {
 
     /// The folders of the node that a sidecar must see, and no more: those of the certificates.
     pub(crate) fn folders(&self) -> Vec<String> {
+        let CertificatePaths { server_cert, peer_cert, peer_ca, .. } = &self.certificates;
         let pairs = self.access.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-        let files =
-            pairs.chain(&self.access.ca).chain(&self.certificates.server_cert).chain(&self.certificates.peer_cert);
+        let files = pairs.chain(&self.access.ca).chain([server_cert, peer_cert, peer_ca].into_iter().flatten());
         let mut folders: Vec<String> = files.filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned())).collect();
         folders.sort();
         folders.dedup();

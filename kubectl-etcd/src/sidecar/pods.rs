@@ -195,7 +195,7 @@ impl Pods {
             "the kubelet has not started the pod" => failed.hint(format!("see whether the node is there and ready:\n  kubectl get node {}", quoted(node))),
             "ContainerCreating" => failed.hint(format!(
                 "a folder may be missing on the node: that of the certificates (name the files with --cacert, --cert and \
-                 --key), that of --on-node or that of --manifests-dir\n  kubectl get events -n {} --field-selector involvedObject.name={}",
+                 --key), that of --on-node, that of --manifests-dir, or /etc/kubernetes for --node-files\n  kubectl get events -n {} --field-selector involvedObject.name={}",
                 quoted(namespace),
                 quoted(name)
             )),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use etcd_wire::facts::{FactsRequest, NodeFacts};
 use etcd_wire::message::{
-    HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MemberHash, NodeStatus, Reply, Request,
-    SnapshotDone, SnapshotRequest, StatusRequest,
+    HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MAX_NODE_FILES, MemberHash, NodeFilesDone,
+    NodeFilesRequest, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
 };
 use etcd_wire::{
     Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, MAX_KEYS_BYTES, Preface, Receiving, WireError,
@@ -244,6 +244,21 @@ impl Session {
         let Received { sink, end, .. } = received.await.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::KeptKeys(done) => Ok((sink, done)),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Receives an archive of files of the sidecar's node. It is in clear, and was not looked at.
+    pub(crate) async fn node_files<S: Sink>(
+        &mut self,
+        request: NodeFilesRequest,
+        sink: S,
+    ) -> Outcome<(S, NodeFilesDone)> {
+        let received =
+            self.receive(Request::NodeFiles(request), "read the files of the node", Some(MAX_NODE_FILES), sink);
+        let Received { sink, end, .. } = received.await.map_err(TransferError::into_failed)?;
+        match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
+            Reply::NodeFiles(done) => Ok((sink, done)),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }

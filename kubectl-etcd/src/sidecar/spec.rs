@@ -53,6 +53,10 @@ pub(crate) enum Operation {
     Status,
     /// Stream a snapshot.
     Backup,
+    /// Stream a snapshot, and tell for the record of a store whose the data directory is.
+    Store,
+    /// Read the files of the node that a new control plane needs.
+    NodeFiles,
     /// Compare the member with a snapshot.
     Verify,
     /// Tell what a restore would change.
@@ -71,7 +75,8 @@ impl Operation {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Operation::Status => "status",
-            Operation::Backup => "backup",
+            Operation::Backup | Operation::Store => "backup",
+            Operation::NodeFiles => "node-files",
             Operation::Verify => "verify",
             Operation::Plan => "plan",
             Operation::Restore => "restore",
@@ -87,10 +92,11 @@ impl Operation {
             Operation::Status
             | Operation::Verify
             | Operation::Plan
+            | Operation::NodeFiles
             | Operation::Recall
             | Operation::Follow
             | Operation::Remove => 600,
-            Operation::Backup | Operation::Restore => 6 * 3600,
+            Operation::Backup | Operation::Store | Operation::Restore => 6 * 3600,
         }
     }
 
@@ -128,6 +134,15 @@ impl PodPlan<'_> {
         let mut mounts = match self.operation {
             Operation::Status | Operation::Backup | Operation::Verify => {
                 member.folders().into_iter().map(|folder| Mount::read(folder, "Directory")).collect()
+            }
+            Operation::Store => {
+                let folders = member.folders().into_iter().chain(member.data_dir.clone());
+                topmost(folders.map(|folder| Mount::read(folder, "Directory")).collect())
+            }
+            Operation::NodeFiles => {
+                let folder = Mount::read(KUBERNETES.to_owned(), "Directory");
+                let files = member.encryption_config.clone().into_iter().map(|file| Mount::read(file, "File"));
+                topmost(std::iter::once(folder).chain(files).collect())
             }
             Operation::Plan => {
                 let folders = [&member.manifests_dir, &member.data_dir, &member.wal_dir].into_iter().flatten();
@@ -179,7 +194,8 @@ impl PodPlan<'_> {
             })
         };
         // What etcd's pod may read by its type, or by that of containers, is its own files: not manifests and journals.
-        let looks_wider = matches!(self.operation, Operation::Plan | Operation::Recall).then_some("spc_t");
+        let looks_wider =
+            matches!(self.operation, Operation::Plan | Operation::NodeFiles | Operation::Recall).then_some("spc_t");
         if let Some(kind) = looks_wider.or(self.member.selinux_type.as_deref()) {
             security["seLinuxOptions"] = json!({"type": kind});
         }
@@ -234,6 +250,9 @@ impl PodPlan<'_> {
         serde_json::from_value(pod).expect("the structure above is a pod")
     }
 }
+
+/// Where kubeadm keeps what makes a node one of the control plane: authorities, keys, manifests, kubeconfigs.
+pub(crate) const KUBERNETES: &str = "/etc/kubernetes";
 
 /// Where a restore keeps its journal and its certificate on a node.
 const STATE: &str = "/var/lib/kubectl-etcd";
@@ -426,6 +445,24 @@ mod tests {
                 assert!(!sees(key), "{operation:?} sees {key}");
             }
         }
+    }
+
+    #[test]
+    fn a_backup_in_a_store_sees_the_data_and_only_node_files_see_the_keys() {
+        let member = EtcdPod { data_dir: Some("/var/lib/etcd".into()), ..kubeadm() };
+        let pod = pod_for(Operation::Store, &member, None);
+        let sees = mounts(&pod, true);
+        assert!(sees.contains(&"/var/lib/etcd") && mounts(&pod, false).is_empty(), "{sees:?}");
+        assert!(!sees.iter().any(|path| is_below("/etc/kubernetes/pki/ca.key", path)), "{sees:?}");
+        let apart = EtcdPod { encryption_config: Some("/enc/c.yaml".into()), ..member.clone() };
+        let pod = pod_for(Operation::NodeFiles, &apart, None);
+        assert_eq!((mounts(&pod, true), mounts(&pod, false)), (vec!["/etc/kubernetes", "/enc/c.yaml"], vec![]));
+        let security = &pod["spec"]["containers"][0]["securityContext"];
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}));
+        assert_eq!((&security["privileged"], &security["readOnlyRootFilesystem"]), (&false.into(), &true.into()));
+        assert_eq!(security["seLinuxOptions"]["type"], "spc_t");
+        let within = EtcdPod { encryption_config: Some("/etc/kubernetes/enc.yaml".into()), ..member };
+        assert_eq!(mounts(&pod_for(Operation::NodeFiles, &within, None), true), ["/etc/kubernetes"]);
     }
 
     #[test]

@@ -173,6 +173,7 @@ async fn open(
         etcd: member.access.clone(),
         certificates: member.certificate_files(),
         kube_system: ask.kube_system.clone().filter(|_| session.peer().can("kubeSystem")),
+        data_dir: member.data_dir.clone().filter(|_| operation == Operation::Store),
     };
     let status = session.status(request.clone()).await?;
     Ok(Opened { sidecar, session, request, status })

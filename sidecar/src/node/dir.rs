@@ -180,6 +180,19 @@ impl Place {
         Ok(bytes)
     }
 
+    /// Where a link leads, as is written in it.
+    ///
+    /// # Errors
+    /// There is no link.
+    pub(crate) fn link_target(&self) -> io::Result<OsString> {
+        let read = || -> io::Result<OsString> {
+            let (folder, name) = self.found()?;
+            let target = rustix::fs::readlinkat(folder, name, Vec::new())?;
+            Ok(std::os::unix::ffi::OsStringExt::from_vec(target.into_bytes()))
+        };
+        read().map_err(|error| self.about("read", &error))
+    }
+
     /// The names in a folder.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let listed = |folder: File| -> io::Result<Vec<OsString>> {

@@ -5,6 +5,7 @@ mod disk;
 mod document;
 mod encryption;
 mod facts;
+pub(crate) mod files;
 mod manifest;
 mod manifests;
 #[cfg(test)]

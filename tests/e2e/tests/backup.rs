@@ -217,15 +217,16 @@ fn into_a_store(scene: &Scene) {
     // Nobody could decrypt it; and flags of a file.
     run(backup(&[])).expect_code(2).expect_error(&["no recipient is named"]);
     run(backup(&["--recipient", &recipient, "--force"])).expect_code(2);
+    run(backup(&["--no-encryption", "--node-files"])).expect_code(2).expect_error(&["--no-encryption", "--node-files"]);
     assert_eq!(e2e::names(&scene.path("store")), [""; 0]);
 
-    let flags = ["--recipient", &recipient, "--sign-key", "sign.key", "-o", "json"];
+    let flags = ["--recipient", &recipient, "--sign-key", "sign.key", "--node-files", "-o", "json"];
     let taken = run(backup(&flags)).expect_code(0).expect_error(&["kubectl etcd verify", "--identity FILE"]);
     let record = taken.json();
     let name = record["name"].as_str().unwrap();
     let uid = run(scene.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])).expect_code(0);
     let folder = scene.path("store").join("v1").join(&uid.stdout);
-    let suffixes = [".db.zst.age", ".json", ".json.sig"];
+    let suffixes = [".db.zst.age", ".json", ".json.sig", ".node.tar.zst.age"];
     assert_eq!(e2e::names(&folder), suffixes.map(|suffix| format!("{name}{suffix}")));
     let object = |suffix: &str| folder.join(format!("{name}{suffix}"));
     let written: Value = serde_json::from_slice(&std::fs::read(object(".json")).unwrap()).unwrap();
@@ -238,11 +239,18 @@ fn into_a_store(scene: &Scene) {
     assert_eq!(nodes.iter().map(|node| node["name"].as_str().unwrap()).collect::<Vec<_>>(), scene.lab.node_names());
     for node in nodes {
         let member = &node["member"];
-        assert_eq!((&member["dataDir"], &member["owner"]), (&"/var/lib/etcd".into(), &Value::Null));
+        let data = scene.lab.node_root(node["name"].as_str().unwrap()).join("var/lib/etcd").metadata().unwrap();
+        let owner = format!("{}:{}", data.uid(), data.gid());
+        assert_eq!((&member["dataDir"], &member["owner"]), (&"/var/lib/etcd".into(), &owner.into()));
+        assert_eq!(member["mode"], format!("{:04o}", data.mode() & 0o7777));
         let ca = tool("openssl", &["x509", "-noout", "-fingerprint", "-sha256", "-in", &ca_of(scene, node)]).stdout;
         let print = ca.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase();
         assert_eq!(member["certificates"][0]["fingerprint"], print.as_str());
+        let all = member["certificates"].as_array().unwrap();
+        let peer = all.iter().find(|one| one["purpose"] == "peer-ca").unwrap();
+        assert_eq!(peer["fingerprint"], print.as_str());
     }
+    node_files(scene, &record, &object(".node.tar.zst.age"));
 
     // Stock tools read it.
     tool(
@@ -287,7 +295,7 @@ fn into_a_store(scene: &Scene) {
         running.signal(signal);
         let (status, said) = running.end();
         assert!(signal == "KILL" || status.code() == Some(130) && said.contains("no backup is in the store"), "{said}");
-        assert_eq!(e2e::names(&folder).len(), 3, "{signal}");
+        assert_eq!(e2e::names(&folder).len(), suffixes.len(), "{signal}");
     }
     e2e::trouble::mend(scene);
     scene.ok(&["cleanup", "--yes"]);
@@ -303,6 +311,45 @@ fn into_a_store(scene: &Scene) {
     let snapshot = tool("zstd", &["-q", "-dc", clear.to_str().unwrap()]).bytes;
     assert_eq!(snapshot.len(), record["snapshot"]["size"].as_u64().unwrap() as usize);
     assert!(scene.sidecars().is_empty());
+}
+
+/// Files of the node, unpacked with stock tools, are those of the node, byte by byte, with owner and mode; and links and pipes do no harm.
+fn node_files(scene: &Scene, record: &Value, object: &std::path::Path) {
+    let node = record["source"]["node"].as_str().unwrap();
+    let there = scene.lab.node_root(node).join("etc/kubernetes");
+    let stored = &record["objects"][1];
+    assert_eq!(stored["name"], object.file_name().unwrap().to_str().unwrap());
+    let bytes = std::fs::read(object).unwrap();
+    assert_eq!((&stored["size"], &stored["recipients"]), (&bytes.len().into(), &record["recipients"]));
+    let script = format!(
+        "echo '{}  {}' | sha256sum --check --strict && mkdir node && age -d -i identity.txt '{1}' | zstd -q -d | tar -xpf - -C node \
+         && diff -r --no-dereference '{}' node/etc/kubernetes \
+         && find '{2}' -mindepth 1 -printf '%P %m %U %G %l\n' | sort > there \
+         && find node/etc/kubernetes -mindepth 1 -printf '%P %m %U %G %l\n' | sort > here && diff there here",
+        stored["sha256"].as_str().unwrap(),
+        object.display(),
+        there.display()
+    );
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &script]).current_dir(scene.path(""));
+    run(command).expect_code(0);
+    assert!(scene.path("node/etc/kubernetes/pki/ca.key").is_file());
+    let recorded = record["recoveryPlan"]["nodes"].as_array().unwrap();
+    for one in recorded {
+        let manifests = one["manifests"].as_array().unwrap();
+        if one["name"] != node {
+            assert_eq!((&one["manifestsFolder"], manifests.len()), (&Value::Null, 0));
+            continue;
+        }
+        assert_eq!(one["manifestsFolder"], "/etc/kubernetes/manifests");
+        let files: Vec<&str> = manifests.iter().map(|manifest| manifest["file"].as_str().unwrap()).collect();
+        assert_eq!(files, e2e::names(&there.join("manifests")));
+        let mut sum = Command::new("sha256sum");
+        sum.arg(there.join("manifests/etcd.yaml"));
+        let sum = run(sum).expect_code(0).stdout;
+        let etcd = manifests.iter().find(|manifest| manifest["file"] == "etcd.yaml").unwrap();
+        assert_eq!(sum.split(' ').next(), etcd["sha256"].as_str());
+    }
 }
 
 /// The certificate of a node's etcd authority, on this machine.

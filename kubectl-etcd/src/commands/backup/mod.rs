@@ -4,6 +4,7 @@ mod choose;
 mod identity;
 mod manifest;
 mod names;
+mod node_files;
 mod recovery;
 mod room;
 mod source;
@@ -50,6 +51,9 @@ Examples:
   kubectl etcd backup --store s3://backups/prod --recipient age1... \
     -R team.txt --sign-key backup.key
 
+  # With what a new control plane needs beside the snapshot
+  kubectl etcd backup --store s3://backups/prod -R team.txt --node-files
+
   # Into a folder with the same layout
   kubectl etcd backup --store file:///mnt/backups --recipient age1...
 
@@ -71,7 +75,9 @@ A run that fails leaves no file and no pod. etcdutl reads the file as it is.";
 /// naming it, with --node or -l.
 ///
 /// With --store the snapshot is compressed, encrypted and uploaded as it comes, and kept in a file without a name in TMPDIR for the
-/// check of its pages. The record of the backup is written last: without it there is no backup. --store excludes FILE, --force, --on-node
+/// check of its pages. --node-files adds /etc/kubernetes of the node, and the API server's encryption configuration, as an object of its own,
+/// which is never stored in clear; links that lead elsewhere and files beyond 16 MiB are left out, and told. The record of the backup is
+/// written last: without it there is no backup. --store excludes FILE, --force, --on-node
 /// and --explain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -100,6 +106,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CLASS", requires = "store", help_heading = "Backup in a store",
           value_parser = clap::builder::PossibleValuesParser::new(["manual", "pre-restore"]).try_map(|word| word.parse::<Class>()))]
     class: Option<Class>,
+    /// Also store /etc/kubernetes of the member's node, encrypted: authorities, keys and manifests for a new control plane
+    #[arg(long, requires = "store", conflicts_with = "no_encryption", help_heading = "Backup in a store")]
+    node_files: bool,
     /// Output format: json and yaml print what is recorded with the backup
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,

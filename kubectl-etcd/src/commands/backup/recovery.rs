@@ -23,7 +23,7 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The plan. What only the node's disk tells is not in it: no pod of a backup sees the data directory or the manifests.
+    /// The plan. The manifests are not in it: only a pod that reads the files of a node sees them.
     pub(super) fn plan(&self) -> RecoveryPlan {
         let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
         for pod in self.every {
@@ -77,6 +77,7 @@ impl Known<'_> {
             Some(said) if !said.is_empty() => said.clone(),
             _ => flags.to_vec(),
         };
+        let owned = asked.and_then(|asked| asked.outcome.as_ref().ok()?.data_dir);
         Member {
             name: name.clone(),
             id: id.or(listed.map(|listed| listed.id)).map(|id| format!("{id:x}")),
@@ -87,8 +88,8 @@ impl Known<'_> {
             image: Some(pod.image.clone()).filter(|image| !image.is_empty()),
             flags: pod.flags.clone(),
             quota_bytes: pod.set_quota().and_then(|quota| u64::try_from(quota).ok()),
-            owner: None,
-            mode: None,
+            owner: owned.map(|owned| format!("{}:{}", owned.owner, owned.group)),
+            mode: owned.map(|owned| format!("{:04o}", owned.mode)),
             certificates: certificates(pod, asked),
         }
     }
@@ -114,7 +115,7 @@ fn certificates(pod: &EtcdPod, asked: Option<&Surveyed>) -> Vec<Certificate> {
 
 #[cfg(test)]
 mod tests {
-    use etcd_wire::message::{Certificate as Told, Member as Listed, NodeStatus, Sha256};
+    use etcd_wire::message::{Certificate as Told, Member as Listed, NodeStatus, Owned, Sha256};
 
     use super::*;
     use crate::sidecar::Via;
@@ -139,7 +140,8 @@ mod tests {
     fn surveyed(pod: EtcdPod, id: u64) -> Surveyed {
         let status = MemberStatus { member_id: id, ..MemberStatus::default() };
         let ca = Told { path: "/pki/ca.crt".to_owned(), fingerprint: Some(Sha256([0xab; 32])), ..Told::default() };
-        let status = NodeStatus { etcd: Some(status), failure: None, certificates: vec![ca] };
+        let data_dir = Some(Owned { owner: 997, group: 996, mode: 0o700 });
+        let status = NodeStatus { etcd: Some(status), certificates: vec![ca], data_dir, ..NodeStatus::default() };
         Surveyed { member: pod, outcome: Ok(status), via: Via::Sidecar, sidecar: None, served: None }
     }
 
@@ -184,9 +186,10 @@ mod tests {
         assert_eq!((of(0).name.as_str(), of(0).id.as_deref()), ("cp1", Some("a1")));
         assert_eq!(of(0).peer_urls, ["https://cp1:2380"]);
         assert_eq!(
-            (of(0).flags.as_slice(), of(0).quota_bytes, &of(0).owner),
-            (&["--name=x".to_owned()][..], None, &None)
+            (of(0).flags.as_slice(), of(0).quota_bytes, of(0).owner.as_deref(), of(0).mode.as_deref()),
+            (&["--name=x".to_owned()][..], None, Some("997:996"), Some("0700"))
         );
+        assert_eq!((&of(1).owner, &of(1).mode), (&None, &None));
         let prints: Vec<_> =
             of(0).certificates.iter().map(|one| (one.purpose.as_str(), one.fingerprint.as_deref())).collect();
         assert_eq!(prints, [("ca", Some("ab".repeat(32).as_str())), ("peer-ca", None)]);

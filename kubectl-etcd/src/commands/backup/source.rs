@@ -29,6 +29,8 @@ pub(super) struct Meant<'a> {
     pub(super) node: Option<&'a str>,
     pub(super) overrides: &'a Overrides,
     pub(super) sidecar: &'a SidecarArgs,
+    /// What the members' sidecars are for.
+    pub(super) operation: Operation,
 }
 
 impl Asked {
@@ -52,7 +54,7 @@ impl Asked {
         let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
         let members = found.readable(context.printer);
         let (surveyed, served) =
-            tokio::join!(survey(connection, &pods, members, Operation::Backup, &ask), kube_system::served(connection));
+            tokio::join!(survey(connection, &pods, members, meant.operation, &ask), kube_system::served(connection));
         let served = served.map_err(|failed| failed.one_line());
         Ok(Asked { every, named, api_servers, surveyed, served, pods })
     }

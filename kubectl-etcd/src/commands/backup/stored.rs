@@ -75,8 +75,8 @@ pub(super) fn not_committed(error: NotCommitted, url: &StoreUrl) -> Failed {
 }
 
 /// Gives up what was begun, and tells what is left of it.
-pub(super) async fn give_up(failed: Failed, pending: Pending, upload: Option<Upload>) -> Failed {
-    if let Some(upload) = upload {
+pub(super) async fn give_up(failed: Failed, pending: Pending, uploads: impl IntoIterator<Item = Upload>) -> Failed {
+    for upload in uploads {
         upload.abort().await;
     }
     with_leftovers(failed, &pending.abandon().await, false)

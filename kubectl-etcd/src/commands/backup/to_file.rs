@@ -33,7 +33,12 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     }
     // The file comes first: a folder that is not there or not writable must be known before a pod is made.
     let writing = target.begin()?;
-    let meant = Meant { node: args.node.as_deref(), overrides: &args.overrides, sidecar: &args.sidecar };
+    let meant = Meant {
+        node: args.node.as_deref(),
+        overrides: &args.overrides,
+        sidecar: &args.sidecar,
+        operation: Operation::Backup,
+    };
     let asked = Asked::ask(&meant, &connection, context).await?;
     let evidence = asked.evidence();
     let prefix = evidence.prefix();

@@ -12,12 +12,12 @@ use etcd_store::{
 use etcd_wire::message::{KubeSystem, Sha256, SnapshotRequest};
 use jiff::Timestamp;
 
-use super::Args;
 use super::recovery::Known;
 use super::source::{Asked, Meant, Source};
 use super::store_args::Destination;
 use super::stored;
 use super::transfer::{Attempt, compression, transfer};
+use super::{Args, node_files};
 use crate::commands::status::role;
 use crate::commands::verify;
 use crate::connection::Connection;
@@ -27,7 +27,7 @@ use crate::etcd_clusters::{Contents, EtcdClusters};
 use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, print_data, seconds};
-use crate::sidecar::{Received, Session, SidecarArgs, Sink};
+use crate::sidecar::{Operation, Received, Session, SidecarArgs, Sink};
 
 /// What is to be backed up, and where to.
 pub(crate) struct Order<'a> {
@@ -36,6 +36,8 @@ pub(crate) struct Order<'a> {
     /// The node whose member is to be taken, even if another is healthier.
     pub(crate) node: Option<&'a str>,
     pub(crate) compress: &'a str,
+    /// Whether the files of the member's node are stored as well.
+    pub(crate) node_files: bool,
     pub(crate) overrides: &'a Overrides,
     pub(crate) sidecar: &'a SidecarArgs,
 }
@@ -55,6 +57,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         class: args.class.unwrap_or(Class::Manual),
         node: args.node.as_deref(),
         compress: &args.compress,
+        node_files: args.node_files,
         overrides: &args.overrides,
         sidecar: &args.sidecar,
     };
@@ -83,7 +86,8 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     // The store first: one that cannot be used must be known before a pod is made.
     let listed = async { store.list(None).await.map_err(|error| crate::stores::failed(&error)) };
     context.interruptible(listed).await.map_err(unchanged)?;
-    let meant = Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar };
+    let meant =
+        Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar, operation: Operation::Store };
     let asked = context.interruptible(Asked::ask(&meant, connection, context)).await.map_err(unchanged)?;
     let evidence = asked.evidence();
     let clusters = EtcdClusters::of(&asked.surveyed, &evidence);
@@ -91,6 +95,14 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     let source = source.map_err(unchanged)?;
     let uid = whose(&source, &asked, printer).map_err(unchanged)?;
     source.tell(printer);
+    let encryption = &order.destination.encryption;
+    let node_files = match order.node_files {
+        true => {
+            let gathered = node_files::gather(source.choice.member, &asked.pods, encryption, connection, context);
+            Some(context.interruptible(gathered).await.map_err(unchanged)?)
+        }
+        false => None,
+    };
     let revision = source.choice.status.revision;
     let name = Name::new(Timestamp::now(), revision, order.class);
     let mut work = Work {
@@ -103,12 +115,23 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         name: &name,
         pending: Pending::new(store, &uid, &name),
         upload: None,
+        node_files: None,
     };
-    let received = context.interruption.or(interrupted, work.receive()).await.and_then(|done| done);
-    let Work { pending, upload, .. } = work;
+    let received = async {
+        let received = work.receive().await?;
+        if let Some(files) = &node_files {
+            work.send(files.sealed.clone()).await?;
+        }
+        Ok(received)
+    };
+    let received = context.interruption.or(interrupted, received).await.and_then(|done| done);
+    let Work { pending, upload, node_files: node_upload, .. } = work;
     let (received, upload) = match (received, upload) {
         (Ok(received), Some(upload)) => (received, upload),
-        (Err(failed), upload) => return Err(stored::give_up(failed, pending, upload).await),
+        (Err(failed), upload) => {
+            let both = upload.into_iter().chain(node_upload);
+            return Err(stored::give_up(failed, pending, both).await);
+        }
         (Ok(_), None) => return Err(Failed::plain("no upload was begun")),
     };
     let Sent { mut session, snapshot, level, length } = received;
@@ -125,11 +148,18 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         snapshot,
         recipients: order.destination.encryption.names(),
         objects: Vec::new(),
-        recovery_plan: recovery_plan(connection, &asked, &source),
+        recovery_plan: {
+            let mut plan = recovery_plan(connection, &asked, &source);
+            if let Some(files) = &node_files {
+                files.complete(&mut plan);
+            }
+            plan
+        },
     };
     let part = data(&order.destination.encryption);
-    let sealed = Sealed { part, upload, recipients: order.destination.encryption.names() };
-    let uploads = Uploads { data: sealed, node_files: None };
+    let sealed = |part, upload| Sealed { part, upload, recipients: encryption.names() };
+    let node_files = node_upload.map(|upload| sealed(Part::NodeFiles, upload));
+    let uploads = Uploads { data: sealed(part, upload), node_files };
     let told = || {
         Failed::new(Exit::Changed, "interrupted while the backup was being completed")
             .effect(format!("whether {name} is in the store is not known"))
@@ -196,6 +226,8 @@ struct Work<'a> {
     pending: Pending,
     /// Of the attempt that goes on, or of the last one.
     upload: Option<Upload>,
+    /// Of the files of the node, once they were handed over.
+    node_files: Option<Upload>,
 }
 
 /// A snapshot that has come whole, and was sent to the store as it came.
@@ -265,13 +297,30 @@ impl Work<'_> {
         Ok(Sent { session, snapshot, level, length })
     }
 
+    /// Hands over the files of the node, which are encrypted.
+    async fn send(&mut self, sealed: Vec<u8>) -> Outcome {
+        let (mut writer, upload) = self.pending.upload(Part::NodeFiles);
+        let written = tokio::task::spawn_blocking(move || {
+            writer.write_all(&sealed)?;
+            writer.end()
+        });
+        match written.await.or_fail(|| "cannot send the files of the node".to_owned())? {
+            Ok(()) => {
+                self.node_files = Some(upload);
+                Ok(())
+            }
+            Err(error) => {
+                let failed = Failed::plain("cannot send the files of the node").source(&error);
+                Err(refused(failed, upload).await)
+            }
+        }
+    }
+
     /// Why the store did not take what was sent, where that is why the transfer failed.
     async fn because(&mut self, failed: Failed) -> Failed {
-        let Some(upload) = self.upload.take() else { return failed };
-        // The writer has gone: an upload that is whole is not among those that end here.
-        match upload.finish().await {
-            Err(error) if *error.trouble() != etcd_store::Trouble::Abandoned => crate::stores::failed(&error),
-            _ => failed,
+        match self.upload.take() {
+            Some(upload) => refused(failed, upload).await,
+            None => failed,
         }
     }
 
@@ -304,6 +353,15 @@ impl Work<'_> {
         }
         tracing::info!("{} was checked", self.name);
         Ok(pages)
+    }
+}
+
+/// Why an upload ended, where that is why something failed.
+async fn refused(failed: Failed, upload: Upload) -> Failed {
+    // The writer has gone: an upload that is whole is not among those that end here.
+    match upload.finish().await {
+        Err(error) if *error.trouble() != etcd_store::Trouble::Abandoned => crate::stores::failed(&error),
+        _ => failed,
     }
 }
 

@@ -118,7 +118,8 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
 async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, connection: &Connection, context: &Context) -> Outcome {
     let First { destination, overrides } = first;
     let class = Class::PreRestore;
-    let order = backup::Order { destination, class, node: None, compress: "zstd", overrides, sidecar };
+    let order =
+        backup::Order { destination, class, node: None, compress: "zstd", node_files: false, overrides, sidecar };
     let taken = backup::take(&order, connection, context).await.map_err(|failed| {
         let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
         Failed { exit, ..failed }

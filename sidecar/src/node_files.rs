@@ -1,0 +1,112 @@
+//! Files of this node as a tar archive, for a backup that can bring up a new control plane. The client encrypts it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use etcd_store::node_files::{Limits, NodeFilesWriter};
+use etcd_wire::message::{LeftOut, MAX_NODE_FILES, NodeFilesDone, NodeFilesRequest};
+use etcd_wire::{Begin, CHUNK, Digest, End, Failure, FailureCode, Frame, Outgoing, Sha256};
+use tokio::sync::mpsc;
+
+use crate::node::files::{GatherError, gather};
+use crate::serve::{Client, Stop};
+
+/// As much of what is left out is told one by one.
+const TOLD: usize = 50;
+
+pub(crate) async fn run(request: NodeFilesRequest, client: &mut Client) -> Result<NodeFilesDone, Stop> {
+    client.send(Frame::Begin(Begin { total: None })).await?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (queue, stop) = (client.queue(), Arc::clone(&cancel));
+    let mut reading = tokio::task::spawn_blocking(move || read(request, queue, stop));
+    let read = match client.during(&mut reading).await {
+        Ok(read) => read,
+        Err(stop) => {
+            cancel.store(true, Ordering::Relaxed);
+            // The request is over: what the thread still reports changes nothing.
+            let _ = reading.await;
+            return Err(stop);
+        }
+    };
+    let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
+    let (end, done) = read.unwrap_or_else(lost)?;
+    let length = end.length;
+    client.send(Frame::End(end)).await?;
+    client.acknowledged(length).await?;
+    Ok(done)
+}
+
+fn read(
+    request: NodeFilesRequest,
+    queue: mpsc::Sender<Frame>,
+    cancel: Arc<AtomicBool>,
+) -> Result<(End, NodeFilesDone), Failure> {
+    let paths: Vec<PathBuf> = request.paths.iter().map(PathBuf::from).collect();
+    let outgoing = Outgoing::new(request.compression);
+    let stream = Stream { outgoing, digest: Digest::new(), gathered: Vec::new(), queue, cancel };
+    let mut writer = NodeFilesWriter::new(stream, Limits::default());
+    let gathered = gather(&paths, Limits::default(), |file| writer.append(file)).map_err(|error| failed(&error))?;
+    let ended = writer.finish().and_then(|stream| Ok(stream.finish()?));
+    let end = ended.map_err(|error| failed(&error.into()))?;
+    let told = gathered.left_out.iter().take(TOLD).map(|(path, why)| LeftOut { path: path.clone(), why: why.clone() });
+    let (left_out, left_out_count) = (told.collect(), gathered.left_out.len() as u64);
+    Ok((end, NodeFilesDone { files: gathered.files, left_out, left_out_count }))
+}
+
+fn failed(error: &GatherError) -> Failure {
+    let code = match error {
+        GatherError::Relative(_) => FailureCode::BadRequest,
+        GatherError::Archive(_) | GatherError::Empty(_) | GatherError::Changing(_) => FailureCode::Refused,
+        GatherError::Missing(_) | GatherError::Io(_) => FailureCode::Storage,
+    };
+    Failure::new(code, "cannot read the files of the node").source(error)
+}
+
+/// What was gathered of the archive, and the way to the client.
+struct Stream {
+    outgoing: Outgoing,
+    digest: Digest,
+    gathered: Vec<u8>,
+    queue: mpsc::Sender<Frame>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Stream {
+    fn send(&mut self) -> io::Result<()> {
+        self.digest.update(&self.gathered);
+        let frame = Frame::Data(self.outgoing.chunk(Bytes::from(std::mem::take(&mut self.gathered))));
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
+        self.queue.blocking_send(frame).map_err(|_| gone())
+    }
+
+    fn finish(mut self) -> io::Result<End> {
+        if !self.gathered.is_empty() {
+            self.send()?;
+        }
+        Ok(End { length: self.outgoing.offset(), sha256: Sha256(self.digest.finish()) })
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the client has given up"));
+        }
+        let taken = bytes.len().min(CHUNK - self.gathered.len());
+        if self.outgoing.offset() + (self.gathered.len() + taken) as u64 > MAX_NODE_FILES {
+            return Err(io::Error::other(format!("the archive would have more than {MAX_NODE_FILES} bytes")));
+        }
+        self.gathered.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        if self.gathered.len() == CHUNK {
+            self.send()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
