@@ -338,6 +338,18 @@ impl Place {
         self.open()?.sync_all().map_err(|error| self.about("synchronise", &error))
     }
 
+    /// Writes to the disk of a folder, with the time of the folder, and waits until the disk has it.
+    pub(crate) fn touch(&self) -> io::Result<()> {
+        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+        #[cfg(test)]
+        probe::at("touch", self)?;
+        let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
+        let folder = self.open()?;
+        let touched = rustix::fs::futimens(&folder, &times).map_err(io::Error::from).and_then(|()| folder.sync_all());
+        touched.map_err(|error| self.about("write to", &error))
+    }
+
     /// Makes sure that a folder's names are on the disk, if it is there. False if it is not.
     pub(crate) fn sync_if_there(&self) -> io::Result<bool> {
         match self.is_folder()? {
@@ -527,6 +539,19 @@ mod tests {
             assert_eq!(std::fs::read(&file).unwrap(), b"mine");
             assert_eq!(file.metadata().unwrap().uid(), rustix::process::geteuid().as_raw());
         }
+    }
+
+    #[test]
+    fn a_folder_is_touched_and_keeps_what_is_in_it() {
+        let victim = Victim::new();
+        let place = Place::new(victim.path());
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        std::fs::File::open(victim.path()).unwrap().set_modified(old).unwrap();
+        place.touch().unwrap();
+        assert!(victim.path().metadata().unwrap().modified().unwrap() > old);
+        victim.assert_untouched();
+        assert_eq!(place.join("absent").touch().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(place.join("file").touch().unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use lab::{Etcd, Options};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::{Ran, Running, Scene, names, run, until};
 pub const CLUSTER: &str = "lab";
 
 /// How long a restore may take that waits for nodes which do not come back.
-const LONG: std::time::Duration = std::time::Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(300);
 
 /// Which of its two states the cluster is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,11 +227,37 @@ pub fn kill_at(scene: &Scene, node: &str, entry: &str) {
 /// Waits until the journal of a restore that began after this was called has an entry; looks often, to be there in time.
 #[track_caller]
 pub fn reached(scene: &Scene, node: &str, entry: &str) {
-    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    let deadline = Instant::now() + crate::PATIENCE;
     while !journal(scene, node).iter().any(|one| one == entry) {
-        assert!(std::time::Instant::now() < deadline, "{node} never reached {entry}: {:?}", journal(scene, node));
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(Instant::now() < deadline, "{node} never reached {entry}: {:?}", journal(scene, node));
+        std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// As [`crate::until_within`], for a restore: a test that waits too long shows the journals of all nodes.
+#[track_caller]
+pub fn journals_until(scene: &Scene, what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !done() {
+        if Instant::now() >= deadline {
+            let journals =
+                scene.lab.node_names().into_iter().map(|node| format!("\n{node}: {:?}", journal(scene, &node)));
+            panic!("waited too long until {what}{}", journals.collect::<String>());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Lets the disk of a node hang once its journal has an entry. Its participant is stopped while the disk begins to hang, which takes its time on
+/// a machine with much to do. The node may have begun the next step all the same.
+#[track_caller]
+pub fn hang_disk_at(scene: &Scene, node: &str, entry: &str) {
+    reached(scene, node, "armed");
+    let participants = participants(scene, node);
+    reached(scene, node, entry);
+    participants.iter().for_each(|&pid| signal(pid, "STOP"));
+    scene.lab.freeze_disk(node).expect("the disk hangs");
+    participants.iter().for_each(|&pid| signal(pid, "CONT"));
 }
 
 /// Whether a node knows how a restore is decided.

@@ -7,7 +7,7 @@ use etcd_transaction::{Fact, Node};
 use etcd_wire::restore::least_revision;
 use etcd_wire::{Failure, FailureCode};
 
-use super::wait::{ends_again, pause, quiet, until_well};
+use super::wait::{ends_again, pause, quiet, until_well, while_disks_answer};
 use super::{found_again, is_exchanged, new_cluster, put, refused, take};
 use crate::etcd;
 use crate::transaction::exchange::{self, Way};
@@ -186,10 +186,13 @@ pub(super) async fn launch_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(),
     let unchecked = work.is_rechecked();
     work.blocking(move |work| launch(work, unchecked)).await?;
     let up = until_well("etcd", start_limit(work), cancel, || member::launched(&work.ground.etcd));
-    tokio::select! {
-        up = up => up,
-        failure = ends_again(&etcd) => Err(failure),
-    }
+    let up_or_over = async {
+        tokio::select! {
+            up = up => up,
+            failure = ends_again(&etcd) => Err(failure),
+        }
+    };
+    while_disks_answer(work, up_or_over).await
 }
 
 /// Without its check of the data where that is made up for later: what all members have was proved equal while it was staged.
@@ -207,13 +210,12 @@ fn launch(work: &Work, unchecked: bool) -> Result<(), Failure> {
 /// Waits until the member serves the new data together with all others: what an API server would show is there.
 pub(super) async fn start_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let expected = new_cluster(work)?;
-    until_well("etcd", start_limit(work), cancel, || async {
+    let serves = until_well("etcd", start_limit(work), cancel, || async {
         member::prove(&work.layout, &expected).await?;
         match &work.layout.plan().marker {
             Some(marker) => member::serves(&work.layout, &work.ground.kube_system, marker).await,
             None => Ok(()),
         }
-    })
-    .await
-    .map_err(|failure| Failure { code: FailureCode::Refused, ..failure })
+    });
+    while_disks_answer(work, serves).await.map_err(|failure| Failure { code: FailureCode::Refused, ..failure })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use etcd_wire::Failure;
 
 use super::refused;
+use crate::node::Place;
 use crate::transaction::ground::Component;
 use crate::transaction::journal::storage;
 use crate::transaction::process;
@@ -16,6 +17,8 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 /// How long everything has to be quiet before it counts as stopped: a kubelet may start again what was killed before it has noticed that
 /// the manifest is gone.
 const QUIET: Duration = Duration::from_millis(300);
+/// How often the disks are written to while etcd starts.
+const WRITE: Duration = Duration::from_secs(2);
 
 /// Waits until it has been true for a while.
 pub(super) async fn quiet(
@@ -68,6 +71,31 @@ where
             let Some(failure) = last else { return Err(late) };
             return Err(failure.causes.into_iter().fold(late.cause(failure.message), Failure::cause));
         }
+    }
+}
+
+/// Waits, and writes to the disks of etcd meanwhile. An etcd whose disk hangs looks like one that reads much data before it is healthy, for which
+/// everybody waits. A write that does not return is an operation of this node that goes on for too long: then nobody waits for the node.
+///
+/// # Errors
+/// Those of `wait`, or a disk does not take what is written.
+pub(super) async fn while_disks_answer(
+    work: &Arc<Work>,
+    wait: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let mut wait = std::pin::pin!(wait);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut wait => return done,
+            () = tokio::time::sleep(WRITE) => {}
+        }
+        // Not dropped when the wait ends: an operation is waited for.
+        work.blocking(|work| {
+            let touch = |folder: Place| folder.touch().map_err(|error| storage("write to the disk of etcd", &error));
+            work.layout.folders().into_iter().try_for_each(touch)
+        })
+        .await?;
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use e2e::history::{Writers, check};
 use e2e::restores::{
-    State, decided, during, journal, journal_file, on_node, participants, reached, settled, stage, stage_with,
+    State, decided, during, hang_disk_at, journal, journal_file, journals_until, on_node, participants, reached,
+    settled, stage, stage_with,
 };
-use e2e::{Scene, names, run, until, until_within};
+use e2e::{Scene, names, run, until};
 use lab::{Etcd, Options};
 
 /// Whether a restore has ended on a node.
@@ -27,8 +28,12 @@ fn the_coordinator_is_lost_after_the_votes() {
         reached(&scene, "cp3", "yes");
         scene.lab.cut_off("cp1").expect("cp1 is cut off");
         running.signal("KILL");
-        until_within("the others decide", Duration::from_secs(90), || others.iter().all(|node| decided(&scene, node)));
-        until_within("the others end", Duration::from_secs(240), || others.iter().all(|node| ended(&scene, node)));
+        journals_until(&scene, "the others decide", Duration::from_secs(90), || {
+            others.iter().all(|node| decided(&scene, node))
+        });
+        journals_until(&scene, "the others end", Duration::from_secs(240), || {
+            others.iter().all(|node| ended(&scene, node))
+        });
         let here = settled_state(&scene, &others);
         // They serve without it, and so does nobody else.
         assert_ne!(here, None, "{:?}", journal(&scene, "cp2"));
@@ -36,7 +41,7 @@ fn the_coordinator_is_lost_after_the_votes() {
         scene.lab.rejoin("cp1").expect("cp1 is back");
     });
     assert_eq!(ran.status.code(), None);
-    until_within("cp1 follows", Duration::from_secs(240), || ended(&scene, "cp1"));
+    journals_until(&scene, "cp1 follows", Duration::from_secs(240), || ended(&scene, "cp1"));
     settled(&scene);
     check(&scene, &writers.stop());
 }
@@ -116,16 +121,18 @@ fn a_disk_hangs_on_the_coordinator() {
     let others = ["cp2", "cp3"].map(str::to_owned);
     let writers = Writers::start(&scene);
     let ran = during(&scene, &[], |running| {
-        reached(&scene, "cp1", "stopEtcd done");
-        scene.lab.freeze_disk("cp1").expect("cp1's disk hangs");
+        hang_disk_at(&scene, "cp1", "stopEtcd done");
+        assert!(!journal(&scene, "cp1").contains(&"yes".to_owned()), "cp1 had voted: {:?}", journal(&scene, "cp1"));
         running.signal("KILL");
-        // 47 seconds, and then what going back takes, while the disk still hangs.
-        until_within("the others go back", Duration::from_secs(180), || others.iter().all(|node| ended(&scene, node)));
+        // 47 seconds, and then what going back takes, while the disk still hangs, be it under the exchange of the data or under the start of etcd.
+        journals_until(&scene, "the others go back", Duration::from_secs(300), || {
+            others.iter().all(|node| ended(&scene, node))
+        });
         assert_eq!(settled_state(&scene, &others).as_deref(), Some("wentBack"));
         scene.lab.thaw_disk("cp1").expect("cp1's disk works again");
     });
     assert_eq!(ran.status.code(), None);
-    until_within("cp1 follows", Duration::from_secs(240), || ended(&scene, "cp1"));
+    journals_until(&scene, "cp1 follows", Duration::from_secs(240), || ended(&scene, "cp1"));
     assert_eq!(settled(&scene), State::Old);
     check(&scene, &writers.stop());
     until("the participants are gone", || {
