@@ -120,6 +120,7 @@ mod tests {
             ("freshness file:///s --max-age=3h", &all),
             ("prune file:///s --keep-last=3", &all),
             ("copy s3://b/latest x", &all),
+            ("schedule --store=s3://b --every=1h --no-encryption", &namespace),
             ("verify a.db --live", &none),
             ("restore a.db", &none),
             ("restore a.db --dry-run=client", &none),
@@ -186,6 +187,7 @@ mod tests {
             ("diff a.db b.db --identity k", "--identity"),
             ("restore a.db --trust-key p", "--trust-key"),
             ("copy s3://b/latest x --identity k", "--identity"),
+            ("schedule --store=s3://b --every=1h --prune-credential-secret=x", "--prune-credential-secret"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let said = parse(&words);

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use etcd_wire::FailureCode;
 use tracing_subscriber::EnvFilter;
 
-use crate::{restore, serve, transaction, wait};
+use crate::{restore, serve, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -42,9 +42,23 @@ enum Command {
     /// without an API server.
     #[command(after_help = EXAMPLES, override_usage = USAGE)]
     Restore(Box<restore::Args>),
+    /// Tell how old the backups in a store are, as metrics for Prometheus, until SIGTERM.
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(watch::Args),
     /// Print the version.
     Version,
 }
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+
+  # the age of the newest backup, at http://ADDRESS:8080/metrics; GET /healthz says that the process lives
+  etcd-sidecar watch --store s3://backups/prod --max-age 3h
+
+  # all clusters of a store, and only backups that this key has signed
+  etcd-sidecar watch --store s3://backups --all-clusters --max-age 3h --trust-key backup.pub
+
+While the store does not answer, the age of the backup that was seen last goes on growing, and kubectl_etcd_watch_success is 0.";
 
 const USAGE: &str = "etcd-sidecar restore FILE --data-dir DIR --name NAME --initial-cluster MEMBERS --bump-revision N
        etcd-sidecar restore --status | --resume [ID] | --forget ID";
@@ -67,7 +81,7 @@ Examples, in the participant's container on a node:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 refused; nothing was changed.";
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -121,6 +135,13 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(args) => {
             let done = restore::run(*args)?;
             print(&done).context("the directory is built; only the report of it is lost")
+        }
+        Command::Watch(args) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let ended = runtime.block_on(watch::run(args));
+            // A read of a folder that hangs is not waited for.
+            runtime.shutdown_background();
+            ended
         }
         Command::Version => print(&format!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID)),
     }

@@ -16,6 +16,7 @@ mod snapshot;
 mod status;
 mod transaction;
 mod wait;
+mod watch;
 
 fn main() -> std::process::ExitCode {
     cli::main()

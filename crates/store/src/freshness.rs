@@ -181,6 +181,27 @@ impl Freshness {
         Freshness { state: State::CannotTell, why, newest: None, passed_over: Vec::new(), suspects: 0 }
     }
 
+    /// The same answer, some time later: its backup has become older. That nobody can tell stays so.
+    #[must_use]
+    pub fn later(mut self, asked: &Asked, now: Timestamp) -> Freshness {
+        let Some(newest) = &mut self.newest else { return self };
+        newest.age = newest.backup.age(now);
+        if self.state == State::Fresh && newest.age > asked.max_age {
+            self.state = State::Stale;
+            self.why = format!("the newest backup is {}", newest.backup.name);
+        }
+        self
+    }
+
+    /// What is known after a look that nobody could tell anything by: the backup that counted last may still be there, and becomes older.
+    #[must_use]
+    pub fn remembering(self, before: &Freshness) -> Freshness {
+        match self.state {
+            State::CannotTell => Freshness { newest: before.newest.clone(), ..self },
+            _ => self,
+        }
+    }
+
     /// The answer about a cluster. `newest` is the first of [`candidates`] that [`counts`], and `passed_over` are those before it.
     pub fn of(
         backups: &Backups,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use crate::freshness::{Newest, State};
 use crate::{ClusterUid, Freshness, Level};
 
@@ -61,6 +63,21 @@ pub fn text<'a>(
                 let _ = writeln!(text, "{name}{{cluster_uid=\"{uid}\",cluster=\"{cluster}\"}} {value}");
             }
         }
+    }
+    text
+}
+
+/// When the newest backup was taken of which a good proof says that it was decrypted and checked, of clusters that have one: the rest of what
+/// is known of them is [`text`].
+pub fn opened<'a>(clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a str>, Timestamp)>) -> String {
+    let name = "kubectl_etcd_backup_opened_timestamp_seconds";
+    let mut text = format!(
+        "# HELP {name} Time of the newest backup that was decrypted and checked, in seconds since 1970.\n# TYPE {name} gauge\n"
+    );
+    for (uid, cluster, time) in clusters {
+        let cluster = label(cluster.unwrap_or_default());
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name}{{cluster_uid=\"{uid}\",cluster=\"{cluster}\"}} {}", time.as_second());
     }
     text
 }

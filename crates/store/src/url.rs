@@ -114,6 +114,16 @@ impl StoreUrl {
         }
     }
 
+    /// The server that the URL names, if it names one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.options.endpoint.as_deref()
+    }
+
+    /// The file with the certificate authority of the server, if the URL names one.
+    pub fn ca(&self) -> Option<&std::path::Path> {
+        self.options.ca.as_deref()
+    }
+
     /// The same store without the last `count` segments of its path, and those segments; nothing where there are fewer.
     pub(crate) fn split_segments(&self, count: usize) -> Option<(StoreUrl, Vec<String>)> {
         let path = match &self.place {

@@ -18,6 +18,7 @@ mod proposal;
 pub(crate) mod prune;
 pub(crate) mod restore;
 pub(crate) mod rollback;
+pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod verify;

@@ -39,6 +39,8 @@ own name, does not.
 const FILES: [u8; 4] = [1, 2, 3, 130];
 /// Codes of commands that run pods, or change something.
 const CLUSTER: [u8; 5] = [1, 2, 4, 5, 130];
+/// Codes of schedule.
+const RENDERS: [u8; 4] = [1, 2, 4, 130];
 /// Codes of status.
 const STATUS: [u8; 6] = [1, 2, 4, 5, 6, 130];
 /// Codes of commands that do both.
@@ -50,6 +52,7 @@ pub(super) fn of(command: &str, name: &str) -> Option<String> {
         "backup" | "verify" | "restore" | "apply" => &BOTH,
         "rollback" | "cleanup" | "prune" => &CLUSTER,
         "status" => &STATUS,
+        "schedule" => &RENDERS,
         "inspect" | "get" | "list" => &FILES,
         "diff" => {
             return Some(

@@ -71,7 +71,7 @@ pub(crate) struct Args {
 
 /// The rules.
 #[derive(Debug, clap::Args)]
-struct KeepArgs {
+pub(crate) struct KeepArgs {
     /// Keep the newest N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep_last: Option<u32>,
@@ -96,7 +96,22 @@ struct KeepArgs {
 }
 
 impl KeepArgs {
-    fn rules(&self) -> Keep {
+    /// The flags again, as they were typed.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let counts = [
+            ("last", self.keep_last),
+            ("hourly", self.keep_hourly),
+            ("daily", self.keep_daily),
+            ("weekly", self.keep_weekly),
+            ("monthly", self.keep_monthly),
+            ("yearly", self.keep_yearly),
+        ];
+        let counts = counts.into_iter().filter_map(|(rule, count)| Some(format!("--keep-{rule}={}", count?)));
+        counts.chain(self.keep_within.map(|within| format!("--keep-within={within}"))).collect()
+    }
+
+    /// The rules that the flags are.
+    pub(crate) fn rules(&self) -> Keep {
         Keep {
             last: self.keep_last.unwrap_or(0),
             hourly: self.keep_hourly.unwrap_or(0),
