@@ -252,7 +252,7 @@ impl Client {
                 self.during(transaction::direct(*request)).await??;
                 Ok(Reply::Armed)
             }
-            Request::Message(_) | Request::Query | Request::Control(_) => {
+            Request::Message { .. } | Request::Query { .. } | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())
             }

@@ -96,9 +96,17 @@ pub enum Request {
     /// Take away what ended restores have set aside. Answered by [`Reply::Restores`], with what was taken away.
     RemoveAside(RemoveAsideRequest),
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
-    Message(Box<Message>),
+    Message {
+        /// ID of the restore that the message is of. Participants of another one do not hear it.
+        of: String,
+        /// The message.
+        message: Box<Message>,
+    },
     /// From a node of a restore that has no identity: what was decided? Answered by [`Reply::Answer`].
-    Query,
+    Query {
+        /// ID of the restore. Participants of another one do not answer.
+        of: String,
+    },
     /// To a participant, from a session on its node. Answered by [`Reply::Participant`].
     Control(Control),
     /// Something a later version knows. Answered by [`FailureCode::Unsupported`].
@@ -256,7 +264,12 @@ pub enum Reply {
     /// To [`Request::Message`]: it has arrived.
     Heard,
     /// To [`Request::Query`].
-    Answer(Answer),
+    Answer {
+        /// ID of the restore that the answer is of.
+        of: String,
+        /// What is known.
+        answer: Answer,
+    },
     /// To [`Request::Control`].
     Participant(ParticipantState),
 }

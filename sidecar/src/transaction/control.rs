@@ -255,7 +255,7 @@ mod tests {
         let _asks = listen(&layout).unwrap();
         let (reader, writer) = UnixStream::connect(socket(&layout).path()).await.unwrap().into_split();
         let mut connection = Connection::establish(reader, writer, Hello::ours()).await.unwrap();
-        connection.outgoing.send(&Frame::Request(Request::Query)).await.unwrap();
+        connection.outgoing.send(&Frame::Request(Request::Query { of: "id".into() })).await.unwrap();
         let answer = connection.incoming.next("an answer").await.unwrap();
         assert!(matches!(answer, Frame::Failure(Failure { code: FailureCode::Unsupported, .. })), "{answer:?}");
     }

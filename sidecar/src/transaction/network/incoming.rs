@@ -45,6 +45,8 @@ type Place = oneshot::Sender<()>;
 /// Who may come in, and where what they say goes.
 pub(super) struct Door {
     pub(super) addresses: Arc<Addresses>,
+    /// ID of the restore. Another one may have nodes with the same identities.
+    pub(super) restore: String,
     /// How many nodes the plan has.
     pub(super) nodes: u8,
     pub(super) credentials: watch::Receiver<Arc<Credentials>>,
@@ -157,15 +159,22 @@ impl Door {
                 tokio::time::timeout(IDLE, connection.incoming.maybe_next()).await.map_err(|_| silent())??;
             let reply = match (request, from) {
                 (None, _) => return Ok(()),
-                (Some(Frame::Request(Request::Message(message))), Some(from)) => {
+                (Some(Frame::Request(Request::Message { of, .. } | Request::Query { of })), _)
+                    if of != self.restore =>
+                {
+                    let what = format!("this node takes part in restore {}, not in {of}", self.restore);
+                    connection.outgoing.send(&Frame::Failure(Failure::new(FailureCode::Refused, &what))).await?;
+                    return Err(refused(&what));
+                }
+                (Some(Frame::Request(Request::Message { message, .. })), Some(from)) => {
                     self.heard.send(Heard::Message { from, message: *message }).await.map_err(|_| gone())?;
                     Reply::Heard
                 }
-                (Some(Frame::Request(Request::Query)), _) => {
+                (Some(Frame::Request(Request::Query { of })), _) => {
                     let (answer, answered) = oneshot::channel();
                     self.heard.send(Heard::Queried { answer }).await.map_err(|_| gone())?;
                     let answered = tokio::time::timeout(ANSWER, answered).await.map_err(|_| silent())?;
-                    Reply::Answer(answered.map_err(|_| gone())?)
+                    Reply::Answer { of, answer: answered.map_err(|_| gone())? }
                 }
                 (Some(Frame::Request(_)), from) => {
                     let what = match from {

@@ -116,6 +116,7 @@ impl Network {
         let mut tasks = JoinSet::new();
         let door = Door {
             addresses: Arc::clone(&addresses),
+            restore: plan.id.clone(),
             nodes,
             credentials: known.clone(),
             heard: heard.clone(),
@@ -129,6 +130,7 @@ impl Network {
             let (from, port) = (&layout.node().node, plan.peer_port);
             let link = Arc::new(Link {
                 to,
+                restore: plan.id.clone(),
                 way: format!("node {from} cannot send to node {} ({}, TCP port {port})", node.node, node.address),
                 port,
                 addresses: Arc::clone(&addresses),
@@ -228,7 +230,8 @@ pub(super) async fn find_out(layout: &Layout, authorities: &[String]) -> Result<
     let asked = (0..).map(Node).zip(&plan.nodes).filter(|(to, _)| *to != own).map(|(to, node)| {
         let (port, addresses, credentials) = (plan.peer_port, Arc::clone(&addresses), credentials.clone());
         let way = format!("node {} ({}, TCP port {port})", node.node, node.address);
-        let link = Link { to, way, port, addresses, credentials, troubles: Arc::clone(&troubles) };
+        let link =
+            Link { to, restore: plan.id.clone(), way, port, addresses, credentials, troubles: Arc::clone(&troubles) };
         async move { (to, link.find_out().await) }
     });
     Ok(futures::future::join_all(asked).await.into_iter().collect())

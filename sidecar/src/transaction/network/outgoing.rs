@@ -35,6 +35,8 @@ type Greeted = Connection<ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<Tc
 /// The way to one node.
 pub(super) struct Link {
     pub(super) to: Node,
+    /// ID of the restore that everything said is of.
+    pub(super) restore: String,
     /// From where to where, for people.
     pub(super) way: String,
     pub(super) port: u16,
@@ -84,7 +86,7 @@ impl Link {
                 },
                 message = queue.next() => message,
             };
-            match deliver(&mut connection, &message).await {
+            match self.deliver(&mut connection, &message).await {
                 Ok(()) => self.troubles.clear(self.to),
                 Err(Undelivered { why, again }) => {
                     if again {
@@ -93,6 +95,15 @@ impl Link {
                     return Err(why);
                 }
             }
+        }
+    }
+
+    async fn deliver(&self, connection: &mut Greeted, message: &Message) -> Result<(), Undelivered> {
+        let request = Request::Message { of: self.restore.clone(), message: Box::new(message.clone()) };
+        match tokio::time::timeout(ANSWER, ask(connection, request)).await {
+            Ok(Ok(Frame::Reply(Reply::Heard))) => Ok(()),
+            Ok(other) => Err(Undelivered { again: other.is_err(), why: unexpected(other) }),
+            Err(_) => Err(Undelivered { again: true, why: format!("no answer for {}s", ANSWER.as_secs()) }),
         }
     }
 
@@ -119,8 +130,9 @@ impl Link {
         let asker = self.credentials.borrow().asker.clone();
         let asker = asker.ok_or("this node knows no authority of the restore")?;
         let mut connection = self.dial(asker).await?;
-        match tokio::time::timeout(ANSWER, ask(&mut connection, Request::Query)).await {
-            Ok(Ok(Frame::Reply(Reply::Answer(answer)))) => Ok(answer),
+        let query = Request::Query { of: self.restore.clone() };
+        match tokio::time::timeout(ANSWER, ask(&mut connection, query)).await {
+            Ok(Ok(Frame::Reply(Reply::Answer { of, answer }))) if of == self.restore => Ok(answer),
             Ok(other) => Err(unexpected(other)),
             Err(_) => Err(format!("no answer for {}s", ANSWER.as_secs())),
         }
@@ -225,15 +237,6 @@ struct Undelivered {
     why: String,
     /// Whether it may fare better over another connection.
     again: bool,
-}
-
-async fn deliver(connection: &mut Greeted, message: &Message) -> Result<(), Undelivered> {
-    let request = Request::Message(Box::new(message.clone()));
-    match tokio::time::timeout(ANSWER, ask(connection, request)).await {
-        Ok(Ok(Frame::Reply(Reply::Heard))) => Ok(()),
-        Ok(other) => Err(Undelivered { again: other.is_err(), why: unexpected(other) }),
-        Err(_) => Err(Undelivered { again: true, why: format!("no answer for {}s", ANSWER.as_secs()) }),
-    }
 }
 
 async fn ask(connection: &mut Greeted, request: Request) -> Result<Frame, etcd_wire::WireError> {

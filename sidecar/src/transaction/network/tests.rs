@@ -122,6 +122,13 @@ fn order(step: Step) -> Message {
     Message::Order { step }
 }
 
+/// The restore of these nodes.
+const ID: &str = "20261121-100000-abcde";
+
+fn said(message: Message) -> Request {
+    Request::Message { of: ID.into(), message: Box::new(message) }
+}
+
 async fn heard(hears: &mut mpsc::Receiver<Heard>, within: Duration) -> Heard {
     tokio::time::timeout(within, hears.recv()).await.expect("something in time").expect("a network")
 }
@@ -143,7 +150,7 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
 /// Sends what must not be heard, and waits for the end.
 async fn is_refused(connection: Result<Raw, WireError>) -> bool {
     let Ok(mut connection) = connection else { return true };
-    let request = Frame::Request(Request::Message(Box::new(order(Step::Swap))));
+    let request = Frame::Request(said(order(Step::Swap)));
     if connection.outgoing.send(&request).await.is_err() {
         return true;
     }
@@ -272,13 +279,13 @@ async fn without_a_certificate_only_queries_are_answered() {
     assert!(is_refused(nodes.converse("127.0.0.2", 0, None).await).await);
     let mut asker = nodes.converse("127.0.0.2", 0, None).await.unwrap();
     for decision in [None, Some(Decision::Abort)] {
-        asker.outgoing.send(&Frame::Request(Request::Query)).await.unwrap();
+        asker.outgoing.send(&Frame::Request(Request::Query { of: ID.into() })).await.unwrap();
         match heard(&mut hears, LONG).await {
             Heard::Queried { answer } => answer.send(Answer { decision }).unwrap(),
             other => panic!("a query was expected: {other:?}"),
         }
         let answered = asker.incoming.next("an answer").await.unwrap();
-        assert_eq!(answered, Frame::Reply(Reply::Answer(Answer { decision })));
+        assert_eq!(answered, Frame::Reply(Reply::Answer { of: ID.into(), answer: Answer { decision } }));
     }
     for request in [Request::Restores, Request::Commit] {
         let mut asker = nodes.converse("127.0.0.2", 0, None).await.unwrap();
@@ -288,9 +295,45 @@ async fn without_a_certificate_only_queries_are_answered() {
     }
     // One that the participant does not answer gets no answer.
     let mut asker = nodes.converse("127.0.0.2", 0, None).await.unwrap();
-    asker.outgoing.send(&Frame::Request(Request::Query)).await.unwrap();
+    asker.outgoing.send(&Frame::Request(Request::Query { of: ID.into() })).await.unwrap();
     drop(heard(&mut hears, LONG).await);
     assert!(!matches!(asker.incoming.maybe_next().await, Ok(Some(_))));
+    assert!(hears.try_recv().is_err());
+}
+
+/// The nodes may take part in another transaction with the same identities: what is said in one counts nothing in the other.
+#[tokio::test]
+async fn what_is_of_another_restore_is_neither_heard_nor_answered() {
+    let nodes = Nodes::new().await;
+    let (_first, mut hears) = nodes.start(0).await;
+    let of = format!("{ID}-r");
+    let message = Request::Message { of: of.clone(), message: Box::new(order(Step::Swap)) };
+    for (request, identity) in [(message, Some(&nodes.identities[1])), (Request::Query { of }, None)] {
+        let mut connection = nodes.converse("127.0.0.2", 0, identity).await.unwrap();
+        connection.outgoing.send(&Frame::Request(request)).await.unwrap();
+        match connection.incoming.next("an answer").await.unwrap() {
+            Frame::Failure(failure) => assert!(failure.message.contains(&format!("takes part in restore {ID}"))),
+            other => panic!("a refusal was expected: {other:?}"),
+        }
+        assert!(!matches!(connection.incoming.maybe_next().await, Ok(Some(_))));
+    }
+    assert!(hears.try_recv().is_err());
+
+    // An answer of another one is none.
+    let (second, mut hears) = nodes.start_as(1, None, &[&nodes.identities[2]]).await;
+    let listener = nodes.listener(2).await;
+    second.ask(Node(2));
+    let server = Credentials::new(&nodes.identities[2..3], &[]).unwrap().server.unwrap();
+    let (stream, _) = tokio::time::timeout(LONG, listener.accept()).await.unwrap().unwrap();
+    let stream = TlsAcceptor::from(server).accept(stream).await.unwrap();
+    let (reader, writer) = tokio::io::split(stream);
+    let mut connection = Connection::establish(reader, writer, Hello::ours()).await.unwrap();
+    assert_eq!(connection.incoming.next("a query").await.unwrap(), Frame::Request(Request::Query { of: ID.into() }));
+    let answer = Answer { decision: Some(Decision::Commit) };
+    connection.outgoing.send(&Frame::Reply(Reply::Answer { of: "other".into(), answer })).await.unwrap();
+    while second.troubles().is_empty() {
+        tokio::task::yield_now().await;
+    }
     assert!(hears.try_recv().is_err());
 }
 
@@ -305,11 +348,11 @@ async fn a_newer_connection_takes_the_place_of_an_older_one() {
     let mut newer = nodes.converse("127.0.0.2", 0, own).await.unwrap();
     assert!(!matches!(older.incoming.maybe_next().await, Ok(Some(_))));
     for (connection, from) in [(&mut newer, Node(1)), (&mut other_node, Node(2))] {
-        connection.outgoing.send(&Frame::Request(Request::Message(Box::new(Message::AllEnded)))).await.unwrap();
+        connection.outgoing.send(&Frame::Request(said(Message::AllEnded))).await.unwrap();
         assert_eq!(connection.incoming.next("an answer").await.unwrap(), Frame::Reply(Reply::Heard));
         assert_eq!(message(&mut hears, LONG).await, (from, Message::AllEnded));
     }
-    asker.outgoing.send(&Frame::Request(Request::Query)).await.unwrap();
+    asker.outgoing.send(&Frame::Request(Request::Query { of: ID.into() })).await.unwrap();
     assert!(matches!(heard(&mut hears, LONG).await, Heard::Queried { .. }));
 }
 
@@ -328,7 +371,7 @@ async fn a_message_that_is_not_answered_is_sent_again_over_another_connection() 
         let mut connection = Connection::establish(reader, writer, Hello::ours()).await.unwrap();
         assert_eq!(connection.peer.build.as_deref(), Some(etcd_build::ID));
         let request = connection.incoming.next("a message").await.unwrap();
-        assert_eq!(request, Frame::Request(Request::Message(Box::new(order(Step::Swap)))));
+        assert_eq!(request, Frame::Request(said(order(Step::Swap))));
         // It gives up by itself.
         let ended = tokio::time::timeout(LONG, connection.incoming.maybe_next()).await.unwrap();
         assert!(!matches!(ended, Ok(Some(_))));
