@@ -53,6 +53,11 @@ impl<'a> View<'a> {
         self.0.api_is_unready()
     }
 
+    /// Whether the node may be armed for the way back: its API server was never ready.
+    pub fn turns(self) -> bool {
+        self.0.turns()
+    }
+
     /// Whether all nodes have passed the preflight, as far as the coordinator knows: it has ordered what follows.
     pub fn has_passed_preflight(self) -> bool {
         self.0.passed.is_some() || self.recorded().begun().contains(Step::StopApi)

@@ -49,12 +49,37 @@ impl RestorePlan {
         self.nodes.iter().filter(|node| !node.left_out)
     }
 
+    /// The plan by which the nodes roll back by themselves if no API server becomes ready on the new data: a second transaction of the same nodes.
+    /// `None` where they do not: after a rollback, where API servers that are not ready are not waited for, where the new data
+    /// may begin below the old, and where a member of the old cluster has no part in it.
+    pub fn way_back(&self) -> Option<RestorePlan> {
+        let whole = self.not_reached.is_empty() && !self.nodes.iter().any(|node| node.left_out);
+        let raises = matches!(self.kind, RestoreKind::Snapshot { allow_lower_revisions: false, .. });
+        let returns = raises && !self.keep_unready && whole;
+        returns.then(|| {
+            let id = format!("{}{WAY_BACK}", self.id);
+            let kind = RestoreKind::Aside { of: self.id.clone(), raise: true, token: format!("rollback-{id}") };
+            RestorePlan { id, kind, marker: None, ..self.clone() }
+        })
+    }
+
+    /// The restore from which the nodes roll back by themselves in this one, if it is such a rollback.
+    pub fn rolls_back_from(&self) -> Option<&str> {
+        match &self.kind {
+            RestoreKind::Aside { of, .. } => Some(of.as_str()).filter(|of| self.id.strip_suffix(WAY_BACK) == Some(of)),
+            RestoreKind::Snapshot { .. } => None,
+        }
+    }
+
     /// Names of what the new cluster is without: nodes that stay stopped, and what could not be reached.
     pub fn left_out(&self) -> Vec<&str> {
         let stopped = self.nodes.iter().filter(|node| node.left_out).map(|node| node.node.as_str());
         stopped.chain(self.not_reached.iter().map(String::as_str)).collect()
     }
 }
+
+/// What the ID of a rollback of the nodes' own has after that of the restore.
+const WAY_BACK: &str = "-r";
 
 fn three_minutes() -> u32 {
     180
@@ -338,6 +363,9 @@ pub struct Live {
     pub oldest: u64,
     /// Whether its API server did not become ready in time on the new data.
     pub unready: bool,
+    /// Whether its API server was never ready on the new data, so that the node may roll back by itself together with all others.
+    #[serde(default)]
+    pub turns: bool,
     /// On the coordinator: whether all nodes have passed their preflight.
     pub passed_preflight: bool,
 }
@@ -402,4 +430,53 @@ pub enum Control {
     },
     /// There is a new identity in the folder of the journal.
     Identity,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_restore_of_all_members_has_a_way_back_of_the_nodes_own() {
+        let node = |name: &str, left_out| RestoreNode { node: name.into(), left_out, ..RestoreNode::default() };
+        let kind =
+            RestoreKind::Snapshot { bump: 0, token: "t".into(), skip_hash_check: false, allow_lower_revisions: false };
+        let plan = RestorePlan {
+            id: "id".into(),
+            kind,
+            cluster: "c".into(),
+            started_by: "me".into(),
+            coordinator: "cp1".into(),
+            nodes: vec![node("cp1", false)],
+            not_reached: Vec::new(),
+            peer_port: 1,
+            marker: Some(Marker { uid: "u".into(), resource_version: 1 }),
+            start_timeout: 1,
+            keep_unready: false,
+            build: None,
+        };
+        let back = plan.way_back().expect("a restore");
+        let token = "rollback-id-r".to_owned();
+        assert_eq!(back.kind, RestoreKind::Aside { of: "id".into(), raise: true, token: token.clone() });
+        assert_eq!((back.id.as_str(), &back.marker, back.rolls_back_from()), ("id-r", &None, Some("id")));
+        assert_eq!((back.way_back(), plan.rolls_back_from()), (None, None));
+        let ordered = RestorePlan { id: "later".into(), ..back };
+        assert_eq!((ordered.rolls_back_from(), ordered.way_back()), (None, None));
+        for without in [
+            RestorePlan { keep_unready: true, ..plan.clone() },
+            RestorePlan {
+                kind: RestoreKind::Snapshot {
+                    bump: 0,
+                    token: "t".into(),
+                    skip_hash_check: false,
+                    allow_lower_revisions: true,
+                },
+                ..plan.clone()
+            },
+            RestorePlan { not_reached: vec!["cp2".into()], ..plan.clone() },
+            RestorePlan { nodes: vec![node("cp1", false), node("cp2", true)], ..plan.clone() },
+        ] {
+            assert_eq!(without.way_back(), None);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{Decision, NodeRestore};
+use etcd_wire::restore::{Decision, NodeRestore, Step};
 use futures::future::join_all;
 
 use super::api_away::reachable;
@@ -33,6 +33,10 @@ pub(crate) struct Board {
     away: AtomicBool,
     /// Whether the decision was told.
     decided: AtomicBool,
+    /// Whether the nodes do not roll back by themselves: an API server was ready on the new data, or may have been.
+    stays: AtomicBool,
+    /// Whether it was told that the nodes roll back by themselves.
+    back: AtomicBool,
     /// When the last node that can be asked has ended.
     last_end: Mutex<Option<Instant>>,
     /// Nodes that have something left to do and can be asked.
@@ -55,6 +59,13 @@ impl Board {
         let mut going = locked(&self.going);
         going.retain(|other| other != node);
         going.is_empty() && locked(&self.last_end).is_some_and(|last| last.elapsed() > LATE)
+    }
+
+    /// Tells that the nodes roll back by themselves, once.
+    fn tell_way_back(&self, work: &Work<'_>) {
+        if !self.back.swap(true, Ordering::Relaxed) {
+            work.printer.note("no API server became ready on the new data; the nodes roll back by themselves");
+        }
     }
 
     /// Tells the decision, once.
@@ -138,9 +149,11 @@ impl<'a> Watched<'a> {
         self.session = None;
     }
 
-    /// Watches until the node's part in a restore has ended, or nothing new was heard for long.
+    /// Watches until the node's part in a restore has ended, or nothing new was heard for long. A rollback that the nodes begin by themselves is
+    /// watched to its end, too.
     async fn until_ended(&mut self, id: &str, work: &Work<'_>, board: &Board) -> NodeEnd {
         let node = self.member.node.clone();
+        let mut back = false;
         let mut patience = PATIENCE;
         let mut news = Instant::now();
         let mut last: Option<NodeRestore> = None;
@@ -149,7 +162,11 @@ impl<'a> Watched<'a> {
             let talked = self.session.is_some();
             match self.restores(work).await {
                 Ok(restores) => {
-                    let Some(restore) = restores.into_iter().find(|restore| restore.plan.id == id) else {
+                    if !back && restores.iter().any(|restore| is_way_back(restore, id)) {
+                        back = true;
+                        board.tell_way_back(work);
+                    }
+                    let Some(restore) = own_of(restores, id) else {
                         board.answers(&node, true);
                         return NodeEnd { node, restore: None, trouble: None };
                     };
@@ -160,9 +177,12 @@ impl<'a> Watched<'a> {
                         news = Instant::now();
                     }
                     let ended = restore.ended.is_some();
-                    restore.decision.iter().for_each(|decision| board.tell_decision(*decision, work));
-                    // It goes on trying, and may do so for ever.
-                    let unready = is_unready(&restore);
+                    restore.decision.iter().filter(|_| !back).for_each(|decision| board.tell_decision(*decision, work));
+                    if was_ready(&restore) || is_unready(&restore) && !may_turn_back(&restore) {
+                        board.stays.store(true, Ordering::Relaxed);
+                    }
+                    // It goes on trying, and may do so for ever. Unless all nodes roll back, which takes a while to begin.
+                    let unready = is_unready(&restore) && board.stays.load(Ordering::Relaxed);
                     board.answers(&node, ended || unready);
                     if unready {
                         let trouble =
@@ -174,6 +194,8 @@ impl<'a> Watched<'a> {
                         restore.waits_for_others && restore.plan.serving().count() < restore.plan.nodes.len();
                     last = Some(restore);
                     // The end is written down just before the step that leads to it is proved, which tells how long that took.
+                    // Its rollback is armed, and shows at the next look.
+                    let ended = ended && (back || !last.as_ref().is_some_and(has_handed_over));
                     if ended && cut && !last.as_ref().is_some_and(has_proved) {
                         cut = false;
                     } else if ended && !(of_others && news.elapsed() < OTHERS) {
@@ -219,6 +241,38 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Whether it is the rollback that the nodes begin by themselves after a restore.
+fn is_way_back(restore: &NodeRestore, of: &str) -> bool {
+    restore.armed && restore.plan.rolls_back_from() == Some(of)
+}
+
+/// What a node says of a restore. If it rolls back by itself, what it says of that, after what happened before.
+fn own_of(mut restores: Vec<NodeRestore>, id: &str) -> Option<NodeRestore> {
+    let before = restores.iter().position(|restore| restore.plan.id == id).map(|index| restores.remove(index));
+    let Some(mut back) = restores.into_iter().find(|restore| is_way_back(restore, id)) else { return before };
+    back.events.splice(..0, before.map(|before| before.events).unwrap_or_default());
+    Some(back)
+}
+
+fn has_done(restore: &NodeRestore, step: Step) -> bool {
+    restore.events.iter().any(|event| event.step == Some(step) && event.done)
+}
+
+/// Whether the node was armed for a rollback, and its part in the restore is over.
+fn has_handed_over(restore: &NodeRestore) -> bool {
+    has_done(restore, Step::HandOver)
+}
+
+/// Whether its API server was ready on the new data.
+fn was_ready(restore: &NodeRestore) -> bool {
+    has_done(restore, Step::StartApi)
+}
+
+/// Whether all nodes may still roll back by themselves because of the API server of this one.
+fn may_turn_back(restore: &NodeRestore) -> bool {
+    restore.plan.way_back().is_some() && restore.live.as_ref().is_some_and(|live| live.turns)
+}
+
 /// Whether the last step that was begun is proved.
 fn has_proved(restore: &NodeRestore) -> bool {
     restore.events.iter().rev().find(|event| event.step.is_some()).is_none_or(|event| event.done)
@@ -231,7 +285,28 @@ pub(crate) async fn follow(watched: &mut [&mut Watched<'_>], id: &str, work: &Wo
 
 #[cfg(test)]
 mod tests {
+    use etcd_wire::restore::{Event, RestorePlan};
+
+    use super::super::samples::journal;
     use super::*;
+
+    #[test]
+    fn a_node_that_rolls_back_by_itself_says_so_after_what_happened_before() {
+        let event = |at| Event { at, step: None, done: false, note: None };
+        let mut before = journal("cp1", 3);
+        before.events = vec![event(1), event(2)];
+        let mut back = journal("cp1", 3);
+        (back.plan, back.events) = (before.plan.way_back().expect("a restore of all nodes"), vec![event(3)]);
+        let other = NodeRestore { plan: RestorePlan { id: "other".into(), ..before.plan.clone() }, ..before.clone() };
+        let own = |restores: &[&NodeRestore]| own_of(restores.iter().copied().cloned().collect(), "id");
+        assert_eq!(own(&[&other]), None);
+        assert_eq!(own(&[&before, &other]).as_ref(), Some(&before));
+        let told = own(&[&other, &before, &back]).expect("a journal");
+        assert_eq!((told.plan.id.as_str(), told.events), ("id-r", vec![event(1), event(2), event(3)]));
+        // One that is not armed is none.
+        back.armed = false;
+        assert_eq!(own(&[&before, &back]).as_ref(), Some(&before));
+    }
 
     #[test]
     fn a_node_that_is_gone_is_given_up_only_long_after_all_others_have_ended() {

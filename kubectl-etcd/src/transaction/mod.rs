@@ -217,7 +217,7 @@ async fn judge(
     word: Option<Failed>,
 ) -> Ended {
     let check = match verdict {
-        Verdict::Restored => Some(check::check(work, serving, ends).await),
+        Verdict::Restored | Verdict::RolledBack => Some(check::check(work, serving, ends).await),
         _ => None,
     };
     let mut report = Report::of(verdict, ends, check);

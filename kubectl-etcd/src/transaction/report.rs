@@ -119,7 +119,7 @@ impl Report {
         let plan = &known.plan;
         let nodes: Vec<Node> = ends.iter().map(Node::of).collect();
         let staged = ends.iter().filter_map(|end| end.restore.as_ref()?.staged.as_ref());
-        let new = matches!(result, Verdict::Restored | Verdict::Unready);
+        let new = matches!(result, Verdict::Restored | Verdict::RolledBack | Verdict::Unready);
         Some(Report {
             api_version: API_VERSION,
             kind: "RestoreReport",
@@ -240,7 +240,7 @@ impl Report {
                 names(&kept)
             ));
         }
-        if self.result != Verdict::Restored {
+        if !matches!(self.result, Verdict::Restored | Verdict::RolledBack) {
             return advice;
         }
         if self.nodes.iter().all(|node| node.aside.is_some()) {

@@ -26,6 +26,10 @@ pub(crate) enum Verdict {
     Restored,
     /// Every node has the new state, and an API server has not become ready on it.
     Unready,
+    /// No API server became ready on the new state, and every node has the old state again: the nodes rolled back by themselves.
+    RolledBack,
+    /// No API server became ready on the new state, and every node has it all the same: the nodes tried to roll back by themselves, and could not.
+    RollbackFailed,
     /// Every node has the old state, some after they had been stopped.
     WentBack,
     /// It was given up before anything was stopped.
@@ -41,7 +45,21 @@ impl Verdict {
         let absent = |end: &NodeEnd| end.restore.is_none() && end.trouble.is_none();
         let all = |good: &dyn Fn(&NodeEnd) -> bool| !ends.is_empty() && ends.iter().all(good);
         let unready = |end: &NodeEnd| end.restore.as_ref().is_some_and(is_unready);
-        if all(&|end| ending(end) == Some(Ending::Restored)) {
+        let back = |end: &NodeEnd| end.restore.as_ref().is_some_and(|restore| restore.plan.rolls_back_from().is_some());
+        if ends.iter().any(back) {
+            // What has not begun to roll back has the new state.
+            let has_new = |end: &NodeEnd| match back(end) {
+                true => matches!(ending(end), Some(Ending::WentBack | Ending::GivenUp)),
+                false => unready(end) || ending(end) == Some(Ending::Restored),
+            };
+            if all(&|end| back(end) && ending(end) == Some(Ending::Restored)) {
+                Verdict::RolledBack
+            } else if all(&has_new) {
+                Verdict::RollbackFailed
+            } else {
+                Verdict::Unknown
+            }
+        } else if all(&|end| ending(end) == Some(Ending::Restored)) {
             Verdict::Restored
         } else if all(&|end| unready(end) || ending(end) == Some(Ending::Restored)) {
             Verdict::Unready
@@ -62,6 +80,19 @@ impl Verdict {
         let what = named(ends);
         match self {
             Verdict::Restored => Ok(()),
+            Verdict::RolledBack => Err(Failed::new(
+                Exit::Changed,
+                "no API server became ready on the new data, and all nodes rolled back to the old data by themselves",
+            )
+            .causes(reasons(ends))
+            .effect(outage(ends))
+            .hint("look at the log of the API server of that time on a node (/var/log/pods), and at the members\n  kubectl etcd status")),
+            Verdict::RollbackFailed => Err(Failed::new(
+                Exit::Changed,
+                "no API server became ready on the new data, and the nodes could not roll back by themselves: the new data is in place on all nodes",
+            )
+            .causes(reasons(ends))
+            .hint("look at the log of the API server on a node (crictl ps -a, crictl logs); to return to the old data\n  kubectl etcd rollback")),
             Verdict::WentBack => {
                 Err(Failed::new(Exit::Changed, format!("the {what} failed, and all nodes rolled back to the old data"))
                     .causes(reasons(ends))
@@ -211,6 +242,34 @@ pub(crate) mod tests {
         let failed = Verdict::of(&ends).outcome("id", &ends).expect_err("not ready");
         assert_eq!(failed.message, "the new data is in place on all nodes, but the API server is not ready on cp2");
         assert!(failed.hints[0].ends_with("\n  kubectl etcd rollback"), "{failed}");
+    }
+
+    #[test]
+    fn a_rollback_of_the_nodes_own_is_no_success() {
+        use Ending::{GivenUp, Restored, WentBack};
+        let back = |name: &str, ended: Option<Ending>| {
+            let mut end = node(name, ended);
+            let restore = end.restore.as_mut().expect("a journal");
+            restore.plan = restore.plan.way_back().expect("a restore of all nodes");
+            end
+        };
+        for (ends, verdict) in [
+            (vec![back("cp1", Some(Restored)), back("cp2", Some(Restored))], Verdict::RolledBack),
+            (vec![back("cp1", Some(WentBack)), back("cp2", Some(WentBack))], Verdict::RollbackFailed),
+            (vec![back("cp1", Some(WentBack)), unready("cp2")], Verdict::RollbackFailed),
+            (vec![back("cp1", Some(GivenUp)), node("cp2", Some(Restored))], Verdict::RollbackFailed),
+            // Some nodes have the one data, others may have the other.
+            (vec![back("cp1", Some(Restored)), node("cp2", Some(Restored))], Verdict::Unknown),
+            (vec![back("cp1", Some(Restored)), back("cp2", Some(WentBack))], Verdict::Unknown),
+            (vec![back("cp1", Some(Restored)), back("cp2", None)], Verdict::Unknown),
+            (vec![back("cp1", Some(Restored)), silent("cp2", Some("no route"))], Verdict::Unknown),
+            (vec![back("cp1", Some(WentBack)), node("cp2", None)], Verdict::Unknown),
+        ] {
+            assert_eq!(Verdict::of(&ends), verdict, "{ends:?}");
+            let failed = verdict.outcome("id", &ends).expect_err("the restore failed");
+            assert_eq!(failed.exit, Exit::Changed, "{ends:?}");
+            assert!(failed.causes.iter().any(|cause| cause.contains("cp2 was lost")), "the nodes' reasons: {failed}");
+        }
     }
 
     #[test]

@@ -32,8 +32,19 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
     identity::write(layout, &request.identity)?;
-    let manifest = serde_json::to_vec_pretty(&pod(layout, ground, &request.image)).expect("strings and numbers");
     let like = ground.component(ETCD).map(|etcd| layout.manifests().join(&etcd.file))?;
+    write(layout, &pod(layout, ground, &request.image), &like, Place::rename)
+}
+
+/// Writes the participant's manifest, which gets its name among the manifests by `named`.
+fn write(
+    layout: &Layout,
+    pod: &Value,
+    like: &Place,
+    named: fn(&Place, &Place) -> std::io::Result<()>,
+) -> Result<(), Failure> {
+    let target = layout.manifests().join(MANIFEST);
+    let manifest = serde_json::to_vec_pretty(pod).expect("strings and numbers");
     let written = || -> std::io::Result<()> {
         // It gets its name among the manifests when it is whole: the kubelet reads what it finds.
         let draft = Place::new(layout.beside()).join(format!("{OURS}-{}.draft", layout.plan().id));
@@ -45,7 +56,7 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
                 owner::give_label(&like, &file)?;
             }
             file.sync_all()?;
-            draft.rename(&target)
+            named(&draft, &target)
         });
         if placed.is_err() {
             draft.remove_file()?;
@@ -84,6 +95,31 @@ pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
         layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
     }
     Ok(())
+}
+
+/// Makes the participant of a restore that of the rollback that the node is armed for: the kubelet ends the one, and starts the other.
+///
+/// # Errors
+/// The participant's manifest is not there, is not known, or cannot be written. It can be done again.
+pub(super) fn pass_on(layout: &Layout) -> Result<(), Failure> {
+    let refused = |what: &str| Failure::new(FailureCode::Storage, format!("cannot begin the rollback: {what}"));
+    let back = layout.way_back().ok_or_else(|| refused("the restore has none"))?;
+    identity::remove(layout)?;
+    let target = layout.manifests().join(MANIFEST);
+    if is_placed(&back)? {
+        return target.sync_name().map_err(|error| storage("synchronise the participant's manifest", &error));
+    }
+    if !is_placed(layout)? {
+        return Err(refused("the participant's manifest is gone"));
+    }
+    let bytes = target.read().map_err(|error| storage("read the participant's manifest", &error))?;
+    let strange = || refused("the participant's manifest was changed");
+    let mut pod: Value = serde_yaml_ng::from_slice(&bytes).map_err(|error| strange().source(&error))?;
+    let id = &back.plan().id;
+    let labels = pod.pointer_mut("/metadata/labels").and_then(Value::as_object_mut).ok_or_else(strange)?;
+    labels.insert(LABEL.to_owned(), json!(id));
+    *pod.pointer_mut("/spec/containers/0/args").ok_or_else(strange)? = json!(["participate", id]);
+    write(&back, &pod, &target, Place::replace)
 }
 
 /// Whether this restore's participant has its manifest among the static pods.
@@ -210,6 +246,7 @@ pub(super) mod tests {
     use super::super::journal::{Entry, FORMAT, Journal, PROTOCOL};
     use super::super::layout::tests::plan;
     use super::*;
+    use crate::node::probe;
 
     /// A node of a restore whose journal says that it is armed. It has no components.
     pub(crate) fn armed(root: &Path, plan: RestorePlan) -> Layout {
@@ -251,6 +288,35 @@ pub(super) mod tests {
     fn place_manifest(layout: &Layout, id: &str) {
         let pod = json!({"metadata": {"labels": {LABEL: id}}}).to_string();
         std::fs::write(layout.manifests().join(MANIFEST).path(), pod).unwrap();
+    }
+
+    #[test]
+    fn the_participant_of_a_restore_becomes_that_of_its_rollback() {
+        for count in 0.. {
+            let root = tempfile::tempdir().unwrap();
+            let layout = armed(root.path(), plan(root.path()));
+            let back = layout.way_back().unwrap();
+            let manifest = layout.manifests().join(MANIFEST);
+            assert!(pass_on(&layout).is_err() && !manifest.exists().unwrap(), "there is none");
+            place_manifest(&layout, &layout.plan().id);
+            assert!(pass_on(&layout).is_err() && is_placed(&layout).unwrap(), "that is no participant");
+            let (_, state) = records::of(layout.state(), &layout.plan().id).unwrap().unwrap();
+            let before = pod(&layout, &state.ground, "image");
+            std::fs::write(manifest.path(), before.to_string()).unwrap();
+            identity::write(&layout, &identity()).unwrap();
+            let (first, _) = probe::fail_after(count, || pass_on(&layout));
+            assert!(is_placed(&layout).unwrap() != is_placed(&back).unwrap(), "{count}: there is one at every moment");
+            for _ in 0..2 {
+                pass_on(&layout).unwrap();
+                let after: Value = serde_json::from_slice(&manifest.read().unwrap()).unwrap();
+                assert_eq!(after, pod(&back, &state.ground, "image"), "{count}");
+            }
+            assert!(identity::read(&layout).unwrap().is_none());
+            assert_eq!(layout.manifests().names().unwrap(), [MANIFEST]);
+            if first.is_ok() {
+                break;
+            }
+        }
     }
 
     #[test]

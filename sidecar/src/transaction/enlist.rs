@@ -223,7 +223,7 @@ impl Enlisted {
 
 /// Members of the cluster as it is that nobody stops must not go on as that cluster beside the new one. After a restore the cluster is of the
 /// nodes that it served on: what is more in it has joined since, and belongs to no way back.
-async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
+pub(super) async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     let plan = layout.plan();
     let request = StatusRequest { etcd: layout.node().etcd.clone(), ..StatusRequest::default() };
     let members = status::run(request).await.etcd.map(|etcd| etcd.members).unwrap_or_default();
@@ -248,7 +248,7 @@ async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
 }
 
 /// Clients that watch must be told to read everything anew, unless the order says that they need not.
-fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failure> {
+pub(super) fn not_lower(kind: &RestoreKind, highest: i64, begins: i64) -> Result<(), Failure> {
     let least = least_revision(highest);
     if begins >= least || kind.may_lower_revisions() {
         return Ok(());
@@ -283,6 +283,8 @@ fn busy(what: String) -> Failure {
 fn clear(layout: &Layout) -> Result<(), Failure> {
     for (other, state) in records::known(layout.state())? {
         match (state.armed, state.ended()) {
+            // Its participant is about to become that of a rollback, which has a journal of its own.
+            (_, Some(_)) if state.recorded.handed_over() => {}
             // It lingers to answer questions, and has nothing left to do.
             (_, Some(_)) if !state.waits_for_others() => arm::leave(&other)?,
             (_, Some(_)) => {
@@ -307,7 +309,7 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
 }
 
 /// Bytes of what the new data is built from.
-fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
+pub(super) fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
     match &layout.plan().kind {
         RestoreKind::Aside { of, raise: true, .. } => {
             let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
@@ -342,16 +344,23 @@ fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
             return Err(busy(format!("{} is already there", folder.display())));
         }
     }
+    room(layout, snapshot_bytes)
+}
+
+/// The bytes that are free where the data is, if they are enough to build new data.
+pub(super) fn room(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
+    let data_dir = layout.data_dir();
     let free = free(&data_dir)?;
     // As the plan told it.
     let needed = staging_bytes(snapshot_bytes);
     if free < needed {
-        return Err(refused(format!(
+        let message = format!(
             "too little room in {}: it needs {} MB, and {} MB are free",
             data_dir.display(),
             needed / 1_000_000,
             free / 1_000_000
-        )));
+        );
+        return Err(Failure::new(FailureCode::Refused, message));
     }
     Ok(free)
 }

@@ -88,6 +88,12 @@ impl Layout {
             .hint("use the image of the same build as the plugin on every node: --image"))
     }
 
+    /// The rollback that the nodes begin by themselves if no API server becomes ready; `None` where they do not.
+    pub(super) fn way_back(&self) -> Option<Layout> {
+        let plan = self.plan.way_back().filter(|plan| is_id(&plan.id))?;
+        Some(Layout { plan, index: self.index, state: self.state.clone() })
+    }
+
     /// This node's place in the plan.
     pub(super) fn index(&self) -> usize {
         self.index
@@ -187,9 +193,11 @@ impl Layout {
         Place::new(&self.node().manifests_dir)
     }
 
-    /// Where manifests are while their pods are stopped: beside their folder, never in it.
+    /// Where manifests are while their pods are stopped: beside their folder, never in it. A rollback of the nodes' own goes on with those that the
+    /// restore holds.
     pub(super) fn held(&self) -> Place {
-        Place::new(self.beside()).join(format!("{OURS}-{}", self.plan.id))
+        let id = self.plan.rolls_back_from().unwrap_or(&self.plan.id);
+        Place::new(self.beside()).join(format!("{OURS}-{id}"))
     }
 
     /// The folder that the manifests' folder is in.

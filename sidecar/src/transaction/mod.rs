@@ -9,6 +9,7 @@
 //!   or back.
 
 mod api_server;
+mod api_watch;
 mod arm;
 mod control;
 mod disks;
@@ -38,6 +39,7 @@ mod sockets;
 mod stage;
 mod state;
 mod steps;
+mod way_back;
 mod words;
 mod work;
 

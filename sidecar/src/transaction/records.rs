@@ -233,7 +233,7 @@ fn break_up(folder: &Place) -> Result<(), Failure> {
     broken().map_err(|error| storage("remove the old data", &error))
 }
 
-fn remove_all(folder: &Place) -> Result<(), Failure> {
+pub(super) fn remove_all(folder: &Place) -> Result<(), Failure> {
     folder.remove_all().map_err(|error| storage("remove a folder of this program", &error))
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, restore};
 use etcd_snapshot::{DigestCheck, FileSource, Options, verify};
-use etcd_wire::restore::{Ending, Staged};
+use etcd_wire::restore::{Decision, Ending, Staged};
 use etcd_wire::{Failure, FailureCode, Frame, Incoming, WireError};
 
 use super::journal::storage;
@@ -30,14 +30,18 @@ pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: 
         folder.create_folders().map_err(|error| storage("create a folder beside the data", &error))?;
     }
     let file = receive(layout, announced, client).await?;
-    built(layout, how, file, client).await
+    let layout = layout.clone();
+    built(move |cancel| build(&layout, &how, file, cancel), client).await
 }
 
-/// Builds the member's new directory on a thread of its own, as long as the client wants it.
-async fn built(layout: &Layout, how: How, file: File, client: &mut Client) -> Result<Staged, Stop> {
+/// Builds on a thread of its own, as long as the client wants it.
+async fn built(
+    build: impl FnOnce(&AtomicBool) -> Result<Staged, Failure> + Send + 'static,
+    client: &mut Client,
+) -> Result<Staged, Stop> {
     let cancel = Arc::new(AtomicBool::new(false));
-    let (layout, stop) = (layout.clone(), Arc::clone(&cancel));
-    let mut building = tokio::task::spawn_blocking(move || build(&layout, &how, file, &stop));
+    let stop = Arc::clone(&cancel);
+    let mut building = tokio::task::spawn_blocking(move || build(&stop));
     let outcome = match client.during(&mut building).await {
         Ok(outcome) => outcome,
         Err(stop) => {
@@ -59,26 +63,32 @@ pub(super) async fn raised(
     raise_to: i64,
     client: &mut Client,
 ) -> Result<Staged, Stop> {
+    let (layout, of) = (layout.clone(), of.to_owned());
+    built(move |cancel| raise(&layout, &of, token, raise_to, cancel), client).await
+}
+
+/// As [`raised`], on this thread.
+pub(super) fn raise(
+    layout: &Layout,
+    of: &str,
+    token: String,
+    raise_to: i64,
+    cancel: &AtomicBool,
+) -> Result<Staged, Failure> {
     aside(layout, of)?;
-    let database = layout.set_aside(of);
-    let read = move || -> Result<(File, i64), Failure> {
-        let read = |error: std::io::Error| storage("read the old data", &error);
-        let file = database.open_file().map_err(read)?;
-        let source = FileSource::new(file.try_clone().map_err(read)?).map_err(read)?;
-        // etcd has closed it in order, but a database of etcd's own has no digest.
-        let options = Options { digest: DigestCheck::Skip, ..Options::default() };
-        let report = verify(&source, &options, &|_| {})
-            .map_err(|error| Failure::new(FailureCode::Refused, "the old data is damaged").source(&error))?;
-        Ok((file, report.current_revision))
-    };
-    let mut reading = tokio::task::spawn_blocking(read);
-    let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
-    let (file, revision) = client.during(&mut reading).await?.unwrap_or_else(lost)?;
+    let read = |error: std::io::Error| storage("read the old data", &error);
+    let file = layout.set_aside(of).open_file().map_err(read)?;
+    let source = FileSource::new(file.try_clone().map_err(read)?).map_err(read)?;
+    // etcd has closed it in order, but a database of etcd's own has no digest.
+    let options = Options { digest: DigestCheck::Skip, ..Options::default() };
+    let report = verify(&source, &options, &|_| {})
+        .map_err(|error| Failure::new(FailureCode::Refused, "the old data is damaged").source(&error))?;
+    let revision = report.current_revision;
     let Some(bump) = raise_to.checked_sub(revision).and_then(|bump| u64::try_from(bump).ok()) else {
         let message = format!("the old data is at revision {revision}, above {raise_to}");
-        return Err(Failure::new(FailureCode::BadRequest, message).into());
+        return Err(Failure::new(FailureCode::BadRequest, message));
     };
-    built(layout, How { bump, token, skip_hash_check: true }, file, client).await
+    build(layout, &How { bump, token, skip_hash_check: true }, file, cancel)
 }
 
 async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result<File, Stop> {
@@ -186,10 +196,14 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
 /// What an earlier restore has set aside is there already; that it can come back is all there is to see to.
 pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     let refused = |what: String| Failure::new(FailureCode::Refused, what);
-    let known = records::known(layout.state())?;
-    let earlier = known.into_iter().find(|(_, state)| state.plan.id == of);
+    let earlier = records::of(layout.state(), of)?;
     let (_, state) = earlier.ok_or_else(|| refused(format!("this node has no journal of restore {of}")))?;
-    if state.ended() != Some(Ending::Restored) {
+    // One that has not ended is prepared for by its own participant alone.
+    let is_in_place = match state.ended() {
+        Some(ending) => ending == Ending::Restored,
+        None => state.decision() == Some(Decision::Commit),
+    };
+    if !is_in_place {
         return Err(refused(format!("restore {of} has put no new data in place on this node")));
     }
     let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());

@@ -220,12 +220,12 @@ impl State {
     }
 
     /// Whether it has ended here, and this node has not heard that it has everywhere. What was given up before anybody could have voted concerns
-    /// nobody else.
+    /// nobody else; and whoever has begun a rollback of the nodes' own knows that all have committed.
     pub(super) fn waits_for_others(&self) -> bool {
         let recorded = &self.recorded;
         let last = if self.is_left_out() { Step::StopEtcd } else { Step::LaunchEtcd };
         let bound = recorded.done().contains(last);
-        recorded.ended().is_some() && bound && !recorded.all_ended() && !recorded.forgotten()
+        recorded.ended().is_some() && bound && !recorded.all_ended() && !recorded.forgotten() && !recorded.handed_over()
     }
 
     /// For the plugin. `aside` is what is kept, and its bytes.

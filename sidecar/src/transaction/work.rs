@@ -8,6 +8,7 @@ use etcd_wire::restore::{RestorePlan, Staged};
 use etcd_wire::{Failure, FailureCode};
 use tokio::sync::{mpsc as channel, watch};
 
+use super::api_watch::ApiWatch;
 use super::ground::{Component, ETCD, Ground};
 use super::journal::{Entry, Journal};
 use super::layout::Layout;
@@ -32,13 +33,25 @@ pub(super) struct Work {
     served: Mutex<Option<i64>>,
     /// What was kept, so that it is written down once.
     kept: Mutex<Vec<String>>,
+    /// Whether the API server was ever ready on the new data.
+    pub(super) api: Arc<ApiWatch>,
+    /// What was built for a rollback of the nodes' own.
+    pub(super) restaged: Mutex<Option<Staged>>,
     /// To the participant.
     inputs: channel::UnboundedSender<Input>,
+    /// Ends the process.
+    broken: watch::Sender<Option<Failure>>,
 }
 
 impl Work {
     /// Goes on where a journal ends.
-    pub(super) fn new(layout: Layout, state: State, writer: Writer, inputs: channel::UnboundedSender<Input>) -> Work {
+    pub(super) fn new(
+        layout: Layout,
+        state: State,
+        writer: Writer,
+        inputs: channel::UnboundedSender<Input>,
+        broken: watch::Sender<Option<Failure>>,
+    ) -> Work {
         Work {
             layout,
             ground: state.ground,
@@ -50,8 +63,16 @@ impl Work {
             lock: Mutex::new(None),
             operation: Mutex::new(None),
             noted: Mutex::default(),
+            api: Arc::default(),
+            restaged: Mutex::default(),
             inputs,
+            broken,
         }
+    }
+
+    /// Ends the process: nobody can tell what the disk has. The next process looks.
+    pub(super) fn end(&self, failure: Failure) {
+        self.broken.send_replace(Some(failure));
     }
 
     /// A component of this node.
@@ -234,7 +255,7 @@ impl Cancel {
     }
 
     /// Waits until it is not wanted any more.
-    async fn cancelled(&self) {
+    pub(super) async fn cancelled(&self) {
         let mut receiver = self.0.clone();
         if receiver.wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending::<()>().await;

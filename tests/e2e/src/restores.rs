@@ -9,7 +9,7 @@ use lab::{Etcd, Options};
 use serde_json::Value;
 
 use crate::trouble::{etcdctl, processes, signal};
-use crate::{Ran, Running, Scene, names, run, until};
+use crate::{Ran, Running, Scene, names, run, until, until_within};
 
 /// The name that the lab's kubeconfig gives the cluster.
 pub const CLUSTER: &str = "lab";
@@ -265,15 +265,29 @@ pub fn decided(scene: &Scene, node: &str) -> bool {
     journal(scene, node).iter().any(|entry| entry == "abort" || entry == "commit")
 }
 
-/// Keeps a node's API server from starting again until it has not become ready in time.
+/// Keeps the API servers of nodes from starting again until that is the case on each of them.
 #[track_caller]
-pub fn spoil_api_server(scene: &Scene, node: &str) {
-    reached(scene, node, "stopApi done");
-    let key = scene.lab.node_root(node).join("etc/kubernetes/pki/apiserver.key");
-    std::fs::rename(&key, key.with_extension("away")).expect("the key is taken away");
-    let late = |entry: &String| entry.contains("cannot start the API server");
-    until("its API server is late", || journal(scene, node).iter().any(late));
-    std::fs::rename(key.with_extension("away"), &key).expect("the key is put back");
+pub fn spoil_api_servers(scene: &Scene, nodes: &[&str], until_all: impl Fn(&str) -> bool) {
+    let key = |node: &str| scene.lab.node_root(node).join("etc/kubernetes/pki/apiserver.key");
+    for node in nodes {
+        reached(scene, node, "stopApi done");
+        std::fs::rename(key(node), key(node).with_extension("away")).expect("the key is taken away");
+    }
+    until_within("API servers are late", LONG, || nodes.iter().all(|node| until_all(node)));
+    for node in nodes {
+        std::fs::rename(key(node).with_extension("away"), key(node)).expect("the key is put back");
+    }
+}
+
+/// Whether the API server of a node was not ready in time on the new data.
+pub fn is_late(scene: &Scene, node: &str) -> bool {
+    journal(scene, node).iter().any(|entry| entry.contains("cannot start the API server"))
+}
+
+/// Whether the newest journal of a node is that of a rollback that the nodes have begun by themselves.
+pub fn rolls_back_by_itself(scene: &Scene, node: &str) -> bool {
+    let id = journal_file(scene, node).and_then(|file| Some(file.parent()?.file_name()?.to_owned()));
+    id.is_some_and(|id| id.to_string_lossy().ends_with("-r"))
 }
 
 /// Spoils the new data of a node that is armed: its etcd will not take it.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use e2e::history::{self, Writers};
 use e2e::restores::{
-    State, age, agree, decided, during, journal, journal_file, kill_at, participants, reached, restore, settled,
-    spoil_api_server, spoil_new_data, stage, stage_with,
+    State, age, agree, decided, during, is_late, journal, journal_file, kill_at, participants, reached, restore,
+    rolls_back_by_itself, settled, spoil_api_servers, spoil_new_data, stage, stage_with, version,
 };
 use e2e::trouble::{etcdctl, fill, processes, signal};
 use e2e::{Running, Scene, run, until, until_within};
@@ -232,15 +232,53 @@ fn etcd_does_not_take_the_new_data() {
 #[test]
 fn the_api_server_does_not_become_ready() {
     let scene = stage(3, Etcd::V3_5);
-    let spoil = |_: &Running| spoil_api_server(&scene, "cp3");
-    // It was decided before: the new data stays, and the node tries until its API server is ready.
-    let ran = during(&scene, &["--start-timeout", "15s"], spoil);
+    let (before, writers) = (version(&scene), Writers::start(&scene));
+    // Of none: the nodes roll back by themselves, with a second transaction.
+    let all = ["cp1", "cp2", "cp3"];
+    let decided_anew = |node: &str| rolls_back_by_itself(&scene, node) && decided(&scene, node);
+    let flags = ["--start-timeout", "15s"];
+    let killed = std::cell::Cell::new(false);
+    let ran = during(&scene, &flags, |_| {
+        spoil_api_servers(&scene, &all, |node| {
+            // A process that is killed when it has armed the node for that goes on with it.
+            if !killed.get() && rolls_back_by_itself(&scene, "cp2") {
+                killed.set(true);
+                kill_at(&scene, "cp2", "armed");
+            }
+            decided_anew(node)
+        });
+    });
+    assert!(killed.get());
+    assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
+    for text in ["all nodes rolled back to the old data by themselves", "nothing listens on port 6443"] {
+        assert!(ran.stderr.contains(text), "{text:?} is not in:\n{}", ran.stderr);
+    }
+    // Every write that was acknowledged is there: before the restore, and since its rollback.
+    let writes = writers.stop();
+    assert_eq!(settled(&scene), State::Old);
+    assert!(version(&scene) > before, "resource versions rise");
+    let maps = run(scene.kubectl(&["get", "configmaps", "-o", "name"])).expect_code(0).stdout;
+    let maps: std::collections::BTreeSet<&str> =
+        maps.lines().filter_map(|line| line.strip_prefix("configmap/")).collect();
+    let acknowledged = writes.iter().filter(|write| matches!(write.outcome, history::Outcome::Acknowledged(_)));
+    let lost: Vec<_> = acknowledged.filter(|write| !maps.contains(write.name.as_str())).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    history::check(&scene, &writes);
+    let status = run(scene.plugin(&["restore", "--status", "-o", "json"])).expect_code(0).json();
+    assert!(status["last"].as_str().is_some_and(|id| id.ends_with("-r")), "{status}");
+    assert!(status["unfinished"].is_null(), "{status}");
+
+    // Of one of three: the new data stays, and the nodes try until their API servers are ready.
+    let late = |node: &str| is_late(&scene, node);
+    let ran = during(&scene, &flags, |_| spoil_api_servers(&scene, &["cp2", "cp3"], late));
     assert!(matches!(ran.status.code(), Some(0 | 5)), "{}", ran.stderr);
     assert!(ran.stderr.contains("cp3") && ran.stderr.contains("API server"), "{}", ran.stderr);
     assert_eq!(settled(&scene), State::New);
+    assert!(!all.iter().any(|node| rolls_back_by_itself(&scene, node)));
     age(&scene);
     // Or it does not wait for that.
-    let ran = during(&scene, &["--start-timeout", "15s", "--no-rollback"], spoil);
+    let ran =
+        during(&scene, &["--start-timeout", "15s", "--no-rollback"], |_| spoil_api_servers(&scene, &["cp3"], late));
     assert_eq!(settled(&scene), State::New, "{}", ran.stderr);
 }
 

@@ -47,8 +47,10 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let Some(ended) = ended else { return Ok(()) };
     ended.map_err(shown)?;
     let layout = driver.work.layout.clone();
+    let handed_over = driver.participant.view().recorded().handed_over();
     drop((driver, sources));
-    tokio::task::spawn_blocking(move || arm::leave(&layout)).await.context("cannot leave")?.map_err(shown)?;
+    let leave = move || if handed_over { arm::pass_on(&layout) } else { arm::leave(&layout) };
+    tokio::task::spawn_blocking(leave).await.context("cannot leave")?.map_err(shown)?;
     // The kubelet ends the container because its manifest is gone; should it end by itself, it would be started again first.
     tokio::select! {
         _ = terminate.recv() => {}
@@ -83,7 +85,7 @@ pub(super) fn plan(plan: &RestorePlan, ground: &Ground) -> Result<Plan, Failure>
         // waits 7s at most for every other one that checks as well, and takes a member that does not answer for no error (etcd corrupt.go, InitialCheck).
         launch_in_turn: ground.checks_at_start && !is_rechecked(plan, ground),
         recheck: is_rechecked(plan, ground),
-        returns: false,
+        returns: plan.way_back().is_some(),
     };
     Plan::new(&left_out, coordinator, limits, options)
         .map_err(|error| Failure::new(FailureCode::BadRequest, "the plan is not in order").source(&error))
@@ -138,8 +140,8 @@ impl Driver {
         });
         let (inputs, received) = mpsc::unbounded_channel();
         let (break_off, broken) = watch::channel(None);
-        let writer = Writer::start(journal, break_off);
-        let work = Arc::new(Work::new(layout.clone(), state, writer, inputs));
+        let writer = Writer::start(journal, break_off.clone());
+        let work = Arc::new(Work::new(layout.clone(), state, writer, inputs, break_off));
         let telling = Arc::clone(&work);
         let (network, heard) =
             Network::start(&layout, known.as_ref(), authorities, move |text| telling.note(text)).await?;
@@ -294,6 +296,7 @@ impl Driver {
             unheard: view.unheard().iter().map(|node| self.name(node)).collect(),
             oldest: view.oldest().0,
             unready: view.is_unready(),
+            turns: view.turns(),
             passed_preflight: view.has_passed_preflight(),
         };
         ParticipantState { live, decision: view.recorded().decision(), ended: view.recorded().ended() }

@@ -60,3 +60,24 @@ async fn an_order_that_is_not_taken_is_refused() {
     // It gives up, and leaves.
     driver.await.unwrap().unwrap();
 }
+
+#[test]
+fn only_a_restore_of_all_members_turns_back_by_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let layout = armed(root.path(), planned(root.path()));
+    let (lines, _) = super::super::journal::read(&layout.journal()).unwrap();
+    let ground = State::of(lines).unwrap().ground;
+    let returns = |change: fn(&mut RestorePlan)| {
+        let mut changed = layout.plan().clone();
+        change(&mut changed);
+        plan(&changed, &ground).unwrap().returns()
+    };
+    assert!(returns(|_| {}));
+    assert!(!returns(|plan| plan.keep_unready = true));
+    assert!(!returns(|plan| plan.not_reached.push("cp2".into())));
+    assert!(!returns(|plan| *plan = plan.way_back().unwrap()));
+    assert!(!returns(|plan| {
+        let left_out = etcd_wire::restore::RestoreNode { node: "cp2".into(), left_out: true, ..plan.nodes[0].clone() };
+        plan.nodes.push(left_out);
+    }));
+}

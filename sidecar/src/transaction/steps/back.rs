@@ -75,7 +75,8 @@ pub(super) async fn undo_swap(work: &Arc<Work>, keeps: bool) -> Result<(), Failu
 pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) -> Result<(), Failure> {
     *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     let begun = work.recorded().begun();
-    if begun.contains(Step::StopEtcd) {
+    // After a restore whose API servers were not ready, etcd may still run with the manifest of its launch.
+    if begun.contains(Step::StopEtcd) || work.layout.plan().rolls_back_from().is_some() {
         work.blocking(|work| put(work, &work.component(ETCD)?, Conflict::KeepHeld)).await?;
         let before = work.ground.before;
         // One that did not answer before need not do so now.

@@ -66,8 +66,8 @@ fn look(work: &Work, on: &watch::Receiver<bool>) -> Result<(), Failure> {
         // From when it is launched on the new data until that is seen stopped, etcd is given its time again.
         let launched = recorded.begun().contains(Step::LaunchEtcd) && !recorded.done().contains(Step::UndoStop);
         let stopped = recorded.done().contains(Step::StopEtcd) && !launched;
-        // Its own manifest is held while it runs with another one.
-        if component.name == ETCD && launched {
+        // Its own manifest is held while it runs with another one: from its launch on, or since the restore that a rollback of the nodes' own follows.
+        if component.name == ETCD && (launched || !recorded.begun().contains(Step::StopEtcd)) {
             continue;
         }
         let Some(intrusion) = guard::look(&work.layout, component, stopped, &turn)? else { continue };

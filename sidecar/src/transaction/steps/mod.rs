@@ -6,6 +6,7 @@ mod back;
 mod forth;
 mod guard;
 mod on;
+mod turn;
 mod wait;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::ground::Component;
 use super::hold::{self, Conflict, Reappeared};
 use super::member::Expected;
 use super::work::{Cancel, Work};
-use super::{exchange, words};
+use super::{api_watch, exchange, words};
 
 /// Does a step and proves it.
 ///
@@ -38,11 +39,17 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
         Step::Swap => forth::swap(work).await,
         Step::LaunchEtcd => forth::launch_etcd(work, cancel).await,
         Step::StartEtcd => forth::start_etcd(work, cancel).await,
-        Step::StartApi => on::start_api(work, cancel).await,
+        Step::StartApi => {
+            if !run.is_resumed() && work.layout.way_back().is_some() {
+                api_watch::start(&work.api, &work.ground);
+            }
+            on::start_api(work, cancel).await
+        }
         Step::Finish => on::finish(work).await,
         Step::Recheck => on::recheck(work, cancel).await,
-        // No plan of this program returns.
-        Step::Restage | Step::HandOver => Err(refused("this restore does not roll back after its decision".to_owned())),
+        Step::Restage => turn::restage(work, cancel).await,
+        Step::HandOver if run.is_resumed() => turn::is_handed_over(work).await,
+        Step::HandOver => turn::hand_over(work, cancel).await,
         Step::UndoStop => back::undo_stop(work, cancel).await,
         Step::UndoSwap => back::undo_swap(work, run.keeps_new_data()).await,
         Step::UndoStart => back::undo_start(work, run.raises_revision(), cancel).await,

@@ -12,7 +12,7 @@ use crate::transaction::ground::{API_SERVER, ETCD};
 use crate::transaction::hold::Conflict;
 use crate::transaction::launch::{self, InPlace};
 use crate::transaction::work::{Cancel, Work};
-use crate::transaction::{api_server, member};
+use crate::transaction::{api_server, member, way_back};
 
 /// Starts the API server, and waits until it is ready and serves the new state.
 pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
@@ -34,7 +34,10 @@ pub(super) async fn finish(work: &Arc<Work>) -> Result<(), Failure> {
         for folder in work.layout.folders() {
             let _not_empty = folder.join("new").remove_folder();
         }
-        Ok(())
+        match work.layout.way_back() {
+            Some(back) => way_back::discard(&back),
+            None => Ok(()),
+        }
     })
     .await
 }
