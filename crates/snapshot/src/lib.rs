@@ -49,7 +49,7 @@ pub use encryption::EncryptionKey;
 pub use error::{Damage, NotASnapshot, VerifyError};
 pub use finding::{Finding, FindingKind};
 pub use hashkv::{HashKv, HashKvAt, HashKvError, hash_kv};
-pub use live::{Beside, Change, Fingerprints, Keep, LiveKey, LiveKeys, Look, Pick, key_changes, live_keys};
+pub use live::{Beside, Change, Fingerprints, Keep, LiveKey, LiveKeys, Look, Pick, Put, key_changes, live_keys, tally};
 pub use record::minor;
 pub use report::{Alarm, AlarmKind, Auth, Compaction, DigestState, Member, MetaReason, MetaState, Report};
 pub use source::{FileSource, Source};

@@ -104,6 +104,32 @@ pub fn key_changes(
     verify_into(source, options, progress, &mut Gather::new(Changes(each), None))
 }
 
+/// What [`tally`] shows of a key that gets a new revision.
+#[derive(Debug)]
+pub struct Put<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// By which key the API server has encrypted the value, as in [`LiveKey::encrypted_by`].
+    pub encrypted_by: Option<&'a EncryptionKey>,
+}
+
+/// Verifies a file and counts its live keys by their class, which is what `class` says of the last revision of each. The memory that this takes
+/// is four bytes a revision, and none for the keys.
+///
+/// # Errors
+/// See [`VerifyError`].
+pub fn tally(
+    source: &dyn Source,
+    options: &Options<'_>,
+    class: &mut dyn FnMut(&Put<'_>) -> u32,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Report, BTreeMap<u32, u64>), VerifyError> {
+    let take = Tally { class, encryption: EncryptionKeys::default(), classes: Vec::new(), counts: BTreeMap::new() };
+    let mut gather = Gather::new(take, None);
+    let report = verify_into(source, options, progress, &mut gather)?;
+    Ok((report, gather.take.counts))
+}
+
 /// What the live keys of a file and their values hash to: enough to tell what differs between two files, in the memory of 40 bytes a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints(HashMap<u128, u128>);
@@ -168,9 +194,12 @@ trait Take {
     /// What is needed of a key's value.
     fn needs(&self, key: &[u8]) -> Need;
     /// The key has this record from now on.
-    fn put(&mut self, row: RowKey, record: Record);
+    fn put(&mut self, row: RowKey, ordinal: u32, record: Record);
     /// It was deleted.
     fn remove(&mut self, key: &[u8]);
+    /// All rows were there: those whose ordinals these are, from 0 on, are the newest ones of live keys. `put` was called in the order of
+    /// ordinals.
+    fn end(&mut self, _live: &mut dyn Iterator<Item = u32>) {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +223,7 @@ impl Take for Keys<'_> {
         }
     }
 
-    fn put(&mut self, row: RowKey, record: Record) {
+    fn put(&mut self, row: RowKey, _: u32, record: Record) {
         let keep = (self.pick.keep)(&record.key);
         if keep == Keep::Nothing {
             return;
@@ -232,12 +261,44 @@ impl Take for Changes<'_, '_> {
         Need::Nothing
     }
 
-    fn put(&mut self, row: RowKey, record: Record) {
+    fn put(&mut self, row: RowKey, _: u32, record: Record) {
         (self.0)(&record.key, Some(row.revision));
     }
 
     fn remove(&mut self, key: &[u8]) {
         (self.0)(key, None);
+    }
+}
+
+/// The class of a row that is none of a key that could be asked for, or that deletes one.
+const NO_CLASS: u32 = u32::MAX;
+
+struct Tally<'a> {
+    class: &'a mut dyn FnMut(&Put<'_>) -> u32,
+    encryption: EncryptionKeys,
+    /// Of each row, by its ordinal.
+    classes: Vec<u32>,
+    counts: BTreeMap<u32, u64>,
+}
+
+impl Take for Tally<'_> {
+    fn needs(&self, _: &[u8]) -> Need {
+        Need::Nothing
+    }
+
+    fn put(&mut self, _: RowKey, ordinal: u32, record: Record) {
+        let encrypted_by = self.encryption.of(&record.beginning);
+        let class = (self.class)(&Put { key: &record.key, encrypted_by: encrypted_by.as_deref() });
+        self.classes.resize(ordinal as usize, NO_CLASS);
+        self.classes.push(class);
+    }
+
+    fn remove(&mut self, _: &[u8]) {}
+
+    fn end(&mut self, live: &mut dyn Iterator<Item = u32>) {
+        for class in live.filter_map(|row| self.classes.get(row as usize)).filter(|class| **class != NO_CLASS) {
+            *self.counts.entry(*class).or_default() += 1;
+        }
     }
 }
 
@@ -251,7 +312,7 @@ impl Take for Prints<'_> {
         Need::Hash
     }
 
-    fn put(&mut self, _: RowKey, record: Record) {
+    fn put(&mut self, _: RowKey, _: u32, record: Record) {
         let value = record.hasher.unwrap_or_default().finish128().as_u128();
         self.prints.insert(fingerprint(&record.key, self.prefix), value);
     }
@@ -269,6 +330,8 @@ struct Gather<T> {
     /// Whether the bucket that is being walked is that of the rows.
     is_key: bool,
     row: Option<RowKey>,
+    /// How many rows have begun. In a file without damage each item of the bucket is one.
+    rows: u32,
     parser: Parser,
     record: Record,
 }
@@ -327,7 +390,7 @@ impl<T: Take> Message for Reading<'_, T> {
 
 impl<T: Take> Gather<T> {
     fn new(take: T, at: Option<i64>) -> Gather<T> {
-        Gather { take, at, is_key: false, row: None, parser: Parser::new(), record: Record::default() }
+        Gather { take, at, is_key: false, row: None, rows: 0, parser: Parser::new(), record: Record::default() }
     }
 
     /// The row before this one is all there.
@@ -337,7 +400,7 @@ impl<T: Take> Gather<T> {
         if row.tombstone {
             self.take.remove(&record.key);
         } else if !record.key.is_empty() {
-            self.take.put(row, record);
+            self.take.put(row, self.rows.saturating_sub(1), record);
         }
     }
 }
@@ -351,6 +414,7 @@ impl<T: Take> Sink for Gather<T> {
 
     fn item(&mut self, key: &[u8], _: u64) -> Result<(), VerifyError> {
         self.finish_row();
+        self.rows = self.rows.saturating_add(u32::from(self.is_key));
         let counts = |row: &RowKey| self.at.is_none_or(|at| row.revision <= at);
         self.row = self.is_key.then(|| RowKey::parse(key)).flatten().filter(counts);
         self.parser = Parser::new();
@@ -364,8 +428,9 @@ impl<T: Take> Sink for Gather<T> {
         Ok(())
     }
 
-    fn end(&mut self, _: &Store<'_>) -> Result<(), VerifyError> {
+    fn end(&mut self, store: &Store<'_>) -> Result<(), VerifyError> {
         self.finish_row();
+        self.take.end(&mut store.rows.newest());
         Ok(())
     }
 }

@@ -197,6 +197,11 @@ impl Rows {
         rows.end <= self.limit && !self.dropped.any(rows)
     }
 
+    /// The newest row of each live key, in no order; to be asked after [`finish`](Self::finish).
+    pub(crate) fn newest(&self) -> impl Iterator<Item = u32> {
+        self.live.rows()
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> u32 {
         self.next

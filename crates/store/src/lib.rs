@@ -65,7 +65,7 @@ pub use level::{Level, LevelError};
 pub use listed::{Listed, Object};
 pub use name::{Class, Name, NameError};
 pub use open::{OpenError, Opened, open_sealed};
-pub use pages::{Pages, check_pages};
+pub use pages::{Pages, check_pages, uid_of};
 pub use patience::Patience;
 pub use recipients::{Encryption, NotARecipient, RecipientError, Recipients};
 pub use record::{

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use etcd_objects::Neighbours;
 use etcd_objects::key::{Key, Prefix};
-use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Progress, Report, Source, VerifyError, live_keys};
+use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Progress, Put, Report, Source, VerifyError, live_keys, tally};
 
 use crate::Checked;
 
@@ -41,24 +41,71 @@ pub fn check_pages(
         Some(prefix) => key.strip_prefix(prefix.as_bytes()) == Some(KUBE_SYSTEM.as_bytes()),
         None => key.ends_with(KUBE_SYSTEM.as_bytes()),
     };
-    let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
+    // Only what tells clusters apart is kept: keys may be many.
+    let keep = |key: &[u8]| match key {
+        key if is_kube_system(key) => Keep::Value,
+        key if is_namespace(key) => Keep::Key,
+        _ => Keep::Nothing,
+    };
     let (report, mut keys) = live_keys(source, &options, &Pick::new(&keep), progress)?;
-    let checked = checked(&report, &keys, prefix);
+    let all = Prefix::detect_all(keys.keys().map(Vec::as_slice));
+    let own = prefix.map(Prefix::new).or_else(|| all.first().cloned()).unwrap_or_default();
+    let mut classes = Classes::new(Neighbours::new(own, all));
+    let (_, counts) = tally(source, &options, &mut |put| classes.of(put), &|_| {})?;
+    let checked = checked(&report, &classes, &counts);
     keys.retain(|key, _| is_kube_system(key));
     Ok(Pages { report, checked, kube_system: keys })
 }
 
-/// What is recorded of a snapshot whose pages were checked and that has these keys.
-fn checked(report: &Report, keys: &LiveKeys, prefix: Option<&str>) -> Checked {
-    let all = Prefix::detect_all(keys.keys().map(Vec::as_slice));
-    let own = prefix.map(Prefix::new).or_else(|| all.first().cloned()).unwrap_or_default();
-    let neighbours = Neighbours::new(own, all);
+impl Pages {
+    /// The UIDs of namespace kube-system: of all such objects that are not encrypted.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.kube_system.values().filter_map(|live| uid_of(live.value.as_deref()?)).collect()
+    }
+}
+
+/// The UID of a namespace as the API server stored it; `None` if it is encrypted, or no object.
+pub fn uid_of(stored: &[u8]) -> Option<String> {
+    let object = etcd_objects::decode(stored).ok()?;
+    object.uid().filter(|uid| !uid.is_empty()).map(str::to_owned)
+}
+
+/// Whether a key may be that of a namespace, by which the prefixes of API servers are found.
+fn is_namespace(key: &[u8]) -> bool {
+    let rest = key.rsplitn(2, |byte| *byte == b'/').nth(1);
+    rest.is_some_and(|rest| rest.ends_with(b"/namespaces"))
+}
+
+/// What live keys are counted by: the resource of their object, and the key that its value is encrypted with. Each pair has a number.
+struct Classes {
+    neighbours: Neighbours,
+    numbers: BTreeMap<(Option<String>, Option<String>), u32>,
+}
+
+impl Classes {
+    fn new(neighbours: Neighbours) -> Classes {
+        Classes { neighbours, numbers: BTreeMap::new() }
+    }
+
+    fn of(&mut self, put: &Put<'_>) -> u32 {
+        let resource = match self.neighbours.parse(put.key) {
+            Key::Object(place) => Some(place.resource_name()),
+            _ => None,
+        };
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        *self.numbers.entry((resource, put.encrypted_by.map(ToString::to_string))).or_insert(next)
+    }
+}
+
+/// What is recorded of a snapshot whose pages were checked and that has so many live keys of each class.
+fn checked(report: &Report, classes: &Classes, counts: &BTreeMap<u32, u64>) -> Checked {
     let mut resources: BTreeMap<String, u64> = BTreeMap::new();
     let mut encryption_keys = BTreeSet::new();
-    for (key, live) in keys {
-        encryption_keys.extend(live.encrypted_by.clone());
-        if let Key::Object(place) = neighbours.parse(key) {
-            *resources.entry(place.resource_name()).or_default() += 1;
+    for ((resource, encrypted_by), number) in &classes.numbers {
+        let Some(count) = counts.get(number) else { continue };
+        encryption_keys.extend(encrypted_by.clone());
+        if let Some(resource) = resource {
+            *resources.entry(resource.clone()).or_default() += count;
         }
     }
     Checked {
@@ -69,15 +116,13 @@ fn checked(report: &Report, keys: &LiveKeys, prefix: Option<&str>) -> Checked {
         total_size: report.total_size,
         version: report.version.clone(),
         resources,
-        encryption_keys: encryption_keys.iter().map(ToString::to_string).collect(),
+        encryption_keys: encryption_keys.into_iter().collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use etcd_snapshot::{EncryptionKey, FileSource, LiveKey, verify};
+    use etcd_snapshot::{EncryptionKey, FileSource, verify};
 
     use super::*;
 
@@ -117,31 +162,35 @@ mod tests {
 
     #[test]
     fn objects_are_counted_by_resource_and_those_of_others_are_not() {
-        let live = |encrypted_by: Option<&str>| LiveKey {
-            mod_revision: 1,
-            versions: 1,
-            value_bytes: 1,
-            encrypted_by: encrypted_by.map(|name| {
-                let of = |text: &str| text.to_owned();
-                Arc::new(EncryptionKey { provider: of("secretbox"), version: of("v1"), name: of(name) })
-            }),
-            value: None,
+        let encrypted = |name: &str| {
+            let of = |text: &str| text.to_owned();
+            EncryptionKey { provider: of("secretbox"), version: of("v1"), name: of(name) }
         };
         let keys = [
             ("/registry/namespaces/default", None),
             ("/registry/namespaces/kube-system", None),
             ("/registry/deployments/default/a", None),
-            ("/registry/secrets/default/a", Some("key2")),
-            ("/registry/secrets/default/b", Some("key1")),
+            ("/registry/secrets/default/a", Some(encrypted("key2"))),
+            ("/registry/secrets/default/b", Some(encrypted("key1"))),
             ("/registry/example.com/widgets/default/a", None),
             ("/tenant/namespaces/default", None),
             ("/tenant/secrets/default/a", None),
             ("compact_rev_key", None),
         ];
-        let keys: LiveKeys = keys.iter().map(|(key, by)| (key.as_bytes().to_vec(), live(*by))).collect();
         let report = verify(&snapshot().as_slice(), &Options::default(), &|_| {}).unwrap();
-        let of = |prefix| {
-            let checked = checked(&report, &keys, prefix);
+        let of = |prefix: Option<&str>| {
+            let namespaces = keys.iter().map(|(key, _)| key.as_bytes()).filter(|key| is_namespace(key));
+            let all = Prefix::detect_all(namespaces);
+            let own = prefix.map_or_else(|| all[0].clone(), Prefix::new);
+            let mut classes = Classes::new(Neighbours::new(own, all));
+            let mut counts = BTreeMap::new();
+            for (key, by) in &keys {
+                let put = Put { key: key.as_bytes(), encrypted_by: by.as_ref() };
+                *counts.entry(classes.of(&put)).or_default() += 1;
+            }
+            // A revision that is no longer the newest of its key.
+            classes.of(&Put { key: b"/registry/pods/default/gone", encrypted_by: Some(&encrypted("old")) });
+            let checked = checked(&report, &classes, &counts);
             let counts: Vec<String> = checked.resources.iter().map(|(name, count)| format!("{name} {count}")).collect();
             (counts, checked.encryption_keys)
         };
@@ -150,5 +199,22 @@ mod tests {
         assert_eq!(of(None), (ours.map(str::to_owned).to_vec(), both.clone()));
         assert_eq!(of(Some("/registry")), of(None));
         assert_eq!(of(Some("/tenant")), (vec!["namespaces 1".to_owned(), "secrets 1".to_owned()], both));
+    }
+
+    #[test]
+    fn what_is_counted_is_what_is_there() {
+        let bytes = snapshot();
+        let pages = check(&bytes, false).unwrap();
+        let keep = |_: &[u8]| Keep::Key;
+        let (_, keys) = live_keys(&bytes.as_slice(), &Options::default(), &Pick::new(&keep), &|_| {}).unwrap();
+        let all = Prefix::detect_all(keys.keys().map(Vec::as_slice));
+        let neighbours = Neighbours::new(all.first().cloned().unwrap_or_default(), all);
+        let mut resources: BTreeMap<String, u64> = BTreeMap::new();
+        for key in keys.keys() {
+            if let Key::Object(place) = neighbours.parse(key) {
+                *resources.entry(place.resource_name()).or_default() += 1;
+            }
+        }
+        assert_eq!(pages.checked.resources, resources);
     }
 }

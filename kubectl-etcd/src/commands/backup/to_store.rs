@@ -345,11 +345,10 @@ impl Work<'_> {
         })?;
         self.source.identity.after(&self.source.choice, &pages.kube_system, printer)?;
         // Where the API does not say whose it is, the place in the store was taken from the member's word.
-        let read: Vec<String> =
-            pages.kube_system.values().filter_map(|live| kube_system::uid(live.value.as_deref()?)).collect();
-        if !read.is_empty() && !read.iter().any(|uid| uid == self.uid.as_str()) {
+        let read = pages.uids();
+        if !read.is_empty() && !read.contains(self.uid.as_str()) {
             let failed = Failed::new(Exit::Damaged, format!("the snapshot is not one of cluster {}", self.uid));
-            return Err(failed.cause(format!("its namespace kube-system has the UID {}", read.join(", "))));
+            return Err(failed.cause(format!("its namespace kube-system has the UID {}", Vec::from_iter(read).join(", "))));
         }
         tracing::info!("{} was checked", self.name);
         Ok(pages)
