@@ -1,6 +1,5 @@
 //! Namespace kube-system, whose UID a cluster keeps for life: what tells the etcd, or the file, of one cluster from that of another.
 
-use etcd_objects::decode;
 use etcd_wire::message::{KUBE_SYSTEM, KubeSystem};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -111,8 +110,7 @@ pub(crate) fn is_key(key: &[u8], prefix: Option<&str>) -> bool {
 
 /// The UID of an object as the API server stored it; `None` if it is encrypted, or no object.
 pub(crate) fn uid(stored: &[u8]) -> Option<String> {
-    let object = decode(stored).ok()?;
-    object.uid().filter(|uid| !uid.is_empty()).map(str::to_owned)
+    etcd_store::uid_of(stored)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use etcd_wire::FailureCode;
+use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{restore, serve, transaction, wait, watch};
+use crate::{backup, prune, restore, serve, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -45,6 +45,12 @@ enum Command {
     /// Tell how old the backups in a store are, as metrics for Prometheus, until SIGTERM.
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(watch::Args),
+    /// Take a scheduled backup into a store, on a control-plane node.
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(Box<backup::Args>),
+    /// Delete old backups from a store.
+    #[command(after_help = prune::EXAMPLES)]
+    Prune(Box<prune::Args>),
     /// Print the version.
     Version,
 }
@@ -81,6 +87,7 @@ Examples, in the participant's container on a node:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 refused; nothing was changed.";
 
+/// A duration of the command line.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     match Duration::try_from(duration) {
@@ -100,11 +107,20 @@ pub(crate) fn main() -> ExitCode {
         // Nobody hears that stderr is lost: to tell it there would be a panic.
         .log_internal_errors(false)
         .init();
-    let command = match cli.command {
-        Command::Restore(args) if args.begun.looks_back() => return operate(&args.begun),
-        command => command,
+    let ended = match cli.command {
+        Command::Backup(args) => return operate(backup::run(&args), USAGE_CODE),
+        Command::Prune(args) => return operate(prune::run(&args), USAGE_CODE),
+        Command::Restore(args) if args.begun.looks_back() => {
+            return operate(transaction::operate(&args.begun), REFUSED);
+        }
+        Command::Restore(args) => build(*args),
+        Command::Watch(args) => concurrently(watch::run(args)),
+        Command::Wait { idle_timeout } => keep_waiting(idle_timeout),
+        Command::Serve { client_timeout } => concurrently(serve::run(client_timeout)),
+        Command::Participate { id } => concurrently(transaction::participate(&id)),
+        Command::Version => print(&format!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID)),
     };
-    match run(command) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -113,42 +129,30 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Wait { idle_timeout } => {
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(wait::run(idle_timeout))
-        }
-        Command::Serve { client_timeout } => {
-            // One worker receives from etcd while the other writes; compression has a thread of its own.
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            let ended = runtime.block_on(serve::run(client_timeout));
-            // A read of stdin or a write to stdout may be stuck for ever; the process does not wait for it.
-            runtime.shutdown_background();
-            ended
-        }
-        Command::Participate { id } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            let ended = runtime.block_on(transaction::participate(&id));
-            runtime.shutdown_background();
-            ended
-        }
-        Command::Restore(args) => {
-            let done = restore::run(*args)?;
-            print(&done).context("the directory is built; only the report of it is lost")
-        }
-        Command::Watch(args) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            let ended = runtime.block_on(watch::run(args));
-            // A read of a folder that hangs is not waited for.
-            runtime.shutdown_background();
-            ended
-        }
-        Command::Version => print(&format!("etcd-sidecar {} (build {})", env!("CARGO_PKG_VERSION"), etcd_build::ID)),
-    }
+fn keep_waiting(idle_timeout: Duration) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(wait::run(idle_timeout))
 }
 
-/// What an operator wants on the node.
-fn operate(args: &transaction::BegunArgs) -> ExitCode {
+fn build(args: restore::Args) -> anyhow::Result<()> {
+    let done = restore::run(args)?;
+    print(&done).context("the directory is built; only the report of it is lost")
+}
+
+/// Two workers: one receives from etcd while the other writes; compression has a thread of its own.
+fn concurrently(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(work);
+    // A read of stdin or of a folder, or a write to stdout, may be stuck for ever; the process does not wait for it.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Exit codes, beside 0 and 1.
+const USAGE_CODE: u8 = 2;
+const REFUSED: u8 = 4;
+
+/// Does what is not spoken over the protocol, tells how it ended, and gives the exit code; `wrong` is that of a request that makes no sense.
+fn operate<T: Told>(work: impl Future<Output = Result<T, Failure>>, wrong: u8) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -156,22 +160,41 @@ fn operate(args: &transaction::BegunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(transaction::operate(args));
+    let done = runtime.block_on(work);
     runtime.shutdown_background();
-    match done {
-        Ok(told) => match print(&told) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
+    match done.map(Told::tell) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
         Err(failure) => {
             // Nobody hears that stderr is lost; the exit code tells all the same.
             let _lost = writeln!(std::io::stderr(), "{}", transaction::shown_failure(&failure));
-            let refused = matches!(failure.code, FailureCode::Refused | FailureCode::BadRequest | FailureCode::Busy);
-            if refused { ExitCode::from(4) } else { ExitCode::FAILURE }
+            match failure.code {
+                FailureCode::BadRequest => ExitCode::from(wrong),
+                FailureCode::Refused | FailureCode::Busy => ExitCode::from(REFUSED),
+                _ => ExitCode::FAILURE,
+            }
         }
+    }
+}
+
+/// What there is to tell of something that went well.
+trait Told {
+    fn tell(self) -> anyhow::Result<()>;
+}
+
+impl Told for String {
+    fn tell(self) -> anyhow::Result<()> {
+        print(&self)
+    }
+}
+
+/// The log has it all.
+impl Told for () {
+    fn tell(self) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 

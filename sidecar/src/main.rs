@@ -1,6 +1,7 @@
 //! Runs beside etcd on a control-plane node and speaks to `kubectl etcd` over stdin and stdout: reads the member's
 //! status, streams its snapshot, builds a directory out of one, takes part in the restore of the whole control plane.
 
+mod backup;
 mod certificate;
 mod cli;
 mod etcd;
@@ -10,10 +11,12 @@ mod kept_keys;
 mod keys;
 mod node;
 mod node_files;
+mod prune;
 mod restore;
 mod serve;
 mod snapshot;
 mod status;
+mod store_failure;
 mod transaction;
 mod wait;
 mod watch;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use ring::digest::{Context, SHA256};
 
-use crate::{Encryption, Sealer, Spool};
+use crate::{Encryption, Sealer, Spool, UploadWriter};
 
 /// Takes the bytes of a snapshot. Memory does not grow with them: what `output` does not take, is not taken here.
 pub struct Intake<W: Write> {
@@ -53,6 +53,30 @@ impl<W: Write> Intake<W> {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.digest.finish().as_ref());
         Ok(Taken { output, size: self.length, sha256, spool: self.spool.finish() })
+    }
+}
+
+/// A snapshot of which all bytes were handed over to its upload.
+#[derive(Debug)]
+pub struct Shipped {
+    /// Bytes of the snapshot, with the digest at its end.
+    pub size: u64,
+    /// SHA-256 of those bytes.
+    pub sha256: [u8; 32],
+    /// The same bytes on the disk, or why they are not there.
+    pub spool: io::Result<File>,
+}
+
+impl Intake<UploadWriter> {
+    /// Appends etcd's own digest of the database, as its snapshots end, and ends the upload's object. For a thread that may block.
+    ///
+    /// # Errors
+    /// The upload has failed: [`Upload::finish`](crate::Upload::finish) says why.
+    pub fn ship(mut self, digest: [u8; 32]) -> io::Result<Shipped> {
+        self.write_all(&digest)?;
+        let taken = self.finish()?;
+        taken.output.end()?;
+        Ok(Shipped { size: taken.size, sha256: taken.sha256, spool: taken.spool })
     }
 }
 

@@ -59,7 +59,7 @@ pub use download::Download;
 pub use environment::Environment;
 pub use freshness::Freshness;
 pub use identities::{Identities, IdentityError, NotAnIdentity};
-pub use intake::{Intake, Taken};
+pub use intake::{Intake, Shipped, Taken};
 pub use layout::{Key, Part};
 pub use level::{Level, LevelError};
 pub use listed::{Listed, Object};

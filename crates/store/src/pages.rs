@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use etcd_objects::Neighbours;
 use etcd_objects::key::{Key, Prefix};
-use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Progress, Put, Report, Source, VerifyError, live_keys, tally};
+use etcd_snapshot::{
+    DigestCheck, Keep, LiveKeys, Options, Pick, Progress, Put, Report, Source, VerifyError, live_keys, tally,
+};
 
 use crate::Checked;
 

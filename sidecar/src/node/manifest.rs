@@ -14,6 +14,8 @@ pub(crate) struct Manifest {
     pub(crate) file: String,
     /// Its container's command, and the arguments after it.
     pub(crate) argv: Vec<String>,
+    /// Its container's image; empty if none is named.
+    pub(crate) image: String,
     /// Flags by name, without dashes.
     flags: BTreeMap<String, String>,
     mounts: Vec<Mount>,
@@ -55,7 +57,7 @@ impl Manifest {
             }
         }
         let mounts = container.volume_mounts.iter().map(|mount| pod.follow(mount)).collect();
-        Ok(Some((component, Manifest { file: file.to_owned(), argv, flags, mounts })))
+        Ok(Some((component, Manifest { file: file.to_owned(), argv, image: container.image.clone(), flags, mounts })))
     }
 
     /// A flag's value: `--name=value` or `--name value`, with one dash or two, and `true` for a bare switch. The last one wins.
@@ -136,6 +138,8 @@ struct Spec {
 struct Container {
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    image: String,
     #[serde(default, deserialize_with = "nothing_is_empty")]
     command: Vec<String>,
     #[serde(default, deserialize_with = "nothing_is_empty")]

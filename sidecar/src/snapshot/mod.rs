@@ -27,7 +27,7 @@ const DIGEST: u64 = 32;
 pub(crate) async fn run(request: SnapshotRequest, client: &mut Client) -> Result<SnapshotDone, Stop> {
     let copy = request.keep.as_deref().map(Unnamed::create).transpose()?;
     let source = client.during(Source::open(&request.etcd)).await??;
-    let total = source.assembly.total();
+    let total = source.total();
     if let Some(copy) = &copy {
         copy.expect_room(total.saturating_add(DIGEST))?;
     }
@@ -78,7 +78,7 @@ fn pack(
 }
 
 /// A snapshot stream that has begun.
-struct Source {
+pub(crate) struct Source {
     endpoint: String,
     stream: SnapshotStreaming,
     assembly: Assembly,
@@ -89,7 +89,7 @@ struct Source {
 }
 
 impl Source {
-    async fn open(access: &EtcdAccess) -> Result<Source, Failure> {
+    pub(crate) async fn open(access: &EtcdAccess) -> Result<Source, Failure> {
         let member = etcd::connect(access).await?;
         let refused = |error| etcd::refusal(&member.endpoint, "take a snapshot of", &error);
         let stream = timeout(PATIENCE, member.client.maintenance_client().snapshot()).await;
@@ -110,8 +110,13 @@ impl Source {
         })
     }
 
+    /// Bytes of the database.
+    pub(crate) fn total(&self) -> u64 {
+        self.assembly.total()
+    }
+
     /// Receives it all, and hands it on in chunks.
-    async fn receive(mut self, chunks: mpsc::Sender<Bytes>) -> Result<End, Failure> {
+    pub(crate) async fn receive(mut self, chunks: mpsc::Sender<Bytes>) -> Result<End, Failure> {
         let incomplete = |reason: assembly::Wrong| {
             Failure::new(FailureCode::Incomplete, format!("the snapshot of {} is not whole", self.endpoint))
                 .source(&reason)

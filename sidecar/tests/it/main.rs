@@ -1,5 +1,6 @@
 //! The built sidecar against real etcd servers, over pipes, as the plugin speaks to it.
 
+mod backup;
 mod hash;
 mod keys;
 mod member;

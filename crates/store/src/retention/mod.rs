@@ -9,6 +9,7 @@
 //! * What is younger than [`YOUNG`], by either of its times, stays.
 //! * While the newest backup is stale, everything stays.
 
+mod carry_out;
 mod keep;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::layout::Part;
 use crate::{Backup, Class, ClusterUid, Freshness, Key, LeftOver, Level, Name, Object, freshness::State};
+pub use carry_out::{Deleted, carry_out, hint};
 pub use keep::{Keep, Rule, Within, WithinError};
 
 /// How many verified backups always stay.

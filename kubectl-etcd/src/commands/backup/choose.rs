@@ -1,16 +1,12 @@
 //! Which member to take the snapshot from: a pure choice over what the members said.
 
+use etcd_members::{Objection, best, objection, reason};
 use etcd_wire::message::MemberStatus;
 
-use crate::commands::status::{alarms, role};
 use crate::discovery::EtcdPod;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 use crate::sidecar::{Started, Surveyed};
-
-/// A member whose applied index is further behind than this is not taken. A busy cluster commits a few hundred
-/// entries in the moments between two members' answers.
-const LAG: u64 = 1000;
 
 /// The member to take, and why.
 #[derive(Debug)]
@@ -23,21 +19,12 @@ pub(super) struct Choice<'a> {
     pub(super) warnings: Vec<String>,
 }
 
-/// What speaks against a member.
-enum Objection {
-    /// Its snapshot would be wrong or is not to be had.
-    Never(String),
-    /// Its snapshot may be old; taken only when the user names its node.
-    Unhealthy(String),
-}
-
 /// Chooses among the members of one cluster. `named` says that the user has named the one member that was surveyed.
 ///
 /// # Errors
 /// No member can be taken: what speaks against each, and whether `--node` would overrule it.
 pub(super) fn choose<'a>(surveyed: &[&'a Surveyed], named: bool) -> Outcome<Choice<'a>> {
     let known: Vec<&MemberStatus> = surveyed.iter().filter_map(|one| one.etcd().ok()).collect();
-    let newest = known.iter().map(|status| status.raft_index).max().unwrap_or(0);
     let mut against = Vec::new();
     let mut fit = Vec::new();
     let mut overrulable = None;
@@ -51,7 +38,7 @@ pub(super) fn choose<'a>(surveyed: &[&'a Surveyed], named: bool) -> Outcome<Choi
             (Ok(_), None) => continue, // A snapshot needs a sidecar, and survey() gives one to each that answers.
         };
         let candidate = |reason: String, warnings| Choice { member: &one.member, status, sidecar, reason, warnings };
-        match objection(status, &known, newest) {
+        match objection(status, &known) {
             None => fit.push(candidate(String::new(), Vec::new())),
             Some(Objection::Unhealthy(why)) if named => {
                 return Ok(candidate("it was asked for".to_owned(), vec![format!("member {} {why}", one.member.name)]));
@@ -64,44 +51,14 @@ pub(super) fn choose<'a>(surveyed: &[&'a Surveyed], named: bool) -> Outcome<Choi
         }
     }
     let votes = fit.len();
-    // Followers before the leader, then the newest state, then by name so that the choice can be foretold.
-    fit.sort_by_key(|choice| {
-        (
-            role(choice.status) == "leader",
-            std::cmp::Reverse(choice.status.raft_applied_index),
-            choice.member.node.clone(),
-        )
-    });
-    if let Some(mut choice) = fit.into_iter().next() {
-        choice.reason = match (named, votes, role(choice.status)) {
-            (true, ..) => "it was asked for".to_owned(),
-            (_, 1, _) if surveyed.len() == 1 => "it is the only member".to_owned(),
-            (_, 1, _) => format!("it is the only healthy one of {}", surveyed.len()),
-            (.., "leader") => "no follower is healthy".to_owned(),
-            (.., role) => format!("a healthy {role}, at raft index {}", choice.status.raft_applied_index),
+    if let Some(mut choice) = best(fit, |choice: &Choice<'_>| (choice.status, choice.member.node.as_str())) {
+        choice.reason = match named {
+            true => "it was asked for".to_owned(),
+            false => reason(choice.status, votes, surveyed.len()),
         };
         return Ok(choice);
     }
     Err(refuse(against, overrulable))
-}
-
-fn objection(status: &MemberStatus, known: &[&MemberStatus], newest: u64) -> Option<Objection> {
-    if status.learner {
-        return Some(Objection::Never("is a learner: it may be far behind".to_owned()));
-    }
-    let raised = alarms(known, status.member_id);
-    if let Some(alarm) = raised.iter().find(|alarm| *alarm != "NOSPACE") {
-        return Some(Objection::Never(format!("has raised the alarm {alarm}: its data cannot be trusted")));
-    }
-    if !raised.is_empty() {
-        return Some(Objection::Unhealthy("has raised the alarm NOSPACE: the cluster takes no writes".to_owned()));
-    }
-    if status.leader_id == 0 {
-        return Some(Objection::Unhealthy("knows of no leader: its state may be old".to_owned()));
-    }
-    let lag = newest.saturating_sub(status.raft_applied_index);
-    (lag > LAG && status.raft_applied_index > 0)
-        .then(|| Objection::Unhealthy(format!("lags {lag} raft entries behind")))
 }
 
 fn refuse(against: Vec<(&EtcdPod, String, Option<Failed>)>, overrulable: Option<&String>) -> Failed {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use etcd_members::role;
 use etcd_snapshot::Report;
 use etcd_wire::message::{Member as Listed, MemberStatus, Sha256};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::Choice;
-use crate::commands::status::role;
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::etcd_clusters::lists;

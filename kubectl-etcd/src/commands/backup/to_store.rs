@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 
+use etcd_members::role;
 use etcd_snapshot::{FileSource, VerifyError};
 use etcd_store::layout::Part;
 use etcd_store::{
     Class, Cluster, ClusterUid, Committed, Encryption, Intake, Level, Name, Pages, Pending, Program, Record, Sealed,
-    Snapshot, SourceMember, Spool, StoredObject, Upload, UploadWriter, Uploads, check_pages,
+    Shipped, Snapshot, SourceMember, Spool, StoredObject, Upload, UploadWriter, Uploads, check_pages,
 };
 use etcd_wire::message::{KubeSystem, Sha256, SnapshotRequest};
 use jiff::Timestamp;
@@ -18,7 +19,6 @@ use super::store_args::Destination;
 use super::stored;
 use super::transfer::{Attempt, compression, transfer};
 use super::{Args, node_files};
-use crate::commands::status::role;
 use crate::commands::verify;
 use crate::connection::Connection;
 use crate::context::Context;
@@ -271,9 +271,9 @@ impl Work<'_> {
         };
         let Received { sink, end, .. } = received;
         let (length, database) = (end.length, end.sha256.0);
-        let finished = tokio::task::spawn_blocking(move || sink.finish(database)).await;
+        let finished = tokio::task::spawn_blocking(move || sink.intake.ship(database)).await;
         let finished = finished.or_fail(|| "cannot finish the backup".to_owned())?;
-        let Finished { size, sha256, spool } = match finished {
+        let Shipped { size, sha256, spool } = match finished {
             Ok(finished) => finished,
             Err(error) => {
                 let failed = Failed::plain("cannot send the backup").source(&error);
@@ -348,7 +348,9 @@ impl Work<'_> {
         let read = pages.uids();
         if !read.is_empty() && !read.contains(self.uid.as_str()) {
             let failed = Failed::new(Exit::Damaged, format!("the snapshot is not one of cluster {}", self.uid));
-            return Err(failed.cause(format!("its namespace kube-system has the UID {}", Vec::from_iter(read).join(", "))));
+            return Err(
+                failed.cause(format!("its namespace kube-system has the UID {}", Vec::from_iter(read).join(", ")))
+            );
         }
         tracing::info!("{} was checked", self.name);
         Ok(pages)
@@ -368,23 +370,6 @@ async fn refused(failed: Failed, upload: Upload) -> Failed {
 struct Packing {
     intake: Intake<UploadWriter>,
     progress: Progress,
-}
-
-/// A snapshot of which all bytes were sent.
-struct Finished {
-    size: u64,
-    sha256: [u8; 32],
-    spool: io::Result<File>,
-}
-
-impl Packing {
-    /// Appends the digest, as etcd's snapshots end. For a thread that may block.
-    fn finish(mut self, trailer: [u8; 32]) -> io::Result<Finished> {
-        self.intake.write_all(&trailer)?;
-        let taken = self.intake.finish()?;
-        taken.output.end()?;
-        Ok(Finished { size: taken.size, sha256: taken.sha256, spool: taken.spool })
-    }
 }
 
 impl Sink for Packing {

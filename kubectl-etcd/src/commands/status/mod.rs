@@ -18,7 +18,6 @@ use crate::member_probe::{Probed, Questions, probe};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
 use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, Surveyed, Via, access, survey};
 use report::Report;
-pub(crate) use report::{alarms, role};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,5 +1,6 @@
 //! What `status` tells, as data.
 
+use etcd_members::{NO_LEADER, alarms, role};
 use etcd_wire::message::{Certificate, MemberStatus};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,9 +10,6 @@ use crate::etcd_clusters::{Contents, EtcdCluster, EtcdClusters};
 use crate::output::API_VERSION;
 use crate::output::timestamp;
 use crate::sidecar::{Surveyed, Via};
-
-/// The role of a member that knows of no leader.
-const NO_LEADER: &str = "no-leader";
 
 /// The cluster's state as data.
 #[derive(Debug, Serialize)]
@@ -258,16 +256,6 @@ impl CertificateRow {
     }
 }
 
-/// `leader`, `follower` or `learner`; `no-leader` for a member that knows of none.
-pub(crate) fn role(status: &MemberStatus) -> &'static str {
-    match status {
-        status if status.learner => "learner",
-        status if status.leader_id == 0 => NO_LEADER,
-        status if status.leader_id == status.member_id => "leader",
-        _ => "follower",
-    }
-}
-
 /// The alarms that no row of a member shows.
 fn other_alarms(cluster: &EtcdCluster<'_>, rows: &[Row]) -> Vec<OtherAlarm> {
     let known = cluster.statuses();
@@ -278,17 +266,4 @@ fn other_alarms(cluster: &EtcdCluster<'_>, rows: &[Row]) -> Vec<OtherAlarm> {
     let of =
         |id: u64| alarms(&known, id).into_iter().map(move |alarm| OtherAlarm { member_id: format!("{id:x}"), alarm });
     ids.into_iter().filter(|id| !shown(id)).flat_map(of).collect()
-}
-
-/// The alarms of a member, as any member knows them.
-pub(crate) fn alarms(known: &[&MemberStatus], member: u64) -> Vec<String> {
-    let mut kinds: Vec<String> = known
-        .iter()
-        .flat_map(|status| &status.alarms)
-        .filter(|alarm| alarm.member_id == member)
-        .map(|alarm| alarm.kind.clone())
-        .collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
 }

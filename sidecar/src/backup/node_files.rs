@@ -1,0 +1,83 @@
+//! The files of this node that a new control plane needs: what is below its folder `/etc/kubernetes`, as an archive.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use etcd_store::node_files::{Limits, NodeFile, NodeFilesWriter, NodePath};
+
+use super::node::KUBERNETES;
+use crate::node::files::{GatherError, gather};
+
+/// What kubeadm puts aside in an upgrade, whole databases among it: nothing that runs.
+const PASSED_OVER: &str = "tmp";
+
+/// Writes the archive, under the paths that files have on the node. What is left out is told in the log.
+///
+/// # Errors
+/// Something cannot be read or written, or there is too much.
+pub(super) fn write<W: Write>(folder: &Path, output: W) -> Result<W, GatherError> {
+    let mut writer = NodeFilesWriter::new(output, Limits::default());
+    let gathered = gather(&[folder.to_owned()], Limits::default(), |file| {
+        let here = Path::new("/").join(file.path.as_str().trim_start_matches('/'));
+        let below = here.strip_prefix(folder).map_err(io::Error::other)?;
+        if below.starts_with(PASSED_OVER) {
+            return Ok(());
+        }
+        let host = Path::new(KUBERNETES).join(below);
+        let path = NodePath::parse(&host.display().to_string()).map_err(io::Error::other)?;
+        writer.append(&NodeFile { path, ..file.clone() })
+    })?;
+    for (path, why) in &gathered.left_out {
+        tracing::warn!("{path} is not backed up: it {why}");
+    }
+    Ok(writer.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use etcd_store::node_files::{Kind, read_node_files};
+
+    use super::*;
+
+    #[test]
+    fn everything_below_the_folder_is_there_under_its_path_on_the_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("pki/etcd")).unwrap();
+        std::fs::create_dir_all(at("tmp/kubeadm-backup-etcd")).unwrap();
+        std::fs::write(at("tmp/kubeadm-backup-etcd/db"), "x").unwrap();
+        std::fs::write(at("pki/etcd/ca.key"), "key").unwrap();
+        std::fs::write(at("kubelet.conf"), "conf").unwrap();
+        symlink("kubelet.conf", at("link")).unwrap();
+        symlink("/etc/shadow", at("out")).unwrap();
+        let archive = write(folder.path(), Vec::new()).unwrap();
+        let mut found = Vec::new();
+        let visit = |file: NodeFile| {
+            found.push((file.path.to_string(), file.kind));
+            Ok(())
+        };
+        read_node_files(archive.as_slice(), Limits::default(), visit).unwrap();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.trim_start_matches('/')).collect();
+        assert_eq!(
+            names,
+            [
+                "etc/kubernetes",
+                "etc/kubernetes/kubelet.conf",
+                "etc/kubernetes/link",
+                "etc/kubernetes/pki",
+                "etc/kubernetes/pki/etcd",
+                "etc/kubernetes/pki/etcd/ca.key"
+            ]
+        );
+        assert_eq!(found[5].1, Kind::File(b"key".to_vec()));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write(&folder.path().join("nowhere"), Vec::new()).is_err());
+    }
+}
