@@ -13,8 +13,8 @@ WORKDIR /src
 COPY . .
 # Naming the target keeps crt-static away from build scripts and procedural macros.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
-    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release -p etcd-sidecar --target "$target" \
-    && install -D "target/$target/release/etcd-sidecar" /out/etcd-sidecar
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile image -p etcd-sidecar --target "$target" \
+    && install -D "target/$target/image/etcd-sidecar" /out/etcd-sidecar
 
 FROM scratch AS base
 ARG VERSION
