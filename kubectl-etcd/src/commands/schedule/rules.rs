@@ -79,7 +79,7 @@ pub(super) fn rule(plan: &Plan) -> Value {
             format!("time() - {opened} > {} or (kubectl_etcd_backup_fresh{here} unless {opened})", PROVEN * 24 * 3600),
             "1h",
             "warning",
-            "Nobody has shown that the backups of etcd can be decrypted",
+            "No backup of etcd was decrypted and checked lately",
             format!(
                 "No backup of the last {PROVEN} days was decrypted and checked: \
                  kubectl etcd verify STORE/latest --identity FILE --attest does that, and records it."
