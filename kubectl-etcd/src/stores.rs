@@ -1,16 +1,15 @@
 //! Stores as commands use them: how they are named on the command line, and how they fail.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use etcd_store::layout::Part;
 use etcd_store::observe::AT_ONCE;
 use etcd_store::{
-    Backup, Backups, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys, UrlError,
+    Backup, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys, UrlError,
 };
 use futures::{StreamExt, stream};
 
-use crate::output::{Exit, Failed, Outcome};
+use crate::output::{Exit, Failed, Outcome, Printer};
 
 /// Which signatures count.
 #[derive(Debug, Clone, clap::Args)]
@@ -90,19 +89,23 @@ pub(crate) fn must_be_there(scope: &Scope) -> Outcome {
     }
 }
 
-/// What clusters are called, by the record of the newest backup of each. A cluster whose record cannot be read has no name.
-pub(crate) async fn names(store: &Store, backups: &Backups) -> BTreeMap<ClusterUid, Record> {
-    let newest: Vec<&Backup> = backups.clusters().into_iter().filter_map(|uid| backups.latest(uid)).collect();
-    records(store, newest).await.into_iter().map(|(backup, record)| (backup.cluster.clone(), record)).collect()
+/// Records of backups, each or why it cannot be read.
+pub(crate) async fn records<'a>(store: &Store, backups: Vec<&'a Backup>) -> Vec<(&'a Backup, Result<Record, String>)> {
+    let reads = stream::iter(backups).map(|backup| async move {
+        let bytes = store.small(&backup.key(Part::Record), LARGEST_RECORD).await.map_err(|error| error.to_string());
+        let read = |bytes: bytes::Bytes| {
+            Record::read(&bytes, &backup.cluster, &backup.name).map_err(|error| error.to_string())
+        };
+        (backup, bytes.and_then(read))
+    });
+    reads.buffered(AT_ONCE).collect().await
 }
 
-/// Records of backups; of those only that can be read.
-pub(crate) async fn records<'a>(store: &Store, backups: Vec<&'a Backup>) -> Vec<(&'a Backup, Record)> {
-    let reads = stream::iter(backups).map(|backup| async move {
-        let bytes = store.small(&backup.key(Part::Record), LARGEST_RECORD).await.ok()?;
-        Some((backup, Record::read(&bytes, &backup.cluster, &backup.name).ok()?))
-    });
-    reads.buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+/// Tells which objects under the name of a backup are none of it.
+pub(crate) fn tell_foreign(backup: &Backup, printer: Printer) {
+    for object in &backup.foreign {
+        printer.warn(format!("{} is not part of backup {}, whose record does not name it", object.key, backup.name));
+    }
 }
 
 /// The one cluster that is meant.

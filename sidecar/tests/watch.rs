@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use etcd_store::{
     API_VERSION, Class, Cluster, ClusterUid, KIND, Key, Level, Name, Part, Program, Record, RecoveryPlan, Snapshot,
-    SourceMember, StoredObject, fetch,
+    SourceMember, StoredObject,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -41,12 +41,7 @@ fn backup(store: &Path) {
         },
         snapshot: Snapshot { size: 9, sha256: "0".repeat(64), checked: None },
         recipients: Vec::new(),
-        objects: vec![StoredObject {
-            name: fetch::file_name(&data),
-            size: 4,
-            sha256: "0".repeat(64),
-            recipients: Vec::new(),
-        }],
+        objects: vec![StoredObject { name: data.file(), size: 4, sha256: "0".repeat(64), recipients: Vec::new() }],
         recovery_plan: RecoveryPlan::default(),
     };
     let put = |key: Key, bytes: &[u8]| {

@@ -18,7 +18,7 @@ pub const COMMIT_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 /// Bytes of the largest record that is read.
 pub const LARGEST_RECORD: usize = 4 << 20;
 
-/// A backup that has a record and exactly one data object. What the record says is not known yet.
+/// A backup that has a record and a data object. What the record says is not known yet; [`crate::agree`] brings that in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     /// Whose it is.
@@ -39,9 +39,17 @@ pub struct Backup {
     pub modified: Timestamp,
     /// All its objects, in the order of their keys.
     pub objects: Vec<Object>,
+    /// Objects under its name that its record does not name. None are known before the record was read.
+    pub foreign: Vec<Object>,
 }
 
 impl Backup {
+    /// Whether there are two snapshots, of which only the record tells which is the backup's. The encrypted one is taken for it until then.
+    pub fn is_ambiguous(&self) -> bool {
+        let mut data = self.objects.iter().filter(|object| matches!(object.key.part, Part::Data { .. }));
+        data.next().and(data.next()).is_some()
+    }
+
     /// The time of the backup: what its name says, or when the record was written if that is earlier.
     pub fn time(&self) -> Timestamp {
         self.name.taken().min(self.modified)
@@ -79,9 +87,6 @@ pub enum Doubt {
     /// There is nothing to restore.
     #[error("it has a record and no snapshot")]
     NoData,
-    /// Nobody can tell which one is meant.
-    #[error("it has an encrypted snapshot and one that is not encrypted")]
-    TwoData,
     /// An object has a size that no such object has.
     #[error("{0} has {1} bytes")]
     Odd(String, u64),
@@ -104,7 +109,6 @@ impl Doubt {
     pub fn word(&self) -> &'static str {
         match self {
             Doubt::NoData => "no-data",
-            Doubt::TwoData => "two-snapshots",
             Doubt::Odd(..) | Doubt::Twice(_) => "odd",
             Doubt::Future(..) => "future",
             Doubt::Ahead(..) => "ahead",
@@ -210,12 +214,19 @@ impl Backups {
         found
     }
 
-    /// The newest backup of a cluster that may be restored from. Its record and signature are still to be checked. What a restore was about to
-    /// replace is the latest only where there is nothing else: a restore that is tried again would restore that.
+    /// The same in the order in which they are the latest. What a restore was about to replace is the latest only where there is nothing
+    /// else: a restore that is tried again would restore that.
+    pub fn latest_first(&self, cluster: &ClusterUid) -> Vec<&Backup> {
+        let mut found = self.newest_first(cluster);
+        // Stable: the newest of each kind stays first.
+        found.sort_by_key(|backup| backup.name.class() == Class::PreRestore);
+        found
+    }
+
+    /// The newest backup of a cluster that may be restored from. Its record and signature are still to be checked.
     pub fn latest(&self, cluster: &ClusterUid) -> Option<&Backup> {
-        let found = self.newest_first(cluster);
-        let kept = found.iter().find(|backup| backup.name.class() != Class::PreRestore);
-        kept.or(found.first()).copied()
+        let found = self.latest_first(cluster);
+        found.first().copied()
     }
 
     /// The suspects of a cluster that a backup is older than, and that therefore might have been its latest.
@@ -251,20 +262,21 @@ impl Backup {
             if before.is_some_and(|before| before.key == object.key) {
                 return Err(Doubt::Twice(object.key.to_string()));
             }
-            let largest = if object.key.part == Part::Record { LARGEST_RECORD as u64 } else { u64::MAX };
-            if object.size == 0 && !matches!(object.key.part, Part::Proof { .. }) || object.size > largest {
+            if object.key.part == Part::Record && !(1..=LARGEST_RECORD as u64).contains(&object.size) {
                 return Err(Doubt::Odd(object.key.to_string(), object.size));
             }
             before = Some(object);
         }
-        let mut data = objects.iter().filter_map(|object| match object.key.part {
-            Part::Data { encrypted } => Some((encrypted, object.size)),
+        let data = objects.iter().filter_map(|object| match object.key.part {
+            Part::Data { encrypted } => Some((object.size > 0, encrypted, object)),
             _ => None,
         });
-        let (encrypted, size) = data.next().ok_or(Doubt::NoData)?;
-        if data.next().is_some() {
-            return Err(Doubt::TwoData);
+        let (has_bytes, encrypted, data) =
+            data.max_by_key(|(has_bytes, encrypted, _)| (*has_bytes, *encrypted)).ok_or(Doubt::NoData)?;
+        if !has_bytes {
+            return Err(Doubt::Odd(data.key.to_string(), data.size));
         }
+        let size = data.size;
         let node_files = objects.iter().find(|object| object.key.part == Part::NodeFiles);
         let proofs = objects.iter().filter_map(|object| match object.key.part {
             Part::Proof { level, .. } => Some(level),
@@ -280,6 +292,7 @@ impl Backup {
             proof: proofs.max(),
             modified,
             objects: objects.to_vec(),
+            foreign: Vec::new(),
         })
     }
 }
@@ -353,7 +366,10 @@ mod tests {
             (vec![(&*clear, 1, then), (&*record, 1, then)], "committed"),
             (vec![(&*record, 1, then)], "no-data"),
             (vec![(&*node, 1, then), (&*record, 1, then), (&*signature, 1, then)], "no-data"),
-            (vec![(&*clear, 1, then), (&*data, 1, then), (&*record, 1, then)], "two-snapshots"),
+            // What was put beside a backup makes it no worse: its record says what belongs to it.
+            (vec![(&*clear, 1, then), (&*data, 1, then), (&*record, 1, then)], "committed"),
+            (vec![(&*clear, 0, then), (&*data, 1, then), (&*record, 1, then)], "committed"),
+            (vec![(&*data, 1, then), (&*record, 1, then), (&*signature, 0, then), (&*node, 0, then)], "committed"),
             (vec![(&*data, 0, then), (&*record, 1, then)], "odd"),
             (vec![(&*data, 1, then), (&*record, 0, then)], "odd"),
             (vec![(&*data, 1, then), (&*record, 1 << 30, then)], "odd"),

@@ -3,11 +3,9 @@
 //! A backup counts if it is committed, not from the future, as large as recorded, proved at least to the asked level, and signed by a trusted
 //! key where keys are given. The newest that counts is what the answer is about. A backup that does not count hides none that does.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Level, Listed, Name, Record};
+use crate::{Agreed, Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Contradiction, Level, Listed, Name, Record, agree};
 
 /// How many backups are read, the newest first, until one counts. Whoever may write into a store can plant any number.
 pub const LOOKED_AT: usize = 50;
@@ -41,69 +39,47 @@ pub enum Rejection {
     /// Its record is not signed as it has to be.
     #[error("{0}")]
     Signature(String),
-    /// An object is not what the record says.
-    #[error("{object} is recorded with {recorded} bytes, and has {}", Size(*.listed))]
-    Size {
-        /// File name of the object.
-        object: String,
-        /// Bytes in the record.
-        recorded: u64,
-        /// Bytes in the store; nothing if there is no such object.
-        listed: Option<u64>,
-    },
-    /// The record does not speak of the snapshot that lies there.
-    #[error("its record does not mention {0}")]
-    NotRecorded(String),
+    /// The record says something else of the backup than the store.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// The store has its record or its signature, and does not give it.
+    #[error("{0}")]
+    Unreadable(String),
     /// Too little is proved.
     #[error("its level is {0}, and {1} is asked for")]
     Level(Level, Level),
 }
 
-struct Size(Option<u64>);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(size) => write!(f, "{size}"),
-            None => f.write_str("none in the store"),
-        }
-    }
-}
-
-/// Compares a backup with its record.
+/// Compares a backup with its record: the backup with the objects that belong to it, and its level.
 ///
 /// # Errors
 /// The record is not one, is not signed as it has to be, or is of other objects.
-pub fn matches(backup: &Backup, record: &Result<Record, String>, signed: &Signed) -> Result<Level, Rejection> {
+pub fn matches(
+    backup: &Backup,
+    record: &Result<Record, Rejection>,
+    signed: &Signed,
+) -> Result<(Backup, Level), Rejection> {
     if let Signed::NotTrusted(why) = signed {
         return Err(Rejection::Signature(why.clone()));
     }
-    let record = record.as_ref().map_err(|why| Rejection::Record(why.clone()))?;
-    for recorded in &record.objects {
-        let listed = backup.objects.iter().find(|object| object.key.file() == recorded.name).map(|object| object.size);
-        if listed != Some(recorded.size) {
-            return Err(Rejection::Size { object: recorded.name.clone(), recorded: recorded.size, listed });
-        }
-    }
-    let data = backup.data().file();
-    if !record.objects.iter().any(|object| object.name == data) {
-        return Err(Rejection::NotRecorded(data));
-    }
-    Ok(backup.level(record.level))
+    let record = record.as_ref().map_err(Clone::clone)?;
+    let Agreed { backup, .. } = agree(backup, record)?;
+    let level = backup.level(record.level);
+    Ok((backup, level))
 }
 
-/// Whether a backup counts, and its level.
+/// Whether a backup counts: the same, where its level is high enough.
 ///
 /// # Errors
 /// Why it does not.
 pub fn counts(
     backup: &Backup,
-    record: &Result<Record, String>,
+    record: &Result<Record, Rejection>,
     signed: &Signed,
     asked: Level,
-) -> Result<Level, Rejection> {
-    let (level, asked) = (matches(backup, record, signed)?, asked.max(Level::Written));
-    if level < asked { Err(Rejection::Level(level, asked)) } else { Ok(level) }
+) -> Result<(Backup, Level), Rejection> {
+    let ((backup, level), asked) = (matches(backup, record, signed)?, asked.max(Level::Written));
+    if level < asked { Err(Rejection::Level(level, asked)) } else { Ok((backup, level)) }
 }
 
 /// The backups that may count, the newest first; no more than are read.
@@ -122,7 +98,7 @@ pub enum State {
     Stale,
     /// No backup counts.
     None,
-    /// The store did not answer, or a clock is wrong.
+    /// The store did not answer or does not give a record, or a clock is wrong.
     CannotTell,
 }
 
@@ -219,13 +195,17 @@ impl Freshness {
             age: backup.age(now),
         });
         let suspects = backups.suspects.iter().filter(|suspect| suspect.cluster == *cluster).count();
+        let unreadable = passed_over.iter().find(|(_, why)| matches!(why, Rejection::Unreadable(_)));
         let state = match &newest {
+            Some(newest) if newest.age <= asked.max_age => State::Fresh,
+            // It might be the one that is fresh.
+            _ if unreadable.is_some() => State::CannotTell,
+            Some(_) => State::Stale,
             None => State::None,
-            Some(newest) if newest.age > asked.max_age => State::Stale,
-            Some(_) => State::Fresh,
         };
-        let why = match (&newest, passed_over.first()) {
+        let why = match (&newest, unreadable.or(passed_over.first())) {
             _ if state == State::Fresh => String::new(),
+            (_, Some((name, why))) if state == State::CannotTell => format!("of {name}: {why}"),
             (Some(newest), None) => format!("the newest backup is {}", newest.backup.name),
             (Some(newest), Some((name, why))) => {
                 format!("the newest backup that counts is {}; of {name}: {why}", newest.backup.name)
@@ -303,7 +283,7 @@ pub(crate) mod tests {
                 name: backup.data().file(),
                 size: 50,
                 sha256: text(),
-                recipients: Vec::new(),
+                recipients: vec!["age1".to_owned()],
             }],
             recovery_plan: RecoveryPlan::default(),
         }
@@ -318,7 +298,7 @@ pub(crate) mod tests {
         let backups = backups([objects(60, Some(Level::Read))]);
         let backup = &backups.committed[0];
         let good = record(backup, Level::Written);
-        let asked = |record: Result<Record, String>, signed, level| counts(backup, &record, &signed, level);
+        let asked = |record, signed, level| counts(backup, &record, &signed, level).map(|(_, level)| level);
         assert_eq!(asked(Ok(good.clone()), Signed::Unchecked, Level::Written), Ok(Level::Read));
         assert_eq!(asked(Ok(good.clone()), Signed::By("a".into()), Level::Read), Ok(Level::Read));
         assert_eq!(
@@ -333,21 +313,33 @@ pub(crate) mod tests {
         );
         let unsigned = Signed::NotTrusted("no signature".into());
         assert_eq!(asked(Ok(good.clone()), unsigned, Level::Written), Err(Rejection::Signature("no signature".into())));
-        assert_eq!(
-            asked(Err("no JSON".into()), Signed::Unchecked, Level::Written),
-            Err(Rejection::Record("no JSON".into()))
-        );
+        let none = Rejection::Record("no JSON".into());
+        assert_eq!(asked(Err(none.clone()), Signed::Unchecked, Level::Written), Err(none));
         let mut larger = good.clone();
         larger.objects[0].size = 51;
-        let said = asked(Ok(larger), Signed::Unchecked, Level::Written).unwrap_err().to_string();
-        assert!(said.ends_with(".db.zst.age is recorded with 51 bytes, and has 50"), "{said}");
-        let mut more = good.clone();
-        more.objects.push(StoredObject { name: "other".into(), ..good.objects[0].clone() });
-        let said = asked(Ok(more), Signed::Unchecked, Level::Written).unwrap_err().to_string();
-        assert_eq!(said, "other is recorded with 50 bytes, and has none in the store");
-        let none = Record { objects: Vec::new(), ..good };
-        let said = asked(Ok(none), Signed::Unchecked, Level::Written);
-        assert!(matches!(said, Err(Rejection::NotRecorded(_))), "{said:?}");
+        let said = asked(Ok(larger), Signed::Unchecked, Level::Written);
+        assert!(matches!(said, Err(Rejection::Contradiction(_))), "{said:?}");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_may_be_that_of_a_fresh_backup() {
+        let cluster: ClusterUid = CLUSTER.parse().unwrap();
+        let answer = |minutes: &[i64], why: Rejection, counted: bool| {
+            let backups = backups(minutes.iter().map(|minutes| objects(*minutes, None)));
+            let candidates = candidates(&backups, &cluster);
+            let passed = vec![(candidates[0].name.clone(), why)];
+            let newest = candidates.get(1).filter(|_| counted);
+            let newest = newest.map(|one| (*one, record(one, Level::Written), Level::Written, &Signed::Unchecked));
+            Freshness::of(&backups, &cluster, newest, passed, &asked(Level::Written), now())
+        };
+        let unreadable = || Rejection::Unreadable("access denied".into());
+        assert_eq!(answer(&[60, 120], unreadable(), true).state, State::Fresh);
+        for (minutes, counted) in [(&[60, 200][..], true), (&[60, 200], false), (&[60], false)] {
+            let told = answer(minutes, unreadable(), counted);
+            assert_eq!(told.state, State::CannotTell);
+            assert!(told.why.ends_with("access denied"), "{}", told.why);
+        }
+        assert_eq!(answer(&[60, 200], Rejection::Record("none".into()), true).state, State::Stale);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod backend;
 mod backups;
+mod belonging;
 pub mod check;
 mod commit;
 pub mod copy;
@@ -51,6 +52,7 @@ mod url;
 
 pub use backend::ClockReading;
 pub use backups::{Backup, Backups, CLOCK_TOLERANCE, COMMIT_WITHIN, Doubt, LARGEST_RECORD, LeftOver, Suspect};
+pub use belonging::{Agreed, Contradiction, agree};
 pub use commit::{
     Committed, Leftovers, Mismatch, NotCommitted, Pending, Sealed, Stays, Step, Uploads, Why, compare, order,
 };

@@ -3,12 +3,12 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
-use crate::freshness::{self, Asked, Signed};
+use crate::freshness::{self, Asked, Rejection, Signed};
 use crate::layout::Part;
 use crate::proof::{self, Proof};
 use crate::retention::Fact;
 use crate::{
-    Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Freshness, LARGEST_RECORD, Level, Record, Store, StoreError, Trouble,
+    Backup, Backups, CLOCK_TOLERANCE, ClusterUid, Freshness, LARGEST_RECORD, Level, Record, Store, StoreError,
     TrustedKeys, signature,
 };
 
@@ -19,7 +19,7 @@ pub const AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Read {
     /// Its record, or why it is none.
-    pub record: Result<Record, String>,
+    pub record: Result<Record, Rejection>,
     /// Who has signed the record.
     pub signed: Signed,
     /// What was proved of the backup, by a proof that was read, and whose signature counts where keys are given.
@@ -29,21 +29,23 @@ pub struct Read {
 /// Reads the record of a backup, and its signature if there are keys to check it with: one request, or two.
 ///
 /// # Errors
-/// The store does not answer, or refuses. That an object is gone, or is too large, is told in the answer.
+/// The store does not answer, or refuses whatever is asked. What is the matter with one object is told in the answer.
 pub async fn read(store: &Store, backup: &Backup, trusted: Option<&TrustedKeys>) -> Result<Read, StoreError> {
+    let none = |record| Read { record: Err(record), signed: Signed::Unchecked, proved: None };
     let bytes = match store.small(&backup.key(Part::Record), LARGEST_RECORD).await {
         Ok(bytes) => bytes,
-        Err(error) => {
-            let (record, signed, proved) = (Err(of_object(error)?), Signed::Unchecked, None);
-            return Ok(Read { record, signed, proved });
-        }
+        Err(error) => return of_object(error).map(none),
     };
-    let record = Record::read(&bytes, &backup.cluster, &backup.name).map_err(|error| error.to_string());
+    let record = Record::read(&bytes, &backup.cluster, &backup.name);
+    let record = record.map_err(|error| Rejection::Record(error.to_string()));
     let signed = match trusted {
         None => Signed::Unchecked,
         Some(_) if !backup.has_signature => Signed::NotTrusted("its record is not signed".to_owned()),
         Some(trusted) => match store.small(&backup.key(Part::Signature), signature::LARGEST).await {
-            Err(error) => Signed::NotTrusted(of_object(error)?),
+            Err(error) => match of_object(error)? {
+                Rejection::Record(why) => Signed::NotTrusted(why),
+                unreadable => return Ok(none(unreadable)),
+            },
             Ok(signature) => match trusted.verify(&bytes, &signature) {
                 Ok(signer) => Signed::By(signer.to_string()),
                 Err(why) => Signed::NotTrusted(format!("the signature of its record does not count: {why}")),
@@ -97,11 +99,12 @@ fn with_proof(backup: &Backup, proof: Option<Level>) -> Backup {
     Backup { proof, ..backup.clone() }
 }
 
-/// What is wrong with an object, if that is what an error says.
-fn of_object(error: StoreError) -> Result<String, StoreError> {
-    match error.trouble() {
-        Trouble::NotFound | Trouble::Damaged => Ok(error.to_string()),
-        _ => Err(error),
+/// What is the matter with an object, if that is what an error says, and not that the store gives nothing.
+fn of_object(error: StoreError) -> Result<Rejection, StoreError> {
+    match error.is_of_object() {
+        true if error.is_not_given() => Ok(Rejection::Unreadable(error.to_string())),
+        true => Ok(Rejection::Record(error.to_string())),
+        false => Err(error),
     }
 }
 
@@ -143,14 +146,12 @@ pub async fn newest(
     let mut passed_over = Vec::new();
     for backup in freshness::candidates(backups, cluster) {
         let Read { record, signed, proved } = read(store, backup, trusted).await?;
-        let backup = &with_proof(backup, proved);
-        match (freshness::counts(backup, &record, &signed, asked.level), record) {
-            (Ok(level), Ok(record)) => {
-                let newest = Some((backup, record, level, &signed));
+        match (freshness::counts(&with_proof(backup, proved), &record, &signed, asked.level), record) {
+            (Ok((backup, level)), Ok(record)) => {
+                let newest = Some((&backup, record, level, &signed));
                 return Ok(Freshness::of(backups, cluster, newest, passed_over, asked, now));
             }
-            (Ok(_), Err(why)) => passed_over.push((backup.name.clone(), freshness::Rejection::Record(why))),
-            (Err(why), _) => passed_over.push((backup.name.clone(), why)),
+            (Ok(_), Err(why)) | (Err(why), _) => passed_over.push((backup.name.clone(), why)),
         }
     }
     Ok(Freshness::of(backups, cluster, None, passed_over, asked, now))
@@ -199,8 +200,10 @@ pub async fn facts(
     let reads = stream::iter(ours).map(|backup| async move {
         let Read { record, signed, proved } = read(store, backup, trusted).await?;
         let backup = with_proof(backup, proved);
-        let genuine = freshness::matches(&backup, &record, &signed).map_err(|why| why.to_string());
-        Ok(Fact { backup, genuine })
+        Ok(match freshness::matches(&backup, &record, &signed) {
+            Ok((backup, level)) => Fact { backup, genuine: Ok(level) },
+            Err(why) => Fact { backup, genuine: Err(why.to_string()) },
+        })
     });
     reads.buffered(AT_ONCE).try_collect().await
 }
@@ -223,7 +226,11 @@ mod tests {
 
     /// A store with three backups that began just now, and fails from a request on.
     async fn store(fails: usize) -> (Faulty, Store) {
-        let faulty = Faulty::new(Fails::Refused, When::From(fails), true);
+        store_that(Fails::Before, When::From(fails)).await
+    }
+
+    async fn store_that(fails: Fails, when: When) -> (Faulty, Store) {
+        let faulty = Faulty::new(fails, when, true);
         let (cluster, now): (ClusterUid, _) = (CLUSTER.parse().unwrap(), Timestamp::now());
         for minutes in [0, 1, 2] {
             let name = Name::new(now - SignedDuration::from_mins(minutes), 7, Class::Scheduled);
@@ -249,6 +256,28 @@ mod tests {
             let found = freshness(&store, &CLUSTER.parse().unwrap(), None, &asked, Timestamp::now()).await;
             assert_eq!((found.state, faulty.has_failed()), (state, fails < 3), "{fails}: {}", found.why);
         }
+    }
+
+    #[tokio::test]
+    async fn one_record_that_is_not_given_hides_no_other_backup() {
+        let (cluster, now): (ClusterUid, _) = (CLUSTER.parse().unwrap(), Timestamp::now());
+        let asked = Asked { max_age: SignedDuration::from_hours(3), level: Level::Written };
+        let (faulty, store) = store_that(Fails::Refused, When::Once(2)).await;
+        let found = freshness(&store, &cluster, None, &asked, now).await;
+        assert!(faulty.has_failed());
+        assert_eq!(found.state, State::Fresh);
+        assert!(matches!(found.passed_over[..], [(_, Rejection::Unreadable(_))]), "{:?}", found.passed_over);
+        // It is neither kept for nor deleted.
+        let (_, store) = store_that(Fails::Refused, When::Once(3)).await;
+        let backups = Backups::of(&store.list(None).await.unwrap(), now);
+        let facts = facts(&store, &backups, &cluster, None).await.unwrap();
+        let genuine: Vec<bool> = facts.iter().map(|fact| fact.genuine.is_ok()).collect();
+        assert_eq!(genuine, [true, false, true]);
+        // A store that gives no record at all.
+        let (_, store) = store_that(Fails::Refused, When::From(2)).await;
+        let found = freshness(&store, &cluster, None, &asked, now).await;
+        assert_eq!((found.state, found.passed_over.len()), (State::CannotTell, 3));
+        assert!(found.why.contains("access denied"), "{}", found.why);
     }
 
     #[tokio::test]

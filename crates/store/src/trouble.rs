@@ -68,6 +68,8 @@ pub enum Trouble {
     Damaged,
     /// The store does not support this.
     Unsupported,
+    /// The object is in an archive, and has to be fetched from there before it can be read.
+    Archived,
     /// The key of the server-side encryption cannot be used.
     Kms,
     /// There is no room.
@@ -128,6 +130,17 @@ impl StoreError {
         self.0.trouble == Trouble::NotFound
     }
 
+    /// Whether it is the matter of one object, so that others may be read all the same. That nothing at all may be read looks the same.
+    pub fn is_of_object(&self) -> bool {
+        let of_object = matches!(self.0.trouble, Trouble::NotFound | Trouble::Damaged) || self.is_not_given();
+        of_object && self.0.task == Task::Read
+    }
+
+    /// Whether the object is there as far as anybody knows, and the store does not give it.
+    pub fn is_not_given(&self) -> bool {
+        matches!(self.0.trouble, Trouble::AccessDenied | Trouble::Archived | Trouble::Kms)
+    }
+
     /// Whether nobody knows if the write has happened: the connection broke before the answer.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.unknown
@@ -169,6 +182,9 @@ impl StoreError {
             Trouble::Clock => "set the clock of this machine",
             Trouble::Kms => {
                 "allow the credential to use the key (kms:GenerateDataKey, kms:Decrypt), or correct sse= in the URL of the store"
+            }
+            Trouble::Archived => {
+                "fetch the object from the archive (s3:RestoreObject, or another access tier), and try again then"
             }
             Trouble::Full => "make room, or use another store",
             Trouble::NotFound
@@ -213,6 +229,7 @@ impl Trouble {
                 Trouble::Exists => "an object of this name exists already",
                 Trouble::Damaged => "the object is damaged",
                 Trouble::Unsupported => "the store does not support this",
+                Trouble::Archived => "the object is in an archive",
                 Trouble::Kms => "the key of the server-side encryption cannot be used",
                 Trouble::Full => "there is no room left",
                 Trouble::Abandoned => "the object was not sent to its end",

@@ -116,6 +116,45 @@ async fn only_what_a_trusted_key_has_signed_counts() {
 }
 
 #[tokio::test]
+async fn what_is_planted_beside_a_backup_is_neither_used_nor_in_its_way() {
+    let place = Place::new();
+    let made = Made { node_files: false, ..Made::default() };
+    let (cluster, name) = place.backup(&made).await;
+    let plant = async |part: Part| {
+        let key = Key::new(&cluster, &name, part);
+        place.store.create(&key, Bytes::from_static(b"planted")).await.unwrap();
+        key
+    };
+    let planted = [plant(Part::Data { encrypted: false }).await, plant(Part::NodeFiles).await];
+    let found = latest(&place, Some(&trusted())).await.unwrap();
+    let foreign: Vec<&Key> = found.backup.foreign.iter().map(|object| &object.key).collect();
+    assert_eq!(foreign, planted.iter().collect::<Vec<_>>());
+    assert_eq!((found.backup.name.clone(), found.backup.node_files), (name, None));
+    assert_eq!(open(&found, &place).await.unwrap(), made.snapshot);
+    assert!(items(&found).iter().all(|item| !planted.contains(&item.key)));
+}
+
+#[tokio::test]
+async fn what_no_trusted_key_has_signed_does_not_hide_what_one_has() {
+    let place = Place::new();
+    let at = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+    let (_, good) = place.backup(&Made { taken: at(5), ..Made::default() }).await;
+    let (cluster, unsigned) = place.backup(&Made { taken: at(3), signed: false, ..Made::default() }).await;
+    let (_, damaged) = place.backup(&Made { taken: at(1), ..Made::default() }).await;
+    std::fs::write(place.object(&Key::new(&cluster, &damaged, Part::Record)), "{}").unwrap();
+    let found = latest(&place, Some(&trusted())).await.unwrap();
+    assert_eq!(found.backup.name, good);
+    let [first, second] = &found.passed_over[..] else { panic!("{:?}", found.passed_over) };
+    assert!(first.contains(&damaged.to_string()) && first.contains("signature"), "{first}");
+    assert!(second.contains(&unsigned.to_string()) && second.contains("is not signed"), "{second}");
+    // Without a key nothing tells them apart, and a name means one backup.
+    assert!(matches!(latest(&place, None).await, Err(FindError::Record { .. })));
+    let named = Wanted::Backup(unsigned.clone());
+    let error = Found::find(&place.store, None, &named, Some(&trusted()), Timestamp::now()).await.unwrap_err();
+    assert!(matches!(error, FindError::Unsigned(name) if name == unsigned));
+}
+
+#[tokio::test]
 async fn a_planted_record_is_not_believed() {
     let place = Place::new();
     let (cluster, name) = place.backup(&Made::default()).await;
@@ -127,12 +166,12 @@ async fn a_planted_record_is_not_believed() {
         change(&mut planted);
         std::fs::write(&path, planted.to_json().unwrap()).unwrap();
     };
-    let data = fetch::file_name(&Key::new(&cluster, &name, Part::Data { encrypted: true }));
+    let data = Key::new(&cluster, &name, Part::Data { encrypted: true }).file();
     for (what, change) in [
         ("its cluster", &(|record: &mut Record| record.cluster.uid = OTHER_CLUSTER.to_owned()) as &dyn Fn(&mut Record)),
         ("its name", &|record| record.name = "20261127T031500Z-48211-manual-k3f2x2ab".to_owned()),
         ("bytes, and 1 are recorded", &|record| record.objects[0].size = 1),
-        ("is not recorded", &|record| drop(record.objects.remove(0))),
+        ("no snapshot is recorded", &|record| drop(record.objects.remove(0))),
         ("is recorded twice", &|record| record.objects.push(record.objects[0].clone())),
         ("is recorded, and is not there", &|record| record.objects[0].name = "../../etc/passwd".to_owned()),
         ("no recipient is recorded", &|record| record.objects[0].recipients.clear()),

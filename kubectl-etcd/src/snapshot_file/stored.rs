@@ -55,6 +55,7 @@ pub(crate) async fn find(file: &Path, access: &AccessArgs, context: &Context) ->
     for newer in &found.passed_over {
         context.printer.warn(newer);
     }
+    stores::tell_foreign(&found.backup, context.printer);
     match &found.signer {
         None => access.tell_unchecked(context),
         Some(signer) => context.printer.note(format!("backup {} is signed by {signer}", found.backup.name)),

@@ -93,7 +93,7 @@ impl Offline {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, bytes).unwrap();
             objects.push(StoredObject {
-                name: fetch::file_name(&Key::new(&self.cluster, &name, part)),
+                name: Key::new(&self.cluster, &name, part).file(),
                 size: bytes.len() as u64,
                 sha256: sha256(bytes),
                 recipients: vec![self.recipient.clone()],

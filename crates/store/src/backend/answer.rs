@@ -72,6 +72,7 @@ fn of_code(code: &str, region: Option<String>) -> Option<Trouble> {
         | "Throttling"
         | "RequestLimitExceeded" => Trouble::Throttled,
         "InternalError" | "OperationTimedOut" => Trouble::ServerFault,
+        "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated" => Trouble::Archived,
         "NoSuchKey" | "BlobNotFound" | "NoSuchUpload" => Trouble::NotFound,
         "BlobAlreadyExists" | "PreconditionFailed" => Trouble::Exists,
         "QuotaExceeded" | "InsufficientStorage" | "EntityTooLarge" => Trouble::Full,
@@ -129,6 +130,8 @@ mod tests {
             (404, "ContainerNotFound", Trouble::NoBucket),
             (404, "NoSuchKey", Trouble::NotFound),
             (403, "AccessDenied", Trouble::AccessDenied),
+            (403, "InvalidObjectState", Trouble::Archived),
+            (409, "BlobArchived", Trouble::Archived),
             (403, "SignatureDoesNotMatch", Trouble::WrongCredential),
             (403, "InvalidAccessKeyId", Trouble::WrongCredential),
             (400, "ExpiredToken", Trouble::ExpiredCredential),

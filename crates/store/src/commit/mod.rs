@@ -153,12 +153,7 @@ impl Pending {
                     let Some(Sealed { part, upload, recipients }) = sealed else { continue };
                     let key = self.key(&part);
                     let sent = upload.finish().await?;
-                    objects.push(StoredObject {
-                        name: file_name(&key),
-                        size: sent.size,
-                        sha256: sent.sha256,
-                        recipients,
-                    });
+                    objects.push(StoredObject { name: key.file(), size: sent.size, sha256: sent.sha256, recipients });
                     written.push((key, sent.size));
                 }
                 Step::Signature | Step::Record => {
@@ -205,12 +200,6 @@ impl Pending {
             self.begun.push(part);
         }
     }
-}
-
-/// The name of an object in its cluster's folder.
-fn file_name(key: &Key) -> String {
-    let path = key.to_string();
-    path.rsplit_once('/').map_or(path.clone(), |(_, name)| name.to_owned())
 }
 
 /// Creates a small object. Where one is there already, or nobody knows whether this one is, it is read back and compared.

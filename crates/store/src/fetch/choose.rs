@@ -65,7 +65,8 @@ pub enum ChooseError {
     Several(Vec<Newest>),
 }
 
-/// Chooses a backup. `latest` is the newest that may be restored from; a name is the backup of that name.
+/// Chooses a backup: the first of those that are given. Of a name there is one; of the latest, those that would be the latest without the one
+/// before them.
 ///
 /// # Errors
 /// See [`ChooseError`].
@@ -74,11 +75,11 @@ pub fn choose(
     cluster: Option<&ClusterUid>,
     wanted: &Wanted,
     now: Timestamp,
-) -> Result<Backup, ChooseError> {
+) -> Result<Vec<Backup>, ChooseError> {
     let backups = Backups::of(listed, now);
     let clusters: Vec<&ClusterUid> = backups.clusters().into_iter().collect();
     match wanted {
-        Wanted::Backup(name) => named(&backups, &clusters, cluster, name),
+        Wanted::Backup(name) => Ok(vec![named(&backups, &clusters, cluster, name)?]),
         Wanted::Latest => {
             let cluster = match (cluster, clusters.as_slice()) {
                 (Some(cluster), _) => cluster,
@@ -89,7 +90,10 @@ pub fn choose(
             if let Some(why) = clock_trouble(listed, now) {
                 return Err(ChooseError::Clock(why));
             }
-            backups.latest(cluster).cloned().ok_or_else(|| ChooseError::NoneOf(cluster.clone()))
+            match backups.latest_first(cluster).into_iter().cloned().collect::<Vec<_>>() {
+                none if none.is_empty() => Err(ChooseError::NoneOf(cluster.clone())),
+                found => Ok(found),
+            }
         }
     }
 }
@@ -150,7 +154,8 @@ mod tests {
     fn a_restore_that_is_tried_again_does_not_restore_what_the_first_was_about_to_replace() {
         let latest = |backups: &[&str]| {
             let now = "2026-11-27T04:00:00Z".parse().unwrap();
-            choose(&listed(backups, "2026-11-27T03:31:00Z"), None, &Wanted::Latest, now).map(|one| one.name.to_string())
+            let chosen = choose(&listed(backups, "2026-11-27T03:31:00Z"), None, &Wanted::Latest, now);
+            chosen.map(|found| found.first().map(|one| one.name.to_string()).unwrap())
         };
         assert_eq!(latest(&[MANUAL, BEFORE]).unwrap(), MANUAL);
         assert_eq!(latest(&[BEFORE]).unwrap(), BEFORE);

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::backups::LARGEST_RECORD;
+use crate::freshness::LOOKED_AT;
 use crate::layout::{Key, Part};
 use crate::observe;
 use crate::{
-    Backup, Backups, ClusterUid, Name, Record, RecordError, SignatureError, Signer, Store, StoreError, StoredObject,
-    TrustedKeys, Wanted, signature,
+    Agreed, Backup, Backups, ClusterUid, Contradiction, Name, Record, RecordError, SignatureError, Signer, Store,
+    StoreError, StoredObject, TrustedKeys, Wanted, agree, signature,
 };
 pub use choose::{ChooseError, Newest, choose};
 pub use transfer::{TransferError, Watch};
@@ -34,7 +35,7 @@ pub struct Found {
     pub signer: Option<Signer>,
     /// The object of the snapshot, as it is recorded.
     pub(crate) data: StoredObject,
-    /// Newer ones that are suspect, where the latest was asked for, with the reasons.
+    /// Others that were passed over where the latest was asked for, each with the reason: suspect, or not signed by a trusted key.
     pub passed_over: Vec<String>,
 }
 
@@ -72,15 +73,32 @@ pub enum FindError {
         /// The backup.
         name: Name,
         /// In what.
-        why: String,
+        why: Contradiction,
     },
+}
+
+impl FindError {
+    /// Whether it is the matter of one backup, so that another may be good.
+    fn is_of_backup(&self) -> bool {
+        match self {
+            FindError::Store(error) => error.is_of_object(),
+            FindError::Choose(_) => false,
+            FindError::Record { .. }
+            | FindError::Unsigned(_)
+            | FindError::Signature { .. }
+            | FindError::Contradicts { .. } => true,
+        }
+    }
 }
 
 impl Found {
     /// Finds a backup, reads its record, and checks the signature of that where keys are trusted. Reads no other object.
     ///
+    /// With trusted keys, the latest is the newest that they have signed: whoever may write to a store can put a newer one there, and that must
+    /// not be in the way of those that are ours. Without keys nothing tells whose a record is, and the newest must be good.
+    ///
     /// # Errors
-    /// See [`FindError`].
+    /// See [`FindError`]. Where none of several is good, what is against the newest.
     pub async fn find(
         store: &Store,
         cluster: Option<&ClusterUid>,
@@ -92,21 +110,36 @@ impl Found {
         if let (Wanted::Latest, Some(why)) = (wanted, observe::clock_of(store)) {
             return Err(ChooseError::Clock(why).into());
         }
-        let backup = match choose(&listed, cluster, wanted, now) {
-            Ok(backup) => backup,
+        let candidates = match choose(&listed, cluster, wanted, now) {
+            Ok(candidates) => candidates,
             Err(ChooseError::Several(newest)) => {
                 return Err(ChooseError::Several(named(store, newest, trusted).await).into());
             }
             Err(error) => return Err(error.into()),
         };
-        let mut found = Found::read(store, backup, trusted).await?;
-        if *wanted == Wanted::Latest {
-            let backups = Backups::of(&listed, now);
-            let suspects = backups.suspects_after(&found.backup);
-            found.passed_over =
-                suspects.map(|one| format!("backup {} is newer and suspect: {}", one.name, one.doubt)).collect();
+        let tried = if trusted.is_some() { LOOKED_AT } else { 1 };
+        let (mut passed_over, mut first) = (Vec::new(), None);
+        for backup in candidates.into_iter().take(tried) {
+            let name = backup.name.clone();
+            match Found::read(store, backup, trusted).await {
+                Ok(mut found) => {
+                    if *wanted == Wanted::Latest {
+                        let backups = Backups::of(&listed, now);
+                        let suspects = backups.suspects_after(&found.backup);
+                        let suspects =
+                            suspects.map(|one| format!("backup {} is newer and suspect: {}", one.name, one.doubt));
+                        found.passed_over = passed_over.into_iter().chain(suspects).collect();
+                    }
+                    return Ok(found);
+                }
+                Err(error) if trusted.is_some() && error.is_of_backup() => {
+                    passed_over.push(format!("backup {name} is passed over: {error}"));
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(found)
+        Err(first.unwrap_or(ChooseError::Empty.into()))
     }
 
     /// Reads the record of a backup, and checks its signature where keys are trusted.
@@ -127,7 +160,7 @@ impl Found {
         };
         let record = Record::read(&record_bytes, &backup.cluster, &backup.name)
             .map_err(|why| FindError::Record { name: name.clone(), why })?;
-        let data = agreed(&record, &backup).map_err(|why| FindError::Contradicts { name, why })?;
+        let Agreed { backup, data } = agree(&backup, &record).map_err(|why| FindError::Contradicts { name, why })?;
         Ok(Found { store: store.clone(), backup, record, record_bytes, signer, data, passed_over: Vec::new() })
     }
 
@@ -138,62 +171,20 @@ impl Found {
 
     /// What is recorded of an object.
     pub fn recorded(&self, key: &Key) -> Option<&StoredObject> {
-        let name = file_name(key);
+        let name = key.file();
         self.record.objects.iter().find(|object| object.name == name)
     }
 
     /// Where a recorded object lies.
     pub fn key_of(&self, recorded: &StoredObject) -> Option<Key> {
         let mut keys = self.backup.objects.iter().map(|object| &object.key);
-        keys.find(|key| file_name(key) == recorded.name).cloned()
+        keys.find(|key| key.file() == recorded.name).cloned()
     }
 
     /// SHA-256 of the record as it is stored, hexadecimal.
     pub fn record_sha256(&self) -> String {
         crate::digest::of(&self.record_bytes)
     }
-}
-
-/// The recorded object of the snapshot, where the record says of the objects what the listing says.
-fn agreed(record: &Record, backup: &Backup) -> Result<StoredObject, String> {
-    let in_store = |key: &Key| {
-        let name = file_name(key);
-        backup.objects.iter().find(|object| object.key == *key).map(|object| (name, object.size))
-    };
-    for recorded in &record.objects {
-        let here = backup.objects.iter().find(|object| file_name(&object.key) == recorded.name);
-        match here.map(|object| object.size) {
-            None => return Err(format!("{} is recorded, and is not there", recorded.name)),
-            Some(size) if size != recorded.size => {
-                return Err(format!("{} has {size} bytes, and {} are recorded", recorded.name, recorded.size));
-            }
-            Some(_) => {}
-        }
-    }
-    let of = |key: Key| {
-        let name = file_name(&key);
-        let mut all = record.objects.iter().filter(|recorded| recorded.name == name);
-        match (all.next(), all.next()) {
-            (Some(one), None) => Ok(one.clone()),
-            (None, _) => Err(format!("{name} is there, and is not recorded")),
-            (Some(_), Some(_)) => Err(format!("{name} is recorded twice")),
-        }
-    };
-    let data = of(backup.data())?;
-    if in_store(&backup.key(Part::NodeFiles)).is_some() {
-        of(backup.key(Part::NodeFiles))?;
-    }
-    match (backup.encrypted, data.recipients.is_empty()) {
-        (true, true) => Err(format!("{} is encrypted, and no recipient is recorded", data.name)),
-        (false, false) => Err(format!("{} is not encrypted, and recipients are recorded", data.name)),
-        _ => Ok(data),
-    }
-}
-
-/// The name of an object in the folder of its cluster.
-pub fn file_name(key: &Key) -> String {
-    let text = key.to_string();
-    text.rsplit_once('/').map_or(text.as_str(), |(_, name)| name).to_owned()
 }
 
 /// Says of each cluster what its newest record calls it, as far as that can be read: this is for people.

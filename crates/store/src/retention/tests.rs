@@ -27,7 +27,18 @@ fn backup(cluster: &str, taken: i64, stored: i64, class: Class) -> Backup {
     let modified = time(stored);
     let (size, node_files, has_signature, proof) = (5, None, false, None);
     let objects = objects.to_vec();
-    Backup { cluster, name, size, encrypted: true, node_files, has_signature, proof, modified, objects }
+    Backup {
+        cluster,
+        name,
+        size,
+        encrypted: true,
+        node_files,
+        has_signature,
+        proof,
+        modified,
+        objects,
+        foreign: Vec::new(),
+    }
 }
 
 fn freshness(state: State) -> Freshness {

@@ -119,7 +119,7 @@ impl Place {
         let mut put = async |part: Part, bytes: Vec<u8>, recipients: &[&str]| {
             let place = key(part);
             objects.push(StoredObject {
-                name: fetch::file_name(&place),
+                name: place.file(),
                 size: bytes.len() as u64,
                 sha256: sha256(&bytes),
                 recipients: recipients.iter().map(ToString::to_string).collect(),

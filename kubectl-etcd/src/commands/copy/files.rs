@@ -4,7 +4,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use etcd_store::copy::{items, limit};
-use etcd_store::fetch::file_name;
 use etcd_store::layout::{Key, Part};
 use etcd_store::{StoredObject, sha256_of};
 use tempfile::NamedTempFile;
@@ -21,7 +20,7 @@ use crate::stores;
 pub(super) async fn all(stored: &Stored, folder: &Path, context: &Context) -> Outcome<(u64, u64)> {
     let (mut copied, mut kept) = (0, 0);
     for item in items(&stored.found) {
-        let path = folder.join(file_name(&item.key));
+        let path = folder.join(item.key.file());
         let is_there = match &item.recorded {
             Some(recorded) => is_same(path.clone(), recorded.clone()).await?,
             None => false,

@@ -91,6 +91,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         true => all(&store, &scope, trusted.as_ref(), &asked, now).await?,
         false => vec![one(&store, &scope, trusted.as_ref(), &asked, now).await?],
     };
+    for newest in told.iter().filter_map(|one| one.freshness.newest.as_ref()) {
+        stores::tell_foreign(&newest.backup, context.printer);
+    }
     let shown = show::show(args.output, &scope, &told, &asked, context.printer);
     match verdict(&told) {
         None => shown,

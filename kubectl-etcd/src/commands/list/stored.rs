@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use etcd_store::observe::AT_ONCE;
-use etcd_store::{Backup, Backups, ClusterUid, Name, Record, Scope, Store, looks_like_store};
+use etcd_store::{Agreed, Backup, Backups, ClusterUid, Name, Record, Scope, Store, agree, looks_like_store};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -48,7 +48,7 @@ struct Item {
     encrypted: Option<bool>,
     /// Whether its record has a signature, whoever's.
     signed: Option<bool>,
-    /// `committed`, or why it is suspect, or `unfinished`; of a file, as in the list of a folder.
+    /// `committed`, or why it is suspect, or `unfinished`; `unreadable` or `contradicts` by its record; of a file, as in the list of a folder.
     state: &'static str,
     reason: Option<String>,
     /// How many there are of its cluster, with --all-clusters.
@@ -89,6 +89,23 @@ impl Item {
             encrypted: Some(backup.encrypted),
             signed: Some(backup.has_signature),
             ..Item::named(&scope.store.to_string(), &backup.cluster, &backup.name)
+        }
+    }
+
+    /// The same of a backup whose record was looked at.
+    fn of_read(scope: &Scope, backup: &Backup, record: &Result<Record, String>) -> Item {
+        let bad = |state, reason: String| Item { state, reason: Some(reason), ..Item::of(scope, backup, None) };
+        let record = match record {
+            Ok(record) => record,
+            Err(why) => return bad("unreadable", why.clone()),
+        };
+        match agree(backup, record) {
+            Err(why) => bad("contradicts", why.to_string()),
+            Ok(Agreed { backup, .. }) => {
+                let foreign: Vec<String> = backup.foreign.iter().map(|object| object.key.file()).collect();
+                let reason = (!foreign.is_empty()).then(|| format!("not part of it: {}", foreign.join(", ")));
+                Item { reason, ..Item::of(scope, &backup, Some(record)) }
+            }
         }
     }
 
@@ -158,19 +175,21 @@ pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
 async fn backups(store: &Store, scope: &Scope, args: &Args, now: Timestamp, printer: Printer) -> Outcome<Vec<Item>> {
     let listed = store.list(scope.cluster.as_ref()).await.map_err(|error| stores::failed(&error))?;
     let backups = Backups::of(&listed, now);
-    let names = stores::names(store, &backups).await;
     let late = backups.suspects.iter().filter_map(|suspect| suspect.backup.as_ref());
-    let read: Vec<&Backup> = backups.committed.iter().chain(late).filter(|_| args.output == Format::Wide).collect();
-    let records: BTreeMap<String, Record> = match read.is_empty() {
-        true => names.values().map(|record| (record.name.clone(), record.clone())).collect(),
-        false => {
-            stores::records(store, read).await.into_iter().map(|(one, record)| (one.name.to_string(), record)).collect()
-        }
+    // The newest of each cluster for its name, and all where there is more to show of each.
+    let newest: Vec<&Backup> = backups.clusters().into_iter().filter_map(|uid| backups.latest(uid)).collect();
+    let is_read = |backup: &&Backup| {
+        args.output == Format::Wide
+            || backup.is_ambiguous()
+            || newest.iter().any(|one| (&one.cluster, &one.name) == (&backup.cluster, &backup.name))
     };
-    let of = |backup: &Backup| {
-        let record =
-            records.get(&backup.name.to_string()).filter(|record| record.cluster.uid == backup.cluster.as_str());
-        Item::of(scope, backup, record)
+    let read: Vec<&Backup> = backups.committed.iter().chain(late).filter(is_read).collect();
+    let read = stores::records(store, read).await.into_iter();
+    let records: BTreeMap<(&ClusterUid, &Name), _> =
+        read.map(|(backup, record)| ((&backup.cluster, &backup.name), record)).collect();
+    let of = |backup: &Backup| match records.get(&(&backup.cluster, &backup.name)) {
+        None => Item::of(scope, backup, None),
+        Some(record) => Item::of_read(scope, backup, record),
     };
     let mut items: Vec<Item> = backups.committed.iter().map(of).collect();
     items.extend(backups.suspects.iter().map(|suspect| {
@@ -190,8 +209,9 @@ async fn backups(store: &Store, scope: &Scope, args: &Args, now: Timestamp, prin
         ..Item::named(&scope.store.to_string(), &left.cluster, &left.name)
     }));
     for item in &mut items {
-        let named = item.kube_system_uid.as_deref().and_then(|uid| uid.parse().ok()).and_then(|uid| names.get(&uid));
-        item.cluster = named.and_then(|record| record.cluster.name.clone());
+        let of_cluster = newest.iter().find(|one| Some(one.cluster.as_str()) == item.kube_system_uid.as_deref());
+        let record = of_cluster.and_then(|one| records.get(&(&one.cluster, &one.name)));
+        item.cluster = record.and_then(|record| record.as_ref().ok()?.cluster.name.clone());
     }
     if listed.foreign > 0 {
         printer.note(format!("{} other objects in {} are passed over", listed.foreign, scope.store));
@@ -209,10 +229,14 @@ async fn clusters(store: &Store, scope: &Scope, now: Timestamp) -> Outcome<Vec<I
         let listed = store.list(Some(&cluster)).await.map_err(|error| stores::failed(&error))?;
         let backups = Backups::of(&listed, now);
         let Some(newest) = backups.latest(&cluster) else { return Ok(None) };
-        let record = stores::records(store, vec![newest]).await.into_iter().next().map(|(_, record)| record);
-        let cluster = record.as_ref().and_then(|record| record.cluster.name.clone());
+        let read = stores::records(store, vec![newest]).await.into_iter().next();
+        let item = match &read {
+            Some((backup, record)) => Item::of_read(scope, backup, record),
+            None => Item::of(scope, newest, None),
+        };
+        let cluster = read.and_then(|(_, record)| record.ok()?.cluster.name);
         let count = backups.newest_first(&newest.cluster).len();
-        Ok::<_, Failed>(Some(Item { cluster, backups: Some(count), ..Item::of(scope, newest, record.as_ref()) }))
+        Ok::<_, Failed>(Some(Item { cluster, backups: Some(count), ..item }))
     });
     let found: Vec<Option<Item>> = looks.buffered(AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())

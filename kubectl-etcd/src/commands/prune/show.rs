@@ -61,7 +61,9 @@ impl Proposal {
 
     pub(super) fn show(&self, format: Format, now: Timestamp, printer: Printer) -> Outcome {
         let passed_over = self.plan.passed_over.iter().map(|(name, why)| (name.to_string(), why.clone()));
-        let not_ours: Vec<(String, String)> = self.suspects.iter().cloned().chain(passed_over).collect();
+        let foreign = self.plan.decided.iter().flat_map(|one| &one.backup.foreign);
+        let foreign = foreign.map(|object| (object.key.file(), "foreign: no record names it".to_owned()));
+        let not_ours: Vec<(String, String)> = self.suspects.iter().cloned().chain(passed_over).chain(foreign).collect();
         let document = Document {
             api_version: API_VERSION,
             kind: "PrunePlan",
