@@ -103,7 +103,7 @@ impl Offline {
             "cluster": {"uid": make.cluster, "name": make.called, "etcdClusterId": "1"},
             "source": {"node": "cp1", "name": "cp1", "memberId": "1", "role": "leader", "etcdVersion": "3.5.16"},
             "snapshot": {"size": 1000, "sha256": "00"}, "recipients": ["age1x"],
-            "objects": [{"name": format!("{name}.db.zst.age"), "size": 100, "sha256": "00", "recipients": []}],
+            "objects": [{"name": format!("{name}.db.zst.age"), "size": 100, "sha256": "00", "recipients": ["age1x"]}],
             "recoveryPlan": {},
         });
         let record = record.to_string();

@@ -165,7 +165,9 @@ impl Cloud {
             let Err(error) = self.store.put_opts(&whole, bytes.clone().into(), options).await else { return Ok(()) };
             let failure = failure_of(&error);
             match failure.trouble {
-                Trouble::Exists if attempts.count() > 1 && self.has(path, &bytes).await? => return Ok(()),
+                Trouble::Exists if (attempts.count() > 1 || tries > 0) && self.has(path, &bytes).await? => {
+                    return Ok(());
+                }
                 Trouble::Interrupted | Trouble::Unreachable if failure.unknown && tries < self.patience.retries => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(self.patience.longest_wait);

@@ -43,6 +43,7 @@ pub(crate) enum When {
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<InMemory>,
     plan: Arc<Plan>,
+    is_write_only: bool,
 }
 
 #[derive(Debug)]
@@ -74,12 +75,17 @@ impl Plan {
 impl Faulty {
     pub(crate) fn new(fails: Fails, when: When, may_delete: bool) -> Faulty {
         let plan = Plan { fails, when, may_delete, requests: AtomicUsize::new(0) };
-        Faulty { inner: Arc::default(), plan: Arc::new(plan) }
+        Faulty { inner: Arc::default(), plan: Arc::new(plan), is_write_only: false }
     }
 
     /// Another handle to the same store.
     pub(crate) fn share(&self) -> Faulty {
-        Faulty { inner: Arc::clone(&self.inner), plan: Arc::clone(&self.plan) }
+        Faulty { inner: Arc::clone(&self.inner), plan: Arc::clone(&self.plan), is_write_only: self.is_write_only }
+    }
+
+    /// The same with a credential that may not read objects.
+    pub(crate) fn refusing_reads(self) -> Faulty {
+        Faulty { is_write_only: true, ..self }
     }
 
     /// Whether the request that was to go wrong was made.
@@ -132,6 +138,9 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.is_write_only {
+            return Err(refused());
+        }
         let gone = || Err(Error::NotFound { path: location.to_string(), source: "gone".into() });
         fated(&self.plan, self.inner.get_opts(location, options), gone).await
     }

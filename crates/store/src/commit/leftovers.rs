@@ -68,7 +68,7 @@ pub(super) async fn untouched(store: &Store, cluster: &ClusterUid, name: &Name, 
     let stay = begun.iter().map(|part| Stays {
         key: Key::new(cluster, name, part.clone()),
         is_listed: false,
-        why: "it was not removed, because the backup may be complete".to_owned(),
+        why: "it was not removed, because it may be part of a complete backup".to_owned(),
     });
     match listed(store, cluster).await {
         Some(listed) => Leftovers { stay: seen(stay.collect(), &listed).collect() },

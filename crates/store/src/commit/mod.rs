@@ -23,7 +23,7 @@ pub struct Pending {
     store: Store,
     cluster: ClusterUid,
     name: Name,
-    /// What may be in the store by now, in the order in which it was begun.
+    /// What may be in the store under its name by now, in the order in which it was begun. An upload that was not finished has no name.
     begun: Vec<Part>,
 }
 
@@ -102,9 +102,7 @@ impl Pending {
 
     /// Begins an object. An upload of the same object that was begun before must have been dropped.
     pub fn upload(&mut self, part: Part) -> (UploadWriter, Upload) {
-        let key = self.key(&part);
-        self.note(part);
-        self.store.upload(&key)
+        self.store.upload(&self.key(&part))
     }
 
     /// Gives the backup up. The uploads must have been dropped.
@@ -125,7 +123,7 @@ impl Pending {
     ) -> Result<Committed, NotCommitted> {
         match self.write(uploads, record, key).await {
             Ok(committed) => Ok(committed),
-            // What is there may be whole, or is another backup's.
+            // What is there may be whole, or was written by somebody else.
             Err(why @ (Why::Unknown(_) | Why::Taken(_))) => {
                 let left = leftovers::untouched(&self.store, &self.cluster, &self.name, &self.begun).await;
                 Err(NotCommitted { why, left })
@@ -152,7 +150,16 @@ impl Pending {
                     let sealed = if step == Step::Data { data.take() } else { node_files.take() };
                     let Some(Sealed { part, upload, recipients }) = sealed else { continue };
                     let key = self.key(&part);
-                    let sent = upload.finish().await?;
+                    self.note(part.clone());
+                    let sent = match upload.finish().await {
+                        Ok(sent) => sent,
+                        // What lies there was not written by this backup.
+                        Err(error) if error.is_exists() => {
+                            self.begun.retain(|begun| *begun != part);
+                            return Err(Why::Taken(key));
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     objects.push(StoredObject { name: key.file(), size: sent.size, sha256: sent.sha256, recipients });
                     written.push((key, sent.size));
                 }
@@ -175,10 +182,7 @@ impl Pending {
                 }
                 Step::Compare => match self.store.list(Some(&self.cluster)).await {
                     Ok(listed) => {
-                        let mismatches = compare(&written, &listed.objects);
-                        if !mismatches.is_empty() {
-                            return Err(Why::Differs(mismatches));
-                        }
+                        not_compared = self.settle(compare(&written, &listed.objects)).await?;
                     }
                     Err(error) => not_compared = Some(error),
                 },
@@ -189,6 +193,25 @@ impl Pending {
             Some((record, _)) => Ok(Committed { record, stored_bytes, not_compared }),
             None => Err(Why::Differs(Vec::new())),
         }
+    }
+
+    /// Asks for each object that is not listed as it was written: a listing may come late. Gives why that could not be found out.
+    async fn settle(&self, mismatches: Vec<Mismatch>) -> Result<Option<StoreError>, Why> {
+        let (mut certain, mut not_compared) = (Vec::new(), None);
+        for mismatch in mismatches {
+            let stored = match self.store.size(&mismatch.key).await {
+                Ok(size) => Some(size),
+                Err(error) if error.is_not_found() => None,
+                Err(error) => {
+                    not_compared = Some(error);
+                    continue;
+                }
+            };
+            if stored != Some(mismatch.written) {
+                certain.push(Mismatch { stored, ..mismatch });
+            }
+        }
+        if certain.is_empty() { Ok(not_compared) } else { Err(Why::Differs(certain)) }
     }
 
     fn key(&self, part: &Part) -> Key {

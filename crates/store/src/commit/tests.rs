@@ -194,6 +194,46 @@ async fn another_record_of_the_same_name_is_left_alone() {
 }
 
 #[tokio::test]
+async fn another_snapshot_of_the_same_name_is_left_alone() {
+    let mut large = vec![0; 9 << 20];
+    rand::rng().fill_bytes(&mut large);
+    let faulty = Faulty::new(Fails::Refused, When::From(usize::MAX), true);
+    let store = Store::over(Arc::new(faulty.share()), patience());
+    let name = Name::new("2026-11-27T03:15:00Z".parse().unwrap(), 7, Class::Manual);
+    let key = Key::new(&CLUSTER.parse().unwrap(), &name, DATA);
+    store.create(&key, Bytes::from_static(b"theirs")).await.unwrap();
+    let theirs = all(&faulty).await;
+    let error = write(&store, &name, b"x", None).await.unwrap_err();
+    assert!(matches!(&error.why, Why::Taken(taken) if *taken == key), "{error:?}");
+    assert_eq!(error.left, Leftovers::default());
+    assert_eq!(all(&faulty).await, theirs);
+    // Given up before it was finished: what lies under the name is not its own.
+    let mut pending = Pending::new(&store, &CLUSTER.parse().unwrap(), &name);
+    let (writer, upload) = pending.upload(DATA);
+    upload.abort().await;
+    drop(writer);
+    assert_eq!(pending.abandon().await, Leftovers::default());
+    assert_eq!(all(&faulty).await, theirs);
+}
+
+#[tokio::test]
+async fn a_listing_that_comes_late_takes_no_backup_away() {
+    // The requests of a small backup: data, signature, record, and the listing.
+    let name = Name::new("2026-11-27T03:15:00Z".parse().unwrap(), 7, Class::Manual);
+    let late = Faulty::new(Fails::Lies, When::Once(4), true);
+    let store = Store::over(Arc::new(late.share()), patience());
+    let committed = write(&store, &name, b"x", Some(&signing_key())).await.unwrap();
+    assert!(committed.not_compared.is_none() && late.has_failed());
+    assert_eq!(all(&late).await.len(), 3);
+    // What the listing hides and nobody can ask for is not compared, and stays.
+    let refused = Faulty::new(Fails::Lies, When::Once(4), true);
+    let store = Store::over(Arc::new(refused.share().refusing_reads()), patience());
+    let committed = write(&store, &name, b"x", Some(&signing_key())).await.unwrap();
+    assert!(committed.not_compared.is_some());
+    assert_eq!(all(&refused).await.len(), 3);
+}
+
+#[tokio::test]
 async fn what_is_given_up_leaves_nothing() {
     let faulty = Faulty::new(Fails::Refused, When::From(usize::MAX), true);
     let store = Store::over(Arc::new(faulty.share()), patience());
