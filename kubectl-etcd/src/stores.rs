@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use etcd_store::layout::Part;
 use etcd_store::observe::AT_ONCE;
 use etcd_store::{
-    Backup, ClusterUid, Environment, LARGEST_RECORD, Record, Scope, Store, StoreError, TrustedKeys, UrlError,
+    Backup, ClusterUid, Environment, LARGEST_RECORD, NotReady, Record, Scope, Store, StoreError, TrustedKeys, UrlError,
 };
 use futures::{StreamExt, stream};
 
@@ -75,20 +75,6 @@ pub(crate) fn failed(error: &StoreError) -> Failed {
     }
 }
 
-/// Says of a folder that it is not there: it may be one that is not mounted. Elsewhere the store itself says so.
-///
-/// # Errors
-/// The folder is not there.
-pub(crate) fn must_be_there(scope: &Scope) -> Outcome {
-    match scope.store.folder() {
-        Some(folder) if !folder.is_dir() => {
-            let message = format!("cannot list store {}: the folder does not exist", scope.store);
-            Err(Failed::plain(message).hint("correct the path, or mount the file system that the store is on"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Records of backups, each or why it cannot be read.
 pub(crate) async fn records<'a>(store: &Store, backups: Vec<&'a Backup>) -> Vec<(&'a Backup, Result<Record, String>)> {
     let reads = stream::iter(backups).map(|backup| async move {
@@ -99,6 +85,21 @@ pub(crate) async fn records<'a>(store: &Store, backups: Vec<&'a Backup>) -> Vec<
         (backup, bytes.and_then(read))
     });
     reads.buffered(AT_ONCE).collect().await
+}
+
+/// A backup cannot be written to a store.
+pub(crate) fn not_ready(error: &NotReady) -> Failed {
+    match error {
+        NotReady::Store(error) => failed(error),
+        NotReady::Clock(why) => {
+            Failed::new(Exit::Refused, "the clock of this machine differs too much from the clock of the store")
+                .cause(why)
+                .cause(
+                    "the name of a backup has the time of this machine, and one from the future is never restored from",
+                )
+                .hint("set the clock of this machine")
+        }
+    }
 }
 
 /// Tells which objects under the name of a backup are none of it.

@@ -4,8 +4,7 @@ use std::io;
 
 use crate::fetch::{Found, TransferError, Watch};
 use crate::layout::{Key, Part};
-use crate::signature;
-use crate::{LARGEST_RECORD, Listed, Store, StoreError, StoredObject};
+use crate::{LARGEST_RECORD, Listed, Object, Store, StoreError, StoredObject, proof, signature};
 
 /// An object of a backup that is to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +40,16 @@ pub enum CopyError {
     Taken(Key),
 }
 
+/// Whether an object is one of those that anybody adds to a backup later, and is larger than any such object is. It is not copied: nobody
+/// would read it.
+pub fn is_too_large(object: &Object) -> bool {
+    match object.key.part {
+        Part::Proof { .. } => object.size > proof::LARGEST as u64,
+        Part::ProofSignature { .. } => object.size > signature::LARGEST as u64,
+        _ => false,
+    }
+}
+
 /// The objects of a backup in the order in which they are copied: what the record says something of, proofs, signatures, and last the record
 /// which makes them a backup.
 pub fn items(found: &Found) -> Vec<Item> {
@@ -48,6 +57,7 @@ pub fn items(found: &Found) -> Vec<Item> {
         .backup
         .objects
         .iter()
+        .filter(|object| !is_too_large(object))
         .map(|object| Item {
             key: object.key.clone(),
             size: object.size,

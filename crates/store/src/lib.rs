@@ -33,8 +33,10 @@ pub mod node_files;
 pub mod observe;
 mod open;
 mod pages;
+mod part_file;
 mod patience;
 pub mod proof;
+mod ready;
 mod recipients;
 mod record;
 mod recovery_plan;
@@ -68,7 +70,9 @@ pub use listed::{Listed, Object};
 pub use name::{Class, Name, NameError};
 pub use open::{OpenError, Opened, open_sealed};
 pub use pages::{Pages, check_pages, uid_of};
+pub use part_file::PartFile;
 pub use patience::Patience;
+pub use ready::{NotReady, ready};
 pub use recipients::{Encryption, NotARecipient, RecipientError, Recipients};
 pub use record::{
     API_VERSION, Checked, Cluster, KIND, Program, Record, RecordError, Snapshot, SourceMember, StoredObject,

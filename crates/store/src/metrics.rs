@@ -53,6 +53,10 @@ fn of(found: &Freshness, value: impl Fn(&Newest) -> f64) -> Option<f64> {
 pub fn text<'a>(
     clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a str>, &'a Freshness)> + Clone,
 ) -> String {
+    write(clusters.into_iter().map(|(uid, cluster, found)| (uid.as_str(), cluster, found)).collect::<Vec<_>>())
+}
+
+fn write<'a>(clusters: impl IntoIterator<Item = (&'a str, Option<&'a str>, &'a Freshness)> + Clone) -> String {
     let mut text = String::new();
     for (name, help, value) in METRICS {
         // Writing to a String does not fail.
@@ -80,6 +84,11 @@ pub fn opened<'a>(clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a
         let _ = writeln!(text, "{name}{{cluster_uid=\"{uid}\",cluster=\"{cluster}\"}} {}", time.as_second());
     }
     text
+}
+
+/// The metrics of a store of which no cluster is known: it could not be listed, or has none.
+pub fn text_of_store(found: &Freshness) -> String {
+    write([("", None, found)])
 }
 
 /// A label's value: what a record calls a cluster may have any characters.
@@ -110,6 +119,9 @@ mod tests {
         let label = "cluster=\"a\\\"\\\\\\n\u{fffd}b\"";
         assert_eq!(values, [format!("kubectl_etcd_backup_check_success{{cluster_uid=\"{uid}\",{label}}} 0")]);
         assert_eq!(text.matches("# TYPE ").count(), METRICS.len());
+        assert!(
+            text_of_store(&found).contains("\nkubectl_etcd_backup_check_success{cluster_uid=\"\",cluster=\"\"} 0\n")
+        );
         let none = Freshness { state: State::None, ..found };
         let text = self::text([(&uid, None, &none)]);
         assert!(

@@ -11,7 +11,7 @@ use crate::layout::{self, Key};
 use crate::trouble::{StoreError, Task, Trouble};
 use crate::upload::{Upload, UploadWriter};
 use crate::url::Place;
-use crate::{ClusterUid, Environment, Listed, Object, Patience, StoreUrl};
+use crate::{ClusterUid, Environment, Listed, Object, PartFile, Patience, StoreUrl};
 
 /// A store. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The store cannot be listed. A store without backups is no error.
+    /// The store cannot be listed, or its folder does not exist. A store without backups is no error.
     pub async fn list(&self, cluster: Option<&ClusterUid>) -> Result<Listed, StoreError> {
         let folder = cluster.map_or_else(|| layout::VERSION.to_owned(), layout::folder);
         let (entries, strange) = self.entries(&folder).await?;
@@ -91,6 +91,30 @@ impl Store {
             }
         };
         listed.map_err(|failure| told(&self.url, Task::List, None, failure))
+    }
+
+    /// Files of objects of a cluster that are not whole: of writers that are at work or were killed. Clouds have none.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be listed.
+    pub async fn part_files(&self, cluster: &ClusterUid) -> Result<Vec<PartFile>, StoreError> {
+        match self.backend {
+            Backend::Cloud(_) => Ok(Vec::new()),
+            Backend::Folder(_) => {
+                let (entries, _) = self.entries(&layout::folder(cluster)).await?;
+                Ok(entries.into_iter().filter_map(PartFile::of).collect())
+            }
+        }
+    }
+
+    /// Deletes such a file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be deleted.
+    pub async fn delete_part_file(&self, file: &PartFile) -> Result<(), StoreError> {
+        self.remove(file.path()).await
     }
 
     /// The clusters that have a folder in the store.
@@ -244,7 +268,7 @@ impl Store {
 /// A failure of a backend, told of a store and an object.
 pub(crate) fn told(url: &StoreUrl, task: Task, object: Option<&str>, failure: Failure) -> StoreError {
     // A store without a bucket says so of every object in it.
-    let object = object.filter(|_| failure.trouble != Trouble::NoBucket);
+    let object = object.filter(|_| !matches!(failure.trouble, Trouble::NoBucket | Trouble::NoFolder));
     let unknown = failure.unknown && task == Task::Write;
     let error = StoreError::new(task, url, failure.trouble, failure.detail);
     let error = object.map_or_else(|| error.clone(), |object| error.clone().of(object));

@@ -38,6 +38,8 @@ pub enum Task {
 pub enum Trouble {
     /// There is no such bucket or container.
     NoBucket,
+    /// There is no such folder.
+    NoFolder,
     /// The bucket is in another region, if known in which.
     WrongRegion(Option<String>),
     /// The credential is good, and may not do this.
@@ -159,6 +161,7 @@ impl StoreError {
         let Inner { trouble, task, .. } = &*self.0;
         let text = match trouble {
             Trouble::NoBucket => "create the bucket, or correct its name in the URL of the store",
+            Trouble::NoFolder => "correct the path, mount the file system that the store is on, or make the folder",
             Trouble::WrongRegion(Some(region)) => return Some(format!("add region={region} to the URL of the store")),
             Trouble::WrongRegion(None) => "add region=REGION with the bucket's region to the URL of the store",
             Trouble::AccessDenied => match task {
@@ -213,6 +216,7 @@ impl Trouble {
         Some(
             match self {
                 Trouble::NoBucket => "the bucket does not exist",
+                Trouble::NoFolder => "the folder does not exist",
                 Trouble::WrongRegion(Some(region)) => return Some(format!("the bucket is in region {region}")),
                 Trouble::WrongRegion(None) => "the bucket is in another region",
                 Trouble::AccessDenied => "access denied",

@@ -303,10 +303,13 @@ impl StoreUrl {
     }
 }
 
-fn endpoint(value: String) -> Result<String, UrlError> {
+/// The address of a store's server: with a host, without a user, a password, a query and a fragment.
+pub(crate) fn endpoint(value: String) -> Result<String, UrlError> {
     let expected = "an address as in https://minio.example:9000";
+    if value.contains('@') {
+        return Err(UrlError::Credential);
+    }
     match url::Url::parse(&value) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(UrlError::Credential),
         Ok(url)
             if matches!(url.scheme(), "https" | "http")
                 && url.host().is_some()

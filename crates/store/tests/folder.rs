@@ -11,6 +11,10 @@ const UID: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
 const NAME: &str = "20261127T031500Z-48211-manual-k3f2x2ab";
 
 fn store(folder: &tempfile::TempDir) -> Store {
+    let deep = folder.path().join("deep");
+    if !deep.exists() {
+        std::fs::create_dir_all(deep.join("store")).unwrap();
+    }
     let url: StoreUrl = format!("file://{}/deep/store", folder.path().display()).parse().unwrap();
     Store::open(&url, &Environment::default()).unwrap()
 }
@@ -85,6 +89,22 @@ async fn what_is_written_is_listed_and_read() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_writer_that_was_killed_is_found_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    store.create(&data(), Bytes::from_static(b"whole")).await.unwrap();
+    let path = folder.path().join("deep/store/v1").join(UID).join(".part-x");
+    std::fs::write(&path, "half").unwrap();
+    let [file] = &store.part_files(&UID.parse().unwrap()).await.unwrap()[..] else { panic!("one file") };
+    assert_eq!((file.name(), file.size), (".part-x", 4));
+    let later = |hours| file.modified + jiff::SignedDuration::from_hours(hours);
+    assert!(!file.is_left_over(later(23)) && file.is_left_over(later(24)));
+    store.delete_part_file(file).await.unwrap();
+    assert!(!path.exists());
+    assert_eq!(files(&folder), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
@@ -137,6 +157,6 @@ async fn a_folder_that_cannot_be_written_is_an_error() {
     std::fs::write(folder.path().join("deep"), "a file").unwrap();
     let store = store(&folder);
     let error = store.create(&data(), Bytes::new()).await.unwrap_err();
-    assert_eq!(error.trouble(), &Trouble::Other, "{error}");
+    assert_eq!(error.trouble(), &Trouble::NoFolder, "{error}");
     assert_eq!(std::fs::read(folder.path().join("deep")).unwrap(), b"a file");
 }

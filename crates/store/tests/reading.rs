@@ -319,6 +319,12 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
         ),
         "{kinds:?}"
     );
+    // A planted object of the size of a disk is in nobody's way.
+    let part = Part::Proof { level: Level::Opened, at: Timestamp::UNIX_EPOCH, random: "a".to_owned() };
+    let planted = Key::new(&cluster, &name, part);
+    place.store.create(&planted, Bytes::from(vec![0; 1 << 20])).await.unwrap();
+    let found = latest(&place, Some(&trusted())).await.unwrap();
+    assert!(items(&found).len() == 6 && items(&found).iter().all(|item| item.key != planted));
     let second = Place::new();
     let run = async |found: &Found| -> Result<Vec<Done>, CopyError> {
         let there = second.store.list(None).await.unwrap();

@@ -230,6 +230,15 @@ fn nobody_can_tell_of_a_store_that_is_away_or_whose_clock_is_off() {
     let gone = format!("file://{}", offline.path("gone").display());
     let away = ["freshness", &gone, "--max-age", "3h"];
     offline.plugin(&away).expect_code(4).expect_error(&["the folder does not exist", "hint: "]);
+    // Whoever reads the output learns that, too.
+    for all in [&[][..], &["--all-clusters"]] {
+        let ran = offline.plugin(&[&away[..], all, &["-o", "prometheus"]].concat()).expect_code(4);
+        promtool(&ran.stdout);
+        let failed = "kubectl_etcd_backup_check_success{cluster_uid=\"\",cluster=\"\"} 0";
+        assert!(ran.stdout.contains(failed), "{}", ran.stdout);
+        let document = offline.plugin(&[&away[..], all, &["-o", "json"]].concat()).expect_code(4).json();
+        assert_eq!((&document["items"][0]["state"], &document["items"][0]["fresh"]), (&"unknown".into(), &().into()));
+    }
     let mut command = Command::new(plugin());
     command.args(["freshness", "s3://b/p?region=x&endpoint=https://127.0.0.1:1", "--max-age", "3h"]);
     command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "secret-for-a-test").env("NO_PROXY", "*");
@@ -326,6 +335,13 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     let other = offline.make(&Make { cluster: OTHER, ..good(60 * DAY) });
     let left = offline.cluster(OURS).join("20200101T000000Z-1-manual-bbbbbbbb.db.zst.age");
     offline.write(&left, b"half", 8 * 86_400);
+    // Of a writer that was killed, and of one that may be at work.
+    let (killed, at_work) = (offline.cluster(OURS).join(".part-killed"), offline.cluster(OURS).join(".part-at-work"));
+    offline.write(&killed, b"half", 25 * 3600);
+    offline.write(&at_work, b"half", 3600);
+    // Put beside a backup that goes.
+    let foreign = format!("{}.db.zst", scheduled[4]);
+    offline.write(&offline.cluster(OURS).join(&foreign), b"foreign", 3600);
     let before = offline.files();
     let ours = ["--cluster-uid", OURS, "--trust-key", "good.pub"];
     let untouched = || assert_eq!(offline.files(), before);
@@ -335,6 +351,10 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     prune(&["--keep-last", "1", "--trust-key", "good.pub"]).expect_code(2).expect_error(&["backups of 2 clusters"]);
     let stale = [&ours[..], &["--keep-last", "4", "--max-age", "24h"]].concat();
     prune(&stale).expect_code(4).expect_error(&["newest backup is stale"]);
+    let held = prune(&[&stale[..], &["--left-overs", "-o", "json"]].concat()).expect_code(4).json();
+    assert!(
+        held["leftOvers"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["delete"] == false))
+    );
     untouched();
     let newest = offline.make(&good(HOUR));
     let before = offline.files();
@@ -364,6 +384,7 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     assert_eq!(gone, expected, "{plan}");
     let reasons = plan["untouched"].to_string();
     assert!(reasons.contains(&planted) && reasons.contains("not trusted") && reasons.contains(&late), "{plan}");
+    assert!(reasons.contains(&foreign), "{plan}");
     assert_eq!(plan["leftOvers"][0]["delete"], false);
 
     let ran = prune(&[&keep[..], &["--confirm", "prod"]].concat()).expect_code(0);
@@ -373,7 +394,7 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
         ran.stderr
     );
     let after = offline.files();
-    let is_gone = |file: &String| expected.iter().any(|name| file.starts_with(name));
+    let is_gone = |file: &String| *file != foreign && expected.iter().any(|name| file.starts_with(name));
     assert_eq!(after, before.iter().filter(|file| !is_gone(file)).cloned().collect::<Vec<_>>());
     for kept in [&newest, &scheduled[0], &manual, &planted, &late] {
         assert!(after.iter().any(|file| file.starts_with(kept.as_str())), "{kept}");
@@ -381,7 +402,7 @@ fn prune_deletes_what_no_rule_keeps_and_nothing_else() {
     assert!(names(&offline.cluster(OTHER)).iter().any(|file| file.starts_with(&other)));
     // What is left over goes only when that is said; a second time nothing is left to delete.
     let also = [&keep[..], &["--confirm", "prod", "--left-overs"]].concat();
-    prune(&also).expect_code(0).expect_error(&["1 of 1 backups deleted (1 objects)"]);
-    assert!(!left.exists());
+    prune(&also).expect_code(0).expect_error(&["1 of 1 backups deleted (2 objects)"]);
+    assert!(!left.exists() && !killed.exists() && at_work.exists());
     prune(&also).expect_code(0).expect_error(&["nothing to delete"]);
 }

@@ -9,7 +9,7 @@ use e2e::{Ran, etcd_3_5, names, plugin, run, unpacked, workspace};
 use etcd_store::node_files::{Kind, Limits, NodeFile, NodeFilesWriter, NodePath};
 use etcd_store::{
     API_VERSION, Class, Cluster, ClusterUid, Encryption, KIND, Key, Level, Member, Name, Node, Part, Program,
-    Recipients, Record, RecoveryPlan, Sealer, SigningKey, Snapshot, SourceMember, StoredObject, fetch, sha256_of,
+    Recipients, Record, RecoveryPlan, Sealer, SigningKey, Snapshot, SourceMember, StoredObject, sha256_of,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -322,6 +322,10 @@ fn backups_are_copied_as_they_are() {
     cut.pop();
     std::fs::write(offline.path("cut.db.zst.age"), cut).unwrap();
     offline.run(&["verify", "cut.db.zst.age", "--identity", "identity.txt"]).expect_code(3);
+    // Into a store whose folder is not there: it may be one that is not mounted.
+    let missing = format!("file://{}", offline.path("missing").display());
+    offline.run(&["copy", &latest, &missing]).expect_code(1).expect_error(&["the folder does not exist"]);
+    assert!(!offline.path("missing").exists());
     // Into another store, twice.
     std::fs::create_dir(offline.path("vault")).unwrap();
     let vault = format!("file://{}", offline.path("vault").display());

@@ -93,6 +93,12 @@ impl Cloud {
         Cloud { store, prefix: String::new(), clock: Clock::default(), patience }
     }
 
+    /// Sets what a store has answered, for tests.
+    #[cfg(test)]
+    pub(crate) fn set_clock(&self, reading: ClockReading) {
+        self.clock.set(reading);
+    }
+
     pub(crate) fn clock(&self) -> Option<ClockReading> {
         self.clock.reading()
     }

@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use crate::backend::{Entry, Failure};
 use crate::trouble::Trouble;
 
-/// The folder that is a store. It need not exist before the first object is written.
+/// The folder that is a store. It must exist, and is never made: one that does not may be on a file system that is not mounted.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(PathBuf);
 
@@ -26,6 +26,9 @@ pub(crate) struct Unnamed {
     file: NamedTempFile,
     name: PathBuf,
 }
+
+/// How the names of files begin that are no objects yet.
+pub(crate) const PART: &str = ".part-";
 
 const CHUNK: usize = 256 * 1024;
 
@@ -38,8 +41,20 @@ impl Folder {
         below.split('/').fold(self.0.clone(), |path, segment| path.join(segment))
     }
 
+    fn must_be_there(&self) -> Result<(), Failure> {
+        match fs::metadata(&self.0) {
+            Ok(meta) if meta.is_dir() => Ok(()),
+            Ok(_) => Err(Failure::new(Trouble::NoFolder, "it is not a folder")),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(Failure::new(Trouble::NoFolder, ""))
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
     /// Everything below a folder of the store. What is no file is left out, and so is what goes meanwhile.
     pub(crate) fn list(&self, folder: &str) -> Result<(Vec<Entry>, u64), Failure> {
+        self.must_be_there()?;
         let mut entries = Vec::new();
         let mut strange = 0;
         let mut todo = vec![folder.to_owned()];
@@ -78,6 +93,7 @@ impl Folder {
 
     /// The names of the folders in a folder.
     pub(crate) fn folders(&self, folder: &str) -> Result<Vec<String>, Failure> {
+        self.must_be_there()?;
         let read = match fs::read_dir(self.path(folder)) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -144,8 +160,9 @@ impl Folder {
     pub(crate) fn begin(&self, path: &str) -> Result<Unnamed, Failure> {
         let name = self.path(path);
         let folder = name.parent().unwrap_or(&self.0).to_owned();
-        make_folder(&folder).map_err(|error| failure(&error))?;
-        let file = tempfile::Builder::new().prefix(".part-").tempfile_in(&folder).map_err(|error| failure(&error))?;
+        self.must_be_there()?;
+        make_folder(&self.0, &folder).map_err(|error| failure(&error))?;
+        let file = tempfile::Builder::new().prefix(PART).tempfile_in(&folder).map_err(|error| failure(&error))?;
         Ok(Unnamed { file, name })
     }
 
@@ -184,9 +201,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Makes a folder, and those above it that are missing, for its owner only. Each is on the disk before something is in it.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+/// Makes a folder below a root, and those above it that are missing, for its owner only. Each is on the disk before something is in it.
+fn make_folder(root: &Path, folder: &Path) -> io::Result<()> {
+    let below = folder.ancestors().take_while(|folder| *folder != root);
+    let missing: Vec<&Path> = below.take_while(|folder| !folder.exists()).collect();
     for folder in missing.into_iter().rev() {
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
@@ -242,14 +260,14 @@ mod tests {
     #[test]
     fn an_object_is_created_once_and_whole() {
         let root = tempfile::tempdir().unwrap();
-        let store = Folder::open(&root.path().join("a/b"));
+        let store = Folder::open(root.path());
         store.create(OBJECT, b"one").unwrap();
         assert_eq!(store.create(OBJECT, b"two").unwrap_err().trouble, Trouble::Exists);
-        let folder = root.path().join("a/b/v1/x");
+        let folder = root.path().join("v1/x");
         assert_eq!(std::fs::read(folder.join("a.json")).unwrap(), b"one");
         assert_eq!(names(&folder), ["a.json"]);
         #[cfg(unix)]
-        for (path, mode) in [("a", 0o700), ("a/b/v1/x", 0o700), ("a/b/v1/x/a.json", 0o600)] {
+        for (path, mode) in [("v1", 0o700), ("v1/x", 0o700), ("v1/x/a.json", 0o600)] {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(root.path().join(path).metadata().unwrap().permissions().mode() & 0o777, mode, "{path}");
         }
@@ -267,12 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_not_there_is_empty() {
+    fn a_store_whose_folder_is_not_there_is_an_error_and_is_not_made() {
         let root = tempfile::tempdir().unwrap();
         let store = Folder::open(&root.path().join("none"));
+        assert_eq!(store.list("v1").unwrap_err().trouble, Trouble::NoFolder);
+        assert_eq!(store.folders("v1").unwrap_err().trouble, Trouble::NoFolder);
+        assert_eq!(store.create(OBJECT, b"one").unwrap_err().trouble, Trouble::NoFolder);
+        assert!(!root.path().join("none").exists());
+        // One that is there is a store without backups.
+        let store = Folder::open(root.path());
         assert_eq!(store.list("v1").unwrap(), (Vec::new(), 0));
         assert_eq!(store.folders("v1").unwrap(), [""; 0]);
-        assert!(!root.path().join("none").exists());
     }
 
     #[test]

@@ -48,6 +48,12 @@ impl Clock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a store has answered, for tests.
+    #[cfg(test)]
+    pub(crate) fn set(&self, reading: ClockReading) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+
     fn see(&self, date: Option<&http::HeaderValue>) {
         let Some(theirs) = date.and_then(|date| date.to_str().ok()).and_then(parse_date) else { return };
         let reading = ClockReading { theirs, ours: Timestamp::now() };

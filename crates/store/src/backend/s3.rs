@@ -67,17 +67,32 @@ fn region(options: &Options, environment: &Environment) -> String {
 }
 
 /// The address below which the bucket is, and whether the bucket is part of the host's name; no address for AWS itself.
-fn address(bucket: &str, options: &Options, environment: &Environment) -> (Option<String>, bool) {
-    let said = options.endpoint.as_deref().or_else(|| environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-    match said.map(|endpoint| endpoint.trim_end_matches('/')) {
+fn address(bucket: &str, options: &Options, environment: &Environment) -> Result<(Option<String>, bool), Failure> {
+    let said = match &options.endpoint {
+        Some(endpoint) => Some(endpoint.clone()),
+        None => variable_endpoint(environment, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])?,
+    };
+    Ok(match said {
         // A name with dots is no single label: the certificate of *.s3.REGION.amazonaws.com does not cover it.
         None => (None, options.path_style.map_or(!bucket.contains('.'), |path| !path)),
         Some(endpoint) if options.path_style == Some(false) => {
             let host = endpoint.split_once("://").map(|(scheme, host)| format!("{scheme}://{bucket}.{host}"));
-            (Some(host.unwrap_or_else(|| endpoint.to_owned())), true)
+            (Some(host.unwrap_or(endpoint)), true)
         }
-        Some(endpoint) => (Some(endpoint.to_owned()), false),
-    }
+        Some(endpoint) => (Some(endpoint), false),
+    })
+}
+
+/// An address in the first of these variables that is set. Its value is not told: it may hold a password.
+fn variable_endpoint(environment: &Environment, names: &[&str]) -> Result<Option<String>, Failure> {
+    let Some((name, value)) = names.iter().find_map(|name| Some((name, environment.get(name)?))) else {
+        return Ok(None);
+    };
+    crate::url::endpoint(value.to_owned()).map(Some).map_err(|_| {
+        let detail =
+            format!("{name} is not an address as in https://minio.example:9000, without a user and a password");
+        Failure::new(Trouble::Settings, detail)
+    })
 }
 
 pub(super) fn open(
@@ -86,7 +101,7 @@ pub(super) fn open(
     environment: &Environment,
     common: Common,
 ) -> Result<Arc<dyn ObjectStore>, Failure> {
-    let (endpoint, virtual_hosted) = address(bucket, options, environment);
+    let (endpoint, virtual_hosted) = address(bucket, options, environment)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(region(options, environment))
@@ -133,8 +148,8 @@ pub(super) fn open(
             set(Key::WebIdentityTokenFile, file);
             set(Key::RoleArn, role);
             set(Key::RoleSessionName, environment.get("AWS_ROLE_SESSION_NAME").unwrap_or("kubectl-etcd"));
-            if let Some(sts) = environment.first(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]) {
-                set(Key::StsEndpoint, sts);
+            if let Some(sts) = variable_endpoint(environment, &["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"])? {
+                set(Key::StsEndpoint, &sts);
             }
         }
         Credential::Container { relative } => {
@@ -148,8 +163,8 @@ pub(super) fn open(
         }
         Credential::Instance => {
             refuse_plain(endpoint.as_deref(), "a session token")?;
-            if let Some(metadata) = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-                set(Key::MetadataEndpoint, metadata.trim_end_matches('/'));
+            if let Some(metadata) = variable_endpoint(environment, &["AWS_EC2_METADATA_SERVICE_ENDPOINT"])? {
+                set(Key::MetadataEndpoint, &metadata);
             }
         }
     }
@@ -199,7 +214,7 @@ mod tests {
     fn the_bucket_is_in_the_path_unless_the_store_wants_it_in_the_host() {
         let of = |bucket: &str, endpoint: Option<&str>, path_style| {
             let options = Options { endpoint: endpoint.map(str::to_owned), path_style, ..Options::default() };
-            address(bucket, &options, &environment(&[]))
+            address(bucket, &options, &environment(&[])).unwrap()
         };
         assert_eq!(of("b", None, None), (None, true));
         assert_eq!(of("b.c", None, None), (None, false));
@@ -207,7 +222,47 @@ mod tests {
         assert_eq!(of("b", Some("https://s:9000"), None), (Some("https://s:9000".to_owned()), false));
         assert_eq!(of("b", Some("https://s:9000"), Some(false)), (Some("https://b.s:9000".to_owned()), true));
         let named = environment(&[("AWS_ENDPOINT_URL", "https://x/"), ("AWS_ENDPOINT_URL_S3", "https://y/")]);
-        assert_eq!(address("b", &Options::default(), &named), (Some("https://y".to_owned()), false));
+        assert_eq!(address("b", &Options::default(), &named).unwrap(), (Some("https://y".to_owned()), false));
         assert_eq!(region(&Options::default(), &environment(&[("AWS_DEFAULT_REGION", "r")])), "r");
+    }
+
+    fn open(url: &str, pairs: &[(&str, &str)]) -> Result<crate::Store, crate::StoreError> {
+        crate::Store::open(&url.parse().unwrap(), &environment(pairs))
+    }
+
+    #[test]
+    fn an_address_in_a_variable_is_checked_and_never_told() {
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+            for wrong in ["https://me:hunter2@s:9000", "me:hunter2@s", "ftp://s/hunter2", "https://s?p=hunter2"] {
+                let error = open("s3://b", &[&keys[..], &[(name, wrong)]].concat()).unwrap_err().to_string();
+                assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+            }
+            open("s3://b", &[&keys[..], &[(name, "https://s:9000/")]].concat()).unwrap();
+        }
+        let web =
+            [("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "r"), ("AWS_ENDPOINT_URL_STS", "x:hunter2@y")];
+        let error = open("s3://b", &web).unwrap_err().to_string();
+        assert!(error.contains("AWS_ENDPOINT_URL_STS") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn no_session_token_of_any_source_is_sent_in_clear() {
+        let sources: [&[(&str, &str)]; 5] = [
+            &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_SESSION_TOKEN", "t")],
+            &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "r")],
+            &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")],
+            &[
+                ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/x"),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/t"),
+            ],
+            &[],
+        ];
+        for source in sources {
+            let error = open("s3://b?endpoint=http://minio.example:9000", source).unwrap_err().to_string();
+            assert!(error.contains("a session token would be sent unencrypted"), "{source:?}: {error}");
+            open("s3://b?endpoint=http://127.0.0.1:9000", source).unwrap();
+            open("s3://b?endpoint=https://minio.example:9000", source).unwrap();
+        }
     }
 }

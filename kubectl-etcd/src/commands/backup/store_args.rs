@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use etcd_store::{Encryption, Environment, Recipients, SigningKey, Store, StoreUrl};
+use etcd_store::{Encryption, Environment, Recipients, Scope, SigningKey, Store, StoreUrl};
 
 use crate::output::{Exit, Failed, Outcome};
 
@@ -41,6 +41,10 @@ impl StoreArgs {
     /// No recipient, or something that is none (exit 2); a file that cannot be read; a store for which something is missing.
     pub(crate) fn destination(&self) -> Outcome<Option<Destination>> {
         let Some(url) = &self.store else { return Ok(None) };
+        if let Ok(Scope { store, cluster: Some(cluster) }) = url.to_string().parse() {
+            let message = format!("the store ends in the UID of a cluster, {cluster}, below which backups lie anyway");
+            return Err(Failed::new(Exit::Usage, message).hint(format!("name the store alone\n  --store {store}")));
+        }
         let encryption = match self.no_encryption {
             true => Encryption::Off,
             false if self.recipient.is_empty() && self.recipients_file.is_empty() => {
@@ -92,6 +96,11 @@ mod tests {
             StoreArgs { recipient: vec!["age1x".to_owned()], ..args() },
             StoreArgs { recipients_file: vec!["/nowhere/at/all".into()], ..args() },
             StoreArgs { no_encryption: true, sign_key: Some("/nowhere/at/all".into()), ..args() },
+            StoreArgs {
+                no_encryption: true,
+                store: Some("file:///tmp/5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d".parse().expect("a store")),
+                ..args()
+            },
         ] {
             assert_eq!(wrong.destination().err().expect("refused").exit, Exit::Usage);
         }

@@ -26,6 +26,7 @@ use crate::discovery::Overrides;
 use crate::etcd_clusters::{Contents, EtcdClusters};
 use crate::interruption::interrupted;
 use crate::kube_system;
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, print_data, seconds};
 use crate::sidecar::{Operation, Received, Session, SidecarArgs, Sink};
 
@@ -84,8 +85,8 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         _ => failed,
     };
     // The store first: one that cannot be used must be known before a pod is made.
-    let listed = async { store.list(None).await.map_err(|error| crate::stores::failed(&error)) };
-    context.interruptible(listed).await.map_err(unchanged)?;
+    let ready = async { etcd_store::ready(store).await.map_err(|error| crate::stores::not_ready(&error)) };
+    context.interruptible(ready).await.map_err(unchanged)?;
     let meant =
         Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar, operation: Operation::Store };
     let asked = context.interruptible(Asked::ask(&meant, connection, context)).await.map_err(unchanged)?;
@@ -163,7 +164,7 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     let told = || {
         Failed::new(Exit::Changed, "interrupted while the backup was being completed")
             .effect(format!("whether {name} is in the store is not known"))
-            .hint("look whether the store lists it\n  kubectl etcd list")
+            .hint(format!("look whether the store lists it\n  kubectl etcd list {}", quoted(&store.url().to_string())))
     };
     let complete = |objects: Vec<StoredObject>| Record { objects, ..record };
     let commit = pending.commit(uploads, complete, order.destination.key.as_ref());

@@ -104,7 +104,7 @@ fn taken(path: &Path) -> Failed {
 
 /// A file beside the one that is to be, readable by this user alone; it goes when it is dropped.
 fn begin(path: &Path) -> Outcome<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let part = tempfile::Builder::new().prefix(&format!("{name}.")).suffix(".part").tempfile_in(folder);
     part.or_fail(|| format!("cannot write {}", path.display()))
@@ -115,8 +115,24 @@ fn publish(part: NamedTempFile, path: &Path) -> Outcome {
     let cannot = || format!("cannot write {}", path.display());
     part.as_file().sync_all().or_fail(cannot)?;
     match part.persist_noclobber(path) {
-        Ok(_) => Ok(()),
+        Ok(_) => sync_folder(path).or_fail(cannot),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(taken(path)),
         Err(error) => Err(Failed::plain(cannot()).source(&error.error)),
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A name is on the disk only when its folder is.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    std::fs::File::open(folder_of(path))?.sync_all()
+}
+
+/// Windows keeps names on the disk by itself, and does not open folders as files.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }

@@ -5,11 +5,12 @@ mod target;
 
 use std::path::PathBuf;
 
-use etcd_store::copy::{CopyError, Done, copy, items};
+use etcd_store::copy::{CopyError, Done, copy, is_too_large, items};
 use etcd_store::{Environment, Store, StoreUrl};
 
 use crate::context::Context;
 use crate::idle::Idle;
+use crate::interruption::interrupted;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, bytes};
 use crate::snapshot_file::{AccessArgs, Stored, find, is_stored, not_read, watch};
@@ -68,15 +69,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let target = Target::of(&args.to)?;
     let stored = find(&args.backup, &args.access, &context).await?;
     let name = stored.name();
+    for object in stored.found.backup.objects.iter().filter(|object| is_too_large(object)) {
+        context.printer.warn(format!("{} is not copied: it has {}", object.key, bytes(object.size)));
+    }
     match target {
         Target::File(path) => {
             let data = stored.found.data().clone();
             let key = stored.found.backup.data();
-            files::object(&stored, &key, &data, &path, &context).await?;
+            context.interruptible(files::object(&stored, &key, &data, &path, &context)).await?;
             context.printer.note(format!("copied {} of {name} to {}", bytes(data.size), path.display()));
         }
         Target::Folder(folder) => {
-            let (copied, kept) = files::all(&stored, &folder, &context).await?;
+            let (copied, kept) = context.interruptible(files::all(&stored, &folder, &context)).await?;
             context.printer.note(summary(copied, kept, &name, &folder.display().to_string()));
         }
         Target::Store(url) => {
@@ -99,16 +103,27 @@ async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outco
     let found = &stored.found;
     let store = Store::open(url, &Environment::of_process()).map_err(|error| stores::failed(&error))?;
     let failed = |error| told(error, stored, url);
-    let there = store.list(Some(&found.backup.cluster)).await.map_err(|error| failed(CopyError::Store(error)))?;
+    let list = async { store.list(Some(&found.backup.cluster)).await.map_err(|error| failed(CopyError::Store(error))) };
+    let there = context.interruptible(list).await?;
     let (mut copied, mut kept) = (0, 0);
     for item in items(found) {
         let watch = watch(context.printer, "copy", item.size, context.cancelled());
-        match copy(found, &item, &store, &there, watch).await.map_err(failed)? {
+        if context.interruption.happened() {
+            return Err(told_interrupted(stored, url));
+        }
+        // The first interruption is heard by what is read, and the upload is given up then: what was sent of it stays otherwise, unseen.
+        let copied_one = copy(found, &item, &store, &there, watch);
+        let urged = || told_interrupted(stored, url);
+        match context.interruption.unless_urged(urged, copied_one).await?.map_err(failed)? {
             Done::Copied => copied += 1,
             Done::Kept => kept += 1,
         }
     }
     Ok((copied, kept))
+}
+
+fn told_interrupted(stored: &Stored, to: &StoreUrl) -> Failed {
+    to_go_on(interrupted(), stored, to)
 }
 
 fn told(error: CopyError, stored: &Stored, to: &StoreUrl) -> Failed {
@@ -117,6 +132,10 @@ fn told(error: CopyError, stored: &Stored, to: &StoreUrl) -> Failed {
         CopyError::Store(error) => stores::failed(&error),
         error @ CopyError::Taken(_) => Failed::new(Exit::Refused, format!("cannot copy to {to}")).source(&error),
     };
+    to_go_on(failed, stored, to)
+}
+
+fn to_go_on(failed: Failed, stored: &Stored, to: &StoreUrl) -> Failed {
     let again = format!("kubectl etcd copy {} {}", quoted(&stored.name()), quoted(&to.to_string()));
     failed.effect("what was copied stays; without its record it is no backup").hint(format!("go on with\n  {again}"))
 }

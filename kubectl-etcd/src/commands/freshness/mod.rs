@@ -85,10 +85,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let asked = Asked { max_age, level };
     let trusted = args.trust.read()?;
     let store = stores::open(&scope).map_err(cannot_tell)?;
-    stores::must_be_there(&scope).map_err(cannot_tell)?;
     let now = Timestamp::now();
     let told = match args.all_clusters {
-        true => all(&store, &scope, trusted.as_ref(), &asked, now).await?,
+        true => all(&store, &scope, trusted.as_ref(), &asked, now).await,
         false => vec![one(&store, &scope, trusted.as_ref(), &asked, now).await?],
     };
     for newest in told.iter().filter_map(|one| one.freshness.newest.as_ref()) {
@@ -113,7 +112,10 @@ async fn one(
         let freshness = observe::freshness(store, cluster, trusted, asked, now).await;
         return Ok(Told::of(Some(cluster.clone()), freshness));
     }
-    let listed = store.list(None).await.map_err(|error| cannot_tell(stores::failed(&error)))?;
+    let listed = match store.list(None).await {
+        Ok(listed) => listed,
+        Err(error) => return Ok(Told::away(&error)),
+    };
     let backups = Backups::of(&listed, now);
     let clusters: Vec<ClusterUid> = backups.clusters().into_iter().cloned().collect();
     if clusters.is_empty() {
@@ -133,23 +135,19 @@ async fn one(
 }
 
 /// All clusters of a store, or the one that is named.
-async fn all(
-    store: &Store,
-    scope: &Scope,
-    trusted: Option<&TrustedKeys>,
-    asked: &Asked,
-    now: Timestamp,
-) -> Outcome<Vec<Told>> {
+async fn all(store: &Store, scope: &Scope, trusted: Option<&TrustedKeys>, asked: &Asked, now: Timestamp) -> Vec<Told> {
     let clusters = match &scope.cluster {
         Some(cluster) => vec![cluster.clone()],
-        None => store.clusters().await.map_err(|error| cannot_tell(stores::failed(&error)))?,
+        None => match store.clusters().await {
+            Ok(clusters) => clusters,
+            Err(error) => return vec![Told::away(&error)],
+        },
     };
     let looks = stream::iter(clusters).map(|cluster| async move {
         let freshness = observe::freshness(store, &cluster, trusted, asked, now).await;
         Told::of(Some(cluster), freshness)
     });
-    let told: Vec<Told> = looks.buffered(AT_ONCE).collect().await;
-    Ok(told)
+    looks.buffered(AT_ONCE).collect().await
 }
 
 /// The exit code, and what is said on stderr.
@@ -163,7 +161,8 @@ fn verdict(told: &[Told]) -> Option<Failed> {
         }
     };
     if let Some(one) = of(State::CannotTell).next() {
-        return Some(Failed::new(Exit::Refused, message(one, "cannot tell whether there is a fresh backup")));
+        let failed = Failed::new(Exit::Refused, message(one, "cannot tell whether there is a fresh backup"));
+        return Some(one.hint.iter().fold(failed, |failed, hint| failed.hint(hint)));
     }
     let stale = of(State::Stale).next().map(|one| message(one, "stale"));
     let bad = stale.or_else(|| of(State::None).next().map(|one| message(one, "none")));

@@ -1,7 +1,7 @@
 //! Freshness as text.
 
 use etcd_store::freshness::{Asked, State};
-use etcd_store::{ClusterUid, Freshness, Scope, metrics};
+use etcd_store::{ClusterUid, Freshness, Scope, StoreError, metrics};
 use serde::Serialize;
 
 use crate::output::{self, API_VERSION, Outcome, Printer, Table, bytes, print_data, seconds, timestamp};
@@ -24,11 +24,19 @@ pub(super) enum Format {
 pub(super) struct Told {
     pub(super) uid: Option<ClusterUid>,
     pub(super) freshness: Freshness,
+    /// What to do where nobody can tell.
+    pub(super) hint: Option<String>,
 }
 
 impl Told {
     pub(super) fn of(uid: Option<ClusterUid>, freshness: Freshness) -> Told {
-        Told { uid, freshness }
+        Told { uid, freshness, hint: None }
+    }
+
+    /// Of a store that cannot be listed.
+    pub(super) fn away(error: &StoreError) -> Told {
+        let freshness = Freshness::cannot_tell(error.to_string());
+        Told { uid: None, freshness, hint: error.hint() }
     }
 
     fn name(&self) -> Option<&str> {
@@ -103,7 +111,11 @@ pub(super) fn show(format: Format, scope: &Scope, told: &[Told], asked: &Asked, 
     let format = match format {
         Format::Prometheus => {
             let clusters = told.iter().filter_map(|one| Some((one.uid.as_ref()?, one.name(), &one.freshness)));
-            return printer.data(&metrics::text(clusters));
+            let text = match told {
+                [one] if one.uid.is_none() => metrics::text_of_store(&one.freshness),
+                _ => metrics::text(clusters),
+            };
+            return printer.data(&text);
         }
         Format::Table => output::Format::Table,
         Format::Json => output::Format::Json,

@@ -143,7 +143,6 @@ pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
         match scope(place)? {
             Some(scope) => {
                 let store = stores::open(&scope)?;
-                stores::must_be_there(&scope)?;
                 match args.all_clusters {
                     true => items.extend(clusters(&store, &scope, now).await?),
                     false => items.extend(backups(&store, &scope, args, now, context.printer).await?),

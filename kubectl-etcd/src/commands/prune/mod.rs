@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Age from which on the newest backup is stale, and nothing is deleted
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = parse_duration)]
     max_age: Duration,
-    /// Delete objects without a record, too, if nothing was written to them for 7 days
+    /// Delete objects without a record, too, if nothing was written to them for 7 days, and files of killed writers after a day
     #[arg(long)]
     left_overs: bool,
     #[command(flatten)]
@@ -160,7 +160,6 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     let trusted = args.trust.read()?;
     let store = stores::open(&scope)?;
-    stores::must_be_there(&scope)?;
     let now = Timestamp::now();
     let max_age = SignedDuration::try_from(args.max_age)
         .map_err(|error| Failed::new(Exit::Usage, "--max-age is too long").source(&error))?;
@@ -178,13 +177,15 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             None => observe::newest(&store, &backups, &cluster, trusted.as_ref(), &asked, now).await.map_err(told)?,
         };
         let facts = observe::facts(&store, &backups, &cluster, trusted.as_ref()).await.map_err(told)?;
-        Ok::<_, Failed>((backups, cluster, newest, facts))
+        let part_files = store.part_files(&cluster).await.map_err(told)?;
+        Ok::<_, Failed>((backups, cluster, newest, facts, part_files))
     };
-    let (backups, cluster, newest, facts) = context.interruptible(look).await?;
+    let (backups, cluster, newest, facts, part_files) = context.interruptible(look).await?;
     let plan = retention::plan(&cluster, &facts, &newest, &args.keep.rules(), now);
     let name = newest.newest.as_ref().and_then(|newest| newest.record.cluster.name.clone());
     let name = name.filter(|name| !name.trim().is_empty());
     let proposal = Proposal::of(&scope, &cluster, name, &backups, plan, args.left_overs, now);
+    let proposal = proposal.with_part_files(part_files, now);
     proposal.show(args.output, now, printer)?;
     if let Some(why) = &proposal.plan.held {
         let failed = Failed::new(Exit::Refused, format!("nothing is deleted: {why}")).unchanged();

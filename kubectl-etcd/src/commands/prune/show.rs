@@ -1,7 +1,7 @@
 //! The plan of a prune as text.
 
 use etcd_store::retention::{self, Decided, Plan};
-use etcd_store::{Backups, ClusterUid, LeftOver, Object, Scope};
+use etcd_store::{Backups, ClusterUid, LeftOver, Object, PartFile, Scope};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub(super) struct Proposal {
     /// What is suspect, and why.
     suspects: Vec<(String, String)>,
     left_overs: Vec<LeftOver>,
+    /// Files of writers that were killed.
+    part_files: Vec<PartFile>,
     with_left_overs: bool,
 }
 
@@ -38,8 +40,14 @@ impl Proposal {
             plan,
             suspects: suspects.map(|one| (one.name.to_string(), format!("suspect: {}", one.doubt))).collect(),
             left_overs: retention::left_overs(&backups.left_overs, cluster, now).cloned().collect(),
+            part_files: Vec::new(),
             with_left_overs,
         }
+    }
+
+    /// The same with those files of writers whose writer has gone.
+    pub(super) fn with_part_files(self, files: Vec<PartFile>, now: Timestamp) -> Proposal {
+        Proposal { part_files: files.into_iter().filter(|file| file.is_left_over(now)).collect(), ..self }
     }
 
     /// What the cluster is called: what has to be typed.
@@ -48,15 +56,31 @@ impl Proposal {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.deletions().next().is_none()
+        self.deletions().next().is_none() && self.deleted_files().next().is_none()
     }
 
     /// What is deleted, the oldest backup first.
     pub(super) fn deletions(&self) -> impl Iterator<Item = (String, &[Object])> {
-        let free = self.plan.held.is_none();
         let backups = self.plan.deleted().map(|one| (one.backup.name.to_string(), one.backup.objects.as_slice()));
-        let left_overs = self.left_overs.iter().filter(move |_| free && self.with_left_overs);
+        let left_overs = self.left_overs.iter().filter(|_| self.deletes_left_overs());
         backups.chain(left_overs.map(|left| (left.name.to_string(), left.objects.as_slice())))
+    }
+
+    /// The files of writers that were killed, as far as they are deleted.
+    pub(super) fn deleted_files(&self) -> impl Iterator<Item = &PartFile> {
+        self.part_files.iter().filter(|_| self.deletes_left_overs())
+    }
+
+    fn deletes_left_overs(&self) -> bool {
+        self.with_left_overs && self.plan.held.is_none()
+    }
+
+    /// Name, age in seconds and size of what is left over, and why it is.
+    fn rest(&self, now: Timestamp) -> impl Iterator<Item = (String, i64, u64, &'static str)> {
+        let of = |left: &LeftOver| (left.name.to_string(), left.age(now).as_secs(), left.size(), "no-record");
+        let of_file = move |file: &PartFile| (file.name().to_owned(), file.age(now).as_secs(), file.size, "not-whole");
+        let backups: Vec<_> = self.left_overs.iter().map(of).collect();
+        backups.into_iter().chain(self.part_files.iter().map(of_file))
     }
 
     pub(super) fn show(&self, format: Format, now: Timestamp, printer: Printer) -> Outcome {
@@ -74,9 +98,8 @@ impl Proposal {
             backups: self.plan.decided.iter().map(Row::of).collect(),
             untouched: not_ours.iter().map(|(name, reason)| Untouched { name, reason }).collect(),
             left_overs: self
-                .left_overs
-                .iter()
-                .map(|left| Left { name: left.name.to_string(), size: left.size(), delete: self.with_left_overs })
+                .rest(now)
+                .map(|(name, _, size, reason)| Left { name, size, reason, delete: self.deletes_left_overs() })
                 .collect(),
         };
         print_data(printer, format, &document, || self.table(&not_ours, now))?;
@@ -94,6 +117,11 @@ impl Proposal {
             printer.note(format!(
                 "{count} unfinished backup(s) older than 7 days have no record; delete them with --left-overs"
             ));
+        }
+        if !self.with_left_overs && !self.part_files.is_empty() {
+            let count = self.part_files.len();
+            printer
+                .note(format!("{count} file(s) of writers that were killed lie there; delete them with --left-overs"));
         }
         Ok(())
     }
@@ -115,15 +143,9 @@ impl Proposal {
             let unknown = String::new;
             table.row(vec![name.clone(), unknown(), unknown(), unknown(), "ignore".to_owned(), why.clone()]);
         }
-        for left in &self.left_overs {
-            table.row(vec![
-                left.name.to_string(),
-                seconds(left.age(now).as_secs()),
-                bytes(left.size()),
-                String::new(),
-                if self.with_left_overs && self.plan.held.is_none() { "delete" } else { "ignore" }.to_owned(),
-                "no-record".to_owned(),
-            ]);
+        for (name, age, size, reason) in self.rest(now) {
+            let action = if self.deletes_left_overs() { "delete" } else { "ignore" };
+            table.row(vec![name, seconds(age), bytes(size), String::new(), action.to_owned(), reason.to_owned()]);
         }
         table.to_string()
     }
@@ -180,5 +202,6 @@ struct Untouched<'a> {
 struct Left {
     name: String,
     size: u64,
+    reason: &'static str,
     delete: bool,
 }
