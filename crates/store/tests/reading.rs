@@ -352,7 +352,8 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
     // What is damaged where it comes from is not copied.
     let third = Place::new();
     let mut bytes = std::fs::read(place.object(&data)).unwrap();
-    bytes[300] ^= 1;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
     std::fs::write(place.object(&data), bytes).unwrap();
     let item = items(&found).remove(0);
     let error = copy(&found, &item, &third.store, &Listed::default(), go_on).await.unwrap_err();
