@@ -1,6 +1,6 @@
 //! Failures of a store, as this program tells failures.
 
-use etcd_store::{Leftovers, NotCommitted, StoreError, Why};
+use etcd_store::{Leftovers, NotCommitted, NotReady, StoreError, Why};
 use etcd_wire::{Failure, FailureCode};
 
 /// What went wrong with a store.
@@ -9,6 +9,19 @@ pub(crate) fn failed(error: &StoreError) -> Failure {
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// A store that no backup can be written to.
+pub(crate) fn not_ready(error: &NotReady) -> Failure {
+    match error {
+        NotReady::Store(error) => failed(error),
+        NotReady::Clock(why) => {
+            Failure::new(FailureCode::Refused, "the clock of this node differs too much from the clock of the store")
+                .cause(why)
+                .cause("no backup was added to the store")
+                .hint("set the clock of this node")
+        }
     }
 }
 

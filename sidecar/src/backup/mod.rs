@@ -15,7 +15,7 @@ use etcd_wire::{Failure, FailureCode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::duration;
-use crate::store_failure::{failed, usage};
+use crate::store_failure::{failed, not_ready, usage};
 use node::Node;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -154,7 +154,8 @@ enum Found {
 async fn find(order: &Order, node: &Node) -> Result<Found, Failure> {
     let asked = Box::new(members::ask(node).await?);
     let cluster = asked.cluster()?;
-    // A store that cannot be used must be known before anything is sent.
+    // A store that cannot be used, or whose clock is another, must be known before anything is sent.
+    etcd_store::ready(&order.store).await.map_err(|error| not_ready(&error))?;
     let listed = order.store.list(Some(&cluster)).await.map_err(|error| failed(&error))?;
     let Some(every) = order.every else { return Ok(Found::Due(asked, cluster)) };
     match due::there(&order.store, &listed, &cluster, every).await? {
