@@ -311,6 +311,49 @@ fn into_a_store(scene: &Scene) {
     let snapshot = tool("zstd", &["-q", "-dc", clear.to_str().unwrap()]).bytes;
     assert_eq!(snapshot.len(), record["snapshot"]["size"].as_u64().unwrap() as usize);
     assert!(scene.sidecars().is_empty());
+    by_a_pod(scene, &url, &recipient, &folder);
+}
+
+/// By the program of a pod of a schedule, in the network of a control-plane node and with its folder /etc/kubernetes alone. What it has stored is
+/// all that a restore needs.
+fn by_a_pod(scene: &Scene, url: &str, recipient: &str, folder: &std::path::Path) {
+    let (init, program) = (scene.lab.init("cp2").unwrap().to_string(), e2e::plugin().with_file_name("etcd-sidecar"));
+    let pod = |args: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &init, "--net", "--"]).arg(&program).args(args).current_dir(scene.path(""));
+        command
+    };
+    let kubernetes = scene.lab.node_root("cp2").join("etc/kubernetes");
+    let tick = || {
+        let to = ["backup", "--store", url, "--recipient", recipient, "--sign-key", "sign.key", "--node-files"];
+        let how = ["--every", "1h", "--spool", "tmp", "--kubernetes", kubernetes.to_str().unwrap()];
+        run(pod(&[&to[..], &how].concat())).expect_code(0)
+    };
+    let before = e2e::names(folder);
+    tick();
+    let after = e2e::names(folder);
+    let new: Vec<&String> = after.iter().filter(|name| !before.contains(name)).collect();
+    assert_eq!(after.len(), before.len() + 4, "{new:?}");
+    assert!(new.iter().all(|name| name.contains("-scheduled-")), "{new:?}");
+    // Another pod of the same hour finds it.
+    tick().expect_error(&["nothing to do"]);
+    assert_eq!(e2e::names(folder), after);
+    assert_eq!(e2e::names(&scene.path("tmp")), [""; 0]);
+
+    let latest = format!("{url}/latest");
+    let keys = ["--identity", "identity.txt", "--trust-key", "sign.key.pub"];
+    scene.ok(&[&["verify", &latest], &keys[..]].concat());
+    scene.ok(&[&["restore", &latest, "--data-dir", "restored"], &keys[..]].concat());
+    assert_eq!(e2e::names(&scene.path("restored")), scene.lab.node_names());
+    let archive = new.iter().find(|name| name.ends_with(".node.tar.zst.age")).unwrap();
+    let unpack = format!("age -d -i identity.txt '{}' | zstd -q -d | tar -t", folder.join(archive).display());
+    let mut unpacked = Command::new("bash");
+    unpacked.args(["-euo", "pipefail", "-c", &unpack]).current_dir(scene.path(""));
+    assert!(run(unpacked).expect_code(0).stdout.contains("etc/kubernetes/pki/ca.key"));
+
+    // All of them are younger than a day.
+    run(pod(&["prune", "--store", url, "--keep-last", "1", "--trust-key", "sign.key.pub"])).expect_code(0);
+    assert_eq!(e2e::names(folder), after);
 }
 
 /// Files of the node, unpacked with stock tools, are those of the node, byte by byte, with owner and mode; and links and pipes do no harm.
