@@ -158,7 +158,9 @@ fn freshness_is_about_the_newest_backup_that_counts() {
     assert_eq!((state(&ran), &ran.json()["items"][0]["name"]), ("stale".into(), &old.as_str().into()));
     let fresh = offline.freshness(&["--max-age", "6h"]).expect_code(0);
     assert_eq!((state(&fresh), &fresh.json()["items"][0]["cluster"]), ("fresh".into(), &"prod".into()));
-    assert!(fresh.stderr.is_empty(), "{}", fresh.stderr);
+    assert!(fresh.stderr.contains("was not checked") && fresh.stderr.contains("--trust-key FILE"), "{}", fresh.stderr);
+    let trusted = offline.freshness(&["--max-age", "6h", "--trust-key", "good.pub"]).expect_code(0);
+    assert!(trusted.stderr.is_empty(), "{}", trusted.stderr);
 
     // None of these counts, whatever it is called: a digest, another size, from the future, ahead of its store.
     offline.make(&Make { level: "digest", key: Some("good"), ..Make::new(HOUR) });

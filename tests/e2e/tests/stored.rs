@@ -255,6 +255,9 @@ fn what_was_verified_is_written_beside_the_backup() {
     let latest = offline.latest();
     let read = offline.run(&["verify", &latest, "--attest", "--trust-key", "sign.pub", "-o", "json"]).expect_code(0);
     assert_eq!((&read.json()["level"], &read.json()["ok"]), (&"read".into(), &true.into()));
+    // Who has signed the backup is not known.
+    let signed = ["verify", &latest, "--identity", "identity.txt", "--attest", "--sign-key", "sign"];
+    offline.run(&signed).expect_code(2).expect_error(&["the signature of the backup is not checked", "--trust-key"]);
     offline.trusted(&["verify", &latest, "--attest", "--sign-key", "sign"]).expect_code(0);
     let folder = offline.path("store/v1").join(offline.cluster.as_str());
     let all = names(&folder);

@@ -90,8 +90,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         true => all(&store, &scope, trusted.as_ref(), &asked, now).await,
         false => vec![one(&store, &scope, trusted.as_ref(), &asked, now).await?],
     };
-    for newest in told.iter().filter_map(|one| one.freshness.newest.as_ref()) {
-        stores::tell_foreign(&newest.backup, context.printer);
+    let newest = || told.iter().filter_map(|one| one.freshness.newest.as_ref());
+    newest().for_each(|newest| stores::tell_foreign(&newest.backup, context.printer));
+    if trusted.is_none() && newest().any(|newest| newest.backup.has_signature) {
+        context.printer.warn(
+            "whether the newest backup is yours was not checked: anybody who can write to the store may have put it there; \
+             name the key that must have signed it with\n  --trust-key FILE",
+        );
     }
     let shown = show::show(args.output, &scope, &told, &asked, context.printer);
     match verdict(&told) {

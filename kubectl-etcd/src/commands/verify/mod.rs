@@ -101,6 +101,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         false => SnapshotFile::open(&args.file, &args.access, &context).await?,
         true => {
             let stored = find(&args.file, &args.access, &context).await?;
+            args.attest.vouches(&stored)?;
             if stored.found.backup.encrypted && args.access.identity.is_empty() && !args.live.live {
                 stored::only_bytes(&stored, args.output, &context).await?;
                 return match args.attest.attest {
@@ -138,9 +139,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
                 Err(failed) => return Err(failed.also(told)),
             }
             if let Some(stored) = file.stored() {
-                stored::rest(stored, args.access.read(&context).await?.identities.as_ref(), &context).await?;
+                let access = args.access.read(&context).await?;
+                let level = stored::rest(stored, access.identities.as_ref(), &context).await?;
                 if args.attest.attest {
-                    stored::attest(stored, Level::Opened, key.as_ref(), &context).await?;
+                    stored::attest(stored, level, key.as_ref(), &context).await?;
                 }
             }
             Ok(())

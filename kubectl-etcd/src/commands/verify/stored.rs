@@ -36,6 +36,20 @@ impl AttestArgs {
         }
     }
 
+    /// Refuses to sign what was verified of a backup whose record may be anybody's: a signed proof is believed.
+    ///
+    /// # Errors
+    /// The record is signed, and by whom was not checked (exit 2).
+    pub(super) fn vouches(&self, stored: &Stored) -> Outcome {
+        let found = &stored.found;
+        if self.sign_key.is_none() || found.signer.is_some() || !found.backup.has_signature {
+            return Ok(());
+        }
+        let message = "the signature of the backup is not checked, so what is verified is not signed";
+        Err(Failed::new(Exit::Usage, message)
+            .hint("name the public key of whoever has signed the backup\n  --trust-key FILE"))
+    }
+
     /// The key to sign with.
     ///
     /// # Errors
@@ -92,19 +106,24 @@ async fn read(stored: &Stored, object: &StoredObject, context: &Context) -> Outc
     read.map(drop).map_err(|error| not_read(error, &stored.name()))
 }
 
-/// Reads what the check of the snapshot has not read: the files of a node. They are opened, too, where an identity fits.
+/// Reads what the check of the snapshot has not read: the files of a node. They are opened, too, where an identity fits. Gives what is verified of
+/// the whole backup then.
 ///
 /// # Errors
 /// As [`only_bytes`].
-pub(super) async fn rest(stored: &Stored, identities: Option<&Identities>, context: &Context) -> Outcome {
+pub(super) async fn rest(stored: &Stored, identities: Option<&Identities>, context: &Context) -> Outcome<Level> {
     let found = &stored.found;
-    let Some(object) = found.recorded(&found.backup.key(Part::NodeFiles)) else { return Ok(()) };
+    let Some(object) = found.recorded(&found.backup.key(Part::NodeFiles)) else { return Ok(Level::Opened) };
     match identities.filter(|identities| identities.fit(&object.recipients)) {
-        None => read(stored, object, context).await,
+        None => {
+            read(stored, object, context).await?;
+            context.printer.note("the files of the node have the bytes that are recorded; no identity decrypts them");
+            Ok(Level::Read)
+        }
         Some(identities) => {
             let watch = watch(context.printer, "read", object.size, context.cancelled());
             let opened = found.open_node_files(object, identities, watch).await;
-            opened.map_err(|error| not_read(error, &stored.name()))
+            opened.map(|()| Level::Opened).map_err(|error| not_read(error, &stored.name()))
         }
     }
 }
