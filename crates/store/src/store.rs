@@ -263,6 +263,14 @@ impl Store {
         };
         done.map_err(|failure| told(&self.url, Task::Delete, Some(path), failure))
     }
+
+    /// Removes a folder in which nothing is any more. Only a store in a folder has any.
+    pub(crate) async fn remove_folder(&self, path: &str) -> Result<(), StoreError> {
+        let Backend::Folder(store) = &self.backend else { return Ok(()) };
+        let (store, below) = (store.clone(), path.to_owned());
+        let done = blocking(move || store.delete_folder(&below)).await;
+        done.map_err(|failure| told(&self.url, Task::Delete, Some(path), failure))
+    }
 }
 
 /// A failure of a backend, told of a store and an object.

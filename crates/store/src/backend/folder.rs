@@ -175,6 +175,11 @@ impl Folder {
     pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
         fs::remove_file(self.path(path)).map_err(|error| failure(&error))
     }
+
+    /// Removes a folder that is empty.
+    pub(crate) fn delete_folder(&self, path: &str) -> Result<(), Failure> {
+        fs::remove_dir(self.path(path)).map_err(|error| failure(&error))
+    }
 }
 
 impl Unnamed {

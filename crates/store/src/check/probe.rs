@@ -71,6 +71,9 @@ pub async fn probe(store: &Store, encryption: &Encryption, identities: Option<&I
         Err(error) => Err(error.to_string()),
     });
     clean(store, &mut facts, &[small, large]).await;
+    if facts.left.is_empty() && store.remove_folder(&folder).await.is_err() {
+        facts.left.push(folder);
+    }
     facts
 }
 
@@ -138,5 +141,26 @@ fn open(sealed: &[u8], encrypted: bool, identities: &Identities, clear: &[u8]) -
         Ok(_) if read == clear => Ok(()),
         Ok(_) => Err("what was opened is not what was sealed".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Environment;
+
+    #[tokio::test]
+    async fn a_store_in_a_folder_is_left_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", root.path().display()).parse().unwrap();
+        let store = Store::open(&url, &Environment::of_process()).unwrap();
+        let facts = probe(&store, &Encryption::Off, None).await;
+        assert_eq!((facts.create, facts.parts, facts.list), (Some(Ok(())), Some(Ok(())), Some(Ok(()))));
+        assert_eq!((facts.gone, facts.left.len()), (Some(true), 0));
+        assert_eq!(std::fs::read_dir(root.path().join(VERSION)).unwrap().count(), 0);
+        // A file system that is not mounted is no store.
+        root.close().unwrap();
+        let facts = probe(&store, &Encryption::Off, None).await;
+        assert!(matches!(facts.create, Some(Err(_))));
     }
 }
