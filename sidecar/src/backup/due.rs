@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_store::freshness::matches;
-use etcd_store::{Backup, Backups, Class, ClusterUid, Listed, Name, Store, observe};
+use etcd_store::{Backup, Backups, Class, ClusterUid, Listed, Name, Store, TrustedKeys, observe};
 use etcd_wire::Failure;
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,7 +16,8 @@ fn recent<'a>(backups: &'a Backups, cluster: &ClusterUid, every: Duration, now: 
     backups.newest_first(cluster).into_iter().filter(is_recent).collect()
 }
 
-/// The backup of this tick, if a pod has taken it already. One whose objects are not as recorded is none.
+/// The backup of this tick, if a pod has taken it already. One whose objects are not as recorded is none, and neither is one that no trusted key
+/// has signed: anybody who may write to the store could keep backups from being taken.
 ///
 /// # Errors
 /// The store does not answer.
@@ -25,11 +26,12 @@ pub(super) async fn there(
     listed: &Listed,
     cluster: &ClusterUid,
     every: Duration,
+    trusted: Option<&TrustedKeys>,
 ) -> Result<Option<Name>, Failure> {
     let now = Timestamp::now();
     let backups = Backups::of(listed, now);
     for backup in recent(&backups, cluster, every, now) {
-        let read = observe::read(store, backup, None).await.map_err(|error| failed(&error))?;
+        let read = observe::read(store, backup, trusted).await.map_err(|error| failed(&error))?;
         match matches(backup, &read.record, &read.signed) {
             Ok(_) => return Ok(Some(backup.name.clone())),
             Err(why) => tracing::warn!("{} does not count: {why}", backup.name),

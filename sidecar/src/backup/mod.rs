@@ -158,7 +158,8 @@ async fn find(order: &Order, node: &Node) -> Result<Found, Failure> {
     etcd_store::ready(&order.store).await.map_err(|error| not_ready(&error))?;
     let listed = order.store.list(Some(&cluster)).await.map_err(|error| failed(&error))?;
     let Some(every) = order.every else { return Ok(Found::Due(asked, cluster)) };
-    match due::there(&order.store, &listed, &cluster, every).await? {
+    let trusted = order.key.as_ref().map(SigningKey::trusted);
+    match due::there(&order.store, &listed, &cluster, every, trusted.as_ref()).await? {
         Some(name) => Ok(Found::There(name)),
         None => Ok(Found::Due(asked, cluster)),
     }

@@ -156,6 +156,17 @@ async fn a_tick_backs_up_once_and_a_late_one_finds_that() {
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("nothing to delete"), "{log}");
     assert_eq!(node.stored().await.1, 5);
+
+    // Who signs believes what the key has signed: anybody may have put the others there.
+    let key = node.path("sign.key").display().to_string();
+    let mut keygen = Command::new("ssh-keygen");
+    assert!(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", &key]).status().unwrap().success());
+    for expected in ["does not count: its record is not signed", "nothing to do"] {
+        let (code, log) = node.backup(&["--every", "1h", "--sign-key", &key]);
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains(expected), "{log}");
+        assert_eq!(node.stored().await.1, 8);
+    }
 }
 
 #[tokio::test]

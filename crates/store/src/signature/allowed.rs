@@ -57,8 +57,13 @@ impl Trusted {
             };
         }
         let key = PublicKey::from_openssh(text).map_err(|_| "the public key is damaged".to_owned())?;
+        Ok(Trusted::of_public(&key))
+    }
+
+    /// A key that counts always and for everything.
+    pub(super) fn of_public(key: &PublicKey) -> Trusted {
         let name = key.comment().to_owned();
-        Ok(Trusted { key: key.key_data().clone(), name, namespaces: None, valid_after: None, valid_before: None })
+        Trusted { key: key.key_data().clone(), name, namespaces: None, valid_after: None, valid_before: None }
     }
 
     fn obey(&mut self, option: (String, Option<String>)) -> Result<(), String> {

@@ -102,6 +102,11 @@ impl SigningKey {
     pub fn public(&self) -> Result<String, SignError> {
         self.0.public_key().to_openssh().map_err(SignError)
     }
+
+    /// Trusts what this key has signed, and nothing else.
+    pub fn trusted(&self) -> TrustedKeys {
+        TrustedKeys(vec![Trusted::of_public(self.0.public_key())])
+    }
 }
 
 fn signing_key(text: &str) -> Result<SigningKey, NotASigningKey> {
