@@ -343,8 +343,8 @@ fn by_a_pod(scene: &Scene, url: &str, recipient: &str, folder: &std::path::Path)
     let latest = format!("{url}/latest");
     let keys = ["--identity", "identity.txt", "--trust-key", "sign.key.pub"];
     scene.ok(&[&["verify", &latest], &keys[..]].concat());
-    scene.ok(&[&["restore", &latest, "--data-dir", "restored"], &keys[..]].concat());
-    assert_eq!(e2e::names(&scene.path("restored")), scene.lab.node_names());
+    scene.ok(&[&["restore", &latest, "--data-dir", "restored", "--name", "cp2"], &keys[..]].concat());
+    assert_eq!(e2e::names(&scene.path("restored/member")), ["snap", "wal"]);
     let archive = new.iter().find(|name| name.ends_with(".node.tar.zst.age")).unwrap();
     let unpack = format!("age -d -i identity.txt '{}' | zstd -q -d | tar -t", folder.join(archive).display());
     let mut unpacked = Command::new("bash");
