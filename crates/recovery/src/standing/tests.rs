@@ -365,6 +365,26 @@ fn api_servers_that_do_not_become_ready_are_told_with_the_way_back() {
 }
 
 #[test]
+fn nodes_that_are_about_to_roll_back_by_themselves_are_left_to_it() {
+    let unready = |restore: &mut NodeRestore| {
+        committed(restore);
+        restore.live = Some(Live { unready: true, ..Live::default() });
+    };
+    for table in [Table::new(2).journal(unready).journal(unready), Table::new(2).journal(unready).journal(committed)] {
+        let all = told(&table);
+        let rows: Vec<_> = all.iter().filter(|row| row.state == "unready").collect();
+        assert!(!rows.is_empty());
+        for row in rows {
+            assert!(row.text.contains("return to the old data by themselves"), "{row:?}");
+            assert_eq!(row.commands, ["kubectl etcd restore --follow"]);
+        }
+    }
+    // A node that is not heard may have an API server that was ready; and with --keep-unready nobody rolls back.
+    let silent = Table::new(2).journal(unready).known(Known::Unread("no answer".to_owned()));
+    assert!(told(&silent).iter().any(|row| row.commands.iter().any(|command| command == "kubectl etcd rollback")));
+}
+
+#[test]
 fn a_journal_that_cannot_be_read_is_left_to_a_person() {
     let damaged = Known::Unread("the journal /x is damaged at byte 12".to_owned());
     let table = Table::new(2).journal(ended(Ending::WentBack)).known(damaged);

@@ -266,6 +266,14 @@ impl Standing<'_> {
     /// What keeps one node from its end.
     fn troubled(&self, node: Node, name: &str, restore: &NodeRestore, now: Timestamp) -> Option<Told> {
         let about = NodeSet::of(node);
+        if is_unready(restore) && self.may_roll_back_by_itself() {
+            let text = format!(
+                "the API server on node {name} has not become ready on the new data within {}s. If that is so on all nodes, they return to the old data by \
+                 themselves; this takes a few minutes more. Nothing needs to be done. To follow it",
+                self.plan.start_timeout
+            );
+            return Some(self.row("unready", about, text, &[self.commands.follow()]));
+        }
         if is_unready(restore) {
             let text = format!(
                 "the API server on node {name} has not become ready on the new data within {}s. The decision stands, the other nodes are not affected, and the \
@@ -296,6 +304,13 @@ impl Standing<'_> {
             notes.len(),
         );
         Some(self.row("failing", about, text, &[BY_HAND.to_owned()]))
+    }
+
+    /// Whether the nodes may still return to the old data by themselves, as far as is known: the plan says so, all of them answer, and none has an API server
+    /// that became ready.
+    fn may_roll_back_by_itself(&self) -> bool {
+        let waits = |restore: &NodeRestore| is_unready(restore) || Phase::of(restore) == Phase::Committed;
+        self.plan.way_back().is_some() && self.which(waits).len() == self.rules.count()
     }
 
     /// A journal that its own node does not understand.
