@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use etcd_snapshot::{
     AlarmKind, Auth, Beside, DigestCheck, DigestState, FileSource, FindingKind, Fingerprints, Keep, LiveKey,
-    MetaReason, Options, Pick, Report, VerifyError, Warning, key_changes, live_keys, verify,
+    MetaReason, Options, Pick, Report, VerifyError, Warning, glance, key_changes, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -45,6 +45,27 @@ fn figures_are_those_of_each_versions_own_tool() {
         }
         let etcd = expected["etcd"].as_str().expect("each fixture says its etcd");
         assert!(etcd.starts_with(&format!("{}.", report.writer)), "{name}: written by {}", report.writer);
+    }
+}
+
+#[test]
+fn a_glance_says_what_the_whole_check_says() {
+    let vectors = json("etcd/vectors.json");
+    let small = vectors["snapshots"].as_object().expect("an object").keys().map(|name| format!("etcd/{name}.db.zst"));
+    for path in SNAPSHOTS.map(|name| format!("snapshots/{name}.db.zst")).into_iter().chain(small) {
+        let bytes = unpack(&path);
+        let report = check(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let glance = glance(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(glance.consistent_index, report.consistent_index, "{path}");
+        assert_eq!((glance.term, glance.revision), (report.term, report.current_revision), "{path}");
+        assert_eq!((&glance.members, &glance.alarms), (&report.members, &report.alarms), "{path}");
+        assert_eq!((glance.compaction, glance.total_size), (report.compaction, report.total_size), "{path}");
+        assert_eq!((&glance.version, &glance.cluster_version), (&report.version, &report.cluster_version), "{path}");
+        assert_eq!(glance.kube_system.is_some(), path.starts_with("snapshots/"), "{path}");
+        // A file that ends in the middle of its pages, or has none, is told.
+        let half = bytes[..bytes.len() / 2].to_vec();
+        assert!(matches!(etcd_snapshot::glance(&half), Err(VerifyError::Truncated { .. })), "{path}");
+        assert!(etcd_snapshot::glance(&Vec::new()).is_err());
     }
 }
 

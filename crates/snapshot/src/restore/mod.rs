@@ -291,4 +291,6 @@ fn check_version(report: &Report, options: &RestoreOptions<'_>) -> Result<(), Re
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -2,23 +2,23 @@
 
 /// A message that is being written, field by field.
 #[derive(Debug, Default)]
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
-    pub(super) fn varint(mut self, field: u8, value: u64) -> Self {
+    pub(crate) fn varint(mut self, field: u8, value: u64) -> Self {
         self.0.push(field << 3);
         self.raw(value);
         self
     }
 
-    pub(super) fn bytes(mut self, field: u8, value: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, field: u8, value: &[u8]) -> Self {
         self.0.push(field << 3 | 2);
         self.raw(value.len() as u64);
         self.0.extend_from_slice(value);
         self
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
 

@@ -290,14 +290,15 @@ fn numbers<const N: usize>(message: &[u8]) -> Result<[u64; N], Malformed> {
     Ok(numbers)
 }
 
-#[derive(Default)]
-struct Writer {
-    bytes: Vec<u8>,
-    crc: u32,
+/// A log that is being written, record by record.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) crc: u32,
 }
 
 impl Writer {
-    fn record(&mut self, kind: u64, data: Option<Message>) {
+    pub(crate) fn record(&mut self, kind: u64, data: Option<Message>) {
         let data = data.map(Message::finish);
         self.crc = crc32c_append(self.crc, data.as_deref().unwrap_or_default());
         let record = Message::default().varint(1, kind).varint(2, u64::from(self.crc));
