@@ -1,8 +1,18 @@
 //! What members of one etcd cluster say of themselves, judged: pure functions, for the plugin and for the pod of a schedule.
+//!
+//! Here: roles, alarms, and which member a snapshot is taken from. [`View`] is a cluster as its member list and its members show it, with the
+//! rules of quorum; [`defrag`], [`space`] and [`change`] say what may be ordered, and in which order.
+
+pub mod change;
+pub mod defrag;
+pub mod space;
+mod view;
 
 use std::cmp::Reverse;
 
 use etcd_wire::message::MemberStatus;
+
+pub use view::{Refusal, Seen, View};
 
 /// A member whose applied index is further behind than this is not taken. A busy cluster commits a few hundred
 /// entries in the moments between two members' answers.

@@ -1,0 +1,199 @@
+//! The members of the one etcd cluster that a command gives orders to: seen, ordered, and waited for.
+
+mod members;
+
+use std::time::Duration;
+
+use etcd_members::{Refusal, View};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::discovery::{Overrides, Reach};
+use crate::etcd_clusters::{EtcdClusters, Evidence};
+use crate::interruption::interrupted;
+use crate::member_probe::{self, Looked, NotDone, Order, Questions, probe};
+use crate::output::{Exit, Failed, Outcome};
+use crate::sidecar::{Surveyed, Via};
+pub(crate) use members::Listed;
+use members::{cluster_of, list};
+
+/// How long is waited between two looks.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// A cluster at one moment.
+pub(crate) struct Live<'a> {
+    connection: &'a Connection,
+    /// Key of namespace kube-system in etcd.
+    key: String,
+    /// ID of the cluster.
+    pub(crate) id: u64,
+    /// Its pods, those that do not answer among them.
+    surveyed: Vec<Surveyed>,
+    /// Its members, if any of them tells the list.
+    listed: Vec<Listed>,
+    view: View,
+}
+
+impl<'a> Live<'a> {
+    /// Looks at the cluster that the API server uses, or that `reach` names.
+    ///
+    /// # Errors
+    /// No member answers, or nobody can tell which cluster is meant.
+    pub(crate) async fn look(context: &Context, connection: &'a Connection, reach: &Reach) -> Outcome<Live<'a>> {
+        let namespace = context.connection.etcd_namespace();
+        let overrides = Overrides { reach: reach.clone(), data_dir: None };
+        let looked = member_probe::look(connection, context.printer, namespace, &overrides, None, false);
+        let Looked { probed, unreadable, api_servers, served, key, .. } = context.interruptible(looked).await?;
+        for one in &unreadable {
+            context.printer.warn(one.failed.one_line());
+        }
+        for (member, why) in &probed.unreached {
+            context.printer.warn(format!("the member on node {} cannot be asked: {}", member.node, why.one_line()));
+        }
+        let surveyed = all(probed);
+        let served = served.map_err(|failed| failed.one_line());
+        let evidence = Evidence { api_servers: &api_servers, served: served.as_ref().map_err(String::as_str) };
+        let clusters = EtcdClusters::of(&surveyed, &evidence);
+        let chosen = clusters.choose("").map_err(|failed| Failed { hints: vec![CHOOSE.to_owned()], ..failed })?;
+        let Some(cluster) = chosen else { return Err(nobody(namespace, &surveyed)) };
+        let (id, pods) = (cluster.id, cluster.members.iter().map(|one| one.member.clone()).collect::<Vec<_>>());
+        let surveyed = surveyed.into_iter().filter(|one| pods.contains(&one.member)).collect();
+        Ok(Live::of(connection, key, id, surveyed))
+    }
+
+    fn of(connection: &'a Connection, key: String, id: u64, surveyed: Vec<Surveyed>) -> Live<'a> {
+        let listed = list(id, &surveyed);
+        let view = View::new(listed.iter().map(|one| one.seen.clone()).collect());
+        Live { connection, key, id, surveyed, listed, view }
+    }
+
+    /// Asks the same pods again.
+    pub(crate) async fn again(&self) -> Live<'a> {
+        let members = self.surveyed.iter().map(|one| one.member.clone()).collect();
+        let questions = Questions { kube_system: &self.key, certificates: false };
+        let surveyed = all(probe(self.connection, members, questions).await);
+        let surveyed = surveyed.into_iter().filter(|one| cluster_of(one).is_none_or(|id| id == self.id)).collect();
+        Live::of(self.connection, self.key.clone(), self.id, surveyed)
+    }
+
+    /// The members with what they say, for rules.
+    ///
+    /// # Errors
+    /// No member tells the list.
+    pub(crate) fn view(&self) -> Outcome<&View> {
+        match self.listed.is_empty() {
+            false => Ok(&self.view),
+            true => Err(Refusal::new("the member list is not known")
+                .cause("no member tells it: there is no quorum, or no voter can be asked")
+                .hint("see what is wrong with the members\n  kubectl etcd status")
+                .into()),
+        }
+    }
+
+    /// The members of the list, by name.
+    pub(crate) fn listed(&self) -> &[Listed] {
+        &self.listed
+    }
+
+    /// What a member is called.
+    pub(crate) fn title(&self, id: u64) -> String {
+        self.view.member(id).map_or_else(|| format!("{id:x}"), etcd_members::Seen::title)
+    }
+
+    /// What the members say that answer.
+    pub(crate) fn statuses(&self) -> Vec<&etcd_wire::message::MemberStatus> {
+        self.surveyed.iter().filter_map(|one| one.outcome.as_ref().ok()?.etcd.as_ref()).collect()
+    }
+
+    /// Gives an order to a member, and waits until it is carried out. The first interruption does not end that.
+    ///
+    /// # Errors
+    /// It was not carried out, or nobody knows; the user has interrupted twice.
+    pub(crate) async fn order(&self, context: &Context, at: u64, order: &Order) -> Outcome<Result<(), NotDone>> {
+        let is_it = |one: &&Surveyed| one.etcd().is_ok_and(|status| status.member_id == at);
+        let Some(asked) = self.surveyed.iter().find(is_it) else {
+            let failed = Failed::plain(format!("member {} does not answer", self.title(at)));
+            return Ok(Err(NotDone::Refused(failed)));
+        };
+        let urged = || {
+            let failed = Failed::new(Exit::Changed, "interrupted before the member had answered");
+            failed.effect(format!("member {} may still be at it", self.title(at))).hint("kubectl etcd status")
+        };
+        context.interruption.unless_urged(urged, member_probe::order(self.connection, asked, order)).await
+    }
+
+    /// Looks until all members know another leader.
+    ///
+    /// # Errors
+    /// They do not in time; exit 130 if the user interrupts.
+    pub(crate) async fn until_led_by_another(
+        &self,
+        context: &Context,
+        leader: u64,
+        timeout: Duration,
+    ) -> Outcome<Live<'a>> {
+        let missing = |live: &Live<'_>| match live.view().map(|view| view.leader("").map(|leader| leader.id)) {
+            Ok(Ok(id)) if id != leader => None,
+            Ok(Ok(_)) => Some(format!("member {} leads still", live.title(leader))),
+            _ => Some("the members know of no leader, or of several".to_owned()),
+        };
+        self.until(context, timeout, missing).await
+    }
+
+    /// Looks until nothing is missing; `missing` says what is.
+    ///
+    /// # Errors
+    /// Something is missing still when the time is over; exit 130 if the user interrupts.
+    pub(crate) async fn until(
+        &self,
+        context: &Context,
+        timeout: Duration,
+        missing: impl Fn(&Live<'a>) -> Option<String>,
+    ) -> Outcome<Live<'a>> {
+        let deadline = Instant::now() + timeout;
+        let looking = async {
+            loop {
+                let now = self.again().await;
+                match missing(&now) {
+                    None => return Ok(now),
+                    Some(what) if Instant::now() >= deadline => {
+                        let failed = Failed::plain(format!("waited {} s in vain", timeout.as_secs())).cause(what);
+                        return Err(failed.hint("kubectl etcd status"));
+                    }
+                    Some(_) => tokio::time::sleep(INTERVAL).await,
+                }
+            }
+        };
+        context.interruption.or(interrupted, looking).await?
+    }
+}
+
+/// What to do where several clusters are possible.
+const CHOOSE: &str =
+    "choose a cluster: name its pods by their labels with -l\n  kubectl get pods -A --show-labels | grep etcd";
+
+/// Those that can only be asked by a sidecar do not answer here.
+fn all(probed: member_probe::Probed) -> Vec<Surveyed> {
+    let unreached = probed.unreached.into_iter().map(|(member, why)| {
+        Surveyed { member, outcome: Err(why), via: Via::Pod, sidecar: None, served: None }.named()
+    });
+    probed.asked.into_iter().chain(unreached).collect()
+}
+
+/// No member can be asked.
+fn nobody(namespace: &str, surveyed: &[Surveyed]) -> Failed {
+    let reasons = surveyed.iter().filter_map(|one| Some((one.member.name.clone(), one.etcd().err()?.one_line())));
+    let reasons: Vec<(String, String)> = reasons.collect();
+    let rights = reasons.iter().any(|(_, why)| why.contains("no right to"));
+    let failed = Failed::plain("no member can be asked").each("members", reasons).unchanged();
+    if !rights {
+        return failed.hint("kubectl etcd status");
+    }
+    let namespace = crate::output::visible::quoted(namespace);
+    Failed { exit: Exit::Refused, ..failed }.hint(format!(
+        "one of these rights is needed, see docs/RBAC.md\n  \
+         kubectl auth can-i create pods --subresource=exec -n {namespace}\n  \
+         kubectl auth can-i create nodes --subresource=proxy"
+    ))
+}
