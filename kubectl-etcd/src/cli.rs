@@ -57,6 +57,10 @@ enum Command {
     Diff(commands::diff::Args),
     Apply(commands::apply::Args),
     Status(commands::status::Args),
+    Alarms(commands::alarms::Args),
+    Compact(commands::compact::Args),
+    Defrag(commands::defrag::Args),
+    Member(commands::member::Args),
     Cleanup(commands::cleanup::Args),
     Store(commands::store::Args),
     Version(commands::version::Args),
@@ -89,7 +93,13 @@ impl Command {
             Command::Options(args) => args.idle(),
             Command::Backup(args) => args.idle(),
             Command::Rollback(args) => args.idle(),
-            Command::Status(_) | Command::Cleanup(_) | Command::Complete(_) => Vec::new(),
+            Command::Alarms(args) => args.idle(),
+            Command::Member(args) => args.idle(),
+            Command::Compact(_)
+            | Command::Defrag(_)
+            | Command::Status(_)
+            | Command::Cleanup(_)
+            | Command::Complete(_) => Vec::new(),
         }
     }
 }
@@ -280,6 +290,10 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Rollback(args) => commands::rollback::run(args, context).await,
         Command::Apply(args) => commands::apply::run(args, context).await,
         Command::Backup(args) => commands::backup::run(*args, context).await,
+        Command::Alarms(args) => commands::alarms::run(args, context).await,
+        Command::Compact(args) => commands::compact::run(args, context).await,
+        Command::Defrag(args) => commands::defrag::run(args, context).await,
+        Command::Member(args) => commands::member::run(args, context).await,
         Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
         Command::List(args) => whole.interruptible(commands::list::run(args, context)).await,
         Command::Freshness(args) => whole.interruptible(commands::freshness::run(args, context)).await,

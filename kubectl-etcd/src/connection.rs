@@ -126,6 +126,8 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// For exec streams, which may be silent for long.
     pub(crate) streams: Client,
+    /// For orders that are sent once, and answered when they are carried out, however long that takes.
+    pub(crate) orders: Client,
     /// What the cluster is called: a name that tells it from others, see [`cluster_name`].
     pub(crate) cluster: String,
     /// URL of the API server.
@@ -192,11 +194,12 @@ impl ConnectionArgs {
                 .map_err(|why| Failed::plain("cannot use the proxy").cause(why))?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         self.asked.get_or_init(|| server.clone());
-        let connect = |config: Config, limit: RequestLimit| {
-            client(&config, limit, login.clone(), identity.as_ref())
+        let connect = |config: Config, limit: RequestLimit, tries: Tries| {
+            client(&config, limit, login.clone(), identity.as_ref(), tries)
                 .map_err(|error| Failed::plain(format!("cannot prepare a connection to {server}")).source(&*error))
         };
-        let streams = connect(config.clone(), RequestLimit::of_streams(&server))?;
+        let streams = connect(config.clone(), RequestLimit::of_streams(&server), Tries::Several)?;
+        let orders = connect(config.clone(), RequestLimit::none(&server), Tries::One)?;
         let limit = RequestLimit::new(&server, self.request_timeout);
         config.read_timeout = limit.silence();
         if let Some(timeout) = self.request_timeout {
@@ -204,8 +207,9 @@ impl ConnectionArgs {
         }
         // The time counts from a request, not from when its connection was last used.
         config.reset_reader_on_write = true;
-        let client = connect(config, limit)?;
-        Ok(Connection { client, streams, cluster: name, server, typed: self.typed.clone(), user: user_name })
+        let client = connect(config, limit, Tries::Several)?;
+        let typed = self.typed.clone();
+        Ok(Connection { client, streams, orders, cluster: name, server, typed, user: user_name })
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is
@@ -380,14 +384,30 @@ fn no_context(name: &str) -> Failed {
     Failed::plain(format!("context \"{name}\" does not exist")).hint("kubectl config get-contexts")
 }
 
-/// A client that retries what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
+/// How often a request is sent.
+#[derive(Clone, Copy)]
+enum Tries {
+    One,
+    Several,
+}
+
+/// A client that retries, if it may, what a busy server refuses for a moment, and tells it within seconds. kube's own policy waits
 /// silently for minutes.
-fn client(config: &Config, limit: RequestLimit, login: Login, identity: Option<&Identity>) -> Result<Client, BoxError> {
+fn client(
+    config: &Config,
+    limit: RequestLimit,
+    login: Login,
+    identity: Option<&Identity>,
+    tries: Tries,
+) -> Result<Client, BoxError> {
     let again = RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(2), 3, true);
     let again = again.expect("the first delay is shorter than the last");
     let client = ClientBuilder::new(api_client::service(config, identity)?, &*config.default_namespace);
     let client = client.with_layer(&limit).with_layer(&BufferLayer::new(64)).with_layer(&AsyncFilterLayer::new(login));
-    Ok(client.with_layer(&RetryLayer::new(Again(again))).build())
+    Ok(match tries {
+        Tries::One => client.build(),
+        Tries::Several => client.with_layer(&RetryLayer::new(Again(again))).build(),
+    })
 }
 
 /// kube's policy, but for two answers. An API server that says that a request took too long (504) has waited for a minute already,

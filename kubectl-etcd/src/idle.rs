@@ -55,8 +55,11 @@ pub(crate) fn find(idle: &[Idle], typed: &ArgMatches, root: &Command, name: &str
     Some(format!("{flag} has no effect: {why}"))
 }
 
-/// `-n/--namespace`, `--context`
+/// `-n/--namespace`, `--context`, or the name of an argument
 fn written(flag: &Arg) -> String {
+    if flag.is_positional() {
+        return flag.get_value_names().and_then(<[_]>::first).map(ToString::to_string).unwrap_or_default();
+    }
     let long = flag.get_long().map(|long| format!("--{long}")).unwrap_or_default();
     flag.get_short().map_or(long.clone(), |short| format!("-{short}/{long}"))
 }
@@ -140,6 +143,12 @@ mod tests {
             ("apply a.db cm/a", &none),
             ("apply a.db ns/shop --all", &only_namespace),
             ("status", &none),
+            ("alarms", &none),
+            ("alarms disarm", &none),
+            ("compact", &none),
+            ("member list", &none),
+            ("member remove cp3", &none),
+            ("defrag", &none),
             ("cleanup --aside", &none),
             ("cleanup", &none),
             ("store check s3://b", &all),
@@ -179,6 +188,10 @@ mod tests {
             ("restore a.db --data-dir d --peer-port 1", "--peer-port"),
             ("restore a.db --data-dir d --image x", "--image"),
             ("restore a.db --data-dir d --bump-revision 0 --allow-lower-revisions", "--allow-lower-revisions"),
+            ("alarms list --dry-run=client", "--dry-run"),
+            ("member list --dry-run=client", "--dry-run"),
+            ("member list cp1", "MEMBER"),
+            ("member promote cp3 --confirm cp3", "--confirm"),
             ("version --client -l a=b", "-l/--selector"),
             ("get a.db cm --show-managed-fields", "--show-managed-fields"),
             ("get a.db cm --identity k", "--identity"),

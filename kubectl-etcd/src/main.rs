@@ -24,6 +24,7 @@ mod interruption;
 mod json_path;
 mod kube_system;
 mod kubeconfig;
+mod live_members;
 mod login;
 mod member_probe;
 mod output;

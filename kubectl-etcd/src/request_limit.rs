@@ -38,6 +38,11 @@ impl RequestLimit {
         RequestLimit { read: Some(CHANGE), change: Some(CHANGE), server: server.into() }
     }
 
+    /// For requests that are answered when something is done that may take long.
+    pub(crate) fn none(server: &str) -> RequestLimit {
+        RequestLimit { read: None, change: None, server: server.into() }
+    }
+
     /// The longest that a server may be silent in the middle of an answer.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.change

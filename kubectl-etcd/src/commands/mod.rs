@@ -1,17 +1,21 @@
 //! One file a command: its flags, and what it does.
 
+pub(crate) mod alarms;
 pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod cleanup;
+pub(crate) mod compact;
 pub(crate) mod complete;
 pub(crate) mod completion;
 pub(crate) mod copy;
+pub(crate) mod defrag;
 pub(crate) mod diff;
 pub(crate) mod freshness;
 pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod member;
 pub(crate) mod options;
 mod origin;
 mod proposal;

@@ -50,7 +50,7 @@ const BOTH: [u8; 6] = [1, 2, 3, 4, 5, 130];
 pub(super) fn of(command: &str, name: &str) -> Option<String> {
     let codes: &[u8] = match command {
         "backup" | "verify" | "restore" | "apply" => &BOTH,
-        "rollback" | "cleanup" | "prune" => &CLUSTER,
+        "rollback" | "cleanup" | "prune" | "alarms" | "compact" | "defrag" | "member" => &CLUSTER,
         "status" => &STATUS,
         "schedule" => &RENDERS,
         "inspect" | "get" | "list" => &FILES,

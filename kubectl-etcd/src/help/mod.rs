@@ -18,7 +18,7 @@ const ASKS: [&str; 2] = ["help", "version"];
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Back up and restore", &["backup", "verify", "list", "restore", "rollback", "schedule", "freshness", "prune"]),
     ("Look into a snapshot, and take out of it", &["inspect", "get", "diff", "apply"]),
-    ("The etcd of the cluster", &["status", "cleanup"]),
+    ("The etcd of the cluster", &["status", "member", "alarms", "compact", "defrag", "cleanup"]),
     ("Other commands", &[]),
 ];
 

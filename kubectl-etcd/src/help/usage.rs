@@ -231,7 +231,7 @@ mod tests {
             assert_eq!((failed.exit, failed.message.as_str()), (Exit::Usage, message), "{line}");
             assert_eq!(failed.hints[0], hint, "{line}");
         }
-        let with_flags = said("--cacert /c member list");
+        let with_flags = said("--cacert /c endpoint health");
         assert!(with_flags.hints[1].contains("need no flags"), "{with_flags}");
         // Not everything that sounds alike.
         for line in ["create", "rest", "state", "do"] {

@@ -6,13 +6,14 @@ use etcd_wire::message::{Alarm, KeyPair, KubeSystem, Member, MemberStatus};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::order::Order;
 use crate::discovery::EtcdPod;
 use crate::output::Failed;
 
-/// How long `etcdctl` waits for a connection and for an answer: shorter than it is waited for.
+/// How long `etcdctl` waits, when it is asked a question, for a connection and for an answer: shorter than it is waited for.
 const TIMES: [&str; 2] = ["--dial-timeout=2s", "--command-timeout=3s"];
 
-/// A question.
+/// A question, or an order.
 #[derive(Debug, Clone)]
 pub(super) enum Command {
     /// `endpoint status`: also tells the alarms, and answers without a leader.
@@ -21,6 +22,8 @@ pub(super) enum Command {
     Members,
     /// `get KEY`, from this member's own database.
     Get(String),
+    /// What changes something.
+    Order(Order),
 }
 
 /// Whether the member's container can run `etcdctl` with certificates that it has.
@@ -44,36 +47,28 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
     let endpoint = member.access.endpoints.first().cloned().unwrap_or_default();
     let line = |pair: Option<&KeyPair>| {
         let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={endpoint}")];
-        words.extend(TIMES.map(str::to_owned));
+        match command {
+            Command::Order(order) => words.extend([TIMES[0].to_owned(), order.time()]),
+            _ => words.extend(TIMES.map(str::to_owned)),
+        }
         if let Some(pair) = pair {
             words.extend(member.own.ca.iter().map(|ca| format!("--cacert={ca}")));
             words.extend([format!("--cert={}", pair.cert), format!("--key={}", pair.key)]);
         }
-        words.extend(["-w".to_owned(), "json".to_owned()]);
-        match command {
-            Command::Status => words.extend(["endpoint", "status"].map(str::to_owned)),
-            Command::Members => words.extend(["member", "list"].map(str::to_owned)),
-            Command::Get(key) => words.extend(["get".to_owned(), "--consistency=s".to_owned(), key.clone()]),
-        }
+        let question = |more: &[&str]| ["-w", "json"].iter().chain(more).map(|word| (*word).to_owned()).collect();
+        words.extend(match command {
+            Command::Status => question(&["endpoint", "status"]),
+            Command::Members => question(&["member", "list"]),
+            Command::Get(key) => question(&["get", "--consistency=s", key]),
+            // Not every order can answer in JSON.
+            Command::Order(order) => order.words(),
+        });
         words
     };
     match endpoint.starts_with("https:") {
         true => member.own.credentials.iter().map(|pair| line(Some(pair))).collect(),
         false => vec![line(None)],
     }
-}
-
-/// A command line for people, with the certificate that is surely there and time for long work.
-pub(super) fn by_hand(member: &EtcdPod, command: &[&str]) -> Vec<String> {
-    let endpoint = member.access.endpoints.first().cloned().unwrap_or_default();
-    let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={endpoint}")];
-    if let Some(pair) = member.own.credentials.last().filter(|_| endpoint.starts_with("https:")) {
-        words.extend(member.own.ca.iter().map(|ca| format!("--cacert={ca}")));
-        words.extend([format!("--cert={}", pair.cert), format!("--key={}", pair.key)]);
-    }
-    words.push("--command-timeout=5m".to_owned());
-    words.extend(command.iter().map(|word| (*word).to_owned()));
-    words
 }
 
 /// Whether it failed because a file of its command line is not there.

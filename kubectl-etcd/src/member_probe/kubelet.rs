@@ -2,12 +2,12 @@
 //! the API.
 
 use http::Request;
+use kube::Client;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Ended;
 use super::exec::not_started;
 use crate::bounded;
-use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::Failed;
 
@@ -15,18 +15,18 @@ use crate::output::Failed;
 const LIMIT: u64 = 1 << 20;
 
 /// Runs a command and gives what it writes, stdout before stderr.
-pub(super) async fn run(connection: &Connection, member: &EtcdPod, words: &[String]) -> Result<String, Ended> {
+pub(super) async fn run(client: &Client, member: &EtcdPod, words: &[String]) -> Result<String, Ended> {
     // The kubelet takes the line apart at every space.
     if words.iter().any(|word| word.contains(' ')) {
         return Err(Ended::NoWay(Failed::plain("a path has a space in it, which the kubelet does not take")));
     }
     let request = Request::post(path(member, words)).body(Vec::new());
     let request = request.map_err(|error| Ended::NoWay(Failed::plain("cannot ask the kubelet").source(&error)))?;
-    bounded::text(&connection.client, request, LIMIT).await.map_err(|error| failed(member, &error))
+    bounded::text(client, request, LIMIT).await.map_err(|error| failed(member, &error))
 }
 
 /// The way through the API server to the kubelet.
-pub(super) fn path(member: &EtcdPod, words: &[String]) -> String {
+fn path(member: &EtcdPod, words: &[String]) -> String {
     let part = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let plain = |text: &str| part(text).replace("%2D", "-").replace("%2E", ".");
     let (namespace, container) = (plain(&member.own.namespace), plain(&member.own.container));

@@ -1,9 +1,11 @@
-//! Asks members how they are without a pod of ours: with `etcdctl` in the member's own container, by exec or, where the API has no
-//! pod of the member, by the kubelet of its node. Nothing is written.
+//! Asks members how they are, and gives them orders, without a pod of ours: with `etcdctl` in the member's own container, by exec or,
+//! where the API has no pod of the member, by the kubelet of its node. A question writes nothing.
 
 mod etcdctl;
 mod exec;
 mod kubelet;
+mod look;
+mod order;
 mod served_certificate;
 
 use std::collections::BTreeSet;
@@ -14,9 +16,11 @@ use futures::future::join_all;
 
 use crate::connection::Connection;
 use crate::discovery::{EtcdPod, NodeTrouble};
-use crate::output::{Failed, visible};
+use crate::output::Failed;
 use crate::sidecar::{Surveyed, Via};
 use etcdctl::Command;
+pub(crate) use look::{Looked, look};
+pub(crate) use order::{NotDone, Order};
 
 /// How long a member may take to answer. `etcdctl` itself gives up before that.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -212,39 +216,36 @@ async fn shared(via: Via, connection: &Connection, member: &EtcdPod, key: &str) 
     }
 }
 
+/// Gives an order to a member that was asked this way before.
+///
+/// # Errors
+/// It was not carried out, or nobody knows.
+pub(crate) async fn order(connection: &Connection, asked: &Surveyed, order: &Order) -> Result<(), NotDone> {
+    match in_turn(asked.via, connection, &asked.member, Command::Order(order.clone())).await {
+        Ok(_) => Ok(()),
+        Err(Ended::NoWay(failed)) => Err(NotDone::Refused(failed)),
+        Err(Ended::Failed(said)) => Err(NotDone::of(&said, etcdctl::explain(&said))),
+    }
+}
+
 /// Runs a command, with each client certificate that may be there in turn.
 async fn in_turn(via: Via, connection: &Connection, member: &EtcdPod, command: Command) -> Result<String, Ended> {
+    let limit = match &command {
+        Command::Order(order) => order.limit() + LIMIT,
+        _ => LIMIT,
+    };
     let asked = async {
         let mut failed = None;
         for words in etcdctl::lines(member, &command) {
-            match run(via, connection, member, &words).await {
+            match run(via, connection, member, &words, &command).await {
                 Err(Ended::Failed(said)) if etcdctl::lacks_file(&said) => failed = Some(said),
                 other => return other,
             }
         }
         Err(Ended::Failed(failed.unwrap_or_default()))
     };
-    let silent = || Ended::Failed(format!("no answer within {} seconds", LIMIT.as_secs()));
-    tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| Err(silent()))
-}
-
-/// A command line for people that runs `etcdctl` as the member was asked; `None` for one that was asked by a sidecar.
-pub(crate) fn by_hand(via: Via, member: &EtcdPod, command: &[&str]) -> Option<String> {
-    let words = etcdctl::by_hand(member, command);
-    match via {
-        Via::Pod => {
-            let quoted = |word: &String| match word.split_once('=') {
-                Some((flag, value)) => format!("{flag}={}", visible::quoted(value)),
-                None => visible::quoted(word),
-            };
-            let quoted: Vec<_> = words.iter().map(quoted).collect();
-            let (namespace, pod, container) = (&member.own.namespace, &member.pod, &member.own.container);
-            let [namespace, pod, container] = [namespace, pod, container].map(|name| visible::quoted(name));
-            Some(format!("kubectl exec -n {namespace} {pod} -c {container} -- {}", quoted.join(" ")))
-        }
-        Via::Kubelet => Some(format!("kubectl create --raw '{}' -f /dev/null", kubelet::path(member, &words))),
-        Via::Sidecar => None,
-    }
+    let silent = || Ended::Failed(format!("no answer within {} seconds", limit.as_secs()));
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err(silent()))
 }
 
 /// How a command line did not do what it should.
@@ -256,9 +257,17 @@ enum Ended {
     Failed(String),
 }
 
-async fn run(via: Via, connection: &Connection, member: &EtcdPod, words: &[String]) -> Result<String, Ended> {
+async fn run(
+    via: Via,
+    connection: &Connection,
+    member: &EtcdPod,
+    words: &[String],
+    command: &Command,
+) -> Result<String, Ended> {
+    // An order is not given twice.
+    let client = if matches!(command, Command::Order(_)) { &connection.orders } else { &connection.client };
     match via {
-        Via::Kubelet => kubelet::run(connection, member, words).await,
+        Via::Kubelet => kubelet::run(client, member, words).await,
         Via::Pod | Via::Sidecar => exec::run(connection, member, words).await,
     }
 }
@@ -267,14 +276,6 @@ async fn run(via: Via, connection: &Connection, member: &EtcdPod, words: &[Strin
 mod tests {
     use super::*;
     use crate::etcd_clusters::samples::{answers, held, silent};
-
-    #[test]
-    fn names_stay_words_of_a_command_by_hand() {
-        let mut member = EtcdPod { pod: "a;id".into(), ..EtcdPod::default() };
-        (member.own.namespace, member.own.container) = ("b$c".into(), "d e".into());
-        let command = by_hand(Via::Pod, &member, &["endpoint", "status"]).expect("a command");
-        assert!(command.starts_with("kubectl exec -n 'b$c' 'a;id' -c 'd e' -- "), "{command}");
-    }
 
     #[test]
     fn each_cluster_is_asked_once_for_what_its_members_share() {

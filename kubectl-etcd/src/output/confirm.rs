@@ -43,19 +43,36 @@ pub(crate) enum Consent {
     Wanted,
 }
 
-/// What the flag says, before anything else is done. `before` is what to look at before the name is given.
+/// What the flag says of the cluster's name, before anything else is done. `before` is what to look at before the name is given.
 ///
 /// # Errors
 /// Exit 4: the flag names another cluster, or there is neither a flag nor a terminal to ask on.
 pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool, before: &str) -> Outcome<Consent> {
+    let see = "see which cluster the kubeconfig leads to\n  kubectl config current-context";
+    consent_to("cluster", flag, cluster, interactive, before).map_err(|failed| match flag {
+        Some(_) => failed.hint(see),
+        None => failed,
+    })
+}
+
+/// The same for anything that has a name; `noun` is what it is.
+///
+/// # Errors
+/// As [`consent`].
+pub(crate) fn consent_to(
+    noun: &str,
+    flag: Option<&str>,
+    name: &str,
+    interactive: bool,
+    before: &str,
+) -> Outcome<Consent> {
     let refused = |why: String| Failed::new(Exit::Refused, why).unchanged();
     match flag {
-        Some(name) if name == cluster => Ok(Consent::Given),
-        Some(name) => Err(refused(format!("--confirm names cluster {name}, and this is cluster {cluster}"))
-            .hint("see which cluster the kubeconfig leads to\n  kubectl config current-context")),
+        Some(named) if named == name => Ok(Consent::Given),
+        Some(named) => Err(refused(format!("--confirm names {noun} {named}, and this is {noun} {name}"))),
         None if interactive => Ok(Consent::Wanted),
         None => Err(refused("confirmation required: no terminal to ask on".to_owned())
-            .hint(format!("{before}; then name the cluster\n  --confirm {}", quoted(cluster)))),
+            .hint(format!("{before}; then name the {noun}\n  --confirm {}", quoted(name)))),
     }
 }
 
@@ -64,14 +81,22 @@ pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool, befo
 /// # Errors
 /// Exit 4: what is typed is not the cluster's name.
 pub(crate) async fn confirm(consent: Consent, cluster: &str, printer: Printer) -> Outcome {
+    confirm_name("cluster", consent, cluster, printer).await
+}
+
+/// The same for anything that has a name.
+///
+/// # Errors
+/// As [`confirm`].
+pub(crate) async fn confirm_name(noun: &str, consent: Consent, name: &str, printer: Printer) -> Outcome {
     if let Consent::Given = consent {
         return Ok(());
     }
-    let typed = printer.ask(format!("Type the name of the cluster ({cluster}) to continue: ")).await;
-    if typed == cluster {
+    let typed = printer.ask(format!("Type the name of the {noun} ({name}) to continue: ")).await;
+    if typed == name {
         return Ok(());
     }
-    Err(Failed::new(Exit::Refused, "not confirmed: the typed name is not the name of the cluster").unchanged())
+    Err(Failed::new(Exit::Refused, format!("not confirmed: the typed name is not the name of the {noun}")).unchanged())
 }
 
 #[cfg(test)]

@@ -250,6 +250,13 @@ impl From<etcd_recovery::Refusal> for Failed {
     }
 }
 
+impl From<etcd_members::Refusal> for Failed {
+    fn from(refusal: etcd_members::Refusal) -> Failed {
+        let failed = Failed::new(Exit::Refused, refusal.message).causes(refusal.causes).unchanged();
+        refusal.hint.into_iter().fold(failed, Failed::hint)
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = if matches!(self.exit, Exit::Different | Exit::Degraded) { "" } else { "error: " };

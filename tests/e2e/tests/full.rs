@@ -1,51 +1,89 @@
 //! A cluster whose etcd is full: it takes no writes, so no pod can be made, and etcd's own mirror pod is lost.
 
-use std::process::Command;
-
 use e2e::{Scene, run};
 use lab::{Etcd, Lab, Options};
+use serde_json::{Value, json};
 
-/// etcd's own words on one of its members, past the API server.
+/// etcd's own words on its member, past the API server.
 fn etcdctl(lab: &Lab, args: &[&str]) -> String {
     let output = lab.etcdctl("cp1", args).expect("etcdctl runs");
     assert!(output.status.success(), "etcdctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Writes a key again and again until etcd is full of its history; gives the value that was acknowledged last.
+fn fill_with_history(lab: &Lab) -> String {
+    let mut acknowledged = String::new();
+    for number in 0..1000 {
+        let value = format!("{number}-{}", "x".repeat(50_000));
+        let put = lab.etcdctl("cp1", &["put", "/test/history", &value]).expect("etcdctl runs");
+        if !put.status.success() {
+            let said = String::from_utf8_lossy(&put.stderr).into_owned();
+            assert!(said.contains("database space exceeded"), "{said}");
+            return acknowledged;
+        }
+        acknowledged = value;
+    }
+    panic!("etcd takes 50 MB");
+}
+
+/// All keys with their values and revisions.
+fn keys(lab: &Lab) -> String {
+    etcdctl(lab, &["get", "--prefix", "/", "-w", "fields"])
+}
+
 #[test]
-fn status_of_a_full_etcd_without_a_mirror_pod_says_how_to_make_room() {
+fn a_full_etcd_without_a_mirror_pod_is_emptied_and_no_write_is_lost() {
     let scene = Scene::with(Options { etcd: Etcd::V3_5, etcd_quota: Some(2_000_000), ..Options::default() });
+    let acknowledged = fill_with_history(&scene.lab);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(scene.lab.exhaust()).expect("it is full");
     runtime.block_on(scene.lab.lose_mirror("cp1")).expect("it is lost");
     let mirror = ["get", "pod", "-n", "kube-system", "etcd-cp1"];
     assert!(run(scene.kubectl(&mirror)).expect_code(1).stderr.contains("NotFound"));
 
-    let before = etcdctl(&scene.lab, &["get", "--prefix", "/", "--keys-only"]);
+    // Looking changes nothing.
+    let before = keys(&scene.lab);
     let status = run(scene.kubectl_etcd(&["status"])).expect_code(0);
     let row: Vec<&str> = status.stdout.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert!(row.starts_with(&["cp1", "leader"]) && row.contains(&"NOSPACE"), "{}", status.stdout);
+    status.expect_error(&["etcd is full", "\n  kubectl etcd compact --physical\n  kubectl etcd defrag\n"]);
     let json = run(scene.kubectl_etcd(&["status", "-o", "json", "--exit-code"])).expect_code(6).json();
     let member = &json["members"][0];
     assert_eq!(
         (&member["alarms"][0], &member["via"], &member["quota"]),
         (&"NOSPACE".into(), &"kubelet".into(), &2_000_000.into())
     );
-    assert_eq!(etcdctl(&scene.lab, &["get", "--prefix", "/", "--keys-only"]), before, "status writes nothing");
+    let alarms = run(scene.kubectl_etcd(&["alarms", "-o", "json"])).expect_code(0).json();
+    assert_eq!((&alarms["alarms"][0]["member"], &alarms["alarms"][0]["alarm"]), (&"cp1".into(), &"NOSPACE".into()));
+    let planned = run(scene.kubectl_etcd(&["compact", "--dry-run=client", "-o", "json"])).expect_code(0).json();
+    let size = |report: &Value, what: &str| report["members"][0][what].as_u64().unwrap_or_else(|| panic!("{report}"));
+    assert!(planned["state"] == "planned" && size(&planned, "dbSizeInUse") > 1_500_000, "{planned}");
+    let future = run(scene.kubectl_etcd(&["compact", "--revision", "999999999"])).expect_code(4);
+    future.expect_error(&["revision 999999999 is in the future", "nothing was changed"]);
+    assert_eq!(keys(&scene.lab), before, "nothing was written");
 
-    // Something has to go, and then what status says makes room.
-    etcdctl(&scene.lab, &["del", "--prefix", "/registry/pods/filled/"]);
-    etcdctl(&scene.lab, &["del", "--prefix", "/registry/secrets/filled/"]);
-    let said = run(scene.kubectl_etcd(&["status"])).expect_code(0).stderr;
-    let commands: Vec<&str> =
-        said.lines().map(str::trim).filter(|line| line.starts_with("kubectl create --raw ")).collect();
-    assert_eq!(commands.len(), 3, "{said}");
-    for command in commands {
-        let mut shell = Command::new("sh");
-        shell.env("KUBECONFIG", scene.lab.kubeconfig()).env("HOME", scene.folder.path()).args(["-c", command]);
-        run(shell).expect_code(0);
-    }
-    let well = run(scene.kubectl_etcd(&["status", "-o", "json", "--exit-code"])).expect_code(0).json();
-    assert_eq!((&well["degraded"], &well["members"][0]["alarms"]), (&false.into(), &serde_json::json!([])));
+    let compacted = run(scene.kubectl_etcd(&["compact", "--physical", "-o", "json"])).expect_code(0).json();
+    assert!(compacted["state"] == "compacted" && compacted["asked"] == "cp1", "{compacted}");
+    run(scene.kubectl_etcd(&["compact", "--revision", "1"])).expect_code(4).expect_error(&["is compacted already"]);
+
+    // The only member stands still only when the user says so.
+    let asked = run(scene.kubectl_etcd(&["defrag"])).expect_code(4);
+    asked.expect_error(&[
+        "1. defragment\n",
+        "confirmation required",
+        "nothing was changed",
+        "kubectl etcd defrag --yes",
+    ]);
+    assert_eq!(keys(&scene.lab), before);
+    let done = run(scene.kubectl_etcd(&["defrag", "--yes", "-o", "json"])).expect_code(0).json();
+    assert!(done["disarmed"] == true && size(&done, "freed") > 1_000_000, "{done}");
+    assert_eq!(done["freed"], done["members"][0]["freed"]);
+
+    let well = run(scene.kubectl_etcd(&["status", "-o", "json"])).expect_code(0).json();
+    assert_eq!(well["members"][0]["alarms"], json!([]), "{well}");
+    run(scene.kubectl_etcd(&["alarms"])).expect_code(0).expect_error(&["no alarm is raised"]);
+    assert_eq!(etcdctl(&scene.lab, &["get", "--print-value-only", "/test/history"]).trim_end(), acknowledged);
     scene.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roomy, namespace: default}\n");
+    let again = run(scene.kubectl_etcd(&["defrag", "--threshold", "90"])).expect_code(0);
+    again.expect_error(&["no member has 90% to give back", "kubectl etcd compact --physical"]);
 }

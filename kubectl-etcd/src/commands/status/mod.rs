@@ -11,10 +11,10 @@ use jiff::Timestamp;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, ApiServer, EtcdPod, Found, Overrides, Unreadable};
-use crate::etcd_clusters::{EtcdClusters, Evidence, lists};
-use crate::kube_system::{self, Served};
-use crate::member_probe::{Probed, Questions, probe};
+use crate::discovery::{ApiServer, EtcdPod, Overrides, Unreadable};
+use crate::etcd_clusters::{EtcdClusters, Evidence};
+use crate::kube_system::Served;
+use crate::member_probe::{self, Looked, Probed};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
 use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, Surveyed, Via, access, survey};
 use report::Report;
@@ -120,22 +120,9 @@ struct Seen {
 /// Asks everybody. What `before` has of certificates is not asked again: each look at one is a line in etcd's log.
 async fn look(args: &Args, context: &Context, connection: &Connection, before: Option<&Seen>) -> Outcome<Seen> {
     let namespace = context.connection.etcd_namespace();
-    let (found, served) = tokio::join!(
-        discovery::find(connection, namespace, &args.overrides, args.node.as_deref()),
-        kube_system::served(connection)
-    );
-    let Found { members, mut unreadable, api_servers, named } = found?;
-    let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
-    let key = kube_system::key(prefix);
-    let questions = Questions { kube_system: &key, certificates: before.is_none() };
-    let mut probed = probe(connection, members, questions).await;
-    if !named && lacks_members(&probed.asked) {
-        let more = without_mirror(args, context, connection, &probed).await;
-        unreadable.extend(more.unreadable);
-        let more = probe(connection, more.members, questions).await;
-        probed.asked.extend(more.asked);
-        probed.unreached.extend(more.unreached);
-    }
+    let node = args.node.as_deref();
+    let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, node, before.is_none());
+    let Looked { probed, unreadable, api_servers, served, named, key } = looked.await?;
     let Probed { asked: mut surveyed, unreached } = probed;
     surveyed.extend(by_sidecars(args, context, connection, unreached, &key).await);
     surveyed.sort_by(|a, b| (&a.member.node, &a.member.pod).cmp(&(&b.member.node, &b.member.pod)));
@@ -145,36 +132,6 @@ async fn look(args: &Args, context: &Context, connection: &Connection, before: O
         one.served = one.served.take().or(known);
     }
     Ok(Seen { surveyed, unreadable, api_servers, served: served.map_err(|failed| failed.one_line()), named })
-}
-
-/// Whether members know of others that were not found.
-fn lacks_members(asked: &[Surveyed]) -> bool {
-    let mut listed = asked.iter().filter_map(|one| one.etcd().ok()).flat_map(|status| &status.members);
-    listed.any(|member| !asked.iter().any(|one| lists(std::slice::from_ref(member), &one.member)))
-}
-
-/// The members whose pods only the kubelets know, but for those that were asked.
-async fn without_mirror(args: &Args, context: &Context, connection: &Connection, probed: &Probed) -> Found {
-    let namespace = context.connection.etcd_namespace();
-    let mut found = match discovery::without_mirror(connection, namespace, &args.overrides).await {
-        Ok((found, failures)) => {
-            failures.iter().for_each(|failed| context.printer.warn(failed.one_line()));
-            found
-        }
-        Err(failed) => {
-            context.printer.warn(format!(
-                "members are missing, and their pods may be known to the kubelets only: {}",
-                failed.one_line()
-            ));
-            return Found::default();
-        }
-    };
-    let asked = probed.asked.iter().map(|one| &one.member).chain(probed.unreached.iter().map(|(member, _)| member));
-    let known: Vec<(String, String)> = asked.map(|member| (member.node.clone(), member.pod.clone())).collect();
-    let is_new = |node: &str, pod: &str| !known.iter().any(|(its, name)| its == node && name == pod);
-    found.members.retain(|member| is_new(&member.node, &member.pod));
-    found.unreadable.retain(|one| is_new(one.node.as_deref().unwrap_or_default(), &one.pod));
-    found
 }
 
 /// Asks the members that have no `etcdctl` that can be run, by pods on their nodes.

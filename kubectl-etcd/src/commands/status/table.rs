@@ -52,7 +52,7 @@ impl Report {
 
     pub(super) fn warnings(&self, clusters: &EtcdClusters<'_>) -> Vec<String> {
         let mut warnings = about_clusters(clusters);
-        warnings.extend(clusters.all.iter().filter_map(next_steps));
+        warnings.extend(clusters.all.iter().filter_map(next_steps).map(str::to_owned));
         for other in self.clusters.iter().flat_map(|cluster| &cluster.other_alarms) {
             warnings.push(format!(
                 "member {} has raised the alarm {}, and does not answer or no longer exists: the alarm stays until it is disarmed",
