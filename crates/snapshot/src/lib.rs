@@ -41,6 +41,7 @@ mod rows;
 mod settings;
 mod sink;
 mod source;
+mod stream;
 mod tree;
 mod verify;
 pub mod wal;
@@ -56,5 +57,6 @@ pub use live::{Beside, Change, Fingerprints, Keep, LiveKey, LiveKeys, Look, Pick
 pub use record::minor;
 pub use report::{Alarm, AlarmKind, Auth, Compaction, DigestState, Member, MetaReason, MetaState, Report};
 pub use source::{FileSource, Source};
+pub use stream::StreamHead;
 pub use verify::{DigestCheck, Options, Progress, verify};
 pub use warning::Warning;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use etcd_snapshot::{
     AlarmKind, Auth, Beside, DigestCheck, DigestState, FileSource, FindingKind, Fingerprints, Keep, LiveKey,
-    MetaReason, Options, Pick, Report, VerifyError, Warning, glance, key_changes, live_keys, verify,
+    MetaReason, Options, Pick, Report, StreamHead, VerifyError, Warning, glance, key_changes, live_keys, verify,
 };
 use serde_json::{Value, json};
 use support::{check, json, unpack};
@@ -46,6 +46,23 @@ fn figures_are_those_of_each_versions_own_tool() {
         let etcd = expected["etcd"].as_str().expect("each fixture says its etcd");
         assert!(etcd.starts_with(&format!("{}.", report.writer)), "{name}: written by {}", report.writer);
     }
+}
+
+#[test]
+fn a_database_begins_as_etcd_would_send_it() {
+    for name in SNAPSHOTS {
+        let bytes = unpack(&format!("snapshots/{name}.db.zst"));
+        let head = StreamHead::read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(head.bytes, bytes.len() as u64 - 32, "{name}");
+        assert!(bytes.starts_with(&head.pages), "{name}");
+        // As bbolt leaves a database: another transaction's page first, and the newest one's second.
+        let page = head.pages.len() / 2;
+        let mut used = bytes.clone();
+        used.copy_within(..page, page);
+        used[..page].fill(0);
+        assert_eq!(StreamHead::read(&used).expect("one of them is enough"), head, "{name}");
+    }
+    assert!(StreamHead::read(&vec![0; 8192]).is_err());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub use directory::Destination;
 pub use error::RestoreError;
 pub use membership::{Membership, MembershipError, NewCluster, NewMember};
 pub use raft_snapshot::{RaftSnapshot, RaftSnapshotError};
+pub(crate) use wal::hard_state_record;
 pub use wal::{HardState, Wal, WalEntry, WalError, WalSnapshot};
 
 use crate::meta::{Extent, MetaPair, extent};

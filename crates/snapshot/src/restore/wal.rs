@@ -319,6 +319,14 @@ impl Writer {
     }
 }
 
+/// The frame of a hard state that comes after records with this checksum.
+pub(crate) fn hard_state_record(checksum: u32, state: HardState) -> Vec<u8> {
+    let mut file = Writer { bytes: Vec::new(), crc: checksum };
+    let HardState { term, vote, commit } = state;
+    file.record(HARD_STATE, Some(Message::default().varint(1, term).varint(2, vote).varint(3, commit)));
+    file.bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::NewCluster;

@@ -47,6 +47,8 @@ pub struct Log {
     pub torn: Option<TornTail>,
     /// Where the first frame is that is not part of the log.
     end: Spot,
+    /// The checksum of all records before the end.
+    checksum: u32,
     /// Where the log replaces its own entries, by ascending index.
     cuts: Vec<Cut>,
 }
@@ -111,6 +113,16 @@ impl Log {
         Ok(())
     }
 
+    /// Where in the last segment the log ends.
+    pub(super) fn end_offset(&self) -> u64 {
+        self.end.offset
+    }
+
+    /// The checksum that the next record continues.
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
     /// Whether the entry at a spot is still the one of its index at the end of the log.
     fn counts(&self, spot: Spot, index: u64) -> bool {
         let later = self.cuts.partition_point(|cut| cut.at <= spot);
@@ -166,6 +178,7 @@ impl<'a> Pass<'a> {
             end = Spot { sequence: name.sequence, offset };
             torn = tail;
         }
+        let checksum = self.running.unwrap_or_default();
         let mut builder = self.builder.finish();
         let Some(owner) = builder.owner else { return Err(LogError::Empty { segment: first }) };
         let last_entry = builder.last.unwrap_or_default();
@@ -183,6 +196,7 @@ impl<'a> Pass<'a> {
             bytes,
             torn,
             end,
+            checksum,
             cuts: builder.cuts,
         })
     }

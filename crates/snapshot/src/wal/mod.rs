@@ -20,6 +20,7 @@ mod judge;
 mod log;
 mod name;
 mod only;
+mod raise;
 mod rank;
 mod record;
 mod segment;
@@ -36,6 +37,7 @@ pub use files::{Files, Folder};
 pub use judge::{TornReason, TornTail};
 pub use name::SegmentName;
 pub use only::{KeyChange, KeyListing, Limits, OnlyInLog};
+pub use raise::Raise;
 pub use rank::{Candidate, Place, Ranking, Standing, rank};
 pub use snapshot_file::{SnapshotFile, SnapshotFiles};
 
