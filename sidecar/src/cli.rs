@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{backup, prune, restore, serve, transaction, wait, watch};
+use crate::{backup, prune, replay, restore, serve, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -51,6 +51,16 @@ enum Command {
     /// Delete old backups from a store.
     #[command(after_help = prune::EXAMPLES)]
     Prune(Box<prune::Args>),
+    /// Make a snapshot of a member that has lost its quorum, with everything that its log has.
+    #[command(after_help = replay::EXAMPLES)]
+    Recover(replay::Args),
+    /// Become etcd, as a process that ends with this one's parent.
+    #[command(name = replay::ALONE, hide = true)]
+    Alone {
+        etcd: std::path::PathBuf,
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Print the version.
     Version,
 }
@@ -114,6 +124,8 @@ pub(crate) fn main() -> ExitCode {
             return operate(transaction::operate(&args.begun), REFUSED);
         }
         Command::Restore(args) => build(*args),
+        Command::Recover(args) => return operate(replay::order(args), USAGE_CODE),
+        Command::Alone { etcd, arguments } => Err(replay::become_etcd(&etcd, &arguments)),
         Command::Watch(args) => concurrently(watch::run(args)),
         Command::Wait { idle_timeout } => keep_waiting(idle_timeout),
         Command::Serve { client_timeout } => concurrently(serve::run(client_timeout)),

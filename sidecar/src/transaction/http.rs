@@ -29,17 +29,17 @@ const LARGEST: usize = 4 << 20;
 /// A server on this node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Server {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// `None` for a server without TLS.
-    pub(super) tls: Option<ServerTls>,
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// How a server on this node is spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ServerTls {
+pub(crate) struct ServerTls {
     /// The certificate that it serves with, where its manifest names one.
     pub(super) certificate: Option<PathBuf>,
     /// A pair that it accepts as a client's.
@@ -51,7 +51,7 @@ impl Server {
     ///
     /// # Errors
     /// Nobody answers, or certificates cannot be read. What is answered, whatever it is, is no error.
-    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+    pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
         self.answer(path).await.map(|(head, body)| (head.status, body))
     }
 

@@ -21,6 +21,7 @@ mod ground;
 mod guard;
 mod hold;
 mod http;
+pub(crate) use http::Server;
 mod identity;
 mod journal;
 mod launch;

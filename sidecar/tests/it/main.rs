@@ -6,6 +6,7 @@ mod keys;
 mod member;
 mod pki;
 mod protocol;
+mod recover;
 mod restore;
 mod session;
 mod snapshot;

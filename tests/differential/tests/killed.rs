@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -113,7 +115,42 @@ async fn kill<const N: usize>(etcd: Etcd, seed: u64) -> Tally {
         ),
     };
     assert_eq!(tally.missing, 0, "{etcd:?}, seed {seed}: {tally:?}, {ranking:?}");
+    let recovered = recover(etcd, all.iter().find(|setup| setup.name == best[0]).expect("a member"), folder.path());
+    let missing: Vec<_> = acknowledged.iter().filter(|key| !recovered.contains(*key)).collect();
+    assert!(missing.is_empty(), "{etcd:?}, seed {seed}: {missing:?} {ranking:?}");
     tally
+}
+
+/// The keys of the snapshot that `etcd-sidecar recover` makes of a killed member with its own etcd. Root, because it makes a network.
+fn recover(etcd: Etcd, setup: &Setup, folder: &Path) -> BTreeSet<Vec<u8>> {
+    // Built with the workspace, beside the folder of test programs.
+    let program = std::env::current_exe()
+        .expect("a path")
+        .parent()
+        .and_then(Path::parent)
+        .expect("a folder")
+        .join("etcd-sidecar");
+    let snapshot = folder.join("recovered.db");
+    let mut command = Command::new(&program);
+    command
+        .arg("recover")
+        .arg("--data-dir")
+        .arg(&setup.data_dir)
+        .arg("--etcd")
+        .arg(etcd.server())
+        .arg("--snapshot")
+        .arg(&snapshot);
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}; cargo build --workspace --bins", program.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The vendor's tool takes the file, too.
+    let status = etcd.status(&snapshot).expect("a snapshot");
+    let source = FileSource::new(std::fs::File::open(&snapshot).expect("a snapshot")).expect("a file");
+    let (report, keys) =
+        live_keys(&source, &Options::default(), &Pick::new(&|_| Keep::Key), &|_| {}).expect("a snapshot");
+    assert_eq!(report.revision, status.revision);
+    keys.into_keys().collect()
 }
 
 /// Writes to all members at once, until they are gone. Returns when so many writes were acknowledged; what is returned gives all keys that were.

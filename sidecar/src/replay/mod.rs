@@ -1,0 +1,233 @@
+//! A snapshot of a member that has lost its quorum, with everything that its log has.
+//!
+//! A member that was killed has acknowledged writes that are not in its database, and whose commitment its log does not record yet: they are in the log,
+//! up to its last valid entry. So, on a copy, the log is made to say that all of its entries are committed, and the node's own etcd, alone in a network
+//! without anybody, applies them as it would have. The copy's database is then the snapshot. Nothing of the member itself is changed, and
+//! `--force-new-cluster`, which drops entries, is not used.
+
+mod alone;
+mod copy;
+mod loopback;
+mod metrics;
+mod rest;
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use etcd_snapshot::wal::{Folder, Log, Raise, SnapshotFiles};
+use etcd_snapshot::{DigestCheck, FileSource, Options, Report, StreamHead, verify};
+use etcd_wire::{Failure, FailureCode};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::keep::Unnamed;
+use alone::Start;
+pub(crate) use alone::become_etcd;
+use copy::{Member, Work, cannot};
+use rest::Watch;
+
+/// The command by which this program becomes etcd.
+pub(crate) const ALONE: &str = "alone";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples, as root on a control-plane node whose etcd does not run:
+
+  # a snapshot with everything that this member has, its log included
+  etcd-sidecar recover --data-dir /var/lib/etcd --etcd /usr/local/bin/etcd --snapshot /var/lib/recovered.db
+
+The member's files are copied to the folder of the snapshot, and etcd applies the log to the copy, in a network of its own. The copy is removed
+afterwards. Nothing of the member is changed.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 4 refused: etcd runs.";
+
+/// What is asked for on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Data directory of the member.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Folder of its log, if that is not in the data directory.
+    #[arg(long, value_name = "DIR")]
+    wal_dir: Option<PathBuf>,
+    /// Program of the etcd that has written the data.
+    #[arg(long, value_name = "PATH")]
+    etcd: PathBuf,
+    /// Snapshot file to make.
+    #[arg(long, value_name = "FILE")]
+    snapshot: PathBuf,
+}
+
+/// Makes the snapshot until SIGINT or SIGTERM, and tells what it has.
+pub(crate) async fn order(args: Args) -> Result<String, Failure> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&cancel);
+    let work = tokio::task::spawn_blocking(move || {
+        let Args { data_dir, wal_dir, etcd, snapshot } = &args;
+        run(&Order { data_dir, wal_dir: wal_dir.as_deref(), etcd, to: snapshot }, &asked, &tell)
+    });
+    let cannot =
+        |error: &dyn std::error::Error| Failure::new(FailureCode::Other, "cannot wait for signals").source(error);
+    let mut ended = signal(SignalKind::terminate()).map_err(|error| cannot(&error))?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| cannot(&error))?;
+    tokio::pin!(work);
+    let done = tokio::select! {
+        done = &mut work => done,
+        _ = async { tokio::select! { _ = ended.recv() => {}, _ = interrupted.recv() => {} } } => {
+            cancel.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    let replayed =
+        done.unwrap_or_else(|error| Err(Failure::new(FailureCode::Other, "the work has failed").source(&error)))?;
+    let Replayed { log, before, report, file } = replayed;
+    let told = serde_json::json!({
+        "snapshot": file,
+        "revision": report.hash_kv.revision,
+        "databaseRevision": before,
+        "term": log.last.term,
+        "index": log.last.index,
+        "hashKv": report.hash_kv.hash,
+        "totalSize": report.total_size,
+    });
+    Ok(told.to_string())
+}
+
+fn tell(phase: Phase) {
+    match phase {
+        Phase::Copying => tracing::info!("copying the member's files"),
+        Phase::Applying { applied, last } => tracing::info!("etcd has applied the log up to entry {applied} of {last}"),
+        Phase::Checking => tracing::info!("checking the database"),
+    }
+}
+
+/// Of what a snapshot is made, and how.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    /// The member's data directory.
+    pub(crate) data_dir: &'a Path,
+    /// The folder of its log, if that is not in the data directory.
+    pub(crate) wal_dir: Option<&'a Path>,
+    /// The program of the version that has written the data.
+    pub(crate) etcd: &'a Path,
+    /// The snapshot file; the copy is made in its folder.
+    pub(crate) to: &'a Path,
+}
+
+/// A snapshot that was made.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// The log that was applied.
+    pub(crate) log: Log,
+    /// What the member's own database has.
+    pub(crate) before: i64,
+    /// What the snapshot has.
+    pub(crate) report: Report,
+    /// The snapshot file.
+    pub(crate) file: PathBuf,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The files are copied.
+    Copying,
+    /// etcd applies the log.
+    Applying {
+        /// Index of the last entry that was applied.
+        applied: u64,
+        /// Index of the last entry.
+        last: u64,
+    },
+    /// The database is checked, and becomes the snapshot.
+    Checking,
+}
+
+/// Makes the snapshot file. Whatever fails, nothing is left behind, and nothing of the member is changed.
+///
+/// # Errors
+/// [`FailureCode::Refused`]: etcd runs on the data directory. Else: see the message.
+pub(crate) fn run(
+    order: &Order<'_>,
+    cancel: &AtomicBool,
+    progress: &(dyn Fn(Phase) + Sync),
+) -> Result<Replayed, Failure> {
+    let target = std::path::absolute(order.to).map_err(|error| cannot("use", order.to, &error))?;
+    let snapshot = Unnamed::create(&target.display().to_string())?;
+    let absolute = |folder: &Path| std::path::absolute(folder).map_err(|error| cannot("use", folder, &error));
+    let member = Member::new(&absolute(order.data_dir)?, order.wal_dir.map(absolute).transpose()?.as_deref());
+    let lock = member.lock()?;
+    progress(Phase::Copying);
+    let work = Work::beside(&target)?;
+    member.copy(work.path(), cancel)?;
+    drop(lock);
+
+    let (snap, wal) = (work.path().join("member/snap"), work.path().join("member/wal"));
+    let damaged = |error: &dyn std::error::Error| {
+        Failure::new(FailureCode::Incomplete, format!("the log of {} cannot be applied", order.data_dir.display()))
+            .source(error)
+    };
+    let log = Log::read(&Folder::new(&wal), Some(cancel)).map_err(|error| damaged(&error))?;
+    let begun = SnapshotFiles::read(&Folder::new(&snap)).map_err(|error| cannot("read", &snap, &error))?;
+    let raise = Raise::of(&log);
+    raise.apply(&wal).map_err(|error| cannot("write to", &wal, &error))?;
+    let before = checked(&snap.join("db"), cancel)?;
+
+    let begun = begun.newest().map_or(0, |snapshot| snapshot.at.index);
+    let log_file = work.path().join("etcd.log");
+    let start = Start { etcd: order.etcd, name: "recovered", data: work.path(), log: &log_file };
+    let last = log.last.index;
+    let rested =
+        alone::run(&start, Watch::new(last, begun), cancel, &|applied| progress(Phase::Applying { applied, last }))?;
+
+    progress(Phase::Checking);
+    let report = checked(&snap.join("db"), cancel)?;
+    let revision = report.hash_kv.revision;
+    // What etcd has in memory is what it has applied; the database has to have the same.
+    if let Some(told) = rested.revision.filter(|told| i64::try_from(*told) != Ok(revision)) {
+        let message = format!("the database has revision {revision}, and etcd had applied up to {told}");
+        return Err(Failure::new(FailureCode::Incomplete, message).hint("try again"));
+    }
+    let file = publish(&snap.join("db"), snapshot)?;
+    work.remove()?;
+    Ok(Replayed { log, before: before.hash_kv.revision, report, file })
+}
+
+/// Reads a whole database and checks it.
+fn checked(database: &Path, cancel: &AtomicBool) -> Result<Report, Failure> {
+    let opened = File::open(database).and_then(FileSource::new);
+    let source = opened.map_err(|error| cannot("open", database, &error))?;
+    let options = Options { digest: DigestCheck::Skip, cancel: Some(cancel), ..Options::default() };
+    let report = verify(&source, &options, &|_| {});
+    report.map_err(|error| Failure::new(FailureCode::Incomplete, "the database is damaged").source(&error))
+}
+
+/// Writes a snapshot file, as etcd sends one: the pages of the database, and their SHA-256.
+fn publish(database: &Path, mut snapshot: Unnamed) -> Result<PathBuf, Failure> {
+    let unread = |error: &std::io::Error| cannot("read", database, error);
+    let mut file = File::open(database).map_err(|error| unread(&error))?;
+    let source = file.try_clone().and_then(FileSource::new).map_err(|error| unread(&error))?;
+    let head = StreamHead::read(&source)
+        .map_err(|error| Failure::new(FailureCode::Incomplete, "the database is damaged").source(&error))?;
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    digest.update(&head.pages);
+    snapshot.write(&head.pages)?;
+    let begun = head.pages.len() as u64;
+    file.seek(SeekFrom::Start(begun)).map_err(|error| unread(&error))?;
+    let mut rest = file.take(head.bytes.saturating_sub(begun));
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let read = rest.read(&mut piece).map_err(|error| unread(&error))?;
+        let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else { break };
+        digest.update(read);
+        snapshot.write(read)?;
+    }
+    snapshot.write(digest.finish().as_ref())?;
+    snapshot.publish().map(PathBuf::from)
+}
+
+/// The user has ended it.
+fn stopped() -> Failure {
+    Failure::new(FailureCode::Other, "interrupted; nothing was changed")
+}
