@@ -9,6 +9,7 @@ mod alone;
 mod copy;
 mod loopback;
 mod metrics;
+mod program;
 mod rest;
 
 use std::fs::File;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcd_snapshot::wal::{Folder, Log, Raise, SnapshotFiles};
-use etcd_snapshot::{DigestCheck, FileSource, Options, Report, StreamHead, verify};
+use etcd_snapshot::{DigestCheck, FileSource, Options, Report, StreamHead, glance, verify};
 use etcd_wire::{Failure, FailureCode};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +36,10 @@ pub(crate) const EXAMPLES: &str = "\
 Examples, as root on a control-plane node whose etcd does not run:
 
   # a snapshot with everything that this member has, its log included
-  etcd-sidecar recover --data-dir /var/lib/etcd --etcd /usr/local/bin/etcd --snapshot /var/lib/recovered.db
+  etcd-sidecar recover --data-dir /var/lib/etcd --snapshot /var/lib/recovered.db
+
+  # with an etcd program that this node does not have
+  etcd-sidecar recover --data-dir /var/lib/etcd --etcd /root/etcd-3.5.16 --snapshot /var/lib/recovered.db
 
 The member's files are copied to the folder of the snapshot, and etcd applies the log to the copy, in a network of its own. The copy is removed
 afterwards. Nothing of the member is changed.
@@ -51,9 +55,9 @@ pub(crate) struct Args {
     /// Folder of its log, if that is not in the data directory.
     #[arg(long, value_name = "DIR")]
     wal_dir: Option<PathBuf>,
-    /// Program of the etcd that has written the data.
+    /// Program of the etcd that has written the data. Without this, the one of the same minor version that the node's container runtime has, or the node.
     #[arg(long, value_name = "PATH")]
-    etcd: PathBuf,
+    etcd: Option<PathBuf>,
     /// Snapshot file to make.
     #[arg(long, value_name = "FILE")]
     snapshot: PathBuf,
@@ -65,7 +69,7 @@ pub(crate) async fn order(args: Args) -> Result<String, Failure> {
     let asked = Arc::clone(&cancel);
     let work = tokio::task::spawn_blocking(move || {
         let Args { data_dir, wal_dir, etcd, snapshot } = &args;
-        run(&Order { data_dir, wal_dir: wal_dir.as_deref(), etcd, to: snapshot }, &asked, &tell)
+        run(&Order { data_dir, wal_dir: wal_dir.as_deref(), etcd: etcd.as_deref(), to: snapshot }, &asked, &tell)
     });
     let cannot =
         |error: &dyn std::error::Error| Failure::new(FailureCode::Other, "cannot wait for signals").source(error);
@@ -109,8 +113,8 @@ pub(crate) struct Order<'a> {
     pub(crate) data_dir: &'a Path,
     /// The folder of its log, if that is not in the data directory.
     pub(crate) wal_dir: Option<&'a Path>,
-    /// The program of the version that has written the data.
-    pub(crate) etcd: &'a Path,
+    /// The program of the version that has written the data, if the user names one.
+    pub(crate) etcd: Option<&'a Path>,
     /// The snapshot file; the copy is made in its folder.
     pub(crate) to: &'a Path,
 }
@@ -158,6 +162,16 @@ pub(crate) fn run(
     let absolute = |folder: &Path| std::path::absolute(folder).map_err(|error| cannot("use", folder, &error));
     let member = Member::new(&absolute(order.data_dir)?, order.wal_dir.map(absolute).transpose()?.as_deref());
     let lock = member.lock()?;
+    let etcd = match order.etcd {
+        Some(named) => absolute(named)?,
+        None => {
+            let database = lock.try_clone().and_then(FileSource::new);
+            let database = database.map_err(|error| cannot("read the database in", order.data_dir, &error))?;
+            let glance = glance(&database)
+                .map_err(|error| Failure::new(FailureCode::Incomplete, "the database is damaged").source(&error))?;
+            program::choose(&program::find(Path::new("/"))?, glance.cluster_version.as_deref())?.path
+        }
+    };
     progress(Phase::Copying);
     let work = Work::beside(&target)?;
     member.copy(work.path(), cancel)?;
@@ -176,7 +190,7 @@ pub(crate) fn run(
 
     let begun = begun.newest().map_or(0, |snapshot| snapshot.at.index);
     let log_file = work.path().join("etcd.log");
-    let start = Start { etcd: order.etcd, name: "recovered", data: work.path(), log: &log_file };
+    let start = Start { etcd: &etcd, name: "recovered", data: work.path(), log: &log_file };
     let last = log.last.index;
     let rested =
         alone::run(&start, Watch::new(last, begun), cancel, &|applied| progress(Phase::Applying { applied, last }))?;
