@@ -241,10 +241,10 @@ async fn supervise(
         Some(outcome) => outcome,
         None => Err(interrupted()),
     };
-    let Some(pods) = context.pods() else { return outcome };
-    let names = pods.names();
+    let Some(road) = context.road() else { return outcome };
+    let names = road.pods();
     tokio::select! {
-        left = pods.delete_all() => {
+        left = road.end() => {
             for (pod, reason) in &left {
                 printer.warn(format!("pod/{pod} is still there: {reason}; it ends by itself within minutes, see\n  kubectl etcd cleanup"));
             }

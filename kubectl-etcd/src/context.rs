@@ -6,33 +6,33 @@ use std::sync::{Arc, OnceLock};
 use crate::connection::ConnectionArgs;
 use crate::interruption::{Interruption, interrupted};
 use crate::output::{Outcome, Printer};
-use crate::sidecar::Pods;
+use crate::road::Road;
 
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) connection: ConnectionArgs,
     pub(crate) interruption: Interruption,
-    /// The pods that the command has made, once it has made any.
-    pods: Arc<OnceLock<Pods>>,
+    /// The road to the nodes, once the command has taken one.
+    road: Arc<OnceLock<Road>>,
 }
 
 impl Context {
     pub(crate) fn new(printer: Printer, connection: ConnectionArgs) -> Context {
-        Context { printer, connection, interruption: Interruption::default(), pods: Arc::default() }
+        Context { printer, connection, interruption: Interruption::default(), road: Arc::default() }
     }
 
-    /// Registers the pods of this run: they are deleted when the command ends, however it ends.
-    pub(crate) fn keep_track(&self, pods: Pods) -> Pods {
-        self.pods.get_or_init(|| pods).clone()
+    /// Registers the road of this run: what is brought to nodes is taken away when the command ends, however it ends.
+    pub(crate) fn keep_track(&self, road: Road) -> Road {
+        self.road.get_or_init(|| road).clone()
     }
 
-    /// The pods of this run.
-    pub(crate) fn pods(&self) -> Option<&Pods> {
-        self.pods.get()
+    /// The road of this run.
+    pub(crate) fn road(&self) -> Option<&Road> {
+        self.road.get()
     }
 
-    /// Work that may be dropped at any moment, and leaves nothing but pods then.
+    /// Work that may be dropped at any moment, and leaves nothing but what is on nodes then.
     ///
     /// # Errors
     /// Those of the work; exit 130 if the user interrupts before the work has ended.

@@ -360,7 +360,8 @@ pub(crate) mod samples {
     use etcd_wire::message::{KubeSystem, NodeStatus};
 
     use super::*;
-    use crate::sidecar::{Started, Via};
+    use crate::road::Sidecar;
+    use crate::sidecar::Via;
 
     /// Namespace kube-system with this UID as a member stores it.
     pub(crate) fn held(uid: &str) -> KubeSystem {
@@ -397,7 +398,7 @@ pub(crate) mod samples {
             kube_system: Some(kube_system),
             ..MemberStatus::default()
         };
-        let sidecar = Started { pod: format!("pod-{node}-{port}"), namespace: "kube-system".into() };
+        let sidecar = Sidecar::Pod { pod: format!("pod-{node}-{port}"), namespace: "kube-system".into() };
         let status = NodeStatus { etcd: Some(status), ..NodeStatus::default() };
         Surveyed {
             member: pod(node, port),

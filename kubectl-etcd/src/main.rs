@@ -30,6 +30,7 @@ mod member_probe;
 mod output;
 mod proxy;
 mod request_limit;
+mod road;
 mod sidecar;
 mod snapshot_file;
 mod stores;

@@ -7,12 +7,11 @@ mod removal;
 mod restoring;
 mod session;
 mod spec;
-mod stdout;
 mod survey;
 mod upload;
 mod voice;
 
-pub(crate) use pods::{Pods, Started, random_name, started_by};
+pub(crate) use pods::{Pods, random_name, started_by};
 pub(crate) use removal::remove;
 pub(crate) use restoring::Committed;
 pub(crate) use session::{Received, Session, Sink, TransferError};

@@ -40,13 +40,6 @@ struct Made {
     request: Option<JoinHandle<()>>,
 }
 
-/// A sidecar whose container runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Started {
-    pub(crate) pod: String,
-    pub(crate) namespace: String,
-}
-
 impl Pods {
     pub(crate) fn new(connection: &Connection, args: &SidecarArgs, printer: Printer) -> Pods {
         let (connection, args, session) = (connection.clone(), args.clone(), random_name(8));
@@ -57,6 +50,11 @@ impl Pods {
         self.printer
     }
 
+    /// The way to the API server.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     fn api(&self) -> Api<Pod> {
         Api::namespaced(self.connection.client.clone(), &self.args.pod_namespace)
     }
@@ -65,7 +63,7 @@ impl Pods {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a sidecar on a member's node and waits until it runs.
+    /// Makes a sidecar on a member's node and waits until it runs. Gives the name of its pod, and the namespace.
     ///
     /// # Errors
     /// Rights, admission, quota, image, or whatever else keeps the pod from running, with the flag that mends it.
@@ -74,7 +72,7 @@ impl Pods {
         member: &EtcdPod,
         operation: Operation,
         writable: Option<&str>,
-    ) -> Outcome<Started> {
+    ) -> Outcome<(String, String)> {
         let plan = PodPlan {
             member,
             operation,
@@ -103,7 +101,7 @@ impl Pods {
             }
             return Err(failed);
         }
-        Ok(Started { pod: name, namespace: self.args.pod_namespace.clone() })
+        Ok((name, self.args.pod_namespace.clone()))
     }
 
     /// Asks the API server whether it would take a sidecar on a member's node: rights, quota and admission. Makes nothing.

@@ -1,5 +1,6 @@
-//! A conversation with a sidecar over one exec.
+//! A conversation with a sidecar over an open road.
 
+use std::any::Any;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,22 +13,13 @@ use etcd_wire::{
     Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, MAX_KEYS_BYTES, Preface, Receiving, WireError,
     keys_bound,
 };
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, AttachedProcess};
-use kube::client::UpgradeConnectionError;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, SimplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
-use super::Started;
-use super::access::explain;
-use super::spec::DEFAULT_IMAGE;
-use super::stdout::{Stdout, ended};
 use super::voice::Voice;
-use crate::connection::Connection;
 use crate::output::{Exit, Failed, Outcome};
+use crate::road::{Channel, Reader};
 
-/// kube's client is fastest with this much room for stdout (measured against a real API server).
-const STDOUT_BUFFER: usize = 1 << 20;
 /// Chunks that wait for the thread that checks and writes them.
 pub(super) const CHUNKS_AHEAD: usize = 4;
 /// The sidecar gives up a silent etcd after 30 seconds and says so; a sidecar silent for longer is gone.
@@ -72,66 +64,44 @@ impl TransferError {
 
 /// An open conversation. Dropped, it is cut; the sidecar sees the end of its input.
 pub(crate) struct Session {
-    pub(super) incoming: Receiving<Stdout>,
+    pub(super) incoming: Receiving<Reader>,
     pub(super) voice: Voice,
     stderr: Arc<std::sync::Mutex<String>>,
-    process: AttachedProcess,
+    held: Box<dyn Any + Send + Sync>,
     peer: Hello,
-    pod: String,
+    place: String,
 }
 
 impl Session {
-    /// Starts a conversation with the sidecar in a running pod.
+    /// Starts a conversation over an open road.
     ///
     /// # Errors
-    /// No right to exec, the pod is gone, or what answers is not a sidecar of this protocol version (exit 4).
-    pub(crate) async fn open(connection: &Connection, started: &Started) -> Result<Session, TransferError> {
-        let pods: Api<Pod> = Api::namespaced(connection.streams.clone(), &started.namespace);
-        let params = AttachParams::default()
-            .container("sidecar")
-            .stdin(true)
-            .stdout(true)
-            .stderr(true)
-            .max_stdout_buf_size(STDOUT_BUFFER);
-        let mut process = pods
-            .exec(&started.pod, ["/etcd-sidecar", "serve"], &params)
-            .await
-            .map_err(|error| explain_exec(&error, started))?;
-        let streams = (process.stdin(), process.stdout(), process.stderr(), process.take_status());
-        let (Some(stdin), Some(stdout), Some(stderr), Some(status)) = streams else {
-            let failed = Failed::plain(format!("cannot talk to the sidecar in pod {}", started.pod));
-            return Err(TransferError::Final(failed.cause("exec gave no streams")));
-        };
-        let ended = ended(status);
-        let stdout = Stdout::new(stdout, ended.clone());
+    /// What answers is not a sidecar of this protocol version (exit 4), or the road breaks.
+    pub(crate) async fn establish(channel: Channel) -> Result<Session, TransferError> {
+        let Channel { stdin, stdout, stderr, ended, place, another, held } = channel;
         let stderr = keep_tail(stderr);
-        let wire = match tokio::time::timeout(
-            GREETING,
-            Wire::establish(stdout, stdin, Hello::ours().of_build(etcd_build::ID)),
-        )
-        .await
-        {
+        let greeting = Wire::establish(stdout, stdin, Hello::ours().of_build(etcd_build::ID));
+        let wire = match tokio::time::timeout(GREETING, greeting).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) => {
-                let status = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();
-                let said = status.and_then(|status| status.message).filter(|message| !message.is_empty());
-                let said = said.map(|mut message| {
+                let said = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();
+                let said = said.filter(|message| !message.is_empty()).map(|mut message| {
                     keep_last(&mut message, STDERR_KEPT);
                     message
                 });
                 let transport = error.is_transport();
-                let failed = not_greeted(error, started, said, &stderr);
+                let failed = not_greeted(error, &place, &another, said, &stderr);
                 return Err(if transport { TransferError::Transport(failed) } else { TransferError::Final(failed) });
             }
             Err(_) => {
-                let failed = Failed::plain(format!("cannot talk to the sidecar in pod {}", started.pod));
+                let failed = Failed::plain(format!("cannot talk to the sidecar in {place}"));
                 let silent = format!("no answer for {}s", GREETING.as_secs());
                 return Err(TransferError::Transport(failed.cause(silent)));
             }
         };
         let (incoming, outgoing, peer) = wire.split();
         let voice = Voice::new(outgoing, ended);
-        Ok(Session { incoming, voice, stderr, process, peer, pod: started.pod.clone() })
+        Ok(Session { incoming, voice, stderr, held, peer, place })
     }
 
     /// How the sidecar introduced itself.
@@ -192,9 +162,9 @@ impl Session {
     /// Ends the conversation in order: the sidecar hears that nothing more comes, and gets as long as `patience` to take back what
     /// it has begun.
     pub(crate) async fn close(self, patience: Duration) {
-        let Session { voice, process, .. } = self;
+        let Session { voice, held, .. } = self;
         voice.close(patience).await;
-        drop(process);
+        drop(held);
     }
 
     /// Asks what the disk of the sidecar's node tells about a restore.
@@ -313,14 +283,14 @@ impl Session {
 
     pub(super) fn broken(&self, error: WireError, doing: &str) -> TransferError {
         let failed =
-            Failed::plain(format!("cannot {doing} from pod {}", self.pod)).source(&error).causes(said(&self.stderr));
+            Failed::plain(format!("cannot {doing} from {}", self.place)).source(&error).causes(said(&self.stderr));
         if error.is_transport() { TransferError::Transport(failed) } else { TransferError::Final(failed) }
     }
 
     pub(super) fn unexpected(&self, frame: Frame) -> TransferError {
         TransferError::Final(match frame {
             Frame::Failure(failure) => failure.into(),
-            other => Failed::plain(format!("cannot talk to the sidecar in pod {}", self.pod))
+            other => Failed::plain(format!("cannot talk to the sidecar in {}", self.place))
                 .cause(format!("it sent a {} frame, which has no place here", other.name())),
         })
     }
@@ -399,7 +369,7 @@ pub(super) async fn next<R: AsyncRead + Unpin>(
 }
 
 /// Reads stderr to its end in the background and keeps the last of it.
-fn keep_tail(mut stderr: ReadHalf<SimplexStream>) -> Arc<std::sync::Mutex<String>> {
+fn keep_tail(mut stderr: Reader) -> Arc<std::sync::Mutex<String>> {
     let kept = Arc::new(std::sync::Mutex::new(String::new()));
     let tail = Arc::clone(&kept);
     tokio::spawn(async move {
@@ -429,42 +399,23 @@ fn said(stderr: &std::sync::Mutex<String>) -> Option<String> {
     (!lines.is_empty()).then(|| format!("the sidecar said: {}", lines.join("; ")))
 }
 
-fn explain_exec(error: &kube::Error, started: &Started) -> TransferError {
-    let doing = format!("open a session with the sidecar in pod {}/{}", started.namespace, started.pod);
-    let explained = |error: &kube::Error, doing| explain(error, "create", "pods/exec", &started.namespace, doing);
-    match error {
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
-            let message = "you cannot get and create the resource pods/exec".to_owned();
-            let status = kube::core::Status { message, code: 403, ..Default::default() };
-            TransferError::Final(explained(&kube::Error::Api(Box::new(status)), doing))
-        }
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() < 500 => {
-            TransferError::Final(explained(error, doing))
-        }
-        kube::Error::UpgradeConnection(_) | kube::Error::HyperError(_) | kube::Error::Service(_) => {
-            TransferError::Transport(explained(error, doing))
-        }
-        _ => TransferError::Final(explained(error, doing)),
-    }
-}
-
 fn not_greeted(
     error: WireError,
-    started: &Started,
+    place: &str,
+    another: &str,
     status: Option<String>,
     stderr: &std::sync::Mutex<String>,
 ) -> Failed {
-    let pod = &started.pod;
     if let WireError::Version { theirs } = error {
-        return Failed::new(Exit::Refused, format!("the sidecar in pod {pod} speaks another protocol version"))
+        return Failed::new(Exit::Refused, format!("the sidecar in {place} speaks another protocol version"))
             .cause(format!("it speaks {theirs}, this plugin {}", Preface::OURS))
-            .hint(format!("take the image that belongs to this plugin: --image {DEFAULT_IMAGE}"));
+            .hint(format!("take the one that belongs to this plugin: {another}"));
     }
-    let failed = Failed::plain(format!("cannot talk to the sidecar in pod {pod}"));
+    let failed = Failed::plain(format!("cannot talk to the sidecar in {place}"));
     let failed = failed.source(&error).causes(status).causes(said(stderr));
     match error {
         WireError::NotOurs(_) => {
-            failed.hint(format!("the image may not be a sidecar; this plugin's is {DEFAULT_IMAGE}"))
+            failed.hint(format!("this may not be a sidecar; take the one that belongs to this plugin: {another}"))
         }
         _ => failed,
     }

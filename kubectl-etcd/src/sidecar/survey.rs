@@ -6,10 +6,10 @@ use etcd_wire::message::{Certificate, MemberStatus, NodeStatus, StatusRequest};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
-use super::{Operation, Pods, Session, Started, TransferError};
-use crate::connection::Connection;
+use super::{Operation, Session, TransferError};
 use crate::discovery::{EtcdPod, NodeTrouble};
 use crate::output::{Failed, Outcome};
+use crate::road::{Road, Sidecar};
 
 /// How long the other members are waited for once a quorum has answered, where that will do.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub(crate) struct Surveyed {
     /// How the member was asked.
     pub(crate) via: Via,
     /// The sidecar on its node, where one was asked and has answered.
-    pub(crate) sidecar: Option<Started>,
+    pub(crate) sidecar: Option<Sidecar>,
     /// The certificate that the member presents to clients, where that was looked at; its path is the URL.
     pub(crate) served: Option<Certificate>,
 }
@@ -53,7 +53,7 @@ impl Via {
 
 /// What a sidecar answered.
 struct Answer {
-    sidecar: Started,
+    sidecar: Sidecar,
     status: NodeStatus,
 }
 
@@ -95,18 +95,12 @@ pub(crate) struct Ask {
 
 /// Runs a sidecar on every member's node, at the same time, and asks them all at one moment, so that their answers can
 /// be compared. One node's trouble is that node's only.
-pub(crate) async fn survey(
-    connection: &Connection,
-    pods: &Pods,
-    members: Vec<EtcdPod>,
-    operation: Operation,
-    ask: &Ask,
-) -> Vec<Surveyed> {
+pub(crate) async fn survey(road: &Road, members: Vec<EtcdPod>, operation: Operation, ask: &Ask) -> Vec<Surveyed> {
     let enough = |so_far: &[Option<Outcome<Opened>>]| {
         let statuses = so_far.iter().flatten().filter_map(|one| one.as_ref().ok()?.status.etcd.as_ref());
         ask.quorum_will_do && is_quorum(&statuses.collect::<Vec<_>>(), members.len())
     };
-    let first = gather(members.iter().map(|member| open(connection, pods, member, operation, ask)).collect(), enough);
+    let first = gather(members.iter().map(|member| open(road, member, operation, ask)).collect(), enough);
     // The first answers came one after the other: those who gave one are asked again, all at once.
     let again = first.await.into_iter().map(|one| async move {
         match one {
@@ -140,7 +134,7 @@ pub(crate) async fn survey(
 
 /// A session that is open, and the first answer in it.
 struct Opened {
-    sidecar: Started,
+    sidecar: Sidecar,
     session: Session,
     request: StatusRequest,
     status: NodeStatus,
@@ -154,17 +148,11 @@ impl Opened {
 }
 
 /// Runs a sidecar on a member's node, and asks it.
-async fn open(
-    connection: &Connection,
-    pods: &Pods,
-    member: &EtcdPod,
-    operation: Operation,
-    ask: &Ask,
-) -> Outcome<Opened> {
+async fn open(road: &Road, member: &EtcdPod, operation: Operation, ask: &Ask) -> Outcome<Opened> {
     if let (Some(trouble @ NodeTrouble::Silent { .. }), true) = (&member.node_trouble, ask.quorum_will_do) {
         return Err(Failed::plain(trouble.describe(&member.node)));
     }
-    let opened = converse(connection, pods, member, operation, "status").await;
+    let opened = converse(road, member, operation, "status").await;
     let (sidecar, mut session) = opened.map_err(|failed| match &member.node_trouble {
         Some(trouble) => failed.cause(trouble.describe(&member.node)),
         None => failed,
@@ -232,22 +220,21 @@ async fn gather<T>(asked: Vec<impl Future<Output = T>>, enough: impl Fn(&[Option
 /// # Errors
 /// The pod does not start, the session does not open, or the sidecar lacks the capability (exit 4).
 pub(crate) async fn converse(
-    connection: &Connection,
-    pods: &Pods,
+    road: &Road,
     member: &EtcdPod,
     operation: Operation,
     capability: &str,
-) -> Outcome<(Started, Session)> {
-    let sidecar = pods.start(member, operation, None).await?;
-    let session = Session::open(connection, &sidecar).await.map_err(TransferError::into_failed)?;
+) -> Outcome<(Sidecar, Session)> {
+    let sidecar = road.start(member, operation, None).await?;
+    let session = road.session(&sidecar).await.map_err(TransferError::into_failed)?;
     let theirs = session.peer();
     if theirs.version != env!("CARGO_PKG_VERSION") {
         let (node, ours) = (&member.node, env!("CARGO_PKG_VERSION"));
-        pods.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
+        road.printer().warn(format!("the sidecar on node {node} has version {}, this plugin {ours}", theirs.version));
     }
     if operation == Operation::Plan && theirs.build.as_deref() != Some(etcd_build::ID) {
         let node = &member.node;
-        pods.printer().warn(format!(
+        road.printer().warn(format!(
             "the sidecar on node {node} is another build than this plugin: the plan would not be carried out"
         ));
     }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_wire::{Frame, Sending, WireError};
-use tokio::io::{SimplexStream, WriteHalf};
 use tokio::task::JoinHandle;
 
-use super::stdout::Ended;
+use crate::road::{Ended, Writer};
 
 const PING: Duration = Duration::from_secs(5);
 
-type Shared = Arc<tokio::sync::Mutex<Sending<WriteHalf<SimplexStream>>>>;
+type Shared = Arc<tokio::sync::Mutex<Sending<Writer>>>;
 
 /// The sending side of a session. Dropped, it says nothing more.
 pub(super) struct Voice {
@@ -30,7 +29,7 @@ impl Drop for Pinger {
 
 impl Voice {
     /// Begins to ping.
-    pub(super) fn new(outgoing: Sending<WriteHalf<SimplexStream>>, ended: Ended) -> Voice {
+    pub(super) fn new(outgoing: Sending<Writer>, ended: Ended) -> Voice {
         let outgoing = Arc::new(tokio::sync::Mutex::new(outgoing));
         let pinger = Pinger(tokio::spawn(ping(Arc::clone(&outgoing))));
         Voice { outgoing, pinger, ended }
@@ -39,7 +38,7 @@ impl Voice {
     /// Sends one frame.
     ///
     /// # Errors
-    /// Any [`WireError`], also when the exec has ended meanwhile.
+    /// Any [`WireError`], also when the road has ended meanwhile.
     pub(super) async fn send(&self, frame: &Frame) -> Result<(), WireError> {
         tokio::select! {
             sent = async { self.outgoing.lock().await.send(frame).await } => sent,
@@ -48,7 +47,7 @@ impl Voice {
         }
     }
 
-    /// Says that nothing more comes, and waits until the exec has ended by itself, for as long as it is given.
+    /// Says that nothing more comes, and waits until the process has ended by itself, for as long as it is given.
     pub(super) async fn close(self, patience: Duration) {
         let Voice { outgoing, mut pinger, ended } = self;
         pinger.0.abort();

@@ -13,7 +13,8 @@ use super::verdict::NodeEnd;
 use super::{Work, is_unready, step_labels};
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome};
-use crate::sidecar::{Operation, Session, Started, converse};
+use crate::road::Sidecar;
+use crate::sidecar::{Operation, Session, converse};
 
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a coordinator that has ended it may take to hear the same of the nodes that are left out.
@@ -89,21 +90,21 @@ pub(crate) struct Watched<'a> {
     pub(crate) member: &'a EtcdPod,
     /// For what its node gets a sidecar.
     operation: Operation,
-    sidecar: Option<Started>,
+    sidecar: Option<Sidecar>,
     session: Option<Session>,
     /// Entries of its journal that were told.
     told: usize,
 }
 
 impl<'a> Watched<'a> {
-    pub(crate) fn new(member: &'a EtcdPod, operation: Operation, talk: Option<(Started, Session)>) -> Watched<'a> {
+    pub(crate) fn new(member: &'a EtcdPod, operation: Operation, talk: Option<(Sidecar, Session)>) -> Watched<'a> {
         let (sidecar, session) = talk.unzip();
         Watched { member, operation, sidecar, session, told: 0 }
     }
 
-    /// The pod that was asked last.
-    pub(crate) fn pod(self) -> Option<String> {
-        self.sidecar.map(|sidecar| sidecar.pod)
+    /// The sidecar that was asked last.
+    pub(crate) fn sidecar(self) -> Option<Sidecar> {
+        self.sidecar
     }
 
     /// A session with the node, an open one or a new one.
@@ -115,7 +116,7 @@ impl<'a> Watched<'a> {
             reachable(work.connection).await?;
             let opened = match self.sidecar.take() {
                 // Its session broke; the pod may be there all the same.
-                Some(sidecar) => match tokio::time::timeout(OPEN, Session::open(work.connection, &sidecar)).await {
+                Some(sidecar) => match tokio::time::timeout(OPEN, work.road.session(&sidecar)).await {
                     Ok(Ok(session)) => Some((sidecar, session)),
                     _ => None,
                 },
@@ -124,7 +125,7 @@ impl<'a> Watched<'a> {
             let (sidecar, session) = match opened {
                 Some(opened) => opened,
                 None => {
-                    let opening = converse(work.connection, work.pods, self.member, self.operation, CAPABILITY);
+                    let opening = converse(work.road, self.member, self.operation, CAPABILITY);
                     let late = || Failed::plain(format!("the sidecar on node {} does not answer", self.member.node));
                     tokio::time::timeout(OPEN + work.pod_running_timeout, opening).await.map_err(|_| late())??
                 }

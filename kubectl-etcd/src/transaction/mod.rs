@@ -44,13 +44,14 @@ use crate::context::Context;
 use crate::discovery::EtcdPod;
 use crate::interruption;
 use crate::output::{Exit, Failed, Outcome, Printer};
-use crate::sidecar::{Committed, MANAGED_BY, Operation, Pods, SidecarArgs, Upload, remove};
+use crate::road::{Road, Sidecar};
+use crate::sidecar::{Committed, MANAGED_BY, Operation, SidecarArgs, Upload, remove};
 
 /// What a transaction works with.
 pub(crate) struct Work<'a> {
     pub(crate) context: &'a Context,
     pub(crate) connection: &'a Connection,
-    pub(crate) pods: &'a Pods,
+    pub(crate) road: &'a Road,
     /// The members of all nodes that take part, by the names of their nodes.
     pub(crate) members: &'a [EtcdPod],
     /// The file that every node gets, if they get one.
@@ -66,14 +67,14 @@ impl<'a> Work<'a> {
     pub(crate) fn new(
         context: &'a Context,
         connection: &'a Connection,
-        pods: &'a Pods,
+        road: &'a Road,
         members: &'a [EtcdPod],
         args: &SidecarArgs,
     ) -> Work<'a> {
         Work {
             context,
             connection,
-            pods,
+            road,
             members,
             upload: None,
             image: args.image.clone(),
@@ -142,10 +143,10 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
     Ok(conclude(work, &mut watched, plan, &[], word).await)
 }
 
-/// Lets go of nodes that were asked: their pods are not needed any more.
+/// Lets go of nodes that were asked: their sidecars are not needed any more.
 pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
-    let pods: Vec<String> = watched.into_iter().filter_map(Watched::pod).collect();
-    join_all(pods.iter().map(|pod| work.pods.delete_early(pod))).await;
+    let sidecars: Vec<Sidecar> = watched.into_iter().filter_map(Watched::sidecar).collect();
+    join_all(sidecars.iter().map(|sidecar| work.road.release(sidecar))).await;
 }
 
 /// Follows a restore to its end, whoever began it. `gone` are nodes that are not waited for.
@@ -260,7 +261,7 @@ fn healthy(report: &Report) -> Outcome {
 /// more. Deletes those that are older than the restore (milliseconds since 1970), and names what is left.
 async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
     let pods: Api<Pod> = Api::namespaced(work.connection.client.clone(), &work.namespace);
-    let own = work.pods.names();
+    let own = work.road.pods();
     // What cannot be listed is not told; `cleanup` finds it.
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map(|list| list.items).unwrap_or_default();
     let mut left = Vec::new();

@@ -9,7 +9,8 @@ use futures::future::{join_all, try_join_all};
 use super::Work;
 use super::operator::no_certificates;
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt, bytes};
-use crate::sidecar::{Committed, Operation, Session, Stage, Started, build, converse};
+use crate::road::Sidecar;
+use crate::sidecar::{Committed, Operation, Session, Stage, build, converse};
 
 /// How far above the highest revision that a member has the new data begins: more than is written until it is in place, which the nodes
 /// check; and no more than can be made good in less than a minute should they go back after clients have seen it.
@@ -22,7 +23,7 @@ const FAREWELL: Duration = Duration::from_secs(20);
 
 /// A node that takes part.
 pub(super) struct Hand {
-    pub(super) sidecar: Started,
+    pub(super) sidecar: Sidecar,
     pub(super) session: Session,
 }
 
@@ -40,7 +41,7 @@ impl<'a> NodeSessions<'a> {
     /// A pod does not start, a session does not open, or a sidecar is of another build (exit 4). None stays open.
     pub(super) async fn gather(work: &'a Work<'a>, plan: &'a RestorePlan) -> Outcome<NodeSessions<'a>> {
         let opened = work.members.iter().map(|member| async move {
-            let opened = converse(work.connection, work.pods, member, Operation::Restore, CAPABILITY).await;
+            let opened = converse(work.road, member, Operation::Restore, CAPABILITY).await;
             opened.map(|(sidecar, session)| Hand { sidecar, session })
         });
         let hands = try_join_all(opened).await?;

@@ -6,14 +6,15 @@ use etcd_wire::message::MemberStatus;
 use crate::discovery::EtcdPod;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
-use crate::sidecar::{Started, Surveyed};
+use crate::road::Sidecar;
+use crate::sidecar::Surveyed;
 
 /// The member to take, and why.
 #[derive(Debug)]
 pub(super) struct Choice<'a> {
     pub(super) member: &'a EtcdPod,
     pub(super) status: &'a MemberStatus,
-    pub(super) sidecar: &'a Started,
+    pub(super) sidecar: &'a Sidecar,
     pub(super) reason: String,
     /// What the user should know of it; only a member that was asked for by name has any.
     pub(super) warnings: Vec<String>,
@@ -96,7 +97,7 @@ mod tests {
             ..Default::default()
         };
         change(&mut status);
-        let sidecar = Started { pod: format!("pod-{node}"), namespace: "kube-system".into() };
+        let sidecar = Sidecar::Pod { pod: format!("pod-{node}"), namespace: "kube-system".into() };
         let status = NodeStatus { etcd: Some(status), ..Default::default() };
         Surveyed { member: member(node), outcome: Ok(status), via: Via::Sidecar, sidecar: Some(sidecar), served: None }
     }

@@ -11,7 +11,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, EtcdPod};
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
-use crate::sidecar::{KUBERNETES, Operation, Pods, Sink, converse};
+use crate::road::Road;
+use crate::sidecar::{KUBERNETES, Operation, Sink, converse};
 
 /// Where kubeadm has the manifests of a control plane.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
@@ -42,7 +43,7 @@ impl NodeFiles {
 /// They cannot be read, or what came is no archive of them.
 pub(super) async fn gather(
     member: &EtcdPod,
-    pods: &Pods,
+    road: &Road,
     encryption: &Encryption,
     connection: &Connection,
     context: &Context,
@@ -53,12 +54,12 @@ pub(super) async fn gather(
     let mut members = [member.clone()];
     discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
     let [member] = members;
-    let (sidecar, mut session) = converse(connection, pods, &member, Operation::NodeFiles, "nodeFiles").await?;
+    let (sidecar, mut session) = converse(road, &member, Operation::NodeFiles, "nodeFiles").await?;
     let paths = std::iter::once(KUBERNETES.to_owned()).chain(member.encryption_config.clone()).collect();
     let request = NodeFilesRequest { paths, compression: Compression::Zstd };
     let (Archive(archive), done) = session.node_files(request, Archive(Vec::new())).await?;
     drop(session);
-    pods.delete_early(&sidecar.pod).await;
+    road.release(&sidecar).await;
     tell(&done, &member.node, context.printer);
     let manifests = check(&archive).or_fail(|| format!("cannot use the files of node {}", member.node))?;
     let sealed = seal(&archive, encryption).or_fail(|| format!("cannot encrypt the files of node {}", member.node))?;

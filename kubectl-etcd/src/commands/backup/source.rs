@@ -8,7 +8,8 @@ use crate::discovery::{self, ApiServer, EtcdPod, Overrides};
 use crate::etcd_clusters::{EtcdCluster, EtcdClusters, Evidence};
 use crate::kube_system::{self, Served};
 use crate::output::{Outcome, Printer};
-use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, Surveyed, access, survey};
+use crate::road::Road;
+use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, access, survey};
 
 /// The members, and what they and the API have said.
 pub(super) struct Asked {
@@ -20,7 +21,7 @@ pub(super) struct Asked {
     pub(super) surveyed: Vec<Surveyed>,
     /// Namespace kube-system as the API serves it, or why that is not known.
     pub(super) served: Result<Served, String>,
-    pub(super) pods: Pods,
+    pub(super) road: Road,
 }
 
 /// Which members are meant.
@@ -49,14 +50,14 @@ impl Asked {
         let every = every.map_or_else(|| found.members.clone(), |every| every.members);
         let (named, api_servers) = (found.named, found.api_servers.clone());
         access::preflight(connection, &meant.sidecar.pod_namespace).await?;
-        let pods = context.keep_track(Pods::new(connection, meant.sidecar, context.printer));
+        let road = context.keep_track(Road::exec(connection, meant.sidecar, context.printer));
         let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
         let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
         let members = found.readable(context.printer);
         let (surveyed, served) =
-            tokio::join!(survey(connection, &pods, members, meant.operation, &ask), kube_system::served(connection));
+            tokio::join!(survey(&road, members, meant.operation, &ask), kube_system::served(connection));
         let served = served.map_err(|failed| failed.one_line());
-        Ok(Asked { every, named, api_servers, surveyed, served, pods })
+        Ok(Asked { every, named, api_servers, surveyed, served, road })
     }
 
     /// What tells the etcd clusters apart.

@@ -15,6 +15,7 @@ use crate::etcd_clusters::EtcdClusters;
 use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{Exit, Failed, Format, Outcome, Progress, ResultExt, bytes, print_data, seconds};
+use crate::road::Sidecar;
 use crate::sidecar::{Operation, Session, Sink, TransferError};
 use crate::snapshot_file::{AccessArgs, SnapshotFile};
 
@@ -48,11 +49,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let is_final = matches!(target, Target::Stdout { .. });
     let mut contents = identity.before(choice, is_final, printer)?;
     source.tell(printer);
-    let spare = asked.surveyed.iter().filter_map(|one| Some(one.sidecar.as_ref()?.pod.clone()));
-    let spare: Vec<String> = spare.filter(|pod| args.on_node.is_some() || *pod != choice.sidecar.pod).collect();
+    let spare = asked.surveyed.iter().filter_map(|one| one.sidecar.as_ref());
+    let spare: Vec<&Sidecar> = spare.filter(|one| args.on_node.is_some() || *one != choice.sidecar).collect();
     let sidecar = match &args.on_node {
         // Only the pod that keeps a copy may write to its node.
-        Some(folder) => asked.pods.start(choice.member, Operation::Backup, Some(folder)).await?,
+        Some(folder) => asked.road.start(choice.member, Operation::Backup, Some(folder)).await?,
         None => choice.sidecar.clone(),
     };
     let keep = args.on_node.as_ref().map(|folder| format!("{folder}/{}", target.file_name()));
@@ -61,15 +62,15 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         compression: compression(&args.compress),
         keep: keep.clone(),
     };
-    // The pods that are not needed go meanwhile.
-    let released = futures::future::join_all(spare.iter().map(|pod| asked.pods.delete_early(pod)));
+    // The sidecars that are not needed go meanwhile.
+    let released = futures::future::join_all(spare.iter().map(|one| asked.road.release(one)));
     let mut writing = writing;
     let begin = async || {
         let restartable = writing.restart()?;
         let sink = Stream { writing: writing.share(), progress: Progress::new(printer, "snapshot", 0) };
         Ok(Attempt { sink, restartable })
     };
-    let (received, _) = tokio::join!(transfer(&connection, &sidecar, &request, printer, begin), released);
+    let (received, _) = tokio::join!(transfer(&asked.road, &sidecar, &request, printer, begin), released);
     let (mut session, received) = received?;
     let (database_sha256, length) = (received.end.sha256.0, received.end.length);
     let (writing, sha256) = received.sink.finish(received.digest, database_sha256)?;

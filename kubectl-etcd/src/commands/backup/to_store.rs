@@ -28,6 +28,7 @@ use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Format, Outcome, Printer, Progress, ResultExt, print_data, seconds};
+use crate::road::Sidecar;
 use crate::sidecar::{Operation, Received, Session, SidecarArgs, Sink};
 
 /// What is to be backed up, and where to.
@@ -99,7 +100,7 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     let encryption = &order.destination.encryption;
     let node_files = match order.node_files {
         true => {
-            let gathered = node_files::gather(source.choice.member, &asked.pods, encryption, connection, context);
+            let gathered = node_files::gather(source.choice.member, &asked.road, encryption, connection, context);
             Some(context.interruptible(gathered).await.map_err(unchanged)?)
         }
         false => None,
@@ -108,7 +109,6 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     let name = Name::new(Timestamp::now(), revision, order.class);
     let mut work = Work {
         order,
-        connection,
         context,
         asked: &asked,
         source: &source,
@@ -178,7 +178,7 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         tracing::info!("the sidecar's last word was lost: {}", error.into_failed().one_line());
     }
     drop(session);
-    asked.pods.delete_early(&source.choice.sidecar.pod).await;
+    asked.road.release(source.choice.sidecar).await;
     Ok(committed)
 }
 
@@ -218,7 +218,6 @@ fn whose(source: &Source<'_>, asked: &Asked, printer: Printer) -> Outcome<Cluste
 /// A backup that is on its way.
 struct Work<'a> {
     order: &'a Order<'a>,
-    connection: &'a Connection,
     context: &'a Context,
     asked: &'a Asked,
     source: &'a Source<'a>,
@@ -250,9 +249,9 @@ impl Work<'_> {
             compression: compression(self.order.compress),
             keep: None,
         };
-        let spare = self.asked.surveyed.iter().filter_map(|one| Some(one.sidecar.as_ref()?.pod.clone()));
-        let spare: Vec<String> = spare.filter(|pod| *pod != choice.sidecar.pod).collect();
-        let released = futures::future::join_all(spare.iter().map(|pod| self.asked.pods.delete_early(pod)));
+        let spare = self.asked.surveyed.iter().filter_map(|one| one.sidecar.as_ref());
+        let spare: Vec<&Sidecar> = spare.filter(|one| *one != choice.sidecar).collect();
+        let released = futures::future::join_all(spare.iter().map(|one| self.asked.road.release(one)));
         let (pending, upload, encryption) = (&mut self.pending, &mut self.upload, &self.order.destination.encryption);
         let begin = async || {
             if let Some(earlier) = upload.take() {
@@ -265,7 +264,8 @@ impl Work<'_> {
             let sink = Packing { intake, progress: Progress::new(printer, "backup", 0) };
             Ok(Attempt { sink, restartable: true })
         };
-        let (received, _) = tokio::join!(transfer(self.connection, choice.sidecar, &request, printer, begin), released);
+        let (received, _) =
+            tokio::join!(transfer(&self.asked.road, choice.sidecar, &request, printer, begin), released);
         let (session, received) = match received {
             Ok(received) => received,
             Err(failed) => return Err(self.because(failed).await),

@@ -2,9 +2,9 @@
 
 use etcd_wire::message::{Compression, SnapshotRequest};
 
-use crate::connection::Connection;
 use crate::output::{Outcome, Printer};
-use crate::sidecar::{Received, Session, Sink, Started, TransferError};
+use crate::road::{Road, Sidecar};
+use crate::sidecar::{Received, Session, Sink, TransferError};
 
 /// How often a transfer that broke is begun anew.
 const ATTEMPTS: u32 = 3;
@@ -21,8 +21,8 @@ pub(super) struct Attempt<S> {
 /// # Errors
 /// The last attempt failed, or one in a way in which the next one would fail as well.
 pub(super) async fn transfer<S: Sink>(
-    connection: &Connection,
-    sidecar: &Started,
+    road: &Road,
+    sidecar: &Sidecar,
     request: &SnapshotRequest,
     printer: Printer,
     mut begin: impl AsyncFnMut() -> Outcome<Attempt<S>>,
@@ -30,7 +30,7 @@ pub(super) async fn transfer<S: Sink>(
     let mut attempt = 1;
     loop {
         let Attempt { sink, restartable } = begin().await?;
-        let outcome = match Session::open(connection, sidecar).await {
+        let outcome = match road.session(sidecar).await {
             Ok(mut session) => {
                 let needs: &[&str] = if request.keep.is_some() { &["snapshot", "keep"] } else { &["snapshot"] };
                 needs.iter().try_for_each(|need| session.require(need))?;

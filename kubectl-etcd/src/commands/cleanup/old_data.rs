@@ -13,7 +13,8 @@ use crate::discovery::{self, Overrides};
 use crate::output::API_VERSION;
 use crate::output::confirm::Question;
 use crate::output::{Exit, Failed, Format, Outcome, Table, age, bytes, print_data, timestamp};
-use crate::sidecar::{Operation, Pods, access, build};
+use crate::road::Road;
+use crate::sidecar::{Operation, access, build};
 use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, step_labels};
 
 /// What was prepared and never begun belongs to nobody after this time: no sidecar of a restore lives longer.
@@ -33,8 +34,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
             .await?
             .readable(printer);
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
-    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
-    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
+    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     if let Some(failed) = silence(&nodes) {

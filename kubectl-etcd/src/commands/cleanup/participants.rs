@@ -12,7 +12,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Outcome, Table};
-use crate::sidecar::{Operation, Pods, access};
+use crate::road::Road;
+use crate::sidecar::{Operation, access};
 use crate::transaction::settle::dismissal;
 use crate::transaction::{self, Recalled, Work, by_time, standing_of};
 
@@ -97,7 +98,7 @@ impl Participants {
         let members = discovery::with_manifests(connection, namespace, &overrides, &args.manifests).await?;
         let members = members.readable(context.printer);
         access::preflight(connection, &args.sidecar.pod_namespace).await?;
-        let own = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
+        let own = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
         let nodes = {
             let work = Work::new(context, connection, &own, &members, &args.sidecar);
             let mut watched = work.watch(Operation::Recall);
@@ -173,7 +174,7 @@ impl Participants {
     /// # Errors
     /// A node could not be told, or its participant stays.
     pub(super) async fn end(&self, args: &Args, context: &Context, connection: &Connection) -> Outcome {
-        let own = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
+        let own = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
         let work = Work::new(context, connection, &own, &self.members, &args.sidecar);
         let mut watched = work.watch(Operation::Follow);
         for (plan, orders) in &self.orders {

@@ -4,21 +4,21 @@ use etcd_wire::message::{KeptKeysRequest, KeysRequest};
 use etcd_wire::{Compression, KeyRecord, KeyRecords};
 
 use super::Keys;
-use crate::connection::Connection;
 use crate::output::{Failed, Outcome, Printer, Progress, ResultExt};
-use crate::sidecar::{Session, Sink, Started, Surveyed, TransferError};
+use crate::road::{Road, Sidecar};
+use crate::sidecar::{Sink, Surveyed, TransferError};
 
 /// The keys of the member that has the newest revision.
 ///
 /// # Errors
 /// No member answers, or the one that was asked does not list its keys.
-pub(crate) async fn live_keys(connection: &Connection, surveyed: &[Surveyed], printer: Printer) -> Outcome<Keys> {
+pub(crate) async fn live_keys(road: &Road, surveyed: &[Surveyed], printer: Printer) -> Outcome<Keys> {
     let answers = surveyed.iter().filter_map(|one| Some((one, one.sidecar.as_ref()?, one.etcd().ok()?)));
     let votes = answers.filter(|(.., status)| !status.learner);
     let newest = votes.max_by_key(|(.., status)| status.revision);
     let (one, sidecar, status) = newest.ok_or_else(|| Failed::plain("no etcd member answers"))?;
     let doing = || format!("cannot list the keys of member {}", one.member.name);
-    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
+    let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
     session.require("keys")?;
     let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
     let request = KeysRequest { etcd: one.member.access.clone(), compression };
@@ -36,14 +36,14 @@ pub(crate) async fn live_keys(connection: &Connection, surveyed: &[Surveyed], pr
 /// # Errors
 /// The data is not there, or damaged, or the sidecar cannot be asked.
 pub(crate) async fn kept_keys(
-    connection: &Connection,
-    sidecar: &Started,
+    road: &Road,
+    sidecar: &Sidecar,
     data_dir: &str,
     id: &str,
     printer: Printer,
 ) -> Outcome<Keys> {
     const DOING: &str = "cannot list the keys of the old data";
-    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
+    let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
     session.require("keptKeys")?;
     let compression = if session.peer().can("zstd") { Compression::Zstd } else { Compression::None };
     let request = KeptKeysRequest { data_dir: data_dir.to_owned(), id: id.to_owned(), compression };

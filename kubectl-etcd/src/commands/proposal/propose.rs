@@ -10,7 +10,8 @@ use crate::context::Context;
 use crate::discovery::{EtcdPod, Overrides};
 use crate::output::confirm::{Consent, confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
-use crate::sidecar::{Operation, Pods, SidecarArgs, Upload};
+use crate::road::Road;
+use crate::sidecar::{Operation, SidecarArgs, Upload};
 use crate::transaction::{self, Ended, Report, RestoreFlags, Work};
 
 /// A plan that can be shown and carried out.
@@ -32,7 +33,7 @@ pub(crate) trait Proposal: Serialize {
 pub(crate) struct Means<'a> {
     pub(crate) context: &'a Context,
     pub(crate) connection: &'a Connection,
-    pub(crate) pods: &'a Pods,
+    pub(crate) road: &'a Road,
     /// The members, those of nodes that do not take part among them.
     pub(crate) members: &'a [EtcdPod],
     pub(crate) sidecar: &'a SidecarArgs,
@@ -68,7 +69,7 @@ pub(crate) fn early_consent(flags: &RestoreFlags, connection: &Connection) -> Ou
 /// # Errors
 /// It is refused or not confirmed (exit 4), and however it ends once it has begun.
 pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outcome {
-    let Means { context, connection, pods, flags, output, .. } = means;
+    let Means { context, connection, road, flags, output, .. } = means;
     let printer = context.printer;
     let text = || proposal.text(output == Format::Wide);
     let Some(order) = proposal.transaction() else {
@@ -80,7 +81,7 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
     if let Some(dry_run) = flags.dry_run.as_deref() {
         print_data(printer, output, proposal, text)?;
         if dry_run == "server" {
-            context.interruptible(prove(pods, &members, printer)).await?;
+            context.interruptible(prove(road, &members, printer)).await?;
         }
         if let Some(first) = &means.first {
             let url = first.destination.store.url();
@@ -102,7 +103,7 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
     if let Some(first) = &means.first {
         back_up(first, means.sidecar, connection, context).await?;
     }
-    let mut work = Work::new(context, connection, pods, &members, means.sidecar);
+    let mut work = Work::new(context, connection, road, &members, means.sidecar);
     work.upload = means.upload;
     let mut ended = transaction::run(&work, order).await?;
     if let Some(report) = &mut ended.report {
@@ -160,9 +161,9 @@ pub(crate) fn tell(ended: Ended, output: Format, printer: Printer) -> Outcome {
 }
 
 /// Asks the API server whether it would admit the pods that a restore makes.
-async fn prove(pods: &Pods, members: &[EtcdPod], printer: Printer) -> Outcome {
+async fn prove(road: &Road, members: &[EtcdPod], printer: Printer) -> Outcome {
     for member in members {
-        pods.rehearse(member, Operation::Restore).await.map_err(Failed::unchanged)?;
+        road.rehearse(member, Operation::Restore).await.map_err(Failed::unchanged)?;
         printer.note(format!("the API server would admit the privileged pod of a restore on node {}", member.node));
     }
     Ok(())

@@ -77,11 +77,11 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let flags = &args.live.shared;
     let consent = early_consent(flags, &connection)?;
     let planning = plan(&args, &context, &connection, &snapshot);
-    let Planned { plan, upload, members, pods } = context.interruptible(planning).await.map_err(Failed::unchanged)?;
+    let Planned { plan, upload, members, road } = context.interruptible(planning).await.map_err(Failed::unchanged)?;
     let means = Means {
         context: &context,
         connection: &connection,
-        pods: &pods,
+        road: &road,
         members: &members,
         sidecar: &args.sidecar,
         flags,

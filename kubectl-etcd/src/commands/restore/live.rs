@@ -20,7 +20,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, EtcdPod, Overrides};
 use crate::output::{Failed, Outcome, Progress, ResultExt};
-use crate::sidecar::{Ask, Operation, Pods, Session, Surveyed, TransferError, Upload, access, survey};
+use crate::road::Road;
+use crate::sidecar::{Ask, Operation, Surveyed, TransferError, Upload, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// A file that was verified, and what it holds.
@@ -37,7 +38,7 @@ pub(super) struct Planned {
     pub(super) upload: Upload,
     /// Of the nodes that take part, by their names.
     pub(super) members: Vec<EtcdPod>,
-    pub(super) pods: Pods,
+    pub(super) road: Road,
 }
 
 /// Makes the plan, and changes nothing.
@@ -54,13 +55,13 @@ pub(super) async fn plan(
     let mut members = members(args, context, connection).await?.all()?;
     discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
-    let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
-    let surveyed = survey(connection, &pods, members, Operation::Plan, &Ask::default()).await;
-    let facts = join_all(surveyed.iter().map(|one| facts(connection, one, &args.live.manifests.manifests_dir))).await;
-    let live = live_keys(connection, &surveyed, context.printer).await;
+    let road = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
+    let surveyed = survey(&road, members, Operation::Plan, &Ask::default()).await;
+    let facts = join_all(surveyed.iter().map(|one| facts(&road, one, &args.live.manifests.manifests_dir))).await;
+    let live = live_keys(&road, &surveyed, context.printer).await;
     // Whoever carries the plan out has sidecars of another kind.
-    let survey_pods = surveyed.iter().filter_map(|one| Some(&one.sidecar.as_ref()?.pod));
-    join_all(survey_pods.map(|pod| pods.delete_early(pod))).await;
+    let sidecars = surveyed.iter().filter_map(|one| one.sidecar.as_ref());
+    join_all(sidecars.map(|sidecar| road.release(sidecar))).await;
     let cluster = cluster(connection).await?;
     let (prefix, others) = own_prefix(keys, live.as_ref().ok(), cluster.kube_system_uid.as_deref());
     if !others.is_empty() {
@@ -114,7 +115,7 @@ pub(super) async fn plan(
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
     plan.hints = of_disks.chain(of_pods).cloned().collect();
-    Ok(Planned { plan, upload, members: taking_part, pods })
+    Ok(Planned { plan, upload, members: taking_part, road })
 }
 
 /// By what the values of a file are encrypted, each key once.
@@ -129,7 +130,7 @@ fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
 }
 
 /// What a node's disk tells; `None` if there is no sidecar to ask.
-async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
+async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
     let sidecar = one.sidecar.as_ref()?;
     let Some(data_dir) = one.member.data_dir.clone() else {
         return Some(Err(Failed::plain("its data directory is not on a hostPath volume")));
@@ -137,7 +138,7 @@ async fn facts(connection: &Connection, one: &Surveyed, manifests_dir: &str) -> 
     let request =
         FactsRequest { data_dir, wal_dir: one.member.wal_dir.clone(), manifests_dir: manifests_dir.to_owned() };
     let ask = async {
-        let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
+        let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
         session.require("facts")?;
         session.facts(request).await
     };

@@ -7,7 +7,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::EtcdPod;
 use crate::output::Outcome;
-use crate::sidecar::{Operation, Pods, access};
+use crate::road::Road;
+use crate::sidecar::{Operation, access};
 use crate::transaction::{self, Recalled, Work, silence, unfinished};
 
 /// How soon an unfinished restore is looked at again, once the API server is back.
@@ -18,12 +19,12 @@ pub(super) async fn look(
     args: &Args,
     context: &Context,
     connection: &Connection,
-    pods: &Pods,
+    road: &Road,
 ) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
     let (printer, begun, limit) = (context.printer, Instant::now(), args.live.begun.timeout);
     let mut was_away = false;
     loop {
-        let found = look_once(args, context, connection, pods).await;
+        let found = look_once(args, context, connection, road).await;
         match found {
             Ok((_, nodes))
                 if args.live.begun.status && was_away && unfinished(&nodes).is_some() && begun.elapsed() < limit =>
@@ -47,12 +48,12 @@ async fn look_once(
     args: &Args,
     context: &Context,
     connection: &Connection,
-    pods: &Pods,
+    road: &Road,
 ) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
     let members = super::live::members(args, context, connection).await?.readable(context.printer);
     access::preflight(connection, &args.sidecar.pod_namespace).await?;
     let nodes = {
-        let work = Work::new(context, connection, pods, &members, &args.sidecar);
+        let work = Work::new(context, connection, road, &members, &args.sidecar);
         let mut watched = work.watch(Operation::Recall);
         let nodes = transaction::recall(&work, &mut watched).await;
         // Those that read journals can bring no certificates, and are not needed again.

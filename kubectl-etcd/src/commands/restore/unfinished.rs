@@ -12,7 +12,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::output::confirm::{Consent, confirm, consent};
 use crate::output::{Exit, Failed, Outcome, Printer};
-use crate::sidecar::{Operation, Pods};
+use crate::road::Road;
+use crate::sidecar::Operation;
 use crate::transaction::settle::{self, Resume};
 use crate::transaction::{self, Watched, Work, recall, standing_of, unfinished};
 
@@ -28,8 +29,8 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     if args.live.confirm().is_some() {
         agreed(&args, &connection)?;
     }
-    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
-    let looking = look(&args, &context, &connection, &pods);
+    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
+    let looking = look(&args, &context, &connection, &road);
     let (members, nodes) = context.interruptible(looking).await?;
     for node in &nodes {
         if let Err(failed) = &node.outcome {
@@ -48,7 +49,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         printer.note("no restore is unfinished");
         return status(&args, &context, &nodes);
     };
-    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Follow);
     if begun.forget.is_some() {
         return forget(&work, &mut watched, &plan).await;

@@ -4,18 +4,17 @@ use etcd_objects::key::Prefix;
 use etcd_wire::restore::RestorePlan;
 
 use crate::commands::proposal::{Changes, kept_keys, live_keys};
-use crate::connection::Connection;
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome, Printer};
-use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, survey};
+use crate::road::Road;
+use crate::sidecar::{Ask, Operation, SidecarArgs, survey};
 
 /// By the first node that tells both. `of` is the restore that has kept the data.
 ///
 /// # Errors
 /// No node tells both; what the last one said.
 pub(super) async fn changes(
-    connection: &Connection,
-    pods: &Pods,
+    road: &Road,
     members: &[EtcdPod],
     order: &RestorePlan,
     of: &str,
@@ -24,7 +23,7 @@ pub(super) async fn changes(
     let mut failed = Failed::plain("no etcd pod runs on the nodes of that restore");
     for node in order.serving() {
         let Some(member) = members.iter().find(|member| member.node == node.node) else { continue };
-        match on_node(connection, pods, member, &node.data_dir, of, args).await {
+        match on_node(road, member, &node.data_dir, of, args).await {
             Ok(changes) => return Ok(changes),
             Err(why) => failed = why.context(format!("node {}", node.node)),
         }
@@ -32,28 +31,21 @@ pub(super) async fn changes(
     Err(failed)
 }
 
-async fn on_node(
-    connection: &Connection,
-    pods: &Pods,
-    member: &EtcdPod,
-    data_dir: &str,
-    of: &str,
-    args: &SidecarArgs,
-) -> Outcome<Changes> {
-    let surveyed = survey(connection, pods, vec![member.clone()], Operation::Plan, &Ask::default()).await;
+async fn on_node(road: &Road, member: &EtcdPod, data_dir: &str, of: &str, args: &SidecarArgs) -> Outcome<Changes> {
+    let surveyed = survey(road, vec![member.clone()], Operation::Plan, &Ask::default()).await;
     let Some(sidecar) = surveyed.first().and_then(|one| one.sidecar.clone()) else {
         let failed = surveyed.first().and_then(|one| Some(one.outcome.as_ref().err()?.copy()));
         return Err(failed.unwrap_or_else(|| Failed::plain("no sidecar runs")));
     };
-    let printer: Printer = pods.printer();
+    let printer: Printer = road.printer();
     let both = async {
-        let live = live_keys(connection, &surveyed, printer).await?;
-        let kept = kept_keys(connection, &sidecar, data_dir, of, printer).await?;
+        let live = live_keys(road, &surveyed, printer).await?;
+        let kept = kept_keys(road, &sidecar, data_dir, of, printer).await?;
         let prefix = Prefix::detect(live.keys().map(Vec::as_slice)).unwrap_or_default();
         Ok(Changes::between(&live, &kept, &prefix, &args.pod_namespace))
     };
     let both = both.await;
     // Whoever carries the plan out has sidecars of another kind.
-    pods.delete_early(&sidecar.pod).await;
+    road.release(&sidecar).await;
     both
 }

@@ -14,7 +14,8 @@ use crate::explain::{self, Facts};
 use crate::idle::Idle;
 use crate::interruption::interrupted;
 use crate::output::{Format, Outcome};
-use crate::sidecar::{Operation, Pods, SidecarArgs, access};
+use crate::road::Road;
+use crate::sidecar::{Operation, SidecarArgs, access};
 use crate::transaction::{self, RestoreFlags, Work, silence};
 
 const EXAMPLES: &str = "\
@@ -106,8 +107,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests);
     let members = context.interruptible(finding).await?.all()?;
     context.interruptible(access::preflight(&connection, &args.sidecar.pod_namespace)).await?;
-    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, printer));
-    let work = Work::new(&context, &connection, &pods, &members, &args.sidecar);
+    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
+    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
     let recalling = async { Ok(transaction::recall(&work, &mut watched).await) };
     let nodes = context.interruptible(recalling).await?;
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     });
     if let (Some(order), Some(earlier)) = (plan.transaction(), plan.restored()) {
         let of = earlier.to_owned();
-        let looking = changes(&connection, &pods, &members, order, &of, &args.sidecar);
+        let looking = changes(&road, &members, order, &of, &args.sidecar);
         let looked = context.interruptible(async { Ok(looking.await) }).await?;
         plan.add(looked);
     }
@@ -139,7 +140,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let means = Means {
         context: &context,
         connection: &connection,
-        pods: &pods,
+        road: &road,
         members: &members,
         sidecar: &args.sidecar,
         flags: &args.shared,

@@ -16,7 +16,8 @@ use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::kube_system::Served;
 use crate::member_probe::{self, Looked, Probed};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
-use crate::sidecar::{Ask, Operation, Pods, SidecarArgs, Surveyed, Via, access, survey};
+use crate::road::Road;
+use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, Via, access, survey};
 use report::Report;
 
 const EXAMPLES: &str = "\
@@ -159,10 +160,10 @@ async fn by_sidecars(
         return unreached.into_iter().map(silent).collect();
     }
     context.printer.note(format!("asking by pods on the nodes: {}", why.one_line()));
-    let pods = context.keep_track(Pods::new(connection, &args.sidecar, context.printer));
+    let road = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
     let ask = Ask { kube_system: Some(key.to_owned()), quorum_will_do: true };
     let members = unreached.into_iter().map(|(member, _)| member).collect();
-    survey(connection, &pods, members, Operation::Status, &ask).await
+    survey(&road, members, Operation::Status, &ask).await
 }
 
 /// The exit code where nobody answers: etcd is degraded, unless this user may not ask any member.

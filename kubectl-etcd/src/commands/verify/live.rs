@@ -8,14 +8,14 @@ use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash};
 use futures::future::join_all;
 use serde::Serialize;
 
-use crate::connection::Connection;
 use crate::context::Context;
 use crate::discovery::{self, Found, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
 use crate::kube_system;
 use crate::output::{Failed, Outcome, ResultExt, Table, grouped};
-use crate::sidecar::{Ask, Operation, Pods, Session, SidecarArgs, Surveyed, TransferError, access, survey};
+use crate::road::Road;
+use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, TransferError, access, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// What only a comparison with a cluster needs.
@@ -96,17 +96,17 @@ pub(super) async fn compare(
     let Found { members, unreadable, api_servers, .. } =
         discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, only).await?;
     access::preflight(&connection, &args.sidecar.pod_namespace).await?;
-    let pods = context.keep_track(Pods::new(&connection, &args.sidecar, context.printer));
+    let road = context.keep_track(Road::exec(&connection, &args.sidecar, context.printer));
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
     let (surveyed, served) =
-        tokio::join!(survey(&connection, &pods, members, Operation::Verify, &ask), kube_system::served(&connection));
+        tokio::join!(survey(&road, members, Operation::Verify, &ask), kube_system::served(&connection));
     let served = served.map_err(|failed| failed.one_line());
     let evidence = Evidence { api_servers: &api_servers, served: served.as_ref().map_err(String::as_str) };
     let clusters = EtcdClusters::of(&surveyed, &evidence);
     let cluster = clusters.choose("verify FILE --live")?.map(|cluster| cluster.id);
     let revision = report.hash_kv.revision;
-    let asked = join_all(surveyed.iter().map(|one| hash(&connection, one, cluster, revision))).await;
+    let asked = join_all(surveyed.iter().map(|one| hash(&road, one, cluster, revision))).await;
 
     let mut ours = HashMap::from([(report.hash_kv.compact_revision, report.hash_kv.hash)]);
     let mut compared = Vec::new();
@@ -149,14 +149,14 @@ pub(super) async fn compare(
 }
 
 /// Asks a member of the cluster that is compared. Revisions of another say nothing of the file.
-async fn hash(connection: &Connection, one: &Surveyed, cluster: Option<u64>, revision: i64) -> Outcome<MemberHash> {
+async fn hash(road: &Road, one: &Surveyed, cluster: Option<u64>, revision: i64) -> Outcome<MemberHash> {
     let its = one.etcd()?.cluster_id;
     if Some(its) != cluster {
         let used = cluster.unwrap_or_default();
         return Err(Failed::plain(format!("it belongs to etcd cluster {its:x}, and the API server uses {used:x}")));
     }
     let sidecar = one.sidecar.as_ref().ok_or_else(|| Failed::plain("no sidecar runs on its node"))?;
-    let mut session = Session::open(connection, sidecar).await.map_err(TransferError::into_failed)?;
+    let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
     session.require("hashKv")?;
     session.hash_kv(HashKvRequest { etcd: one.member.access.clone(), revision }).await
 }
