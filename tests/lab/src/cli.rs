@@ -10,7 +10,7 @@ use clap::Parser;
 
 use crate::lab::{Etcd, Lab, Options};
 use crate::record::Record;
-use crate::{apiserver, balancer, kubelet, network};
+use crate::{apiserver, balancer, kubelet, network, ssh};
 
 #[derive(Debug, Parser)]
 #[command(name = "kube-apiserver")]
@@ -141,6 +141,13 @@ enum Cli {
         name: String,
         node: String,
     },
+    /// Start an SSH server on every node, and print how to log in. Users: root, lab-operator, and lab-admin, for whom sudo wants a password.
+    Ssh {
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
+    #[command(hide = true)]
+    Sshd(ssh::Args),
     #[command(hide = true)]
     Kubelet(kubelet::Args),
     #[command(hide = true)]
@@ -256,6 +263,15 @@ fn command(cli: Cli) -> Result<()> {
         Cli::ThawDisk { name, node } => Lab::open(&name)?.thaw_disk(&node),
         Cli::FailDisk { name, node } => Lab::open(&name)?.fail_disk(&node),
         Cli::MendDisk { name, node } => Lab::open(&name)?.mend_disk(&node),
+        Cli::Ssh { name } => {
+            let lab = Lab::open(&name)?;
+            let access = lab.ssh()?;
+            let nodes = lab.node_names();
+            let nodes: Vec<String> = nodes.iter().map(|node| format!("{node}={}", lab.node_ip(node))).collect();
+            println!("--ssh=root@ --nodes {} --ssh-command '{}'", nodes.join(","), access.command());
+            Ok(())
+        }
+        Cli::Sshd(args) => ssh::run(&args),
         Cli::Kubelet(args) => runtime()?.block_on(kubelet::run(args)),
         Cli::Balancer(args) => runtime()?.block_on(balancer::run(args)),
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It needs root, `ip`, `nsenter`, `unshare`, `crun` and an etcd, and for disks `mkfs.ext4`, `mount`, `losetup` and
-//! `fsfreeze`. Each node has its own network, mount and process namespace and its own file tree, with a `/run` in memory.
+//! `fsfreeze`, and for SSH OpenSSH's server and `sudo`. Each node has its own network, mount and process namespace and its own file tree, with a `/run` in memory.
 //! Nodes can lose each other ([`Lab::cut`]), their power ([`Lab::power_off`]) and the room on their disks
 //! ([`Lab::fill_disk`]), and their disks can hang ([`Lab::freeze_disk`]) and fail ([`Lab::fail_disk`]); they have this
 //! machine's clock. A lab is on record in `/run/lab`, so that `lab down` can take it away also when
@@ -34,6 +34,7 @@ mod pem;
 mod pki;
 mod pod;
 mod record;
+mod ssh;
 mod start;
 mod trouble;
 
@@ -41,3 +42,4 @@ pub use client::Client;
 pub use image::docker_archive;
 pub use lab::{Etcd, Lab, Options};
 pub use pki::Issue;
+pub use ssh::{ADMIN, OPERATOR, PASSWORD, SshAccess};

@@ -105,7 +105,8 @@ pub(crate) fn kubelet(lab: &Lab, number: u8) -> Result<()> {
     spawn(lab, kubelet, &record.state().node(&name).kubelet_log())
 }
 
-fn spawn(lab: &Lab, mut command: Command, log: &Path) -> Result<()> {
+/// Starts a process that ends with the lab.
+pub(crate) fn spawn(lab: &Lab, mut command: Command, log: &Path) -> Result<()> {
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?.into_parts().0;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A Ctrl-C at the terminal is for whoever holds the lab, who ends it in order.
