@@ -38,6 +38,8 @@ pub(crate) enum ApiTrouble {
     Silent,
     /// Nothing listens where it should be.
     Away,
+    /// The connection was cut before there was an answer.
+    Cut,
 }
 
 impl ApiTrouble {
@@ -55,8 +57,11 @@ impl ApiTrouble {
                 };
             }
             let io = error.downcast_ref::<io::Error>();
-            if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
-                return Some(ApiTrouble::Away);
+            match io.map(io::Error::kind) {
+                Some(io::ErrorKind::ConnectionRefused) => return Some(ApiTrouble::Away),
+                // The end within a TLS handshake is of the second kind.
+                Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => return Some(ApiTrouble::Cut),
+                _ => {}
             }
             // An io::Error's source is the source of what it wraps: step into the wrapped error itself.
             next = match io.and_then(io::Error::get_ref) {
@@ -81,6 +86,10 @@ impl ApiTrouble {
                  {server} waits for them. On each control-plane node, see why:\n{ON_A_NODE}\n\
                  if the API server is only slow, --request-timeout=2m gives it more time"
             ),
+            ApiTrouble::Cut => format!(
+                "the connection to {server} was cut before there was an answer: a load balancer with no API server behind it does that, as when \
+                 etcd is down. On a control-plane node, see why:\n{ON_A_NODE}"
+            ),
             ApiTrouble::Away => format!(
                 "no API server listens at {server}: wrong address, or the API server is down, as it is when etcd is. \
                  On a control-plane node, see why:\n{ON_A_NODE}"
@@ -88,12 +97,29 @@ impl ApiTrouble {
         };
         vec![
             look,
+            over_ssh(server),
             format!(
                 "members that start again make a quorum by themselves. If too many are lost for good, put a snapshot back by \
                  hand:\n  {BY_HAND}"
             ),
         ]
     }
+}
+
+/// The commands that need no API server, for this cluster: the address in the kubeconfig is that of a node, or of a load balancer.
+fn over_ssh(server: &str) -> String {
+    let host = server.parse::<http::Uri>().ok().and_then(|url| Some(url.host()?.to_owned()));
+    let host = host.filter(|host| host != "localhost" && host != "[::1]" && !host.starts_with("127."));
+    let (nodes, which) = match &host {
+        Some(host) => {
+            (host.as_str(), format!(" If {host} is a load balancer, name the nodes as NODE=ADDRESS,... instead."))
+        }
+        None => ("NODE=ADDRESS,...", String::new()),
+    };
+    format!(
+        "etcd can be asked and backed up over SSH, without an API server; the record beside a backup names the nodes as well \
+         (--plan FILE.json).{which}\n  kubectl etcd status --ssh --nodes {nodes}\n  kubectl etcd backup --ssh --nodes {nodes}"
+    )
 }
 
 /// What an answer with an error says. A webhook that does not answer is not etcd, and neither is a database that is full.
@@ -142,12 +168,28 @@ mod tests {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
         let wrapped = kube::Error::Service(Box::new(io::Error::other(refused)));
         assert_eq!(ApiTrouble::of(&wrapped), Some(ApiTrouble::Away));
+        let eof = kube::Error::Service(Box::new(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof")));
+        assert_eq!(ApiTrouble::of(&eof), Some(ApiTrouble::Cut));
         assert_eq!(ApiTrouble::of(&kube::Error::Service("a certificate".into())), None);
     }
 
     #[test]
+    fn the_way_over_ssh_is_filled_in_as_far_as_it_is_known() {
+        let said = over_ssh("https://10.0.0.1:6443");
+        assert!(
+            said.contains("\n  kubectl etcd status --ssh --nodes 10.0.0.1\n") && said.contains("load balancer"),
+            "{said}"
+        );
+        assert!(over_ssh("https://[fd00::1]:6443").ends_with("kubectl etcd backup --ssh --nodes [fd00::1]"));
+        for unknown in ["https://127.0.0.1:6443", "https://localhost:6443", "nonsense "] {
+            let said = over_ssh(unknown);
+            assert!(said.ends_with("--nodes NODE=ADDRESS,..."), "{said}");
+        }
+    }
+
+    #[test]
     fn each_says_what_to_do_on_this_cluster() {
-        for trouble in [ApiTrouble::Etcd, ApiTrouble::Silent, ApiTrouble::Away] {
+        for trouble in [ApiTrouble::Etcd, ApiTrouble::Silent, ApiTrouble::Away, ApiTrouble::Cut] {
             let hints = trouble.hints("https://10.0.0.1:6443").join("\n");
             for text in ["https://10.0.0.1:6443", "systemctl status kubelet", "crictl ps", "journalctl", BY_HAND] {
                 assert!(hints.contains(text), "{trouble:?}: {hints}");

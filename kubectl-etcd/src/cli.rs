@@ -17,6 +17,7 @@ use crate::help;
 use crate::idle::{self, Idle};
 use crate::interruption::interrupted;
 use crate::output::{Exit, Failed, Log, Outcome, Printer};
+use crate::road::Left;
 use crate::typed::Typed;
 
 /// How long what is left of a command may take to end once its work is over.
@@ -93,13 +94,10 @@ impl Command {
             Command::Options(args) => args.idle(),
             Command::Backup(args) => args.idle(),
             Command::Rollback(args) => args.idle(),
+            Command::Status(args) => args.idle(),
             Command::Alarms(args) => args.idle(),
             Command::Member(args) => args.idle(),
-            Command::Compact(_)
-            | Command::Defrag(_)
-            | Command::Status(_)
-            | Command::Cleanup(_)
-            | Command::Complete(_) => Vec::new(),
+            Command::Compact(_) | Command::Defrag(_) | Command::Cleanup(_) | Command::Complete(_) => Vec::new(),
         }
     }
 }
@@ -242,17 +240,17 @@ async fn supervise(
         None => Err(interrupted()),
     };
     let Some(road) = context.road() else { return outcome };
-    let names = road.pods();
+    let names = road.places();
     tokio::select! {
         left = road.end() => {
-            for (pod, reason) in &left {
-                printer.warn(format!("pod/{pod} is still there: {reason}; it ends by itself within minutes, see\n  kubectl etcd cleanup"));
+            for Left { place, reason } in &left {
+                printer.warn(format!("{place} is still there: {reason}; it ends by itself within minutes, see\n  {}", road.by_hand()));
             }
             if !left.is_empty() {
-                outcome = outcome.map_err(with_pods_left);
+                outcome = outcome.map_err(with_something_left);
             }
         }
-        Some(()) = interruptions.next() => outcome = Err(interrupted_at_the_end(outcome, &names)),
+        Some(()) = interruptions.next() => outcome = Err(interrupted_at_the_end(outcome, &names, road.by_hand())),
     }
     outcome
 }
@@ -264,22 +262,22 @@ fn fault() -> Failed {
         .hint("report it, with all that was printed\n  https://github.com/kubectl-etcd/kubectl-etcd/issues")
 }
 
-/// Pods that stay are a change.
-fn with_pods_left(failed: Failed) -> Failed {
+/// What stays on nodes is a change.
+fn with_something_left(failed: Failed) -> Failed {
     match failed.exit {
         Exit::Failed => Failed { exit: Exit::Changed, ..failed },
         _ => failed,
     }
 }
 
-/// Of a command that had ended, and was interrupted while its pods were deleted: what it failed of counts for more.
-fn interrupted_at_the_end(outcome: Outcome, pods: &[String]) -> Failed {
+/// Of a command that had ended, and was interrupted while what it had brought to nodes was taken away: what it failed of counts for more.
+fn interrupted_at_the_end(outcome: Outcome, places: &[String], by_hand: &str) -> Failed {
     let failed = match outcome {
         Ok(()) => interrupted(),
-        Err(failed) => with_pods_left(failed),
+        Err(failed) => with_something_left(failed),
     };
-    let left = pods.iter().map(|name| format!("pod {name} may be left behind; it ends by itself within minutes"));
-    left.fold(failed, Failed::effect).hint("kubectl etcd cleanup")
+    let left = places.iter().map(|place| format!("{place} may be left behind; it ends by itself within minutes"));
+    left.fold(failed, Failed::effect).hint(by_hand)
 }
 
 /// Runs a command. Those that must not be dropped in their middle hear of an interruption themselves.
@@ -394,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_a_command_failed_of_counts_for_more_than_an_interruption_at_its_end() {
-        let pods = ["kube-system/a".to_owned()];
+        let places = ["pod kube-system/a".to_owned()];
         for (outcome, exit) in [
             (Ok(()), Exit::Interrupted),
             (damaged(), Exit::Damaged),
@@ -402,7 +400,7 @@ mod tests {
             (Err(Failed::new(Exit::Changed, "half done")), Exit::Changed),
             (Err(Failed::new(Exit::Interrupted, "interrupted")), Exit::Interrupted),
         ] {
-            let failed = interrupted_at_the_end(outcome, &pods);
+            let failed = interrupted_at_the_end(outcome, &places, "kubectl etcd cleanup");
             assert_eq!(failed.exit, exit, "{failed}");
             assert!(
                 failed.effects.iter().any(|effect| effect.starts_with("pod kube-system/a may be left behind")),

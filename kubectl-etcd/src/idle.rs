@@ -118,7 +118,9 @@ mod tests {
         let only_namespace: BTreeSet<String> = ["namespace".to_owned()].into();
         let table = [
             ("backup", &none),
+            ("backup --ssh --nodes=cp1=10.0.0.11", &all),
             ("verify a.db", &all),
+            ("verify a.db --live --ssh=core@ --plan=a.db.json", &all),
             ("list", &all),
             ("freshness file:///s --max-age=3h", &all),
             ("prune file:///s --keep-last=3", &all),
@@ -149,6 +151,7 @@ mod tests {
             ("member list", &none),
             ("member remove cp3", &none),
             ("defrag", &none),
+            ("status --ssh --nodes=cp1", &all),
             ("cleanup --aside", &none),
             ("cleanup", &none),
             ("store check s3://b", &all),
@@ -181,6 +184,12 @@ mod tests {
     fn a_commands_own_flags_have_an_effect_too() {
         for (line, flag) in [
             ("verify a.db --image x", "--image"),
+            ("status --ssh --nodes cp1 --image x", "--image"),
+            ("backup --ssh --nodes cp1 --pod-namespace x", "--pod-namespace"),
+            ("status --sudo no", "--sudo"),
+            ("backup --ssh-command x", "--ssh-command"),
+            ("backup --explain --ssh", "--ssh"),
+            ("verify a.db --ssh", "--ssh"),
             ("verify a.db --endpoints https://10.0.0.1:2379", "--endpoints"),
             ("restore --resume --confirm prod", "--confirm"),
             ("restore --forget x -o json", "-o/--output"),

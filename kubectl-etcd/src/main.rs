@@ -14,6 +14,7 @@ mod commands;
 mod connection;
 mod contents;
 mod context;
+mod control_plane;
 mod denial;
 mod discovery;
 mod etcd_clusters;

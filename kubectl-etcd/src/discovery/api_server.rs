@@ -51,7 +51,7 @@ pub(crate) struct Override {
 
 impl ApiServer {
     /// Reads a pod; `None` if it says nothing of etcd.
-    fn read(pod: &Pod) -> Option<ApiServer> {
+    pub(super) fn read(pod: &Pod) -> Option<ApiServer> {
         let spec = pod.spec.as_ref()?;
         let runs = spec.containers.iter().find(|container| starts(container, PROGRAM));
         let container = runs.or_else(|| spec.containers.first())?;

@@ -35,7 +35,7 @@ fn runs_on(pod: &Pod, node: &str) -> bool {
 }
 
 /// The file on the node that an API server reads.
-fn config(pod: &Pod) -> Option<String> {
+pub(super) fn config(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let named = spec.containers.iter().find(|container| container.name == "kube-apiserver");
     let container = named.or_else(|| spec.containers.first())?;

@@ -91,7 +91,7 @@ async fn pods(client: &Client, node: &str) -> Outcome<Vec<Pod>> {
 }
 
 /// Reads a selector of labels and their values, as kubectl takes it; `None` for one with sets.
-fn selector(text: &str) -> Option<Selector> {
+pub(super) fn selector(text: &str) -> Option<Selector> {
     let word = |text: &str| {
         let text = text.trim();
         (!text.is_empty() && !text.contains(['(', ')', ' ', '!', '='])).then(|| text.to_owned())

@@ -9,6 +9,7 @@ mod environment;
 mod kubelets;
 mod member;
 mod not_found;
+mod on_nodes;
 mod readiness;
 mod shell;
 mod urls;
@@ -21,6 +22,7 @@ pub(crate) use api_server::ApiServer;
 pub(crate) use api_server::Override;
 pub(crate) use encryption::add_encryption_configs;
 pub(crate) use member::EtcdPod;
+pub(crate) use on_nodes::on_nodes;
 pub(crate) use readiness::NodeTrouble;
 pub(crate) use urls::{address, is_loopback, is_wildcard};
 

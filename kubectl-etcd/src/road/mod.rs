@@ -2,8 +2,10 @@
 
 mod channel;
 mod exec;
+mod ssh;
 
 pub(crate) use channel::{Channel, Ended, Reader, Writer};
+pub(crate) use ssh::{Host, Ssh, SshArgs};
 
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;
@@ -14,7 +16,9 @@ use crate::sidecar::{Operation, Pods, Session, SidecarArgs, TransferError};
 #[derive(Clone)]
 pub(crate) enum Road {
     /// In pods of ours, by exec.
-    Exec(Pods),
+    Exec(Box<Pods>),
+    /// As processes, over SSH.
+    Ssh(Ssh),
 }
 
 /// A sidecar that is ready on a node.
@@ -27,18 +31,40 @@ pub(crate) enum Sidecar {
         /// Its namespace.
         namespace: String,
     },
+    /// A process.
+    Process {
+        /// Name of its node.
+        node: String,
+    },
+}
+
+impl Sidecar {
+    /// Whether another sidecar on the same node is another one: of processes a node has one.
+    pub(crate) fn is_only_one_of_its_node(&self) -> bool {
+        matches!(self, Sidecar::Process { .. })
+    }
+}
+
+/// What may still be on a node.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// `pod/NAME`, `node NAME`.
+    pub(crate) place: String,
+    /// Why.
+    pub(crate) reason: String,
 }
 
 impl Road {
     /// The road by way of the API server.
     pub(crate) fn exec(connection: &Connection, args: &SidecarArgs, printer: Printer) -> Road {
-        Road::Exec(Pods::new(connection, args, printer))
+        Road::Exec(Box::new(Pods::new(connection, args, printer)))
     }
 
     /// Where to print.
     pub(crate) fn printer(&self) -> Printer {
         match self {
             Road::Exec(pods) => pods.printer(),
+            Road::Ssh(ssh) => ssh.printer(),
         }
     }
 
@@ -57,16 +83,23 @@ impl Road {
                 let (pod, namespace) = pods.start(member, operation, writable).await?;
                 Ok(Sidecar::Pod { pod, namespace })
             }
+            Road::Ssh(ssh) => {
+                let sidecar = Sidecar::Process { node: member.node.clone() };
+                let session = ssh.session(&member.node).await.map_err(TransferError::into_failed)?;
+                ssh.rest(&member.node, session);
+                Ok(sidecar)
+            }
         }
     }
 
-    /// Asks whether a sidecar could be brought to a member's node, as far as that can be known. Makes nothing.
+    /// Asks whether a sidecar could be brought to a member's node, as far as that can be known. Makes nothing that stays.
     ///
     /// # Errors
     /// As [`Road::start`].
     pub(crate) async fn rehearse(&self, member: &EtcdPod, operation: Operation) -> Outcome {
         match self {
             Road::Exec(pods) => pods.rehearse(member, operation).await,
+            Road::Ssh(_) => self.start(member, operation, None).await.map(|_| ()),
         }
     }
 
@@ -79,6 +112,17 @@ impl Road {
             (Road::Exec(pods), Sidecar::Pod { pod, namespace }) => {
                 Session::establish(exec::open(pods.connection(), pod, namespace).await?).await
             }
+            (Road::Ssh(ssh), Sidecar::Process { node }) => ssh.session(node).await,
+            (_, sidecar) => Err(TransferError::Final(no_way_to(sidecar))),
+        }
+    }
+
+    /// Gives back a session that is in order, for whoever starts the next conversation with the sidecar.
+    pub(crate) fn rest(&self, sidecar: &Sidecar, session: Session) {
+        match (self, sidecar) {
+            (Road::Ssh(ssh), Sidecar::Process { node }) => ssh.rest(node, session),
+            // Another exec is had for the asking.
+            _ => drop(session),
         }
     }
 
@@ -86,6 +130,8 @@ impl Road {
     pub(crate) async fn release(&self, sidecar: &Sidecar) {
         match (self, sidecar) {
             (Road::Exec(pods), Sidecar::Pod { pod, .. }) => pods.delete_early(pod).await,
+            (Road::Ssh(ssh), Sidecar::Process { node }) => ssh.release(node).await,
+            _ => {}
         }
     }
 
@@ -93,13 +139,41 @@ impl Road {
     pub(crate) fn pods(&self) -> Vec<String> {
         match self {
             Road::Exec(pods) => pods.names(),
+            Road::Ssh(_) => Vec::new(),
         }
     }
 
-    /// Takes away everything that was brought to nodes. Returns the pods that stay, each with the reason.
-    pub(crate) async fn end(&self) -> Vec<(String, String)> {
+    /// What is on nodes now because of this run, for people.
+    pub(crate) fn places(&self) -> Vec<String> {
         match self {
-            Road::Exec(pods) => pods.delete_all().await,
+            Road::Exec(pods) => pods.names().into_iter().map(|name| format!("pod {name}")).collect(),
+            Road::Ssh(ssh) => ssh.nodes().into_iter().map(|node| format!("the sidecar on node {node}")).collect(),
         }
     }
+
+    /// How what stays is taken away by hand.
+    pub(crate) fn by_hand(&self) -> &'static str {
+        match self {
+            Road::Exec(_) => "kubectl etcd cleanup",
+            Road::Ssh(_) => ssh::BY_HAND,
+        }
+    }
+
+    /// Takes away everything that was brought to nodes. Returns what stays.
+    pub(crate) async fn end(&self) -> Vec<Left> {
+        match self {
+            Road::Exec(pods) => {
+                let left = pods.delete_all().await.into_iter();
+                left.map(|(pod, reason)| Left { place: format!("pod/{pod}"), reason }).collect()
+            }
+            Road::Ssh(ssh) => {
+                let left = ssh.end().await.into_iter();
+                left.map(|(node, reason)| Left { place: format!("the sidecar on node {node}"), reason }).collect()
+            }
+        }
+    }
+}
+
+fn no_way_to(sidecar: &Sidecar) -> crate::output::Failed {
+    crate::output::Failed::plain(format!("this road does not lead to {sidecar:?}"))
 }

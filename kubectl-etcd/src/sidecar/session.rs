@@ -104,6 +104,11 @@ impl Session {
         Ok(Session { incoming, voice, stderr, held, peer, place })
     }
 
+    /// Whether the road that it goes over still stands, as far as is known here.
+    pub(crate) fn stands(&self) -> bool {
+        self.voice.stands()
+    }
+
     /// How the sidecar introduced itself.
     pub(crate) fn peer(&self) -> &Hello {
         &self.peer

@@ -104,8 +104,11 @@ pub(crate) async fn survey(road: &Road, members: Vec<EtcdPod>, operation: Operat
     // The first answers came one after the other: those who gave one are asked again, all at once.
     let again = first.await.into_iter().map(|one| async move {
         match one {
-            Some(Ok(opened)) if opened.status.etcd.is_some() => opened.again().await.map(Some),
-            Some(Ok(Opened { sidecar, status, .. })) => Ok(Some(Answer { sidecar, status })),
+            Some(Ok(opened)) if opened.status.etcd.is_some() => opened.again(road).await.map(Some),
+            Some(Ok(Opened { sidecar, session, status, .. })) => {
+                road.rest(&sidecar, session);
+                Ok(Some(Answer { sidecar, status }))
+            }
             Some(Err(failed)) => Err(failed),
             None => Ok(None),
         }
@@ -141,8 +144,9 @@ struct Opened {
 }
 
 impl Opened {
-    async fn again(mut self) -> Outcome<Answer> {
+    async fn again(mut self, road: &Road) -> Outcome<Answer> {
         let status = self.session.status(self.request).await?;
+        road.rest(&self.sidecar, self.session);
         Ok(Answer { sidecar: self.sidecar, status })
     }
 }

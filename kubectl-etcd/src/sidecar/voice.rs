@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_wire::{Frame, Sending, WireError};
+use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use crate::road::{Ended, Writer};
@@ -45,6 +46,11 @@ impl Voice {
             // Nobody empties the pipe any more.
             _ = self.ended.clone() => Err(WireError::Io(std::io::ErrorKind::ConnectionReset.into())),
         }
+    }
+
+    /// Whether the process has not ended yet, as far as is known.
+    pub(super) fn stands(&self) -> bool {
+        self.ended.clone().now_or_never().is_none()
     }
 
     /// Says that nothing more comes, and waits until the process has ended by itself, for as long as it is given.

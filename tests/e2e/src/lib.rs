@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod restores;
+pub mod ssh;
 pub mod trouble;
 
 use std::collections::BTreeMap;

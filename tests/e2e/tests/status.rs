@@ -1,8 +1,10 @@
 //! `status`: no pod is made and nothing is written, whichever way the members are asked.
 
-use std::process::Command;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 
-use e2e::trouble::signal;
+use e2e::ssh::OverSsh;
+use e2e::trouble::{processes, signal};
 use e2e::{Ran, Running, Scene, run, until};
 use lab::Etcd;
 use serde_json::{Value, json};
@@ -295,8 +297,136 @@ fn an_etcd_that_is_stopped_is_told_from_one_that_is_not_asked() {
     defragment(&scene, &leader(&scene.ok(&["member", "list", "-o", "json"]).json()));
     let kubelet = scene.lab.init("cp3").unwrap();
     signal(kubelet, "STOP");
-    let ran = run(scene.plugin(&["status", "--exit-code"]));
-    signal(kubelet, "CONT");
-    let ran = ran.expect_code(6);
+    let ran = run(scene.plugin(&["status", "--exit-code"])).expect_code(6);
     assert!(ran.stdout.contains("2 of 3 members healthy; can lose none"), "{}", ran.stdout);
+
+    // No API server, and no kubelet that could run a pod: what is left is SSH.
+    for node in scene.lab.node_names() {
+        signal(scene.lab.init(&node).unwrap(), "STOP");
+        for pid in processes(&scene.lab, &node, &["kube-apiserver"]) {
+            signal(pid, "KILL");
+        }
+    }
+    over_ssh(&scene);
+    for node in scene.lab.node_names() {
+        signal(scene.lab.init(&node).unwrap(), "CONT");
+    }
+}
+
+/// The commands over SSH, on a cluster of three whose API servers are dead.
+fn over_ssh(scene: &Scene) {
+    let ran = run(scene.plugin(&["status", "--request-timeout", "3s"])).expect_code(1);
+    ran.expect_error(&["kubectl etcd status --ssh --nodes ", "kubectl etcd backup --ssh --nodes "]);
+    let ssh = OverSsh::start(&scene.lab);
+    let go = |words: &[String]| run(ssh.plugin(scene, words));
+    let nothing_left = || ssh.assert_nothing_on_nodes(&scene.lab);
+
+    let said = go(&ssh.flags("root", &["status", "-o", "json"])).expect_code(0).json();
+    for node in scene.lab.node_names() {
+        let member = member(&said, &node);
+        assert_eq!((&member["via"], &member["error"]), (&"sidecar".into(), &Value::Null), "{member}");
+        assert_eq!(member["certificateFilesRead"], true);
+    }
+    assert_eq!(said["clusters"][0]["quorum"], true, "{said}");
+    nothing_left();
+
+    // To a file, whose record leads to the nodes from then on; and to a store.
+    let ran = go(&ssh.flags(lab::OPERATOR, &["backup", "a.db"])).expect_code(0);
+    ran.expect_error(&["cannot check that this is a snapshot of cluster cp1: with --ssh no API server is asked"]);
+    let record: Value = serde_json::from_slice(&std::fs::read(scene.path("a.db.json")).unwrap()).unwrap();
+    let uid = record["cluster"]["kubeSystemUid"].as_str().expect("the UID in the snapshot").to_owned();
+    scene.ok(&["verify", "a.db"]);
+    let plan = scene.path("a.db.json").display().to_string();
+    let by_plan = |args: &[&str]| go(&ssh.flags_with("root", &["--plan", &plan], args));
+    let said = by_plan(&["verify", "a.db", "--live", "-o", "json"]).expect_code(0).json();
+    let equal = said["live"].as_array().unwrap().iter().filter(|one| one["result"] == "equal");
+    assert_eq!(equal.count(), 3, "{said}");
+    let store = format!("file://{}", scene.path("store").display());
+    std::fs::create_dir(scene.path("store")).unwrap();
+    by_plan(&["backup", "--store", &store, "--no-encryption", "--node", "cp2"]).expect_code(0);
+    let latest = format!("{store}/latest");
+    let said = scene.ok(&["verify", &latest, "-o", "json"]).stdout;
+    assert!(scene.path("store").join("v1").join(&uid).is_dir(), "{said}");
+    nothing_left();
+
+    // sudo with a password, which is typed; a wrong one first. Without a terminal nobody is asked.
+    let named = |nodes: &[&str]| {
+        nodes.iter().map(|node| format!("{node}={}", scene.lab.node_ip(node))).collect::<Vec<_>>().join(",")
+    };
+    let (first, two) = (named(&["cp1"]), named(&["cp1", "cp2"]));
+    let go_to = |nodes: &str, user: &str, args: &[&str]| go(&ssh.flags_with(user, &["--nodes", nodes], args));
+    let ran = go_to(&first, lab::ADMIN, &["status"]).expect_code(4);
+    ran.expect_error(&["sudo on node cp1 asks for a password, and there is no terminal", "--ssh=root@"]);
+    let by_two = ssh.flags_with(lab::ADMIN, &["--nodes", &two], &["status"]);
+    let (ended, shown) = typed(ssh.plugin(scene, &by_two), &["wrong", lab::PASSWORD]);
+    assert!(ended && shown.contains("2 of 3 members healthy"), "{shown}");
+    assert!(shown.contains("sudo does not take this password") && !shown.contains(lab::PASSWORD), "{shown}");
+    nothing_left();
+
+    // What ssh refuses is told in its words, with what to do.
+    let ran = go_to(&first, "nobody-here", &["status"]).expect_code(1);
+    ran.expect_error(&["ssh does not reach node cp1", "Permission denied (publickey)", "--ssh=USER@"]);
+    let known = std::fs::read_to_string(&ssh.access.known_hosts).unwrap();
+    let lines: Vec<&str> = known.lines().collect();
+    let key_of = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+    let swapped = known.replace(&key_of(lines[1]), &key_of(lines[0]));
+    std::fs::write(&ssh.access.known_hosts, swapped).unwrap();
+    let ran = go_to(&two, "root", &["status"]).expect_code(0);
+    ran.expect_error(&["ssh does not reach node cp2", "REMOTE HOST IDENTIFICATION HAS CHANGED"]);
+    let ran = go_to(&named(&["cp2"]), "root", &["backup", "b.db"]).expect_code(1);
+    ran.expect_error(&["ssh-keygen -R", "no file was written; nothing was changed on any node"]);
+    std::fs::write(&ssh.access.known_hosts, known).unwrap();
+    nothing_left();
+
+    // Killed in the middle it leaves nothing either, on the node least of all.
+    let watch = ssh.flags_with(lab::OPERATOR, &["--nodes", &first], &["status", "--watch", "-v", "1"]);
+    let mut running = Running::start(ssh.plugin(scene, &watch));
+    running.wait_for("sending the sidecar");
+    until("a sidecar runs", || !ssh.sidecars(&scene.lab, "cp1").is_empty());
+    running.signal("KILL");
+    until("it has gone", || ssh.sidecars(&scene.lab, "cp1").is_empty());
+    until("so have the files", || {
+        run(ssh.on(&scene.lab, "cp1", "ls -d /run/etcd-sidecar* /var/lib/kubectl-etcd/bin")).stdout.is_empty()
+    });
+    nothing_left();
+
+    // Folders that let no program run are passed over; where all are such, that is told.
+    let noexec = |place: &str| {
+        let line = format!("mkdir -p {place} && mount --bind {place} {place} && mount -o remount,bind,noexec {place}");
+        // sshd's own mount namespace, which its sessions share.
+        run(ssh.on(&scene.lab, "cp1", &line)).expect_code(0);
+    };
+    ["/var/lib/kubectl-etcd", "/run"].iter().for_each(|place| noexec(place));
+    go_to(&first, "root", &["status"]).expect_code(0);
+    noexec("/dev/shm");
+    let ran = go_to(&first, "root", &["status"]).expect_code(4);
+    ran.expect_error(&["no folder on node cp1 takes the sidecar and lets it run", "findmnt"]);
+    nothing_left();
+}
+
+/// Runs a command on a terminal of its own, and types a line at each question. Gives whether it went well, and what the terminal showed.
+fn typed(command: Command, answers: &[&str]) -> (bool, String) {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted: Vec<String> =
+        words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"))).collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &quoted.join(" "), "/dev/null"]);
+    terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    terminal.current_dir(command.get_current_dir().expect("a folder"));
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut answered, mut buffer) = (String::new(), 0, [0; 4096]);
+    loop {
+        let read = screen.read(&mut buffer).expect("the terminal is read");
+        shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if read == 0 {
+            break;
+        }
+        if answered < answers.len() && shown.matches("Password for sudo on node").count() > answered {
+            writeln!(keyboard, "{}", answers[answered]).expect("the keyboard is there");
+            answered += 1;
+        }
+    }
+    drop(keyboard);
+    (child.wait().expect("its end").success(), shown)
 }

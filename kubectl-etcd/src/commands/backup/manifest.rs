@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::Choice;
-use crate::connection::Connection;
+use crate::control_plane::ControlPlane;
 use crate::discovery::EtcdPod;
 use crate::etcd_clusters::lists;
 use crate::kube_system::Served;
@@ -104,22 +104,31 @@ pub(super) struct Taken<'a> {
     pub(super) contents: String,
 }
 
+/// Whose the snapshot is.
+pub(super) struct Known<'a> {
+    /// Namespace kube-system as the API serves it, or why that is not known.
+    pub(super) served: Result<&'a Served, &'a str>,
+    /// UID of the namespace in the snapshot, where it could be read.
+    pub(super) in_file: Option<String>,
+}
+
 impl Cluster {
-    /// Asks the API server. A user who may not see the namespace (which `served` then says) still gets a backup, with a warning.
-    pub(super) async fn ask(connection: &Connection, status: &MemberStatus, served: Result<&Served, &str>) -> Cluster {
+    /// Asks the API server. A user who may not see the namespace (which `identity` then says) still gets a backup, with a warning.
+    pub(super) async fn ask(plane: &ControlPlane, status: &MemberStatus, identity: Known<'_>) -> Cluster {
         let mut cluster = Cluster {
-            name: connection.cluster.clone(),
-            server: connection.server.clone(),
+            name: plane.cluster().to_owned(),
+            server: plane.server().to_owned(),
             etcd_cluster_id: format!("{:x}", status.cluster_id),
             ..Cluster::default()
         };
-        match served {
-            Ok(served) => cluster.kube_system_uid = Some(served.uid.clone()),
-            Err(why) => cluster.warnings.push(format!("the cluster's identity is not recorded: {why}")),
+        match (identity.served, identity.in_file) {
+            (Ok(served), _) => cluster.kube_system_uid = Some(served.uid.clone()),
+            // Nobody else can be asked.
+            (Err(_), Some(uid)) if plane.api().is_none() => cluster.kube_system_uid = Some(uid),
+            (Err(why), _) => cluster.warnings.push(format!("the cluster's identity is not recorded: {why}")),
         }
-        let version = connection.client.apiserver_version().await;
-        match version {
-            Ok(version) => cluster.kubernetes_version = Some(version.git_version),
+        match plane.kubernetes_version().await {
+            Ok(version) => cluster.kubernetes_version = version,
             Err(error) => {
                 let failed = Failed::plain("the Kubernetes version is not recorded");
                 cluster.warnings.push(failed.source(&error).one_line());

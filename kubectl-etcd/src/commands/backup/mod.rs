@@ -30,6 +30,7 @@ use crate::discovery::{self, Overrides};
 use crate::explain::{self, Facts};
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
+use crate::road::SshArgs;
 use crate::sidecar::SidecarArgs;
 
 const EXAMPLES: &str = "\
@@ -60,6 +61,9 @@ Examples:
   # The same by hand: what to type on this cluster, and why; nothing is done
   kubectl etcd backup --explain
 
+  # The API server is down: over SSH, from the nodes themselves
+  kubectl etcd backup --ssh --nodes cp1=10.0.0.11,cp2=10.0.0.12
+
   # Into a pipe; the digest is checked, the pages are not: verify what comes out
   kubectl etcd backup - | age -r RECIPIENT > etcd.db.age
 
@@ -79,6 +83,9 @@ A run that fails leaves no file and no pod. etcdutl reads the file as it is.";
 /// which is never stored in clear; links that lead elsewhere and files beyond 16 MiB are left out, and told. The record of the backup is
 /// written last: without it there is no backup. --store excludes FILE, --force, --on-node
 /// and --explain.
+///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// The snapshot's UID of namespace kube-system is recorded, and cannot be compared with that of the API.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -115,6 +122,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
 }
 
@@ -124,9 +133,13 @@ impl Args {
         const WHY: &str = "--explain prints commands, and does nothing";
         match self.explain {
             true => {
-                vec![Idle::flags(&["on_node", "compress", "force", "output"], WHY), Idle::group::<SidecarArgs>(WHY)]
+                vec![
+                    Idle::flags(&["on_node", "compress", "force", "output"], WHY),
+                    Idle::group::<SidecarArgs>(WHY),
+                    Idle::group::<SshArgs>(WHY),
+                ]
             }
-            false => Vec::new(),
+            false => self.ssh.idle::<SidecarArgs>(),
         }
     }
 }

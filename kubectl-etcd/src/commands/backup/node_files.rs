@@ -7,9 +7,9 @@ use etcd_store::{Encryption, ManifestDigest, RecoveryPlan, Sealer, sha256_of};
 use etcd_wire::Compression;
 use etcd_wire::message::{NodeFilesDone, NodeFilesRequest};
 
-use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, EtcdPod};
+use crate::control_plane::ControlPlane;
+use crate::discovery::EtcdPod;
 use crate::output::{Exit, Failed, Outcome, Printer, ResultExt};
 use crate::road::Road;
 use crate::sidecar::{KUBERNETES, Operation, Sink, converse};
@@ -45,21 +45,27 @@ pub(super) async fn gather(
     member: &EtcdPod,
     road: &Road,
     encryption: &Encryption,
-    connection: &Connection,
+    plane: &ControlPlane,
     context: &Context,
 ) -> Outcome<NodeFiles> {
     if !encryption.is_on() {
         return Err(Failed::new(Exit::Usage, "files of a node are stored encrypted only: they hold private keys"));
     }
     let mut members = [member.clone()];
-    discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
+    plane.add_encryption_configs(context, &mut members).await?;
     let [member] = members;
     let (sidecar, mut session) = converse(road, &member, Operation::NodeFiles, "nodeFiles").await?;
     let paths = std::iter::once(KUBERNETES.to_owned()).chain(member.encryption_config.clone()).collect();
     let request = NodeFilesRequest { paths, compression: Compression::Zstd };
     let (Archive(archive), done) = session.node_files(request, Archive(Vec::new())).await?;
-    drop(session);
-    road.release(&sidecar).await;
+    match sidecar.is_only_one_of_its_node() {
+        // The snapshot comes over it as well.
+        true => road.rest(&sidecar, session),
+        false => {
+            drop(session);
+            road.release(&sidecar).await;
+        }
+    }
     tell(&done, &member.node, context.printer);
     let manifests = check(&archive).or_fail(|| format!("cannot use the files of node {}", member.node))?;
     let sealed = seal(&archive, encryption).or_fail(|| format!("cannot encrypt the files of node {}", member.node))?;

@@ -11,7 +11,7 @@ use crate::sidecar::Surveyed;
 
 /// What is known of a control plane.
 pub(super) struct Known<'a> {
-    /// The API's address in the kubeconfig.
+    /// The API's address in the kubeconfig; empty if none was asked.
     pub(super) server: &'a str,
     pub(super) api_servers: &'a [ApiServer],
     /// All members whose pods were found.
@@ -60,7 +60,8 @@ impl Known<'_> {
             .collect();
         let nodes = nodes.into_iter().map(|(name, node)| Node { name, ..node }).chain(others).collect();
         let secure_port = self.api_servers.iter().find_map(|one| one.secure_port);
-        RecoveryPlan { nodes, api: Some(Api { server: self.server.to_owned(), secure_port }) }
+        let api = (!self.server.is_empty()).then(|| Api { server: self.server.to_owned(), secure_port });
+        RecoveryPlan { nodes, api }
     }
 
     fn asked_of(&self, pod: &EtcdPod) -> Option<&Surveyed> {

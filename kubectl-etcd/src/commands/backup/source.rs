@@ -2,14 +2,14 @@
 
 use super::choose::{self, Choice};
 use super::identity::Identity;
-use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, ApiServer, EtcdPod, Overrides};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{ApiServer, EtcdPod, Overrides};
 use crate::etcd_clusters::{EtcdCluster, EtcdClusters, Evidence};
 use crate::kube_system::{self, Served};
 use crate::output::{Outcome, Printer};
 use crate::road::Road;
-use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, access, survey};
+use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, survey};
 
 /// The members, and what they and the API have said.
 pub(super) struct Asked {
@@ -39,23 +39,19 @@ impl Asked {
     ///
     /// # Errors
     /// No member is found, or the user may not make the pods that ask them.
-    pub(super) async fn ask(meant: &Meant<'_>, connection: &Connection, context: &Context) -> Outcome<Asked> {
-        let namespace = context.connection.etcd_namespace();
+    pub(super) async fn ask(meant: &Meant<'_>, plane: &ControlPlane, context: &Context) -> Outcome<Asked> {
         // All members are recorded; those on `--node` are asked. A named node may run none of the pods (external etcd).
-        let found = discovery::find(connection, namespace, meant.overrides, meant.node).await?;
+        let found = plane.find(context, meant.overrides, meant.node).await?;
         let every = match meant.node {
-            None => None,
-            Some(_) => discovery::find(connection, namespace, meant.overrides, None).await.ok(),
+            None => found.members.clone(),
+            Some(_) => plane.every(context, meant.overrides, &found.members).await,
         };
-        let every = every.map_or_else(|| found.members.clone(), |every| every.members);
         let (named, api_servers) = (found.named, found.api_servers.clone());
-        access::preflight(connection, &meant.sidecar.pod_namespace).await?;
-        let road = context.keep_track(Road::exec(connection, meant.sidecar, context.printer));
+        let road = plane.road(meant.sidecar, context).await?;
         let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
         let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
         let members = found.readable(context.printer);
-        let (surveyed, served) =
-            tokio::join!(survey(&road, members, meant.operation, &ask), kube_system::served(connection));
+        let (surveyed, served) = tokio::join!(survey(&road, members, meant.operation, &ask), plane.served());
         let served = served.map_err(|failed| failed.one_line());
         Ok(Asked { every, named, api_servers, surveyed, served, road })
     }

@@ -1,7 +1,7 @@
 //! A backup into a file: verified before the file gets its name.
 
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
-use etcd_wire::message::SnapshotRequest;
+use etcd_wire::message::{KubeSystem, SnapshotRequest};
 use jiff::Timestamp;
 
 use super::Args;
@@ -11,6 +11,7 @@ use super::target::{Target, Writing};
 use super::transfer::{Attempt, compression, transfer};
 use crate::commands::verify;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::etcd_clusters::EtcdClusters;
 use crate::interruption::interrupted;
 use crate::kube_system;
@@ -25,9 +26,9 @@ use crate::snapshot_file::{AccessArgs, SnapshotFile};
 /// There is no file; or there is one, and what failed after that is told.
 pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
+    let plane = ControlPlane::open(&args.ssh, context).await?;
     let begun = Timestamp::now();
-    let target = Target::plan(args.file.as_deref(), &connection.cluster, begun, args.force)?;
+    let target = Target::plan(args.file.as_deref(), plane.cluster(), begun, args.force)?;
     if matches!(target, Target::Stdout { .. }) && (args.force || args.output != Format::Table) {
         let message = "--force and --output are for files: with -, stdout is the snapshot";
         return Err(Failed::new(Exit::Usage, message));
@@ -40,22 +41,22 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         sidecar: &args.sidecar,
         operation: Operation::Backup,
     };
-    let asked = Asked::ask(&meant, &connection, context).await?;
+    let asked = Asked::ask(&meant, &plane, context).await?;
     let evidence = asked.evidence();
     let prefix = evidence.prefix();
     let clusters = EtcdClusters::of(&asked.surveyed, &evidence);
-    let source = Source::choose(&asked, &clusters, args.node.is_some(), &connection.cluster, printer)?;
+    let source = Source::choose(&asked, &clusters, args.node.is_some(), plane.cluster(), printer)?;
     let Source { choice, identity, of_cluster } = &source;
     let is_final = matches!(target, Target::Stdout { .. });
     let mut contents = identity.before(choice, is_final, printer)?;
     source.tell(printer);
-    let spare = asked.surveyed.iter().filter_map(|one| one.sidecar.as_ref());
-    let spare: Vec<&Sidecar> = spare.filter(|one| args.on_node.is_some() || *one != choice.sidecar).collect();
     let sidecar = match &args.on_node {
         // Only the pod that keeps a copy may write to its node.
         Some(folder) => asked.road.start(choice.member, Operation::Backup, Some(folder)).await?,
         None => choice.sidecar.clone(),
     };
+    let spare = asked.surveyed.iter().filter_map(|one| one.sidecar.as_ref());
+    let spare: Vec<&Sidecar> = spare.filter(|one| **one != sidecar).collect();
     let keep = args.on_node.as_ref().map(|folder| format!("{folder}/{}", target.file_name()));
     let request = SnapshotRequest {
         etcd: choice.member.access.clone(),
@@ -74,15 +75,21 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let (mut session, received) = received?;
     let (database_sha256, length) = (received.end.sha256.0, received.end.length);
     let (writing, sha256) = received.sink.finish(received.digest, database_sha256)?;
+    let mut in_file = match &choice.status.kube_system {
+        Some(KubeSystem::Held { value, .. }) => kube_system::uid(value),
+        _ => None,
+    };
     let report = match &target {
         Target::File { .. } => {
             let (report, keys) = check_pages(context, &writing, database_sha256, prefix.map(str::to_owned)).await?;
             contents = identity.after(choice, &keys, printer)?;
+            in_file = keys.values().find_map(|live| kube_system::uid(live.value.as_deref()?)).or(in_file);
             Some(report)
         }
         Target::Stdout { .. } => None,
     };
-    let cluster = manifest::Cluster::ask(&connection, choice.status, evidence.served).await;
+    let cluster =
+        manifest::Cluster::ask(&plane, choice.status, manifest::Known { served: evidence.served, in_file }).await;
     for warning in cluster.warnings() {
         printer.warn(warning);
     }
@@ -103,7 +110,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         kept: kept.clone(),
         contents: contents.word(),
     };
-    let manifest = Manifest::of(cluster, choice, &asked.every, of_cluster, &args.sidecar.image, taken);
+    let manifest = Manifest::of(
+        cluster,
+        choice,
+        &asked.every,
+        of_cluster,
+        if plane.api().is_some() { &args.sidecar.image } else { "" },
+        taken,
+    );
     let finished = writing.publish(&manifest, printer).map_err(|failed| match &kept {
         Some(path) => {
             let left = format!("a copy is on node {}: {path}", choice.member.node);

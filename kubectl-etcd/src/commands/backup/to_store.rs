@@ -20,8 +20,8 @@ use super::stored;
 use super::transfer::{Attempt, compression, transfer};
 use super::{Args, node_files};
 use crate::commands::verify;
-use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::Overrides;
 use crate::etcd_clusters::{Contents, EtcdClusters};
 use crate::interruption::interrupted;
@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let Some(destination) = args.store.destination()? else {
         return Err(Failed::new(Exit::Usage, "no store is named"));
     };
-    let connection = context.interruptible(context.connection.connect()).await?;
+    let plane = context.interruptible(ControlPlane::open(&args.ssh, context)).await?;
     let begun = Timestamp::now();
     let order = Order {
         destination: &destination,
@@ -63,12 +63,12 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         overrides: &args.overrides,
         sidecar: &args.sidecar,
     };
-    let committed = take(&order, &connection, context).await?;
+    let committed = take(&order, &plane, context).await?;
     let took = seconds(Timestamp::now().as_second() - begun.as_second());
     let printer = context.printer;
     let human = || stored::human(&committed, args.output == Format::Wide);
     let told = print_data(printer, args.output, &committed.record, human);
-    printer.result(stored::result(&committed, destination.store.url(), &connection.cluster, &took));
+    printer.result(stored::result(&committed, destination.store.url(), plane.cluster(), &took));
     told.map_err(|failed| failed.after_change(format!("the backup is in the store: {}", committed.record.name)))
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
 ///
 /// # Errors
 /// It is not in the store; what is left of it there is told.
-pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &Context) -> Outcome<Committed> {
+pub(crate) async fn take(order: &Order<'_>, plane: &ControlPlane, context: &Context) -> Outcome<Committed> {
     let printer = context.printer;
     let store = &order.destination.store;
     let unchanged = |failed: Failed| match failed.exit {
@@ -90,17 +90,17 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
     context.interruptible(ready).await.map_err(unchanged)?;
     let meant =
         Meant { node: order.node, overrides: order.overrides, sidecar: order.sidecar, operation: Operation::Store };
-    let asked = context.interruptible(Asked::ask(&meant, connection, context)).await.map_err(unchanged)?;
+    let asked = context.interruptible(Asked::ask(&meant, plane, context)).await.map_err(unchanged)?;
     let evidence = asked.evidence();
     let clusters = EtcdClusters::of(&asked.surveyed, &evidence);
-    let source = Source::choose(&asked, &clusters, order.node.is_some(), &connection.cluster, printer);
+    let source = Source::choose(&asked, &clusters, order.node.is_some(), plane.cluster(), printer);
     let source = source.map_err(unchanged)?;
     let uid = whose(&source, &asked, printer).map_err(unchanged)?;
     source.tell(printer);
     let encryption = &order.destination.encryption;
     let node_files = match order.node_files {
         true => {
-            let gathered = node_files::gather(source.choice.member, &asked.road, encryption, connection, context);
+            let gathered = node_files::gather(source.choice.member, &asked.road, encryption, plane, context);
             Some(context.interruptible(gathered).await.map_err(unchanged)?)
         }
         false => None,
@@ -144,13 +144,13 @@ pub(crate) async fn take(order: &Order<'_>, connection: &Connection, context: &C
         taken_at: name.taken(),
         program: Program { name: "kubectl-etcd".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         level,
-        cluster: cluster(connection, &source, &uid, printer).await,
+        cluster: cluster(plane, &source, &uid, printer).await,
         source: source_member(&source),
         snapshot,
         recipients: order.destination.encryption.names(),
         objects: Vec::new(),
         recovery_plan: {
-            let mut plan = recovery_plan(connection, &asked, &source);
+            let mut plan = recovery_plan(plane, &asked, &source);
             if let Some(files) = &node_files {
                 files.complete(&mut plan);
             }
@@ -389,15 +389,15 @@ impl Sink for Packing {
 }
 
 /// Whose the backup is, as it is recorded.
-async fn cluster(connection: &Connection, source: &Source<'_>, uid: &ClusterUid, printer: Printer) -> Cluster {
-    let version = connection.client.apiserver_version().await;
+async fn cluster(plane: &ControlPlane, source: &Source<'_>, uid: &ClusterUid, printer: Printer) -> Cluster {
+    let version = plane.kubernetes_version().await;
     let version = version.map_err(|error| {
         printer.warn(Failed::plain("the Kubernetes version is not recorded").source(&error).one_line());
     });
     Cluster {
         uid: uid.to_string(),
-        name: Some(connection.cluster.clone()),
-        kubernetes_version: version.ok().map(|version| version.git_version),
+        name: Some(plane.cluster().to_owned()),
+        kubernetes_version: version.ok().flatten(),
         etcd_cluster_id: format!("{:x}", source.choice.status.cluster_id),
     }
 }
@@ -413,9 +413,9 @@ fn source_member(source: &Source<'_>) -> SourceMember {
     }
 }
 
-fn recovery_plan(connection: &Connection, asked: &Asked, source: &Source<'_>) -> etcd_store::RecoveryPlan {
+fn recovery_plan(plane: &ControlPlane, asked: &Asked, source: &Source<'_>) -> etcd_store::RecoveryPlan {
     let known = Known {
-        server: &connection.server,
+        server: plane.server(),
         api_servers: &asked.api_servers,
         every: &asked.every,
         asked: source.of_cluster,

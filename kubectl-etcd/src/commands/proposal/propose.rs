@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::commands::backup::{self, Destination};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::{EtcdPod, Overrides};
 use crate::output::confirm::{Consent, confirm, consent};
 use crate::output::{Exit, Failed, Format, Outcome, Printer, print_data};
@@ -121,12 +122,13 @@ async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, connection: &Connecti
     let class = Class::PreRestore;
     let order =
         backup::Order { destination, class, node: None, compress: "zstd", node_files: false, overrides, sidecar };
-    let taken = backup::take(&order, connection, context).await.map_err(|failed| {
-        let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
-        Failed { exit, ..failed }
-            .context("the backup of the current state failed, so nothing was restored")
-            .hint("without --store no backup is taken first")
-    })?;
+    let taken =
+        backup::take(&order, &ControlPlane::Api(Box::new(connection.clone())), context).await.map_err(|failed| {
+            let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
+            Failed { exit, ..failed }
+                .context("the backup of the current state failed, so nothing was restored")
+                .hint("without --store no backup is taken first")
+        })?;
     let (name, url) = (&taken.record.name, destination.store.url());
     if taken.record.level < Level::Written {
         return Err(Failed::new(

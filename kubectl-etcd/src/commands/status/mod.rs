@@ -11,12 +11,14 @@ use jiff::Timestamp;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{ApiServer, EtcdPod, Overrides, Unreadable};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{ApiServer, EtcdPod, Found, Overrides, Unreadable};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
-use crate::kube_system::Served;
+use crate::idle::Idle;
+use crate::kube_system::{self, Served};
 use crate::member_probe::{self, Looked, Probed};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
-use crate::road::Road;
+use crate::road::{Road, SshArgs};
 use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, Via, access, survey};
 use report::Report;
 
@@ -32,7 +34,13 @@ Examples:
   kubectl etcd status --exit-code
 
   # The member of one node, for a script
-  kubectl etcd status --node cp1 -o json";
+  kubectl etcd status --node cp1 -o json
+
+  # The API server is down: over SSH, from the nodes themselves
+  kubectl etcd status --ssh --nodes cp1=10.0.0.11,cp2=10.0.0.12
+
+  # The same; the record beside a backup tells where the nodes are
+  kubectl etcd status --ssh=admin@ --plan etcd-prod-20261121T061640Z.db.json";
 
 /// How long `--watch` waits between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -41,6 +49,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 ///
 /// Runs etcdctl in the members' own containers: no pod is made, and nothing is written. A member without a pod in the API is reached
 /// through the kubelet of its node. Only where etcdctl cannot be run is a pod started on the node for a few seconds.
+///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// It finds etcd by the manifests in /etc/kubernetes/manifests.
 ///
 /// LAG is the number of raft entries that a member has not applied yet. CERTS is the time until the certificate expires that the
 /// member presents to its clients. Where the members belong to several etcd clusters, CONTENTS says what the API server keeps in each.
@@ -62,14 +73,23 @@ pub(crate) struct Args {
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
 }
 
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        self.ssh.idle::<SidecarArgs>()
+    }
+}
+
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
-    let connection = context.connection.connect().await?;
-    let seen = look(&args, &context, &connection, None).await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    let seen = look(&args, &context, &plane, None).await?;
     if args.watch {
-        return watch(&args, &context, &connection, seen).await;
+        return watch(&args, &context, &plane, seen).await;
     }
     let told = seen.tell(&args);
     let printed = told.text.and_then(|text| context.printer.data(&text));
@@ -85,7 +105,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
 
 /// Shows what is seen again and again, until the user interrupts or the reader of the output has gone. A look that fails is told, and
 /// another is taken: the API may come back.
-async fn watch(args: &Args, context: &Context, connection: &Connection, mut seen: Seen) -> Outcome {
+async fn watch(args: &Args, context: &Context, plane: &ControlPlane, mut seen: Seen) -> Outcome {
     let mut said = Vec::new();
     loop {
         let told = seen.tell(args);
@@ -99,7 +119,7 @@ async fn watch(args: &Args, context: &Context, connection: &Connection, mut seen
         said = told.warnings;
         seen = loop {
             tokio::time::sleep(INTERVAL).await;
-            match look(args, context, connection, Some(&seen)).await {
+            match look(args, context, plane, Some(&seen)).await {
                 Ok(seen) => break seen,
                 Err(failed) => context.printer.warn(failed.one_line()),
             }
@@ -119,7 +139,33 @@ struct Seen {
 }
 
 /// Asks everybody. What `before` has of certificates is not asked again: each look at one is a line in etcd's log.
-async fn look(args: &Args, context: &Context, connection: &Connection, before: Option<&Seen>) -> Outcome<Seen> {
+async fn look(args: &Args, context: &Context, plane: &ControlPlane, before: Option<&Seen>) -> Outcome<Seen> {
+    match plane.api() {
+        Some(connection) => look_by_api(args, context, connection, before).await,
+        None => look_on_nodes(args, context, plane).await,
+    }
+}
+
+/// Asks every node by a sidecar. One that was not reached is a member that does not answer.
+async fn look_on_nodes(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Seen> {
+    let road = plane.road(&args.sidecar, context).await?;
+    let Found { members, unreadable, api_servers, named } =
+        plane.find(context, &args.overrides, args.node.as_deref()).await?;
+    let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
+    let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
+    let mut surveyed = survey(&road, members, Operation::Status, &ask).await;
+    surveyed.extend(unreadable.into_iter().map(|one| {
+        let node = one.node.unwrap_or_default();
+        let member = EtcdPod { name: node.clone(), node, ..EtcdPod::default() };
+        Surveyed { member, outcome: Err(one.failed), via: Via::Sidecar, sidecar: None, served: None }
+    }));
+    surveyed.sort_by(|a, b| a.member.node.cmp(&b.member.node));
+    let served = plane.served().await.map_err(|failed| failed.one_line());
+    Ok(Seen { surveyed, unreadable: Vec::new(), api_servers, served, named })
+}
+
+/// As the API knows the members.
+async fn look_by_api(args: &Args, context: &Context, connection: &Connection, before: Option<&Seen>) -> Outcome<Seen> {
     let namespace = context.connection.etcd_namespace();
     let node = args.node.as_deref();
     let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, node, before.is_none());

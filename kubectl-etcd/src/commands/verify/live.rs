@@ -9,13 +9,14 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::discovery::{self, Found, Overrides};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{Found, Overrides};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
 use crate::kube_system;
 use crate::output::{Failed, Outcome, ResultExt, Table, grouped};
-use crate::road::Road;
-use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, TransferError, access, survey};
+use crate::road::{Road, SshArgs};
+use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, TransferError, survey};
 use crate::snapshot_file::SnapshotFile;
 
 /// What only a comparison with a cluster needs.
@@ -30,6 +31,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
 }
 
@@ -37,7 +40,10 @@ impl LiveArgs {
     /// The flags that have no effect.
     pub(super) fn idle(&self) -> Vec<Idle> {
         const WHY: &str = "without --live only the file is read";
-        if self.live { Vec::new() } else { vec![Idle::connection(WHY), Idle::group::<LiveArgs>(WHY)] }
+        match self.live {
+            true => self.ssh.idle::<SidecarArgs>(),
+            false => vec![Idle::connection(WHY), Idle::group::<LiveArgs>(WHY)],
+        }
     }
 }
 
@@ -91,16 +97,13 @@ pub(super) async fn compare(
     file: &SnapshotFile,
     report: &Report,
 ) -> Outcome<Vec<Compared>> {
-    let connection = context.connection.connect().await?;
-    let only = args.node.as_deref();
+    let plane = ControlPlane::open(&args.ssh, context).await?;
     let Found { members, unreadable, api_servers, .. } =
-        discovery::find(&connection, context.connection.etcd_namespace(), &args.overrides, only).await?;
-    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
-    let road = context.keep_track(Road::exec(&connection, &args.sidecar, context.printer));
+        plane.find(context, &args.overrides, args.node.as_deref()).await?;
+    let road = plane.road(&args.sidecar, context).await?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
-    let (surveyed, served) =
-        tokio::join!(survey(&road, members, Operation::Verify, &ask), kube_system::served(&connection));
+    let (surveyed, served) = tokio::join!(survey(&road, members, Operation::Verify, &ask), plane.served());
     let served = served.map_err(|failed| failed.one_line());
     let evidence = Evidence { api_servers: &api_servers, served: served.as_ref().map_err(String::as_str) };
     let clusters = EtcdClusters::of(&surveyed, &evidence);
@@ -158,7 +161,9 @@ async fn hash(road: &Road, one: &Surveyed, cluster: Option<u64>, revision: i64) 
     let sidecar = one.sidecar.as_ref().ok_or_else(|| Failed::plain("no sidecar runs on its node"))?;
     let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
     session.require("hashKv")?;
-    session.hash_kv(HashKvRequest { etcd: one.member.access.clone(), revision }).await
+    let hash = session.hash_kv(HashKvRequest { etcd: one.member.access.clone(), revision }).await?;
+    road.rest(sidecar, session);
+    Ok(hash)
 }
 
 /// The member's hash and its compact revision, or why they say nothing about the file.

@@ -41,7 +41,10 @@ Examples:
   kubectl etcd verify s3://backups/prod/latest --trust-key sign.pub --attest
 
   # Also compare a backup that was just taken with every member of its cluster
-  kubectl etcd verify etcd-prod-20261121T061640Z.db --live";
+  kubectl etcd verify etcd-prod-20261121T061640Z.db --live
+
+  # The same where the API server is down
+  kubectl etcd verify a.db --live --ssh --plan a.db.json";
 
 /// Check that a snapshot file is whole, and show what it holds
 ///

@@ -1,0 +1,144 @@
+//! A control plane, and how a command gets to it: through the API server, or to its nodes over SSH. What is done there does not depend on which it is.
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::discovery::{self, EtcdPod, Found, Overrides};
+use crate::kube_system::{self, Served};
+use crate::output::{Exit, Failed, Outcome};
+use crate::road::{Road, Ssh, SshArgs};
+use crate::sidecar::{SidecarArgs, access};
+
+/// A control plane, and the way to it.
+pub(crate) enum ControlPlane {
+    /// Through its API server.
+    Api(Box<Connection>),
+    /// Its nodes, over SSH.
+    Nodes(Nodes),
+}
+
+/// Nodes of a cluster whose API server is not asked.
+pub(crate) struct Nodes {
+    ssh: Ssh,
+    name: String,
+}
+
+impl ControlPlane {
+    /// What the flags name. Nothing is asked yet of nodes.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used; or the nodes are not known, or there is no sidecar to send to them.
+    pub(crate) async fn open(args: &SshArgs, context: &Context) -> Outcome<ControlPlane> {
+        if args.ssh.is_none() {
+            return Ok(ControlPlane::Api(Box::new(context.connection.connect().await?)));
+        }
+        let ssh = Ssh::new(args, context.printer)?;
+        context.keep_track(Road::Ssh(ssh.clone()));
+        let name = args.cluster()?.or_else(|| Some(ssh.hosts().first()?.node.clone()));
+        Ok(ControlPlane::Nodes(Nodes { ssh, name: name.unwrap_or_default() }))
+    }
+
+    /// The connection to the API server, where there is one.
+    pub(crate) fn api(&self) -> Option<&Connection> {
+        match self {
+            ControlPlane::Api(connection) => Some(connection),
+            ControlPlane::Nodes(_) => None,
+        }
+    }
+
+    /// What the cluster is called: in the kubeconfig, or in the plan, or by its first node.
+    pub(crate) fn cluster(&self) -> &str {
+        match self {
+            ControlPlane::Api(connection) => &connection.cluster,
+            ControlPlane::Nodes(nodes) => &nodes.name,
+        }
+    }
+
+    /// The address of the API server; empty if it is not known.
+    pub(crate) fn server(&self) -> &str {
+        self.api().map(|connection| connection.server.as_str()).unwrap_or_default()
+    }
+
+    /// The road to its nodes. What is brought to nodes over it is taken away when the command ends.
+    ///
+    /// # Errors
+    /// The user may not make pods (exit 4).
+    pub(crate) async fn road(&self, args: &SidecarArgs, context: &Context) -> Outcome<Road> {
+        match self {
+            ControlPlane::Api(connection) => {
+                access::preflight(connection, &args.pod_namespace).await?;
+                Ok(context.keep_track(Road::exec(connection, args, context.printer)))
+            }
+            ControlPlane::Nodes(nodes) => Ok(Road::Ssh(nodes.ssh.clone())),
+        }
+    }
+
+    /// Its members. With `only`, those on that node.
+    ///
+    /// # Errors
+    /// None is found.
+    pub(crate) async fn find(&self, context: &Context, overrides: &Overrides, only: Option<&str>) -> Outcome<Found> {
+        match self {
+            ControlPlane::Api(connection) => {
+                discovery::find(connection, context.connection.etcd_namespace(), overrides, only).await
+            }
+            ControlPlane::Nodes(nodes) => {
+                let hosts = nodes.ssh.hosts().iter();
+                let hosts: Vec<_> = hosts.filter(|host| only.is_none_or(|node| host.node == node)).cloned().collect();
+                if let (Some(node), true) = (only, hosts.is_empty()) {
+                    let failed = Failed::new(Exit::Usage, format!("the address of node {node} is not known"));
+                    return Err(failed.hint("add it to --nodes"));
+                }
+                let mut found = discovery::on_nodes(&Road::Ssh(nodes.ssh.clone()), &hosts, overrides).await?;
+                found.named |= only.is_some();
+                Ok(found)
+            }
+        }
+    }
+
+    /// All members, where it takes no login to look for more than were found.
+    pub(crate) async fn every(&self, context: &Context, overrides: &Overrides, found: &[EtcdPod]) -> Vec<EtcdPod> {
+        match self {
+            ControlPlane::Api(_) => {
+                let every = self.find(context, overrides, None).await.ok();
+                every.map_or_else(|| found.to_vec(), |every| every.members)
+            }
+            ControlPlane::Nodes(_) => found.to_vec(),
+        }
+    }
+
+    /// Namespace kube-system as the API serves it.
+    ///
+    /// # Errors
+    /// There is no API server that could be asked, or the user may not read the namespace.
+    pub(crate) async fn served(&self) -> Outcome<Served> {
+        match self {
+            ControlPlane::Api(connection) => kube_system::served(connection).await,
+            ControlPlane::Nodes(_) => Err(Failed::plain("with --ssh no API server is asked")),
+        }
+    }
+
+    /// Version of the API server; `None` where none is asked.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn kubernetes_version(&self) -> kube::Result<Option<String>> {
+        match self {
+            ControlPlane::Api(connection) => Ok(Some(connection.client.apiserver_version().await?.git_version)),
+            ControlPlane::Nodes(_) => Ok(None),
+        }
+    }
+
+    /// Adds to every member the configuration file of its node's API server, where one is named.
+    ///
+    /// # Errors
+    /// The API servers cannot be found.
+    pub(crate) async fn add_encryption_configs(&self, context: &Context, members: &mut [EtcdPod]) -> Outcome {
+        match self {
+            ControlPlane::Api(connection) => {
+                discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), members).await
+            }
+            // Found with the members.
+            ControlPlane::Nodes(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The flags of the road over SSH, and which nodes they name.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::script::Sudo;
+use crate::idle::Idle;
+use crate::output::{Exit, Failed, Outcome};
+
+/// Longest record that is read.
+const LONGEST: u64 = 16 << 20;
+
+/// How the nodes are reached where no API server answers.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Over SSH, without an API server")]
+pub(crate) struct SshArgs {
+    /// Reach the nodes with this machine's ssh, as this user, and ask no API server; as --ssh=USER@ or --ssh
+    #[arg(long, value_name = "USER@", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = user)]
+    pub(crate) ssh: Option<User>,
+    /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well
+    #[arg(long, value_name = "NODE=ADDRESS", value_delimiter = ',', value_parser = host, requires = "ssh", conflicts_with = "plan")]
+    pub(crate) nodes: Vec<Host>,
+    /// Nodes and their addresses from the record of a backup: FILE.json, or the .json of a backup in a store
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Program and options to connect with, split as a shell does, such as 'ssh -p 2222 -i KEY'
+    #[arg(long, value_name = "COMMAND", default_value = "ssh", value_parser = command_line)]
+    pub(crate) ssh_command: CommandLine,
+    /// How to become root on the nodes
+    #[arg(long, value_enum, default_value_t = Sudo::Auto, value_name = "HOW")]
+    pub(crate) sudo: Sudo,
+    /// Static etcd-sidecar of this version for the machine type of the nodes, in place of the one in this program
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    pub(crate) sidecar_binary: Option<PathBuf>,
+}
+
+impl SshArgs {
+    /// The flags that have no effect: of this road without `--ssh`, of the API server with it. `A` has those of pods.
+    pub(crate) fn idle<A: clap::Args>(&self) -> Vec<Idle> {
+        const OVER_SSH: &str = "with --ssh no API server is asked, and no pod is made";
+        match self.ssh {
+            None => vec![Idle::flags(
+                &["ssh_command", "sudo"],
+                "the nodes are reached through the API server without --ssh",
+            )],
+            Some(_) => vec![Idle::connection(OVER_SSH), Idle::group::<A>(OVER_SSH)],
+        }
+    }
+
+    /// What the plan calls the cluster.
+    ///
+    /// # Errors
+    /// The plan cannot be read.
+    pub(crate) fn cluster(&self) -> Outcome<Option<String>> {
+        let plan = self.plan.as_deref().map(open).transpose()?;
+        Ok(plan.and_then(|plan| plan.cluster?.name).filter(|name| !name.is_empty()))
+    }
+
+    /// The nodes that are meant.
+    ///
+    /// # Errors
+    /// None are named, or the plan does not tell their addresses.
+    pub(crate) fn hosts(&self) -> Outcome<Vec<Host>> {
+        let hosts = match &self.plan {
+            Some(file) => of_plan(file)?,
+            None => self.nodes.clone(),
+        };
+        if hosts.is_empty() {
+            return Err(Failed::new(Exit::Usage, "--ssh needs to know the nodes")
+                .hint("name them, or a file that does: the record beside any backup\n  --nodes cp1=10.0.0.11,cp2=10.0.0.12\n  --plan FILE.json"));
+        }
+        let twice =
+            hosts.iter().enumerate().find(|(index, one)| hosts[..*index].iter().any(|other| other.node == one.node));
+        match twice {
+            Some((_, one)) => Err(Failed::new(Exit::Usage, format!("node {} is named twice", one.node))),
+            None => Ok(hosts),
+        }
+    }
+}
+
+/// Who logs in; nobody in particular, as ssh itself decides then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct User(pub(crate) Option<String>);
+
+/// A program with its options.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CommandLine(pub(crate) Vec<String>);
+
+/// A node, and where ssh reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Name of the node.
+    pub(crate) node: String,
+    /// A name or an address, as ssh takes it.
+    pub(crate) address: String,
+}
+
+fn user(text: &str) -> Result<User, String> {
+    let name = text.strip_suffix('@').unwrap_or(text);
+    match () {
+        () if name.is_empty() => Ok(User(None)),
+        () if is_word(name) && !name.contains('@') => Ok(User(Some(name.to_owned()))),
+        () => Err("this is the name of a user, with @ behind it".to_owned()),
+    }
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    let (node, address) = text.split_once('=').unwrap_or((text, text));
+    let (node, address) = (node.trim(), address.trim());
+    match is_word(node) && is_word(address) && !address.contains('@') {
+        true => Ok(Host { node: node.to_owned(), address: address.trim_matches(['[', ']']).to_owned() }),
+        false => Err("nodes are named as NODE=ADDRESS; the user is named with --ssh=USER@".to_owned()),
+    }
+}
+
+/// What ssh can take for nothing but a name: no option, and nothing that a shell splits.
+fn is_word(text: &str) -> bool {
+    let plain = |one: char| one.is_ascii_alphanumeric() || ".-_:@[]%".contains(one);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(plain)
+}
+
+fn command_line(text: &str) -> Result<CommandLine, String> {
+    match shlex::split(text) {
+        Some(words) if words.first().is_some_and(|program| !program.is_empty()) => Ok(CommandLine(words)),
+        Some(_) => Err("this is no program".to_owned()),
+        None => Err("a quotation mark is open".to_owned()),
+    }
+}
+
+/// What counts of a record: that of a backup in a store, or of a file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan {
+    cluster: Option<Cluster>,
+    recovery_plan: Option<etcd_store::RecoveryPlan>,
+    #[serde(default)]
+    members: Vec<FileMember>,
+}
+
+/// Whose backup it is.
+#[derive(Debug, Deserialize)]
+struct Cluster {
+    name: Option<String>,
+}
+
+/// A member in the record beside a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileMember {
+    node: String,
+    name: String,
+    peer_urls: Vec<String>,
+    client_urls: Vec<String>,
+}
+
+fn open(file: &Path) -> Outcome<Plan> {
+    let failed = || Failed::plain(format!("cannot use the plan {}", file.display()));
+    let size = fs_err::metadata(file).map_err(|error| failed().source(&error))?.len();
+    if size > LONGEST {
+        return Err(failed().cause(format!("it has {size} bytes, and a record has a few thousand")));
+    }
+    let bytes = fs_err::read(file).map_err(|error| failed().source(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed().source(&error))
+}
+
+fn of_plan(file: &Path) -> Outcome<Vec<Host>> {
+    let failed = || Failed::plain(format!("cannot use the plan {}", file.display()));
+    let plan = open(file)?;
+    let hosts = read(&plan).map_err(|why| failed().cause(why))?;
+    match hosts.is_empty() {
+        true => Err(failed().cause("it names no node").hint("name the nodes with --nodes cp1=10.0.0.11,...")),
+        false => Ok(hosts),
+    }
+}
+
+/// The nodes that have members, each with its first address.
+fn read(plan: &Plan) -> Result<Vec<Host>, String> {
+    let of_store = plan.recovery_plan.iter().flat_map(|plan| &plan.nodes).filter_map(|node| {
+        let member = node.member.as_ref()?;
+        let name = if node.name.is_empty() { &member.name } else { &node.name };
+        let urls = member.peer_urls.iter().chain(&member.client_urls);
+        Some((name.clone(), node.addresses.first().cloned().or_else(|| first_address(urls))))
+    });
+    let of_file = plan.members.iter().filter(|_| plan.recovery_plan.is_none()).map(|member| {
+        let name = if member.node.is_empty() { &member.name } else { &member.node };
+        (name.clone(), first_address(member.peer_urls.iter().chain(&member.client_urls)))
+    });
+    let host = |(node, address): (String, Option<String>)| match address {
+        Some(address) if is_word(&node) && is_word(&address) => Ok(Host { node, address }),
+        _ => Err(format!("it tells no address of node {node:?}")),
+    };
+    of_store.chain(of_file).map(host).collect()
+}
+
+/// The first host of URLs that is not the machine itself.
+fn first_address<'a>(urls: impl Iterator<Item = &'a String>) -> Option<String> {
+    let host = |url: &String| Some(url.parse::<http::Uri>().ok()?.host()?.trim_matches(['[', ']']).to_owned());
+    urls.filter_map(host).find(|host| host != "localhost" && host != "::1" && !host.starts_with("127."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(node: &str, address: &str) -> Host {
+        Host { node: node.into(), address: address.into() }
+    }
+
+    #[test]
+    fn nodes_are_names_with_addresses() {
+        assert_eq!(host("cp1=10.0.0.11"), Ok(named("cp1", "10.0.0.11")));
+        assert_eq!(host("cp1.example.com"), Ok(named("cp1.example.com", "cp1.example.com")));
+        assert_eq!(host(" cp1=[fd00::1]"), Ok(named("cp1", "fd00::1")));
+        for wrong in [
+            "",
+            "cp1=",
+            "=10.0.0.1",
+            "-oProxyCommand=x",
+            "cp1=-oProxyCommand",
+            "cp1=root@10.0.0.1",
+            "a b",
+            "cp1=a;id",
+            "cp1=$(id)",
+        ] {
+            assert!(host(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn users_and_programs() {
+        assert_eq!(user(""), Ok(User(None)));
+        assert_eq!(user("core@"), Ok(User(Some("core".into()))));
+        assert_eq!(user("core"), Ok(User(Some("core".into()))));
+        for wrong in ["-oX@", "a b@", "a@b@", "a'@"] {
+            assert!(user(wrong).is_err(), "{wrong}");
+        }
+        let words = command_line("ssh -i 'my key' -o \"ProxyJump=a\"").expect("words").0;
+        assert_eq!(words, ["ssh", "-i", "my key", "-o", "ProxyJump=a"]);
+        assert!(command_line("ssh 'x").is_err() && command_line("").is_err() && command_line("''").is_err());
+    }
+
+    #[test]
+    fn both_kinds_of_record_tell_where_the_nodes_are() {
+        let read = |text: &str| read(&serde_json::from_str(text).expect("JSON"));
+        let store = r#"{"kind": "Backup", "recoveryPlan": {"nodes": [
+            {"name": "cp1", "addresses": ["10.0.0.11", "cp1"], "member": {"name": "m1"}},
+            {"name": "", "member": {"name": "cp2", "peerUrls": ["https://127.0.0.1:2380", "https://10.0.0.12:2380"]}},
+            {"name": "cp9", "addresses": ["10.0.0.19"]}]}}"#;
+        assert_eq!(read(store), Ok(vec![named("cp1", "10.0.0.11"), named("cp2", "10.0.0.12")]));
+        let file = r#"{"members": [{"node": "cp1", "name": "m1", "peerUrls": ["https://[fd00::1]:2380"]}]}"#;
+        assert_eq!(read(file), Ok(vec![named("cp1", "fd00::1")]));
+        let silent = r#"{"members": [{"node": "cp1", "peerUrls": ["https://localhost:2380"]}]}"#;
+        assert_eq!(read(silent), Err("it tells no address of node \"cp1\"".to_owned()));
+        assert_eq!(read("{}"), Ok(Vec::new()));
+        // What a record says is no option of ssh either.
+        assert!(read(r#"{"members": [{"node": "cp1", "peerUrls": ["https://-oProxyCommand:1"]}]}"#).is_err());
+    }
+}
