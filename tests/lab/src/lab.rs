@@ -209,6 +209,11 @@ impl Lab {
         self.record.subnet.node(self.record.number(node).expect("a node of this lab"))
     }
 
+    /// The address of this machine at which the nodes reach it.
+    pub fn host_ip(&self) -> Ipv4Addr {
+        self.record.subnet.gateway()
+    }
+
     /// The version of the lab's etcd, as `3.5.1`.
     pub fn etcd_version(&self) -> &str {
         &self.record.etcd_version

@@ -91,7 +91,7 @@ pub(crate) struct Container {
     #[serde(default)]
     pub(crate) env: Vec<Env>,
     #[serde(default)]
-    pub(crate) env_from: Vec<Value>,
+    pub(crate) env_from: Vec<EnvFrom>,
     #[serde(default)]
     pub(crate) volume_mounts: Vec<VolumeMount>,
     #[serde(default)]
@@ -106,6 +106,32 @@ pub(crate) struct Env {
     pub(crate) value: String,
     #[serde(default)]
     pub(crate) value_from: Option<Value>,
+}
+
+/// All of a Secret or a ConfigMap as variables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EnvFrom {
+    #[serde(default)]
+    pub(crate) prefix: String,
+    #[serde(default)]
+    pub(crate) secret_ref: Option<Source>,
+    #[serde(default)]
+    pub(crate) config_map_ref: Option<Source>,
+}
+
+/// A Secret or a ConfigMap of the pod's namespace, as a volume or as variables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Source {
+    #[serde(alias = "secretName")]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) optional: bool,
+    #[serde(default)]
+    pub(crate) default_mode: Option<u32>,
+    #[serde(default)]
+    pub(crate) items: Vec<Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -148,6 +174,10 @@ pub(crate) struct Volume {
     pub(crate) host_path: Option<HostPath>,
     #[serde(default)]
     pub(crate) empty_dir: Option<EmptyDir>,
+    #[serde(default)]
+    pub(crate) secret: Option<Source>,
+    #[serde(default)]
+    pub(crate) config_map: Option<Source>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -180,14 +210,18 @@ impl Pod {
             return Some("the lab runs no init containers".into());
         }
         for volume in &spec.volumes {
-            if volume.host_path.is_none() && volume.empty_dir.is_none() {
-                return Some(format!("the lab has hostPath and emptyDir volumes only, and {} is neither", volume.name));
+            let object = volume.secret.as_ref().or(volume.config_map.as_ref());
+            if volume.host_path.is_none() && volume.empty_dir.is_none() && object.is_none() {
+                return Some(format!(
+                    "the lab has hostPath, emptyDir, secret and configMap volumes only, and {} is none of them",
+                    volume.name
+                ));
+            }
+            if object.is_some_and(|object| !object.items.is_empty()) {
+                return Some(format!("the lab has no items of volumes, for {}", volume.name));
             }
         }
         for container in &spec.containers {
-            if !container.env_from.is_empty() {
-                return Some("the lab has no envFrom".into());
-            }
             if container.volume_mounts.iter().any(|mount| !mount.sub_path.is_empty()) {
                 return Some("the lab has no subPath".into());
             }

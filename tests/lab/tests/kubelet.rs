@@ -6,6 +6,7 @@ mod kubelet_node;
 mod kubelet_outage;
 mod kubelet_port_forward;
 mod kubelet_proxy;
+mod kubelet_sources;
 mod kubelet_support;
 
 use kubelet_support::{Admin, IMAGE, PODS, pod, wait};
@@ -101,6 +102,7 @@ async fn a_watch_tells_of_pods_what_a_real_one_told() {
     pinned(&admin, "deadline passes", |pod| pod["spec"]["activeDeadlineSeconds"] = json!(3)).await;
     pinned(&admin, "node does not exist", |pod| pod["spec"]["nodeName"] = json!("nope")).await;
     assert!(!lab.node_root("cp1").join("nope").exists(), "a host path of type Directory is not made");
+    kubelet_sources::a_pod_waits_for_what_it_takes(&lab, &admin).await;
     lab.stop().expect("the lab goes away");
 }
 

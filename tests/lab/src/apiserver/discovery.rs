@@ -96,11 +96,12 @@ fn resources(group: &str, version: &str) -> Option<Value> {
     })
 }
 
-/// An empty document: as protobuf, the only form clients ask for, that is no bytes at all.
+/// An empty document: as protobuf, the only form clients ask for, that is no bytes at all. Clients ask for `spec.v2@v1.0`, which is no media type, and
+/// the real server answers with another name.
 fn openapi_v2(headers: &HeaderMap) -> Reply {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("protobuf") {
-        return bytes_reply(StatusCode::OK, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "");
+        return bytes_reply(StatusCode::OK, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "");
     }
     let document = json!({ "swagger": "2.0", "info": { "title": "Kubernetes", "version": "v1.36.2" }, "paths": {} });
     json_reply(StatusCode::OK, &document)

@@ -1,5 +1,6 @@
 //! One container of a pod: image, start, end, and the next start after a back-off.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::handle::Handle;
 use super::spec::Refusal;
 use super::status::{State, now};
-use super::{Node, runtime, spec, volumes};
+use super::{Node, runtime, sources, spec, volumes};
 use crate::image::Image;
 use crate::pod::{Container, RestartPolicy};
 
@@ -71,8 +72,9 @@ impl Life<'_> {
                 return Ok(());
             }
             let Some(image) = self.image(restarts).await? else { return Ok(()) };
+            let Some(given) = self.variables(restarts, &image.id).await else { return Ok(()) };
             let begun = tokio::time::Instant::now();
-            let (code, stopped) = match self.once(&image, restarts).await? {
+            let (code, stopped) = match self.once(&image, &given, restarts).await? {
                 Ok(end) => end,
                 Err(refusal) => {
                     let state = State::Waiting { reason: refusal.reason, message: Some(refusal.message) };
@@ -105,7 +107,12 @@ impl Life<'_> {
     }
 
     /// Runs the container once; the exit code, and whether it was ended by us.
-    async fn once(&mut self, image: &Image, restarts: u32) -> Result<Result<(i32, bool), Refusal>> {
+    async fn once(
+        &mut self,
+        image: &Image,
+        given: &BTreeMap<String, String>,
+        restarts: u32,
+    ) -> Result<Result<(i32, bool), Refusal>> {
         let (node, handle, name) = (self.node, self.handle, self.container().name.clone());
         let id = container_id(&handle.pod.metadata.uid, &name, restarts);
         let dir = node.dir.containers().join(&id);
@@ -117,7 +124,7 @@ impl Life<'_> {
         let failed = |error: anyhow::Error| Refusal { reason: "CreateContainerError", message: format!("{error:#}") };
         let made = volumes::mounts(node, &handle.pod, self.container(), &handle.dir(node))
             .map_err(failed)
-            .and_then(|mounts| spec::oci(node, &handle.pod, self.container(), image, &root, &mounts));
+            .and_then(|mounts| spec::oci(node, &handle.pod, self.container(), (image, given), &root, &mounts));
         let config = match made {
             Ok(config) => config,
             Err(refusal) => {
@@ -165,6 +172,25 @@ impl Life<'_> {
                     running.signal(Signal::KILL)?;
                     return running.wait().await;
                 }
+            }
+        }
+    }
+
+    /// The variables that Secrets and ConfigMaps give, as soon as those are there; nothing if the pod is to end before.
+    async fn variables(&mut self, restarts: u32, image_id: &str) -> Option<BTreeMap<String, String>> {
+        let mut told = String::new();
+        loop {
+            let message = match sources::variables(self.node, &self.handle.pod, self.container()).await {
+                Ok(given) => return Some(given),
+                Err(error) => format!("{error:#}"),
+            };
+            if message != told {
+                told.clone_from(&message);
+                let reason = "CreateContainerConfigError";
+                self.tell(State::Waiting { reason, message: Some(message) }, restarts, image_id);
+            }
+            if self.pause(RETRY).await {
+                return None;
             }
         }
     }

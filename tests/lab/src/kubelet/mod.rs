@@ -16,6 +16,7 @@ mod reap;
 mod run;
 mod runtime;
 mod server;
+mod sources;
 mod spec;
 mod statics;
 mod status;

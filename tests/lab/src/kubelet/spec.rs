@@ -1,6 +1,7 @@
 //! A container's OCI configuration, out of its pod and its image. What containerd gives a container by default is
 //! given here, but no cgroup, no seccomp profile and no oom_score_adj: the kernels the lab runs on differ in them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -104,12 +105,12 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// The OCI configuration of one container. `root` is its own tree.
+/// The OCI configuration of one container, with the variables that Secrets and ConfigMaps give. `root` is its own tree.
 pub(super) fn oci(
     node: &Node,
     pod: &Pod,
     container: &Container,
-    image: &Image,
+    (image, given): (&Image, &BTreeMap<String, String>),
     root: &Path,
     mounts: &[Mount],
 ) -> Result<Value, Refusal> {
@@ -155,7 +156,7 @@ pub(super) fn oci(
         "hostname": node.name,
         "root": {"path": root, "readonly": own.read_only_root_filesystem == Some(true)},
         "process": {
-            "terminal": false, "cwd": working_dir, "args": args, "env": env(node, pod, container, image),
+            "terminal": false, "cwd": working_dir, "args": args, "env": env(node, pod, container, image, given),
             "user": {"uid": uid, "gid": gid, "additionalGids": shared.supplemental_groups},
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
             "noNewPrivileges": own.allow_privilege_escalation == Some(false),
@@ -165,12 +166,17 @@ pub(super) fn oci(
     }))
 }
 
-fn env(node: &Node, pod: &Pod, container: &Container, image: &Image) -> Vec<String> {
+fn env(node: &Node, pod: &Pod, container: &Container, image: &Image, given: &BTreeMap<String, String>) -> Vec<String> {
     let mut env = image.config.env.clone();
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     }
-    env.push(format!("HOSTNAME={}", node.name));
+    let mut set = |name: &str, value: &str| {
+        env.retain(|old| !old.starts_with(&format!("{name}=")));
+        env.push(format!("{name}={value}"));
+    };
+    set("HOSTNAME", &node.name);
+    given.iter().for_each(|(name, value)| set(name, value));
     for variable in &container.env {
         let value = match field_ref(variable) {
             Some("spec.nodeName") => node.name.clone(),
@@ -180,8 +186,7 @@ fn env(node: &Node, pod: &Pod, container: &Container, image: &Image) -> Vec<Stri
             Some("status.hostIP" | "status.podIP") => node.address.to_string(),
             _ => variable.value.clone(),
         };
-        env.retain(|old| !old.starts_with(&format!("{}=", variable.name)));
-        env.push(format!("{}={value}", variable.name));
+        set(&variable.name, &value);
     }
     env
 }

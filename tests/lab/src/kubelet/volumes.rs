@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
-use super::Node;
 use super::spec::Mount;
+use super::{Node, sources};
 use crate::pod::{Container, Pod, Volume};
 
 /// Finds or makes what a container mounts. It fails while a host path of type Directory or File is not there.
@@ -17,13 +17,16 @@ pub(super) fn mounts(node: &Node, pod: &Pod, container: &Container, pod_dir: &Pa
         let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
         let volume = volume.with_context(|| format!("no volume {}", mount.name))?;
         let source = source(node, volume, pod_dir)?;
-        mounts.push(Mount { source, place: mount.mount_path.clone(), read_only: mount.read_only });
+        // A kubelet mounts these read-only whatever the pod says.
+        let read_only = mount.read_only || volume.secret.is_some() || volume.config_map.is_some();
+        mounts.push(Mount { source, place: mount.mount_path.clone(), read_only });
     }
     Ok(mounts)
 }
 
 /// Whether all volumes of a pod can be had; makes those that are to be made.
-pub(super) fn ready(node: &Node, pod: &Pod, pod_dir: &Path) -> Result<()> {
+pub(super) async fn ready(node: &Node, pod: &Pod, pod_dir: &Path) -> Result<()> {
+    sources::volumes(node, pod, pod_dir).await?;
     pod.spec.volumes.iter().try_for_each(|volume| {
         // The kubelet's words, its space before the colon included.
         let failed = || format!("MountVolume.SetUp failed for volume {:?} ", volume.name);
@@ -53,8 +56,12 @@ fn source(node: &Node, volume: &Volume, pod_dir: &Path) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    let empty = volume.empty_dir.as_ref().context("a volume is a hostPath or an emptyDir")?;
-    let path = pod_dir.join("volumes").join(&volume.name);
+    let path = sources::folder(volume, pod_dir);
+    if volume.secret.is_some() || volume.config_map.is_some() {
+        anyhow::ensure!(path.exists(), "its object was not read");
+        return Ok(path);
+    }
+    let empty = volume.empty_dir.as_ref().context("a volume is of a kind that the lab has")?;
     if !path.exists() {
         fs::create_dir_all(&path)?;
         fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
@@ -75,7 +82,7 @@ fn is_mounted(path: &Path) -> Result<bool> {
 /// Takes a pod's folder away, with the memory volumes mounted in it.
 pub(super) fn remove(pod: &Pod, pod_dir: &Path) -> Result<()> {
     for volume in &pod.spec.volumes {
-        let path = pod_dir.join("volumes").join(&volume.name);
+        let path = sources::folder(volume, pod_dir);
         if volume.empty_dir.as_ref().is_some_and(|empty| empty.medium == "Memory")
             && path.exists()
             && is_mounted(&path)?

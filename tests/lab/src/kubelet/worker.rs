@@ -85,7 +85,7 @@ async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
     let mut stop = handle.stop.subscribe();
     fs_err::create_dir_all(handle.dir(&node))?;
     loop {
-        match volumes::ready(&node, &handle.pod, &handle.dir(&node)) {
+        match volumes::ready(&node, &handle.pod, &handle.dir(&node)).await {
             Ok(()) => break,
             // The API says it only in an event: the pod's status stays at ContainerCreating.
             Err(error) if !told => {
