@@ -1,5 +1,6 @@
 //! `backup` and `prune` as the pod of a schedule runs them, with a real etcd and a store in a folder.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,18 +14,25 @@ use tempfile::TempDir;
 use crate::member::Member;
 
 const UID: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
-const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+pub(crate) const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
 const SECRET: &str = "a-secret-of-the-node";
 
 /// A node that a pod sees, and a store.
-struct Node {
-    member: Member,
+pub(crate) struct Node {
+    pub(crate) member: Member,
     folder: TempDir,
+    /// The store, if it is not a folder, and the variables of its credential.
+    store: Option<(String, BTreeMap<String, String>)>,
 }
 
 impl Node {
     fn new() -> Node {
-        let node = Node { member: Member::start(), folder: tempfile::tempdir().unwrap() };
+        Node::with(None)
+    }
+
+    /// A node with a store that is no folder.
+    pub(crate) fn with(store: Option<(String, BTreeMap<String, String>)>) -> Node {
+        let node = Node { member: Member::start(), folder: tempfile::tempdir().unwrap(), store };
         for folder in ["kubernetes/manifests", "kubernetes/pki", "store", "spool"] {
             std::fs::create_dir_all(node.path(folder)).unwrap();
         }
@@ -37,12 +45,12 @@ impl Node {
         node
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Manifests by which etcd is reached at this URL.
-    fn manifests(&self, url: &str) {
+    pub(crate) fn manifests(&self, url: &str) {
         let pki = Path::new(&self.member.pki.path("ca.crt")).parent().unwrap().display().to_string();
         let pod = |name: &str, command: &str| {
             format!(
@@ -59,13 +67,15 @@ impl Node {
             .unwrap();
     }
 
-    fn url(&self) -> String {
-        format!("file://{}", self.path("store").display())
+    fn store(&self) -> (String, BTreeMap<String, String>) {
+        let folder = || (format!("file://{}", self.path("store").display()), BTreeMap::new());
+        self.store.clone().unwrap_or_else(folder)
     }
 
-    fn start(&self, command: &str, flags: &[&str]) -> Child {
+    pub(crate) fn start(&self, command: &str, flags: &[&str]) -> Child {
         let mut sidecar = Command::new(env!("CARGO_BIN_EXE_etcd-sidecar"));
-        sidecar.args([command, "--store", &self.url()]).args(flags);
+        let (url, variables) = self.store();
+        sidecar.args([command, "--store", &url]).args(flags).envs(variables);
         if command == "backup" {
             sidecar.arg("--kubernetes").arg(self.path("kubernetes"));
         }
@@ -80,16 +90,18 @@ impl Node {
         (output.status.code(), log)
     }
 
-    fn backup(&self, flags: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn backup(&self, flags: &[&str]) -> (Option<i32>, String) {
         let spool = self.path("spool").display().to_string();
         self.run("backup", &[&["--recipient", RECIPIENT, "--spool", &spool], flags].concat())
     }
 
     /// The records in the store, the newest first, and how many objects there are.
-    async fn stored(&self) -> (Vec<Record>, usize) {
-        let store = Store::open(&self.url().parse().unwrap(), &Environment::of_process()).unwrap();
+    pub(crate) async fn stored(&self) -> (Vec<Record>, usize) {
+        let (url, variables) = self.store();
+        let store = Store::open(&url.parse().unwrap(), &Environment::from_map(variables)).unwrap();
         let listed = store.list(None).await.unwrap();
         let backups = Backups::of(&listed, Timestamp::now());
+        assert!(backups.suspects.is_empty(), "{:?}", backups.suspects);
         let mut records = Vec::new();
         for backup in backups.newest_first(&UID.parse().unwrap()) {
             let bytes = store.small(&backup.key(Part::Record), LARGEST_RECORD).await.unwrap();
@@ -99,7 +111,7 @@ impl Node {
     }
 
     /// Nothing of a snapshot or of a key lies anywhere in clear.
-    fn nothing_in_clear(&self) {
+    pub(crate) fn nothing_in_clear(&self) {
         assert_eq!(std::fs::read_dir(self.path("spool")).unwrap().count(), 0);
         let mut folders = vec![self.path("store")];
         while let Some(folder) = folders.pop() {
@@ -184,7 +196,7 @@ async fn without_room_for_the_check_the_backup_says_so() {
 }
 
 /// Passes connections on to a server, and nothing of its answers after so many bytes.
-fn stalling(server: &str, bytes: usize) -> String {
+pub(crate) fn stalling(server: &str, bytes: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = server.trim_start_matches("https://").to_owned();

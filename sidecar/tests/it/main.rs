@@ -12,4 +12,5 @@ mod session;
 mod snapshot;
 mod status;
 mod tls;
+mod unlucky;
 mod wait;

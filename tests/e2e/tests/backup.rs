@@ -1,5 +1,8 @@
 //! The main job, end to end, on one node and on three, with etcd 3.4 and 3.5: what the README promises.
 
+#[path = "support/story.rs"]
+mod story;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
@@ -66,7 +69,9 @@ fn describes_the_cluster(scene: &Scene, written: &Value) {
 
 #[test]
 fn one_node_with_etcd_3_4() {
-    main_job(&Scene::new(1, Etcd::V3_4));
+    let scene = Scene::new(1, Etcd::V3_4);
+    main_job(&scene);
+    story::outlives_its_cluster(&scene);
 }
 
 #[test]

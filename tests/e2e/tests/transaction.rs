@@ -8,10 +8,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use e2e::restores::{CLUSTER, State, age, journal, restore, settled, stage, version};
+use e2e::restores::{CLUSTER, State, age, journal, make, restore, settled, stage, version};
 use e2e::trouble::{etcdctl, processes};
 use e2e::{Running, Scene, names, plugin, run, until};
 use lab::Etcd;
+use serde_json::Value;
 
 #[test]
 fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
@@ -312,4 +313,60 @@ fn nothing_is_touched_unless_it_is_confirmed() {
     assert!(scene.sidecars().is_empty());
     scene.assert_nodes_untouched();
     assert_eq!(settled(&scene), State::Old);
+    out_of_a_store(&scene);
+}
+
+/// A backup in a store is put back as a file is, object by object or as a whole; and the current state is stored first, or nothing happens.
+fn out_of_a_store(scene: &Scene) {
+    let tool = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(scene.path(""));
+        run(command).expect_code(0).stdout
+    };
+    tool("age-keygen", &["-o", "identity.txt"]);
+    let recipient = tool("age-keygen", &["-y", "identity.txt"]);
+    tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "sign"]);
+    std::fs::create_dir(scene.path("store")).unwrap();
+    let url = format!("file://{}", scene.path("store").display());
+    let latest = format!("{url}/latest");
+    let to = ["--store", &url, "--recipient", recipient.trim(), "--sign-key", "sign"];
+    let keys = ["--identity", "identity.txt", "--trust-key", "sign.pub"];
+    let confirmed = ["--confirm", CLUSTER];
+    let records = || {
+        let folder = std::fs::read_dir(scene.path("store/v1")).unwrap().next().unwrap().unwrap().path();
+        let files: Vec<String> = names(&folder).into_iter().filter(|name| name.ends_with(".json")).collect();
+        files.iter().map(|name| serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap()).collect()
+    };
+    scene.ok(&[&["backup"], &to[..]].concat());
+    run(scene.kubectl(&["delete", "configmap", "comes"])).expect_code(0);
+    scene.ok(&[&["apply", &latest, "configmap/comes", "-n", "default", "--yes"], &keys[..]].concat());
+    assert_eq!(settled(scene), State::Old);
+
+    // The opposite of what made it old.
+    make(scene, "goes", "1");
+    let patch = ["patch", "configmap", "changes", "--type", "merge", "-p", r#"{"data":{"v":"1"}}"#];
+    run(scene.kubectl(&patch)).expect_code(0);
+    run(scene.kubectl(&["delete", "configmap", "comes"])).expect_code(0);
+    assert_eq!(settled(scene), State::New);
+    // There is no room to check the backup of the current state, so nothing is restored. It stays in the store as what it is.
+    let mut crowded = restore(scene, &to);
+    crowded.env("TMPDIR", "/proc");
+    run(crowded).expect_code(4).expect_error(&["was not checked: nothing was restored", "TMPDIR=FOLDER"]);
+    assert_eq!(settled(scene), State::New);
+    std::fs::create_dir(scene.path("tmp")).unwrap();
+    let mut command = scene.plugin(&[&["restore", &latest], &keys[..], &to, &confirmed].concat());
+    command.env("TMPDIR", scene.path("tmp"));
+    let done = run(command).expect_code(0);
+    assert!(done.stderr.contains("the current state is backed up as "), "{}", done.stderr);
+    assert_eq!(settled(scene), State::Old);
+    assert_eq!(names(&scene.path("tmp")), [""; 0]);
+    let records: Vec<Value> = records();
+    let of = |class: &str, level: &str| {
+        let mut found = records.iter().filter(|record| record["class"] == class && record["level"] == level);
+        found.next().unwrap_or_else(|| panic!("a backup of class {class} and level {level}: {records:?}"))
+    };
+    assert_eq!(of("pre-restore", "digest")["snapshot"]["revision"], Value::Null);
+    let before = format!("{url}/{}", of("pre-restore", "written")["name"].as_str().unwrap());
+    let had = scene.ok(&[&["get", &before, "configmaps", "-n", "default", "-o", "name"], &keys[..]].concat()).stdout;
+    assert!(had.contains("configmap/goes") && !had.contains("configmap/comes"), "{had}");
 }

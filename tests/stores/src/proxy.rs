@@ -1,7 +1,7 @@
 //! A proxy in front of a server that brings bad luck, request by request.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -39,7 +39,7 @@ pub enum Act {
 /// A proxy of an S3 over HTTP.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddrV4,
     state: Arc<Mutex<State>>,
 }
 
@@ -59,8 +59,13 @@ impl std::fmt::Debug for State {
 impl Proxy {
     /// Starts one in front of a port of this machine. Everything passes, until [`Proxy::decide`].
     pub fn start(upstream: u16) -> Result<Proxy> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
+        Proxy::start_at(Ipv4Addr::LOCALHOST, upstream)
+    }
+
+    /// The same, at another address of this machine: one at which others reach it.
+    pub fn start_at(address: Ipv4Addr, upstream: u16) -> Result<Proxy> {
+        let listener = TcpListener::bind((address, 0))?;
+        let address = SocketAddrV4::new(address, listener.local_addr()?.port());
         let state = Arc::new(Mutex::new(State { seen: Vec::new(), decide: Box::new(|_| Act::Pass) }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -70,7 +75,7 @@ impl Proxy {
                 thread::spawn(move || serve(client, upstream, &shared));
             }
         });
-        Ok(Proxy { port, state })
+        Ok(Proxy { address, state })
     }
 
     /// From now on this decides, and requests are counted anew.
@@ -87,7 +92,7 @@ impl Proxy {
 
     /// The store below a prefix, through the proxy.
     pub fn url(&self, prefix: &str) -> String {
-        format!("s3://{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{}", self.port)
+        format!("s3://{BUCKET}/{prefix}?endpoint=http://{}", self.address)
     }
 
     /// The credential.
