@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{backup, prune, replay, restore, serve, transaction, wait, watch};
+use crate::{backup, prune, recover, replay, restore, serve, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -51,9 +51,10 @@ enum Command {
     /// Delete old backups from a store.
     #[command(after_help = prune::EXAMPLES)]
     Prune(Box<prune::Args>),
-    /// Make a snapshot of a member that has lost its quorum, with everything that its log has.
-    #[command(after_help = replay::EXAMPLES)]
-    Recover(replay::Args),
+    /// Show what is left of etcd on this node: how far its log and its database are, and what only the log has; or make a snapshot of a member
+    /// that has lost its quorum, with everything that its log has.
+    #[command(after_help = recover::EXAMPLES)]
+    Recover(recover::Args),
     /// Become etcd, as a process that ends with this one's parent.
     #[command(name = replay::ALONE, hide = true)]
     Alone {
@@ -124,7 +125,12 @@ pub(crate) fn main() -> ExitCode {
             return operate(transaction::operate(&args.begun), REFUSED);
         }
         Command::Restore(args) => build(*args),
-        Command::Recover(args) => return operate(replay::order(args), USAGE_CODE),
+        Command::Recover(args) => {
+            return match args.replay() {
+                Some(replay) => operate(replay::order(replay), USAGE_CODE),
+                None => operate(recover::run(&args), USAGE_CODE),
+            };
+        }
         Command::Alone { etcd, arguments } => Err(replay::become_etcd(&etcd, &arguments)),
         Command::Watch(args) => concurrently(watch::run(args)),
         Command::Wait { idle_timeout } => keep_waiting(idle_timeout),
@@ -200,6 +206,12 @@ trait Told {
 impl Told for String {
     fn tell(self) -> anyhow::Result<()> {
         print(&self)
+    }
+}
+
+impl Told for recover::Surveyed {
+    fn tell(self) -> anyhow::Result<()> {
+        recover::Surveyed::tell(self, print)
     }
 }
 

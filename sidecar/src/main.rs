@@ -12,6 +12,7 @@ mod keys;
 mod node;
 mod node_files;
 mod prune;
+mod recover;
 mod replay;
 mod restore;
 mod serve;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::transaction::{self, Enlisted};
-use crate::{hash, kept_keys, keys, node, node_files, snapshot, status};
+use crate::{hash, kept_keys, keys, node, node_files, recover, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -220,6 +220,7 @@ impl Client {
             Request::KeptKeys(request) => Ok(Reply::KeptKeys(kept_keys::run(request, self).await?)),
             Request::NodeFiles(request) => Ok(Reply::NodeFiles(node_files::run(request, self).await?)),
             Request::Facts(request) => Ok(Reply::Facts(self.during(node::facts(request)).await??)),
+            Request::Survey(request) => Ok(Reply::Survey(Box::new(self.during(recover::survey(request)).await??))),
             Request::Prepare(request) => {
                 if enlisted.is_some() {
                     return Err(Failure::new(FailureCode::BadRequest, "a session prepares one restore").into());

@@ -31,6 +31,7 @@ mod keys;
 pub mod message;
 mod preface;
 pub mod restore;
+pub mod survey;
 mod transfer;
 
 pub use connection::{Connection, Receiving, Sending};

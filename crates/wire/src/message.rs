@@ -10,6 +10,7 @@ use crate::restore::{
     Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
     RemoveAsideRequest, StageRequest, Staged,
 };
+use crate::survey::{NodeSurvey, SurveyRequest};
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
 pub const CAPABILITIES: &[&str] = &[
@@ -24,6 +25,7 @@ pub const CAPABILITIES: &[&str] = &[
     "facts",
     "kubeSystem",
     "nodeFiles",
+    "survey",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -81,6 +83,9 @@ pub enum Request {
     NodeFiles(NodeFilesRequest),
     /// What the node's disk tells about a restore. Answered by [`Reply::Facts`] even where it tells only a part.
     Facts(FactsRequest),
+    /// What is left of etcd on the node's disk, whether or not it runs. Answered by [`Reply::Survey`] even where it tells only a part. Capability
+    /// `survey`.
+    Survey(SurveyRequest),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
     Prepare(Box<PrepareRequest>),
     /// Put the new data beside the old: the client's `Begin`, `Data`..., `End` follow for a snapshot. Answered by [`Reply::Staged`].
@@ -248,6 +253,8 @@ pub enum Reply {
     NodeFiles(NodeFilesDone),
     /// To [`Request::Facts`].
     Facts(NodeFacts),
+    /// To [`Request::Survey`].
+    Survey(Box<NodeSurvey>),
     /// To [`Request::Prepare`].
     Prepared(Prepared),
     /// To [`Request::Stage`].

@@ -6,6 +6,9 @@ use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
+use etcd_wire::survey::{
+    EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,
+};
 use etcd_wire::{
     Ack, Begin, CHUNK, Chunk, Compression, Decoder, Digest, Encoding, End, Failure, FailureCode, Frame, Hello,
     Incoming, MAX_FRAME, Outgoing, Preface, Reply, Request, Sha256, WireError, crc32c,
@@ -55,6 +58,10 @@ fn frames() -> impl Strategy<Value = Frame> {
             Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir }))
         }),
         facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(facts))),
+        proptest::option::of(text).prop_map(|data_dir| {
+            Frame::Request(Request::Survey(SurveyRequest { data_dir, ..SurveyRequest::default() }))
+        }),
+        survey(text).prop_map(|survey| Frame::Reply(Reply::Survey(Box::new(survey)))),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {
             Frame::Failure(Failure { code: FailureCode::Etcd, message, causes, hint: None })
@@ -65,6 +72,24 @@ fn frames() -> impl Strategy<Value = Frame> {
         Just(Frame::Ping),
         data,
     ]
+}
+
+fn survey(text: &'static str) -> impl Strategy<Value = NodeSurvey> {
+    let log = (text, any::<u64>(), any::<u64>()).prop_map(|(member_id, term, index)| LogSurvey {
+        member_id,
+        last: RaftPosition { term, index },
+        ..LogSurvey::default()
+    });
+    let keys = vec((text, any::<bool>()), 0..3);
+    let keys = keys.prop_map(|keys| {
+        keys.into_iter().map(|(key, certain)| KeyInLog { key, certain, ..KeyInLog::default() }).collect()
+    });
+    let only = proptest::option::of(keys.prop_map(|keys| OnlyInLog { keys, ..OnlyInLog::default() }));
+    let state = prop_oneof![Just(EtcdState::Running), Just(EtcdState::Stopped), Just(EtcdState::Unknown)];
+    let etcd = (text, state, proptest::option::of(log), only).prop_map(|(data_dir, state, log, only_in_log)| {
+        EtcdSurvey { data_dir, state, log, only_in_log, ..EtcdSurvey::default() }
+    });
+    (text, vec(etcd, 0..3)).prop_map(|(node, etcd)| NodeSurvey { node, etcd, failures: Vec::new() })
 }
 
 fn facts(text: &'static str) -> impl Strategy<Value = NodeFacts> {

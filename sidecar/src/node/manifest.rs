@@ -77,7 +77,7 @@ impl Manifest {
 }
 
 /// Flags by name; of a shell's script, those of all its words.
-fn flags(argv: &[String], script: bool) -> BTreeMap<String, String> {
+pub(super) fn flags(argv: &[String], script: bool) -> BTreeMap<String, String> {
     let split = |word: &String| -> Vec<String> {
         if script {
             word.split_whitespace().map(|word| word.replace(['"', '\''], "")).collect()

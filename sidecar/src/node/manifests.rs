@@ -35,24 +35,7 @@ impl Manifests {
     /// [`FailureCode::Storage`] if there is no such folder; [`FailureCode::BadRequest`] if etcd or the API server is not in it, or
     /// two files start the same component, of which the kubelet may run either.
     pub(crate) fn read(dir: &Path) -> Result<Manifests, Failure> {
-        let mut found: BTreeMap<&str, Manifest> = BTreeMap::new();
-        let mut passed_over = Vec::new();
-        for file in list(dir)? {
-            let read = match document::read(&dir.join(&file)) {
-                Ok(Some(contents)) => Manifest::parse(&file, &contents),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error.to_string()),
-            };
-            match read {
-                Ok(Some((component, manifest))) => {
-                    if let Some(other) = found.insert(component, manifest) {
-                        return Err(twice(dir, component, &other.file, &file));
-                    }
-                }
-                Ok(None) => {}
-                Err(why) => passed_over.push(format!("{file} was passed over: {why}")),
-            }
-        }
+        let (mut found, passed_over) = all(dir)?;
         let [etcd, api_server, controller_manager, scheduler] = COMPONENTS.map(|component| found.remove(component));
         let missing = |component: &str| {
             let message = format!("there is no manifest of {component} in {}", dir.display());
@@ -81,6 +64,51 @@ impl Manifests {
         .into_iter()
         .filter_map(|(component, manifest)| Some((component, manifest?)))
     }
+}
+
+/// The manifest of etcd alone; `None` if there is none, or no such folder, as where etcd does not run in a pod.
+///
+/// # Errors
+/// As [`Manifests::read`]'s, but for what is missing; none is found, and a file that may be it cannot be read.
+pub(super) fn etcd(dir: &Path) -> Result<Option<Manifest>, Failure> {
+    match std::fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => match all(dir)? {
+            (mut found, passed_over) if found.contains_key("etcd") || passed_over.is_empty() => {
+                Ok(found.remove("etcd"))
+            }
+            (_, passed_over) => {
+                let message = format!("there is no manifest of etcd in {}", dir.display());
+                let failure = Failure::new(FailureCode::BadRequest, message);
+                Err(passed_over.iter().take(TOLD).fold(failure, Failure::cause))
+            }
+        },
+    }
+}
+
+/// Components with their manifests, and the files that were passed over.
+type Read = (BTreeMap<&'static str, Manifest>, Vec<String>);
+
+fn all(dir: &Path) -> Result<Read, Failure> {
+    let mut found: BTreeMap<&str, Manifest> = BTreeMap::new();
+    let mut passed_over = Vec::new();
+    for file in list(dir)? {
+        let read = match document::read(&dir.join(&file)) {
+            Ok(Some(contents)) => Manifest::parse(&file, &contents),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(Some((component, manifest))) => {
+                if let Some(other) = found.insert(component, manifest) {
+                    return Err(twice(dir, component, &other.file, &file));
+                }
+            }
+            Ok(None) => {}
+            Err(why) => passed_over.push(format!("{file} was passed over: {why}")),
+        }
+    }
+    Ok((found, passed_over))
 }
 
 const WHERE: &str =

@@ -4,12 +4,14 @@ pub(crate) mod dir;
 mod disk;
 mod document;
 mod encryption;
+pub(crate) mod etcds;
 mod facts;
 pub(crate) mod files;
 mod manifest;
 mod manifests;
 #[cfg(test)]
 pub(crate) mod probe;
+mod unit;
 
 pub(crate) use dir::Place;
 pub(crate) use facts::run as facts;

@@ -32,35 +32,17 @@ use rest::Watch;
 /// The command by which this program becomes etcd.
 pub(crate) const ALONE: &str = "alone";
 
-pub(crate) const EXAMPLES: &str = "\
-Examples, as root on a control-plane node whose etcd does not run:
-
-  # a snapshot with everything that this member has, its log included
-  etcd-sidecar recover --data-dir /var/lib/etcd --snapshot /var/lib/recovered.db
-
-  # with an etcd program that this node does not have
-  etcd-sidecar recover --data-dir /var/lib/etcd --etcd /root/etcd-3.5.16 --snapshot /var/lib/recovered.db
-
-The member's files are copied to the folder of the snapshot, and etcd applies the log to the copy, in a network of its own. The copy is removed
-afterwards. Nothing of the member is changed.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 4 refused: etcd runs.";
-
 /// What is asked for on the command line.
-#[derive(Debug, clap::Args)]
+#[derive(Debug)]
 pub(crate) struct Args {
     /// Data directory of the member.
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Folder of its log, if that is not in the data directory.
-    #[arg(long, value_name = "DIR")]
-    wal_dir: Option<PathBuf>,
+    pub(crate) wal_dir: Option<PathBuf>,
     /// Program of the etcd that has written the data. Without this, the one of the same minor version that the node's container runtime has, or the node.
-    #[arg(long, value_name = "PATH")]
-    etcd: Option<PathBuf>,
+    pub(crate) etcd: Option<PathBuf>,
     /// Snapshot file to make.
-    #[arg(long, value_name = "FILE")]
-    snapshot: PathBuf,
+    pub(crate) snapshot: PathBuf,
 }
 
 /// Makes the snapshot until SIGINT or SIGTERM, and tells what it has.

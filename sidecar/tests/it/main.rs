@@ -11,6 +11,7 @@ mod restore;
 mod session;
 mod snapshot;
 mod status;
+mod survey;
 mod tls;
 mod unlucky;
 mod wait;

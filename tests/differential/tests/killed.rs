@@ -47,6 +47,8 @@ struct Tally {
     missing: usize,
     /// In the database of that member alone, and in its log up to its commit index.
     missing_in_database: usize,
+    /// Recorded as applied, and not there.
+    not_applied: usize,
     missing_in_commit: usize,
     torn: usize,
     /// Runs in which a database with a higher revision is beside a log that ranks lower.
@@ -57,6 +59,7 @@ impl Tally {
     fn add(&mut self, other: &Tally) {
         self.acknowledged += other.acknowledged;
         self.missing += other.missing;
+        self.not_applied += other.not_applied;
         self.missing_in_database += other.missing_in_database;
         self.missing_in_commit += other.missing_in_commit;
         self.torn += other.torn;
@@ -95,14 +98,22 @@ async fn kill<const N: usize>(etcd: Etcd, seed: u64) -> Tally {
     let best = ranking.best().unwrap_or_else(|| panic!("one cluster: {ranking:?}"));
     let first = &dead[best[0]];
     let everything = Limits { keys: usize::MAX, bytes: usize::MAX };
-    let only = OnlyInLog::gather(&first.files, &first.log, first.applied, everything, None).expect("a listing");
+    let listed = |from| OnlyInLog::gather(&first.files, &first.log, from, everything, None).expect("a listing");
+    let only = listed(first.applied);
+    // etcd 3.5.0 to 3.5.2 may record an entry as applied that is not (etcd-io/etcd#13766): the log has it, and etcd does not apply it any more.
+    let mut unapplied = if etcd == Etcd::V3_5_1 { listed(first.applied - 1).keys.keys } else { BTreeMap::new() };
+    unapplied.retain(|key, _| !only.keys.keys.contains_key(key));
+    assert!(unapplied.len() <= 1);
     assert_eq!((only.missing_from, only.database_is_ahead, only.unread), (None, false, 0), "{etcd:?}, seed {seed}");
     assert_eq!(only.entries, first.log.last.index - first.applied);
     let committed = committed_keys(first);
     let missing = |has: &dyn Fn(&Vec<u8>) -> bool| acknowledged.iter().filter(|key| !has(key)).count();
     let tally = Tally {
         acknowledged: acknowledged.len(),
-        missing: missing(&|key| first.keys.contains(key) || only.keys.keys.contains_key(key)),
+        missing: missing(&|key| {
+            first.keys.contains(key) || only.keys.keys.contains_key(key) || unapplied.contains_key(key)
+        }),
+        not_applied: missing(&|key| first.keys.contains(key) || only.keys.keys.contains_key(key)),
         missing_in_database: missing(&|key| first.keys.contains(key)),
         missing_in_commit: missing(&|key| first.keys.contains(key) || committed.contains(key)),
         torn: dead.values().filter(|dead| dead.log.torn.is_some()).count(),
@@ -116,7 +127,8 @@ async fn kill<const N: usize>(etcd: Etcd, seed: u64) -> Tally {
     };
     assert_eq!(tally.missing, 0, "{etcd:?}, seed {seed}: {tally:?}, {ranking:?}");
     let recovered = recover(etcd, all.iter().find(|setup| setup.name == best[0]).expect("a member"), folder.path());
-    let missing: Vec<_> = acknowledged.iter().filter(|key| !recovered.contains(*key)).collect();
+    let missing: Vec<_> =
+        acknowledged.iter().filter(|key| !recovered.contains(*key) && !unapplied.contains_key(*key)).collect();
     assert!(missing.is_empty(), "{etcd:?}, seed {seed}: {missing:?} {ranking:?}");
     tally
 }

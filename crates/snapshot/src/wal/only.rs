@@ -85,6 +85,9 @@ pub struct KeyChange {
 impl OnlyInLog {
     /// Gathers it for a database that has applied the entries up to an index.
     ///
+    /// Of etcd 3.5.0 to 3.5.2, which may record an entry as applied whose data is not in the database (etcd-io/etcd#13766), that is the index before
+    /// the one that the database says.
+    ///
     /// # Errors
     /// See [`LogError`].
     pub fn gather(

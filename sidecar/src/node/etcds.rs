@@ -1,0 +1,352 @@
+//! Where etcd keeps its data on this node, found without an API server and without a running etcd.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use etcd_wire::{Failure, FailureCode};
+use serde::Deserialize;
+
+use super::document;
+use super::manifest::{Manifest, flags};
+use super::manifests;
+use super::unit::{Unit, environment_file};
+
+/// The kubelet's folder where nothing else is said.
+pub(crate) const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// Where units are, the first that has one wins (systemd.unit(5)).
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+/// Files with variables that installers leave, also where their unit is not found: kubespray's and Debian's.
+const ENVIRONMENT_FILES: [&str; 2] = ["/etc/etcd.env", "/etc/default/etcd"];
+/// Where packages and kubeadm put the data if nothing else is said.
+const USUAL: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/etcd"];
+/// More are no node's.
+const MOST: usize = 4;
+
+/// A data directory, and what has named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DataDir {
+    pub(crate) found_by: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) wal_dir: Option<PathBuf>,
+}
+
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) dirs: Vec<DataDir>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// The settings of an etcd that count here.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Settings {
+    name: Option<String>,
+    data_dir: Option<String>,
+    wal_dir: Option<String>,
+    #[serde(skip)]
+    config_file: Option<String>,
+}
+
+impl Settings {
+    /// Of a command line and its variables; flags win (etcd server/etcdmain/config.go).
+    fn of(command: &[String], variables: &BTreeMap<String, String>) -> Settings {
+        let flags = flags(command, false);
+        let setting = |name: &str| {
+            let variable = format!("ETCD_{}", name.to_uppercase().replace('-', "_"));
+            flags.get(name).or_else(|| variables.get(&variable)).filter(|value| !value.is_empty()).cloned()
+        };
+        Settings {
+            name: setting("name"),
+            data_dir: setting("data-dir"),
+            wal_dir: setting("wal-dir"),
+            config_file: setting("config-file"),
+        }
+    }
+
+    /// With a configuration file, flags and variables do not count (etcd server/etcdmain/config.go).
+    fn with_file(self, read: impl FnOnce(&str) -> Result<Vec<u8>, String>) -> Result<Settings, String> {
+        let Some(file) = &self.config_file else { return Ok(self) };
+        let settings: Settings = document::parse(&read(file)?)?;
+        Ok(settings)
+    }
+
+    /// Where the data is; a path that is not absolute begins in the working directory.
+    fn dirs(self, found_by: String, working_directory: &Path) -> DataDir {
+        let name = self.name.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
+        let data_dir = self.data_dir.filter(|dir| !dir.is_empty()).unwrap_or_else(|| format!("{name}.etcd"));
+        let wal_dir = self.wal_dir.filter(|dir| !dir.is_empty());
+        DataDir {
+            found_by,
+            data_dir: working_directory.join(data_dir),
+            wal_dir: wal_dir.map(|dir| working_directory.join(dir)),
+        }
+    }
+}
+
+/// Looks in all places of a node whose root is `root`, in the order of likelihood. Directories without a member are left out, but for one that
+/// a manifest or a unit names.
+pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
+    let mut found = Found::default();
+    match manifests::etcd(&below(root, manifests_dir)) {
+        Ok(Some(manifest)) => of_manifest(root, manifests_dir, &manifest, &mut found),
+        Ok(None) => {}
+        Err(failure) => found.failures.push(failure),
+    }
+    let has_unit = of_unit(root, host, &mut found);
+    if !has_unit {
+        of_environment_files(root, &mut found);
+    }
+    for usual in USUAL {
+        let data_dir = PathBuf::from(usual);
+        if below(root, &data_dir).join("member").is_dir() {
+            add(&mut found, DataDir { found_by: "its usual place".to_owned(), data_dir, wal_dir: None });
+        }
+    }
+    found
+}
+
+/// Where a path of the node is here.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn add(found: &mut Found, dir: DataDir) {
+    if found.dirs.len() < MOST && found.dirs.iter().all(|other| other.data_dir != dir.data_dir) {
+        found.dirs.push(dir);
+    }
+}
+
+fn read(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match document::read(&below(root, path)) {
+        Ok(contents) => Ok(contents),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn unread(path: &Path, why: String) -> Failure {
+    Failure::new(FailureCode::Storage, format!("cannot read {} on the node", path.display())).cause(why)
+}
+
+fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest, found: &mut Found) {
+    let path = dir.join(&manifest.file);
+    let setting = |name: &str| manifest.flag(name).map(str::to_owned);
+    let settings = Settings {
+        name: setting("name"),
+        data_dir: setting("data-dir"),
+        wal_dir: setting("wal-dir"),
+        config_file: setting("config-file"),
+    };
+    let host = |inside: &str| manifest.host_path(inside).ok_or_else(|| format!("{inside} is not a path of the node"));
+    let settings = settings.with_file(|file| read(root, &host(file)?)?.ok_or_else(|| format!("there is no {file}")));
+    let dirs = settings.and_then(|settings| {
+        let inside = settings.dirs(format!("the manifest {}", path.display()), Path::new("/"));
+        let wal_dir = inside.wal_dir.as_ref().map(|dir| host(&dir.display().to_string())).transpose()?;
+        Ok(DataDir { data_dir: host(&inside.data_dir.display().to_string())?, wal_dir, ..inside })
+    });
+    match dirs {
+        Ok(dirs) => add(found, dirs),
+        Err(why) => {
+            let message = format!("{} does not say where on the node the data of etcd is", path.display());
+            found.failures.push(Failure::new(FailureCode::BadRequest, message).cause(why));
+        }
+    }
+}
+
+/// Whether there is a unit `etcd.service`.
+fn of_unit(root: &Path, host: &str, found: &mut Found) -> bool {
+    let paths = UNITS.map(|dir| Path::new(dir).join("etcd.service"));
+    let mut unit = None;
+    for path in paths {
+        match read(root, &path) {
+            Ok(Some(text)) => {
+                unit = Some((path, text));
+                break;
+            }
+            Ok(None) => {}
+            Err(why) => found.failures.push(unread(&path, why)),
+        }
+    }
+    let Some((path, text)) = unit else { return false };
+    let mut unit = Unit::default();
+    unit.take(&String::from_utf8_lossy(&text), "etcd", host);
+    for path in drop_ins(root) {
+        match read(root, &path) {
+            Ok(text) => unit.take(&String::from_utf8_lossy(&text.unwrap_or_default()), "etcd", host),
+            Err(why) => found.failures.push(unread(&path, why)),
+        }
+    }
+    let mut files = Vec::new();
+    for file in unit.environment_files.clone() {
+        match read(root, Path::new(&file)) {
+            Ok(text) => files.push(environment_file(&String::from_utf8_lossy(&text.unwrap_or_default()))),
+            Err(why) => found.failures.push(unread(Path::new(&file), why)),
+        }
+    }
+    let variables = unit.variables(files);
+    let Some(command) = unit.command(&variables) else {
+        let message = format!("{} starts no program etcd on the node itself", path.display());
+        found.failures.push(Failure::new(FailureCode::BadRequest, message).hint(WHERE));
+        return true;
+    };
+    let settings = Settings::of(&command, &variables)
+        .with_file(|file| read(root, Path::new(file))?.ok_or_else(|| format!("there is no {file}")));
+    match settings {
+        Ok(settings) => {
+            let directory = unit.working_directory.as_deref().map_or(Path::new("/"), Path::new);
+            add(found, settings.dirs(format!("the unit {}", path.display()), directory));
+        }
+        Err(why) => {
+            let message = format!("the configuration file of {} cannot be read", path.display());
+            found.failures.push(Failure::new(FailureCode::Storage, message).cause(why).hint(WHERE));
+        }
+    }
+    true
+}
+
+/// What to do where etcd is not found.
+pub(crate) const WHERE: &str = "name the data directory of etcd\n  --data-dir DIR";
+
+/// Drop-ins of all folders, by name; of two with one name, that of the first folder counts.
+fn drop_ins(root: &Path) -> Vec<PathBuf> {
+    let mut all = BTreeMap::new();
+    for dir in UNITS.iter().rev() {
+        let dir = Path::new(dir).join("etcd.service.d");
+        let Ok(entries) = std::fs::read_dir(below(root, &dir)) else { continue };
+        for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+            if name.ends_with(".conf") {
+                all.insert(name.clone(), dir.join(name));
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+fn of_environment_files(root: &Path, found: &mut Found) {
+    for path in ENVIRONMENT_FILES.map(Path::new) {
+        match read(root, path) {
+            Ok(Some(text)) => {
+                let variables = environment_file(&String::from_utf8_lossy(&text));
+                let settings = Settings::of(&[], &variables);
+                if settings.data_dir.is_some() {
+                    add(found, settings.dirs(format!("the variables in {}", path.display()), Path::new("/")));
+                }
+            }
+            Ok(None) => {}
+            Err(why) => found.failures.push(unread(path, why)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+
+    use super::*;
+
+    struct Root(tempfile::TempDir);
+
+    impl Root {
+        fn new(files: &[(&str, &str)]) -> Root {
+            let root = Root(tempfile::tempdir().unwrap());
+            for (path, text) in files {
+                let path = below(root.0.path(), Path::new(path));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            root
+        }
+
+        /// What is found, as `found by: data [wal]`, and the failures.
+        fn found(&self) -> (Vec<String>, Vec<String>) {
+            let found = find(self.0.path(), Path::new(MANIFESTS), "cp1");
+            let shown = |dir: &DataDir| {
+                let wal = dir.wal_dir.as_ref().map(|wal| format!(" {}", wal.display())).unwrap_or_default();
+                format!("{}: {}{wal}", dir.found_by, dir.data_dir.display())
+            };
+            let failures = found.failures.iter().map(|failure| format!("{failure}: {}", failure.causes.join(", ")));
+            (found.dirs.iter().map(shown).collect(), failures.collect())
+        }
+    }
+
+    const POD: &str = "kind: Pod\nmetadata: {name: etcd, namespace: kube-system}\nspec:\n  containers:\n  - name: etcd\n    command: [etcd, ARGS]\n    \
+                       volumeMounts: [{name: data, mountPath: /inside}]\n  volumes: [{name: data, hostPath: {path: /srv/etcd}}]\n";
+
+    #[test]
+    fn a_manifest_is_followed_to_the_node_without_an_api_server() {
+        let manifest = |args: &str| POD.replace("ARGS", args);
+        let root = Root::new(&[(
+            "/etc/kubernetes/manifests/etcd.yaml",
+            &manifest("--data-dir=/inside/data, --wal-dir=/inside/wal"),
+        )]);
+        let by = "the manifest /etc/kubernetes/manifests/etcd.yaml";
+        assert_eq!(root.found(), (vec![format!("{by}: /srv/etcd/data /srv/etcd/wal")], vec![]));
+        // RKE2 has all of it in a file.
+        let root = Root::new(&[
+            ("/etc/kubernetes/manifests/etcd.yaml", &manifest("--config-file=/inside/config")),
+            ("/srv/etcd/config", "data-dir: /inside/db\nname: a\nclient-transport-security: {cert-file: /x}\n"),
+        ]);
+        assert_eq!(root.found(), (vec![format!("{by}: /srv/etcd/db")], vec![]));
+        let root = Root::new(&[("/etc/kubernetes/manifests/etcd.yaml", &manifest("--data-dir=/elsewhere"))]);
+        let (dirs, failures) = root.found();
+        assert_eq!(dirs, [""; 0]);
+        assert!(failures[0].ends_with("/elsewhere is not a path of the node"), "{failures:?}");
+    }
+
+    #[test]
+    fn units_files_and_usual_places() {
+        let unit = "[Service]\nEnvironmentFile=-/etc/etcd.env\nExecStart=/usr/local/bin/etcd\n";
+        let env = "ETCD_DATA_DIR=/var/lib/etcd\nETCD_NAME=etcd1\nETCD_WAL_DIR=\"/fast disk/wal\"\n";
+        let root = Root::new(&[
+            ("/etc/systemd/system/etcd.service", unit),
+            ("/etc/etcd.env", env),
+            ("/var/lib/etcd/member/snap/db", ""),
+        ]);
+        let by = "the unit /etc/systemd/system/etcd.service";
+        assert_eq!(root.found(), (vec![format!("{by}: /var/lib/etcd /fast disk/wal")], vec![]));
+        // The file is there, and the unit is not.
+        let root = Root::new(&[("/etc/etcd.env", env)]);
+        assert_eq!(root.found().0, ["the variables in /etc/etcd.env: /var/lib/etcd /fast disk/wal"]);
+        // A drop-in; a name alone.
+        let root = Root::new(&[
+            (
+                "/lib/systemd/system/etcd.service",
+                "[Service]\nExecStart=/usr/bin/etcd --name m\nWorkingDirectory=/var/lib/x\n",
+            ),
+            ("/etc/systemd/system/etcd.service.d/10.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/etcd --name n\n"),
+        ]);
+        assert_eq!(root.found().0, ["the unit /lib/systemd/system/etcd.service: /var/lib/x/n.etcd"]);
+        // A configuration file alone counts.
+        let root = Root::new(&[
+            (
+                "/lib/systemd/system/etcd.service",
+                "[Service]\nExecStart=/usr/bin/etcd --config-file /etc/etcd.yml --data-dir /no\n",
+            ),
+            ("/etc/etcd.yml", "data-dir: /yes\n"),
+        ]);
+        assert_eq!(root.found().0, ["the unit /lib/systemd/system/etcd.service: /yes"]);
+        let root = Root::new(&[("/var/lib/etcd/default/member/snap/db", "")]);
+        assert_eq!(root.found(), (vec!["its usual place: /var/lib/etcd/default".to_owned()], vec![]));
+        assert_eq!(Root::new(&[]).found(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_no_secret_with_it() {
+        let root = Root::new(&[
+            ("/lib/systemd/system/etcd.service", "[Service]\nExecStart=/usr/bin/etcd --config-file /etc/etcd.yml\n"),
+            ("/etc/etcd.yml", "data-dir: [hunter2]\n"),
+        ]);
+        let (dirs, failures) = root.found();
+        assert!(dirs.is_empty() && failures.len() == 1 && !failures[0].contains("hunter2"), "{failures:?}");
+        let root =
+            Root::new(&[("/lib/systemd/system/etcd.service", "[Service]\nExecStart=/usr/bin/docker run etcd\n")]);
+        assert!(root.found().1[0].contains("starts no program etcd"));
+    }
+}
