@@ -1,6 +1,6 @@
 //! The sidecar that is sent to nodes: one that this program carries for their type of machine, or a file.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -12,6 +12,8 @@ const LONGEST: u64 = 256 << 20;
 
 /// Compressed sidecars, by the type of machine as `uname -m` says it. A build without `KUBECTL_ETCD_SIDECARS` has none.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sidecars.rs"));
+
+const CANNOT_UNPACK: &str = "cannot unpack the sidecar that this program carries";
 
 /// A static `etcd-sidecar`.
 #[derive(Debug, Clone)]
@@ -26,7 +28,10 @@ pub(super) struct Binary {
 #[derive(Debug, Clone)]
 pub(super) enum Binaries {
     /// This program.
-    Embedded,
+    Embedded {
+        /// Bytes of the largest one, unpacked.
+        largest: u64,
+    },
     /// A file of the user's, for every node.
     File(Binary),
 }
@@ -41,18 +46,18 @@ impl Binaries {
             Some(file) => Ok(Binaries::File(read(file)?)),
             None if EMBEDDED.is_empty() => Err(Failed::new(Exit::Usage, "this build of the plugin carries no sidecar to send to nodes")
                 .hint("name a static etcd-sidecar of the same version, as it is in the sidecar's image\n  --sidecar-binary FILE")),
-            None => Ok(Binaries::Embedded),
+            None => {
+                let sizes = EMBEDDED.iter().map(|(_, packed)| unpacked_size(packed)).collect::<io::Result<Vec<u64>>>();
+                let sizes = sizes.map_err(|error| Failed::plain(CANNOT_UNPACK).source(&error))?;
+                Ok(Binaries::Embedded { largest: sizes.into_iter().max().unwrap_or(0) })
+            }
         }
     }
 
     /// How large the largest of them is at most, in bytes.
     pub(super) fn largest(&self) -> u64 {
         match self {
-            Binaries::Embedded => {
-                let size =
-                    |(_, packed): &(&str, &[u8])| zstd::bulk::Decompressor::upper_bound(packed).unwrap_or(0) as u64;
-                EMBEDDED.iter().map(size).max().unwrap_or(0)
-            }
+            Binaries::Embedded { largest } => *largest,
             Binaries::File(binary) => binary.bytes.len() as u64,
         }
     }
@@ -73,14 +78,13 @@ impl Binaries {
                     _ => Ok(binary.clone()),
                 }
             }
-            Binaries::Embedded => {
+            Binaries::Embedded { .. } => {
                 let found = EMBEDDED.iter().find(|(of, _)| *of == canonical(machine));
                 let (_, packed) = found.ok_or_else(|| {
                     Failed::new(Exit::Refused, format!("this plugin carries no sidecar for {machine}"))
                         .hint("name a static etcd-sidecar of the same version for that type of machine\n  --sidecar-binary FILE")
                 })?;
-                let bytes = zstd::decode_all(*packed)
-                    .map_err(|error| Failed::plain("cannot unpack the sidecar").source(&error))?;
+                let bytes = zstd::decode_all(*packed).map_err(|error| Failed::plain(CANNOT_UNPACK).source(&error))?;
                 Ok(Binary::new(bytes))
             }
         }
@@ -93,6 +97,11 @@ impl Binary {
         digest.update(&bytes);
         Binary { sha256: etcd_wire::Sha256(digest.finish()).to_string(), bytes: Bytes::from(bytes) }
     }
+}
+
+/// How many bytes come of what is compressed.
+fn unpacked_size(packed: &[u8]) -> io::Result<u64> {
+    io::copy(&mut zstd::Decoder::new(packed)?, &mut io::sink())
 }
 
 fn read(path: &Path) -> Outcome<Binary> {
@@ -157,9 +166,10 @@ mod tests {
     #[test]
     fn what_this_build_carries_can_be_unpacked() {
         for (machine, _) in EMBEDDED {
-            let binary = Binaries::Embedded.of(machine).expect("a program");
+            let all = Binaries::find(None).expect("sidecars");
+            let binary = all.of(machine).expect("a program");
             assert_eq!(machine_of(&binary.bytes), Some(*machine));
-            assert!(binary.bytes.len() as u64 <= Binaries::Embedded.largest());
+            assert!(binary.bytes.len() as u64 <= all.largest());
         }
         if EMBEDDED.is_empty() {
             let failed = Binaries::find(None).expect_err("none");
