@@ -12,11 +12,11 @@ use futures::{StreamExt, stream};
 use crate::output::{Exit, Failed, Outcome, Printer};
 
 /// Which signatures count.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct TrustArgs {
-    /// Public key whose signatures count (a .pub file of ssh-keygen, or a file of allowed signers); others do not count then. Repeat for several
-    #[arg(long = "trust-key", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    trust_keys: Vec<PathBuf>,
+    /// Public key (a .pub file of ssh-keygen, or lines of allowed_signers) that must have signed a backup for it to count, this flag can be repeated
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) trust_key: Vec<PathBuf>,
 }
 
 impl TrustArgs {
@@ -25,10 +25,10 @@ impl TrustArgs {
     /// # Errors
     /// A file cannot be read, or holds no public key.
     pub(crate) fn read(&self) -> Outcome<Option<TrustedKeys>> {
-        if self.trust_keys.is_empty() {
+        if self.trust_key.is_empty() {
             return Ok(None);
         }
-        let read = TrustedKeys::read(&self.trust_keys);
+        let read = TrustedKeys::read(&self.trust_key);
         read.map(Some).map_err(|error| Failed::new(Exit::Usage, "cannot read the trust keys").source(&error))
     }
 }

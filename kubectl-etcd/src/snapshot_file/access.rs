@@ -11,17 +11,17 @@ use tokio::sync::OnceCell;
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Outcome, passphrase};
+use crate::stores::TrustArgs;
 
 /// The flags. Clones read their files once, together.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Backup in a store")]
 pub(crate) struct AccessArgs {
     /// File with age identities that decrypt the backup; they never leave this machine. This flag can be repeated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) identity: Vec<PathBuf>,
-    /// Public key (a .pub file of ssh-keygen, or lines of allowed_signers) that must have signed the backup, this flag can be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trust_key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     #[arg(skip)]
     read: Arc<OnceCell<Access>>,
 }
@@ -71,12 +71,7 @@ impl AccessArgs {
     pub(crate) async fn read(&self, context: &Context) -> Outcome<&Access> {
         self.read
             .get_or_try_init(|| async {
-                let trusted = match self.trust_key.as_slice() {
-                    [] => None,
-                    files => Some(TrustedKeys::read(files).map_err(|error| {
-                        Failed::new(Exit::Usage, "cannot tell whose signatures count").source(&error)
-                    })?),
-                };
+                let trusted = self.trust.read()?;
                 let identities = match self.identity.as_slice() {
                     [] => None,
                     files => Some(identities(files, context).await?),
@@ -99,7 +94,11 @@ impl Access {
     }
 }
 
-async fn identities(files: &[PathBuf], context: &Context) -> Outcome<Identities> {
+/// Reads identity files; asks for the passphrases of those that have one, on a terminal.
+///
+/// # Errors
+/// A file cannot be read, holds something else, or has a passphrase that is wrong or cannot be asked for (exit 2).
+pub(crate) async fn identities(files: &[PathBuf], context: &Context) -> Outcome<Identities> {
     // Whoever is asked for a passphrase is asked outside of the reading: it may be interrupted.
     let mut typed: Vec<(PathBuf, SecretString)> = Vec::new();
     loop {

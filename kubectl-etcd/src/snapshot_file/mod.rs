@@ -22,7 +22,7 @@ use etcd_store::Identities;
 use crate::context::Context;
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, Printer, Progress, ResultExt};
-pub(crate) use access::{AccessArgs, is_stored};
+pub(crate) use access::{AccessArgs, identities, is_stored};
 pub(crate) use recognise::Compression;
 use recognise::{BEGINNING, Kind, Other, recognise};
 pub(crate) use stored::{Stored, find, not_read, watch};

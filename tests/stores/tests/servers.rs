@@ -1,9 +1,11 @@
 //! What is promised of a store, on each server.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use etcd_store::check::{self, Verdict};
+use etcd_store::check::{self, Lock, Versions};
 use etcd_store::layout::{Key, Part};
 use etcd_store::{Encryption, Environment, Identities, Recipients, Store, StoreError, StoreUrl, Trouble};
 use futures::TryStreamExt;
@@ -104,6 +106,10 @@ async fn a_server_of_s3_keeps_what_is_promised() {
     assert!(check::is_trusted(&checks), "{checks:#?}");
     assert_eq!((&facts.opened, &facts.delete, facts.gone), (&Some(Ok(())), &Some(Ok(())), Some(true)), "{facts:#?}");
     assert!(facts.left.is_empty() && store.list(None).await.unwrap().foreign == 0);
+    // The bucket was asked what it is set to, by requests of our own.
+    let settings = facts.settings.unwrap();
+    assert_eq!((&settings.versions, &settings.lock), (&Ok(Versions::Off), &Ok(Lock::Off)), "{settings:#?}");
+    assert!(settings.encryption.is_ok(), "{settings:#?}");
 
     wrong_settings(&server).await;
 }
@@ -132,10 +138,30 @@ async fn wrong_settings(server: &Seaweed) {
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
+/// What `kubectl etcd store check` says, by the name of the check: the result, and why.
+fn checks_of_the_plugin(url: &str, variables: Variables, code: i32) -> BTreeMap<String, (String, String)> {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/kubectl-etcd");
+    let plugin = std::env::var_os("KUBECTL_ETCD_BIN").map_or_else(built, PathBuf::from);
+    let mut command = std::process::Command::new(plugin);
+    command.args(["store", "check", url, "-o", "json"]).envs(variables).env("KUBECONFIG", "/nonexistent");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |check: &serde_json::Value, field: &str| check[field].as_str().unwrap().to_owned();
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks.map(|check| (text(check, "name"), (text(check, "verdict"), text(check, "why")))).collect()
+}
+
 #[tokio::test]
 async fn a_server_of_azure_keeps_what_is_promised() {
     let server = Azurite::start().unwrap();
     promises(&open(&server.url("a/b"), server.variables()), true).await;
+    let checks = checks_of_the_plugin(&server.url("c"), server.variables(), 0);
+    for name in ["versions", "object-lock", "server-encryption"] {
+        let (verdict, why) = &checks[name];
+        assert!(verdict == "notChecked" && why.contains("; see: az storage "), "{checks:#?}");
+    }
     let error = open(&server.url("").replace("/backups", "/missing"), server.variables()).list(None).await.unwrap_err();
     assert_eq!(error.trouble(), &Trouble::NoBucket, "{error}");
     let key = "AAAA".repeat(21) + "AA==";
@@ -150,8 +176,13 @@ async fn a_server_that_takes_no_care_is_one_that_overwrites() {
     let server = Rclone::start().unwrap();
     let store = open(&server.url("a/b"), server.variables());
     promises(&store, false).await;
-    let checks = check::judge(&check::probe(&store, &Encryption::Off, None).await);
-    let failed: Vec<&str> = checks.iter().filter(|one| one.verdict == Verdict::Failed).map(|one| one.name).collect();
+    let checks = checks_of_the_plugin(&server.url("a/b"), server.variables(), 1);
+    let failed: Vec<&str> =
+        checks.iter().filter(|(_, (verdict, _))| verdict == "failed").map(|(name, _)| name.as_str()).collect();
     // It answers a request for a part with the whole.
     assert_eq!(failed, ["create-only", "range"], "{checks:#?}");
+    // What a store does not know is not taken for an answer.
+    let (verdict, why) = &checks["object-lock"];
+    assert_eq!(verdict, "notChecked", "{checks:#?}");
+    assert!(why.contains("aws s3api get-object-lock-configuration --bucket backups"), "{checks:#?}");
 }

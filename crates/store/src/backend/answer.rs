@@ -98,7 +98,7 @@ fn of_status(status: u16, region: Option<String>) -> Trouble {
 }
 
 /// The first element of this name of an XML document, without markup of its own.
-fn element(body: &str, name: &str) -> Option<String> {
+pub(crate) fn element(body: &str, name: &str) -> Option<String> {
     let (_, after) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = after.split_once(&format!("</{name}>"))?;
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");

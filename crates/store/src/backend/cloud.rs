@@ -15,6 +15,7 @@ use object_store::{
 };
 
 use crate::backend::answer::{Answer, failure};
+use crate::backend::bucket::Bucket;
 use crate::backend::http::{Attempts, CONNECT, Clock, Connector, Fault, is_metadata};
 use crate::backend::{ClockReading, Entry, Failure, azure, gcs, roots, s3};
 use crate::trouble::Trouble;
@@ -25,6 +26,8 @@ use crate::{Environment, Patience};
 #[derive(Debug, Clone)]
 pub(crate) struct Cloud {
     store: Arc<dyn ObjectStore>,
+    /// The bucket itself, of S3.
+    bucket: Option<Bucket>,
     prefix: String,
     clock: Clock,
     patience: Patience,
@@ -76,27 +79,37 @@ impl Cloud {
         let ca = url.options.ca.as_deref().or(bundle.map(std::path::Path::new));
         let clock = Clock::default();
         let common = Common { connector: Connector::new(roots::roots(ca)?, clock.clone()), patience };
-        let store = match &url.place {
-            Place::S3 { bucket } => s3::open(bucket, &url.options, environment, common)?,
-            Place::Gcs { bucket } => gcs::open(bucket, &url.options, environment, common)?,
-            Place::Azure { account, container } => azure::open(account, container, &url.options, environment, common)?,
+        let (store, bucket) = match &url.place {
+            Place::S3 { bucket } => {
+                let (store, bucket) = s3::open(bucket, &url.options, environment, common)?;
+                (store, Some(bucket))
+            }
+            Place::Gcs { bucket } => (gcs::open(bucket, &url.options, environment, common)?, None),
+            Place::Azure { account, container } => {
+                (azure::open(account, container, &url.options, environment, common)?, None)
+            }
             Place::Folder(folder) => {
                 return Err(Failure::new(Trouble::Settings, format!("{} is a folder", folder.display())));
             }
         };
-        Ok(Cloud { store, prefix: url.prefix.clone(), clock, patience })
+        Ok(Cloud { store, bucket, prefix: url.prefix.clone(), clock, patience })
     }
 
     /// Any other store, for tests.
     #[cfg(test)]
     pub(crate) fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Cloud {
-        Cloud { store, prefix: String::new(), clock: Clock::default(), patience }
+        Cloud { store, bucket: None, prefix: String::new(), clock: Clock::default(), patience }
     }
 
     /// Sets what a store has answered, for tests.
     #[cfg(test)]
     pub(crate) fn set_clock(&self, reading: ClockReading) {
         self.clock.set(reading);
+    }
+
+    /// The bucket, where its settings can be asked for.
+    pub(crate) fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     pub(crate) fn clock(&self) -> Option<ClockReading> {
@@ -238,7 +251,7 @@ pub(crate) fn failure_of(error: &Error) -> Failure {
     }
 }
 
-fn of_fault(fault: &Fault) -> Failure {
+pub(crate) fn of_fault(fault: &Fault) -> Failure {
     let mut failure = fault.failure.clone();
     failure.unknown = matches!(failure.trouble, Trouble::Interrupted)
         || (failure.trouble == Trouble::Unreachable && failure.detail.starts_with("no answer"));

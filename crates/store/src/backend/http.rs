@@ -4,6 +4,7 @@
 //! * A redirect is an answer, not followed: it means another region.
 //! * A server that stops answering ends a request, however large the transfer.
 //! * Refusals keep their error document, and listings lose names that would end them ([`super::sieve`]).
+//! * A page of a listing that is larger than any honest one is an error: it would have to be in memory as a whole.
 
 use std::error::Error;
 use std::fmt;
@@ -31,6 +32,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// An error document is short; the rest of a longer one is not read.
 const DOCUMENT: usize = 64 * 1024;
+/// Bytes of the largest page of a listing that is read: a page is in memory as a whole. Of 5000 objects (Azure; 1000 of S3 and GCS), each may
+/// have more than 6 KiB.
+const LARGEST_PAGE: usize = 32 << 20;
 
 /// Makes clients for `object_store`.
 #[derive(Debug, Clone)]
@@ -164,7 +168,7 @@ impl HttpService for Service {
             return Err(HttpError::new(HttpErrorKind::Unknown, Fault { failure, host }));
         }
         if listing && parts.status.is_success() {
-            let bytes = body.bytes().await?;
+            let bytes = page(body.bytes_stream(), &host).await?;
             let sieved = match std::str::from_utf8(&bytes) {
                 Ok(text) => sieve::sieve(text).into(),
                 Err(_) => HttpResponseBody::from(bytes),
@@ -191,7 +195,7 @@ fn is_listing(request: &HttpRequest) -> bool {
 }
 
 /// The beginning of an error document. One that cannot be read is none: the status tells enough.
-async fn document(body: HttpResponseBody) -> String {
+pub(super) async fn document(body: HttpResponseBody) -> String {
     use futures::StreamExt;
     let mut stream = body.bytes_stream();
     let mut read = Vec::new();
@@ -202,6 +206,24 @@ async fn document(body: HttpResponseBody) -> String {
         }
     }
     String::from_utf8_lossy(&read).into_owned()
+}
+
+/// A page of a listing, whole.
+async fn page(
+    mut stream: impl futures::Stream<Item = Result<Bytes, HttpError>> + Unpin,
+    host: &str,
+) -> Result<Bytes, HttpError> {
+    use futures::StreamExt;
+    let mut read = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        if read.len() + chunk.len() > LARGEST_PAGE {
+            let detail = format!("{host}: a page of the listing has more than {LARGEST_PAGE} bytes");
+            return Err(fault(HttpErrorKind::Unknown, Trouble::Other, detail, host));
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read.into())
 }
 
 fn fault(kind: HttpErrorKind, trouble: Trouble, detail: String, host: &str) -> HttpError {
@@ -320,6 +342,18 @@ mod tests {
         assert_eq!(clock.reading(), None);
         clock.see(Some(&http::HeaderValue::from_static("Fri, 27 Nov 2026 03:15:00 GMT")));
         assert_eq!(clock.reading().unwrap().theirs.to_string(), "2026-11-27T03:15:00Z");
+    }
+
+    #[tokio::test]
+    async fn a_page_of_a_listing_without_end_is_refused() {
+        let pages = |count: usize| {
+            let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+            futures::stream::iter(std::iter::repeat_with(move || Ok(chunk.clone())).take(count))
+        };
+        assert_eq!(page(pages(32), "s").await.unwrap().len(), LARGEST_PAGE);
+        // What is behind the limit is not asked for.
+        let refused = page(pages(usize::MAX), "s").await.unwrap_err();
+        assert!(refused.source().unwrap().to_string().contains("s: a page of the listing has more than"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 pub(crate) mod cloud;
 pub(crate) mod folder;
 
-mod answer;
+pub(crate) mod answer;
 mod azure;
+pub(crate) mod bucket;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod gcs;

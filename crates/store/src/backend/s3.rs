@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::client::HttpConnector;
 
 use crate::Environment;
 use crate::backend::Failure;
+use crate::backend::bucket::Bucket;
 use crate::backend::cloud::{Common, refuse_plain};
 use crate::trouble::Trouble;
 use crate::url::{Options, ServerSideEncryption};
@@ -100,11 +102,19 @@ pub(super) fn open(
     options: &Options,
     environment: &Environment,
     common: Common,
-) -> Result<Arc<dyn ObjectStore>, Failure> {
+) -> Result<(Arc<dyn ObjectStore>, Bucket), Failure> {
     let (endpoint, virtual_hosted) = address(bucket, options, environment)?;
+    let settings = |error: object_store::Error| Failure::new(Trouble::Settings, error.to_string());
+    let region = region(options, environment);
+    let address = match &endpoint {
+        None => Bucket::address_at_aws(bucket, &region, virtual_hosted),
+        Some(endpoint) if virtual_hosted => endpoint.clone(),
+        Some(endpoint) => format!("{endpoint}/{bucket}"),
+    };
+    let client = common.connector.connect(&common.options(endpoint.as_deref())).map_err(settings)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
-        .with_region(region(options, environment))
+        .with_region(&region)
         .with_virtual_hosted_style_request(virtual_hosted)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         // Compatible stores have no bulk delete; a bucket with object lock wants a checksum of every object.
@@ -168,8 +178,9 @@ pub(super) fn open(
             }
         }
     }
-    let store = builder.build().map_err(|error| Failure::new(Trouble::Settings, error.to_string()))?;
-    Ok(Arc::new(store))
+    let store = builder.build().map_err(settings)?;
+    let bucket = Bucket { credentials: store.credentials().clone(), client, address, region };
+    Ok((Arc::new(store), bucket))
 }
 
 #[cfg(test)]

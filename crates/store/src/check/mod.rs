@@ -1,10 +1,14 @@
 //! Whether a store can be trusted with backups: what was found out by trying, and what that comes to.
 
 mod probe;
+mod settings;
 
 pub use probe::probe;
+pub use settings::{Encryption, Lock, NotChecked, Setting, Settings, Versions};
 
 use serde::Serialize;
+
+use crate::url::ServerSideEncryption;
 
 /// What trying a store has shown. A text is why something failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub struct Facts {
     pub left: Vec<String>,
     /// Whether requests go unencrypted over a network.
     pub plain: bool,
+    /// What the bucket is set to; nothing where nothing could be written.
+    pub settings: Option<Settings>,
+    /// The encryption by the store that its URL asks for.
+    pub(crate) asked_encryption: Option<ServerSideEncryption>,
 }
 
 /// What the second creation of an object did.
@@ -52,7 +60,7 @@ pub enum Again {
 
 /// What one check comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// As it should be.
     Ok,
@@ -60,6 +68,8 @@ pub enum Verdict {
     Warning,
     /// The store cannot be trusted.
     Failed,
+    /// It could not be found out.
+    NotChecked,
 }
 
 impl Verdict {
@@ -69,6 +79,7 @@ impl Verdict {
             Verdict::Ok => "ok",
             Verdict::Warning => "warning",
             Verdict::Failed => "failed",
+            Verdict::NotChecked => "not checked",
         }
     }
 }
@@ -138,6 +149,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         fact => must("key", fact, "the identity opens what was encrypted for the recipients"),
     });
     checks.push(deletion(facts));
+    checks.extend(settings::judge(facts.settings.as_ref(), facts.asked_encryption.as_ref()));
     if facts.plain {
         checks.push(check("transport", Verdict::Warning, "requests are not encrypted: the endpoint is http://"));
     }
@@ -184,6 +196,11 @@ mod tests {
             opened: ok(),
             delete: Some(Err("no".to_owned())),
             delete_denied: true,
+            settings: Some(Settings {
+                versions: Ok(Versions::On),
+                lock: Ok(Lock::Default { mode: "COMPLIANCE".to_owned(), period: "30 days".to_owned() }),
+                encryption: Ok(Encryption::None),
+            }),
             ..Facts::default()
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use rand::Rng;
 
-use crate::check::{Again, Facts};
+use crate::check::{Again, Facts, settings};
 use crate::layout::VERSION;
 use crate::trouble::{StoreError, Trouble};
 use crate::{Encryption, Identities, Sealer, Store, open_sealed};
@@ -21,7 +21,8 @@ const SECOND: &[u8] = b"a second object of the same name";
 pub async fn probe(store: &Store, encryption: &Encryption, identities: Option<&Identities>) -> Facts {
     let folder = format!("{VERSION}/check-{:016x}", rand::rng().random::<u64>());
     let plain = store.url().to_string().contains("endpoint=http://");
-    let mut facts = Facts { folder: folder.clone(), plain, ..Facts::default() };
+    let asked_encryption = store.url().options.sse.clone();
+    let mut facts = Facts { folder: folder.clone(), plain, asked_encryption, ..Facts::default() };
     let (small, large) = (format!("{folder}/small"), format!("{folder}/large"));
     let clear = content(64 * 1024);
     let sealed = match seal(&clear, encryption) {
@@ -37,6 +38,7 @@ pub async fn probe(store: &Store, encryption: &Encryption, identities: Option<&I
     if created.is_err() {
         return facts;
     }
+    facts.settings = Some(settings::ask(store).await);
     let again = store.put(&small, Bytes::from_static(SECOND)).await;
     let read = whole(store, &small, None).await;
     facts.again = Some(match (&again, &read) {

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use etcd_store::copy::{items, limit};
+use etcd_store::fetch::TransferError;
 use etcd_store::layout::{Key, Part};
 use etcd_store::{StoredObject, sha256_of};
 use tempfile::NamedTempFile;
@@ -53,7 +54,12 @@ pub(super) async fn object(
     let part = begin(path)?;
     let watch = watch(context.printer, "copy", recorded.size, context.cancelled());
     let read = stored.found.read_as_it_is(key, recorded, part, watch);
-    let part = context.interruptible(async { read.await.map_err(|error| not_read(error, &stored.name())) }).await?;
+    let failed = |error| match error {
+        // The disk that is full is that of the copy, and no folder for what is unpacked.
+        TransferError::Write(error) => Failed::plain(format!("cannot write {}", path.display())).source(&error),
+        error => not_read(error, &stored.name()),
+    };
+    let part = context.interruptible(async { read.await.map_err(failed) }).await?;
     let to = path.to_owned();
     let published = tokio::task::spawn_blocking(move || publish(part, &to)).await;
     published.or_fail(|| format!("cannot write {}", path.display()))?

@@ -30,10 +30,11 @@ Examples:
 
 /// Copy a backup out of a store, or into another one
 ///
-/// Copies bytes as they are: no identity is needed, and nothing is decrypted. What is copied is compared with what was recorded.
+/// Copies bytes as they are: no identity is needed, and nothing is decrypted. The bytes of the snapshot and of node files are compared with the
+/// record. Whether the record is yours is checked only with --trust-key, and whether the snapshot can be restored by kubectl etcd verify alone.
 ///
 /// Into a folder or another store all objects of the backup are copied, its record last: a copy that was cut off is no backup, and the same
-/// command goes on where it stopped. To a file only the snapshot is copied. Files are readable by their owner alone. Nothing that exists is
+/// command goes on where it stopped. A copy keeps the name, and with it the time, of the backup. To a file only the snapshot is copied. Files are readable by their owner alone. Nothing that exists is
 /// overwritten: what is there with the same bytes is kept, and anything else is an error. docs/STORE.md says how to read a copy without this
 /// program.
 #[derive(Debug, clap::Args)]

@@ -31,11 +31,12 @@ Examples:
 
 /// Tell whether a store has a backup that is young enough
 ///
-/// Looks at the newest backup that counts: it is complete, as large as recorded, not from the future, proved at least to the level that is
-/// asked for, and signed by a trusted key if keys are given. Backups of level digest never count. Reads a listing, a record and a signature,
-/// and no backup. No cluster is needed, and nothing is changed.
+/// Looks at the newest backup that counts: the store lists all objects that its record names, with the sizes that it records; it is not from the
+/// future; it is proved at least to the level that is asked for; and it is signed by a trusted key if keys are given. Backups of level digest never
+/// count. Reads a listing, records, signatures and proofs, and no snapshot: that the stored bytes are still the recorded ones is what kubectl etcd
+/// verify tells. No cluster is needed, and nothing is changed.
 ///
-/// The time of a backup is that of its name, or that at which the store got its record if that is earlier.
+/// The time of a backup is that of its name, or that at which the store got its record if that is earlier: a copy is as old as its original.
 ///
 /// Ends with exit code 0 if the backup is fresh, 1 if it is stale or there is none, and 4 if nobody can tell: the store does not answer, or a
 /// clock is wrong. With --all-clusters, with the highest of all clusters.

@@ -1,6 +1,6 @@
 //! `kubectl etcd store check`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcd_store::check::{self, Check, Verdict};
 use etcd_store::{Encryption, Environment, Identities, Recipients, Store, StoreUrl};
@@ -10,6 +10,8 @@ use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::API_VERSION;
 use crate::output::{Failed, Format, Outcome, Table, print_data};
+use crate::snapshot_file::identities;
+use crate::stores;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,8 +23,11 @@ Examples:
 
 /// Check whether a store can be trusted with backups
 ///
-/// Writes test objects to a folder of their own in the store, reads them, and deletes them if it may.
-/// Credentials come from the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+/// Writes test objects to a folder of their own in the store, reads them, and deletes them if it may. What a bucket of S3 is set to is asked for
+/// as well: versions, object lock, encryption by the store. Of other stores, and where the credential may not ask, the command that shows it is
+/// told. Credentials come from the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+///
+/// RESULT is ok, warning, failed or not checked. Ends with exit code 1 if a check has failed: backups in this store cannot be relied on then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -38,7 +43,7 @@ pub(crate) struct Args {
     /// Encrypt the test object for the recipients in this file (repeatable)
     #[arg(short = 'R', long, value_name = "FILE")]
     recipients_file: Vec<PathBuf>,
-    /// Open the test object with the identity in this file (repeatable)
+    /// Open the test object with the age identities in this file, which may have a passphrase (repeatable)
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
     /// Output format
@@ -73,10 +78,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let Action::Check = args.action;
     let identities = match args.identity.as_slice() {
         [] => None,
-        files => Some(Identities::read(files, |_: &Path| None).map_err(|error| Failed::plain(error.to_string()))?),
+        files => Some(identities(files, &context).await?),
     };
     let encryption = encryption(&args, identities.as_ref())?;
-    let store = Store::open(&args.store, &Environment::of_process()).map_err(|error| failed(&error))?;
+    let store = Store::open(&args.store, &Environment::of_process()).map_err(|error| stores::failed(&error))?;
     let facts = check::probe(&store, &encryption, identities.as_ref()).await;
     let checks = check::judge(&facts);
     let report = Report {
@@ -106,14 +111,6 @@ fn encryption(args: &Args, identities: Option<&Identities>) -> Outcome<Encryptio
     let recipients =
         Recipients::parse(texts, &args.recipients_file).map_err(|error| Failed::plain(error.to_string()))?;
     Ok(Encryption::Recipients(recipients))
-}
-
-fn failed(error: &etcd_store::StoreError) -> Failed {
-    let failed = Failed::plain(error.to_string());
-    match error.hint() {
-        Some(hint) => failed.hint(hint),
-        None => failed,
-    }
 }
 
 fn text(report: &Report) -> String {
