@@ -122,6 +122,8 @@ mod tests {
             ("verify a.db", &all),
             ("verify a.db --live --ssh=core@ --plan=a.db.json", &all),
             ("list", &all),
+            ("list --on-node=/b", &none),
+            ("list --on-node=/b --nodes=cp1", &only_namespace),
             ("freshness file:///s --max-age=3h", &all),
             ("prune file:///s --keep-last=3", &all),
             ("copy s3://b/latest x", &all),
@@ -190,6 +192,8 @@ mod tests {
             ("backup --ssh-command x", "--ssh-command"),
             ("backup --explain --ssh", "--ssh"),
             ("verify a.db --ssh", "--ssh"),
+            ("list --image x", "--image"),
+            ("list --on-node /b --nodes cp1 -l a=b", "-l/--selector"),
             ("verify a.db --endpoints https://10.0.0.1:2379", "--endpoints"),
             ("restore --resume --confirm prod", "--confirm"),
             ("restore --forget x -o json", "-o/--output"),
@@ -222,6 +226,7 @@ mod tests {
         assert!(parse(&["version", "--endpoints", "https://10.0.0.1:2379"]).is_err());
         for line in [
             "cleanup -l a=b",
+            "list --on-node /b -l a=b --image x",
             "restore --resume --without cp1 --confirm prod",
             "restore --forget x --timeout 1s",
             "verify a.db --live --image x",

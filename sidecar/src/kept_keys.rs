@@ -1,16 +1,16 @@
 //! The keys of the data that a restore has kept on this node, without their values: what a rollback compares the cluster with.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use etcd_snapshot::{DigestCheck, FileSource, Options, key_changes};
 use etcd_wire::message::{KeptKeysDone, KeptKeysRequest};
-use etcd_wire::{Begin, CHUNK, Compression, Digest, End, Failure, FailureCode, Frame, KeyRecord, Outgoing, Sha256};
+use etcd_wire::{CHUNK, Compression, Digest, End, Failure, FailureCode, Frame, KeyRecord, Outgoing, Sha256};
 use tokio::sync::mpsc;
 
 use crate::serve::{Client, Stop};
+use crate::streaming::stream;
 use crate::transaction::kept_database;
 
 pub(crate) async fn run(request: KeptKeysRequest, client: &mut Client) -> Result<KeptKeysDone, Stop> {
@@ -20,25 +20,7 @@ pub(crate) async fn run(request: KeptKeysRequest, client: &mut Client) -> Result
         Failure::new(FailureCode::Storage, message).source(&error)
     };
     let file = place.open_file().map_err(unread)?;
-    client.send(Frame::Begin(Begin { total: None })).await?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (queue, stop) = (client.queue(), Arc::clone(&cancel));
-    let mut reading = tokio::task::spawn_blocking(move || read(file, request.compression, queue, &stop));
-    let read = match client.during(&mut reading).await {
-        Ok(read) => read,
-        Err(stop) => {
-            cancel.store(true, Ordering::Relaxed);
-            // The request is over: what the thread still reports changes nothing.
-            let _ = reading.await;
-            return Err(stop);
-        }
-    };
-    let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
-    let (end, done) = read.unwrap_or_else(lost)?;
-    let length = end.length;
-    client.send(Frame::End(end)).await?;
-    client.acknowledged(length).await?;
-    Ok(done)
+    stream(client, move |queue, cancel| read(file, request.compression, queue, &cancel)).await
 }
 
 /// Reads a database of etcd's own, which has no digest, and queues its changes in chunks.

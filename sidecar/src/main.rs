@@ -4,6 +4,7 @@
 mod backup;
 mod certificate;
 mod cli;
+mod copies;
 mod etcd;
 mod hash;
 mod keep;
@@ -19,6 +20,7 @@ mod serve;
 mod snapshot;
 mod status;
 mod store_failure;
+mod streaming;
 mod transaction;
 mod wait;
 mod watch;

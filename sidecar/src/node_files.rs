@@ -8,35 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use etcd_store::node_files::{Limits, NodeFilesWriter};
 use etcd_wire::message::{LeftOut, MAX_NODE_FILES, NodeFilesDone, NodeFilesRequest};
-use etcd_wire::{Begin, CHUNK, Digest, End, Failure, FailureCode, Frame, Outgoing, Sha256};
+use etcd_wire::{CHUNK, Digest, End, Failure, FailureCode, Frame, Outgoing, Sha256};
 use tokio::sync::mpsc;
 
 use crate::node::files::{GatherError, gather};
 use crate::serve::{Client, Stop};
+use crate::streaming::stream;
 
 /// As much of what is left out is told one by one.
 const TOLD: usize = 50;
 
 pub(crate) async fn run(request: NodeFilesRequest, client: &mut Client) -> Result<NodeFilesDone, Stop> {
-    client.send(Frame::Begin(Begin { total: None })).await?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let (queue, stop) = (client.queue(), Arc::clone(&cancel));
-    let mut reading = tokio::task::spawn_blocking(move || read(request, queue, stop));
-    let read = match client.during(&mut reading).await {
-        Ok(read) => read,
-        Err(stop) => {
-            cancel.store(true, Ordering::Relaxed);
-            // The request is over: what the thread still reports changes nothing.
-            let _ = reading.await;
-            return Err(stop);
-        }
-    };
-    let lost = |error| Err(Failure::new(FailureCode::Other, "reading was cut off").source(&error));
-    let (end, done) = read.unwrap_or_else(lost)?;
-    let length = end.length;
-    client.send(Frame::End(end)).await?;
-    client.acknowledged(length).await?;
-    Ok(done)
+    stream(client, move |queue, cancel| read(request, queue, cancel)).await
 }
 
 fn read(

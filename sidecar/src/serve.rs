@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::transaction::{self, Enlisted};
-use crate::{hash, kept_keys, keys, node, node_files, recover, snapshot, status};
+use crate::{copies, hash, kept_keys, keys, node, node_files, recover, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -219,6 +219,8 @@ impl Client {
             Request::Keys(request) => Ok(Reply::Keys(keys::run(request, self).await?)),
             Request::KeptKeys(request) => Ok(Reply::KeptKeys(kept_keys::run(request, self).await?)),
             Request::NodeFiles(request) => Ok(Reply::NodeFiles(node_files::run(request, self).await?)),
+            Request::Copies(request) => Ok(Reply::Copies(copies::find(request, self).await?)),
+            Request::CheckCopy(request) => Ok(Reply::CheckedCopy(copies::check(request, self).await?)),
             Request::Facts(request) => Ok(Reply::Facts(self.during(node::facts(request)).await??)),
             Request::Survey(request) => Ok(Reply::Survey(Box::new(self.during(recover::survey(request)).await??))),
             Request::Prepare(request) => {

@@ -26,6 +26,7 @@ pub const CAPABILITIES: &[&str] = &[
     "kubeSystem",
     "nodeFiles",
     "survey",
+    "copies",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -81,6 +82,10 @@ pub enum Request {
     /// Stream a tar archive of files of the node: `Begin`, `Data`..., `End`, then the client's `Ack`, then [`Reply::NodeFiles`]. Capability
     /// `nodeFiles`.
     NodeFiles(NodeFilesRequest),
+    /// Which snapshots lie in a folder of the node. Answered by [`Reply::Copies`]. Capability `copies`.
+    Copies(CopiesRequest),
+    /// Check one of them. Answered by [`Reply::CheckedCopy`], also where it is damaged. Capability `copies`.
+    CheckCopy(CheckCopyRequest),
     /// What the node's disk tells about a restore. Answered by [`Reply::Facts`] even where it tells only a part.
     Facts(FactsRequest),
     /// What is left of etcd on the node's disk, whether or not it runs. Answered by [`Reply::Survey`] even where it tells only a part. Capability
@@ -221,6 +226,27 @@ pub struct NodeFilesRequest {
     pub compression: Compression,
 }
 
+/// Body of [`Request::Copies`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopiesRequest {
+    /// The folder, absolute.
+    pub folder: String,
+}
+
+/// Body of [`Request::CheckCopy`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckCopyRequest {
+    /// The folder, absolute.
+    pub folder: String,
+    /// Name of a file in it.
+    pub name: String,
+}
+
+/// Most snapshots of a folder that are told.
+pub const MAX_COPIES: usize = 2000;
+
 /// Most bytes of an archive of node files.
 pub const MAX_NODE_FILES: u64 = 80 << 20;
 
@@ -251,6 +277,10 @@ pub enum Reply {
     KeptKeys(KeptKeysDone),
     /// To [`Request::NodeFiles`].
     NodeFiles(NodeFilesDone),
+    /// To [`Request::Copies`].
+    Copies(CopiesFound),
+    /// To [`Request::CheckCopy`].
+    CheckedCopy(CheckedCopy),
     /// To [`Request::Facts`].
     Facts(NodeFacts),
     /// To [`Request::Survey`].
@@ -505,6 +535,41 @@ pub struct LeftOut {
     pub path: String,
     /// Why it is not there, as in `is a device`.
     pub why: String,
+}
+
+/// The snapshots in a folder of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopiesFound {
+    /// By name, at most [`MAX_COPIES`].
+    pub copies: Vec<CopyFile>,
+    /// How many there are besides: beyond that number, or with a name that is not text.
+    #[serde(default)]
+    pub omitted: u64,
+}
+
+/// A file that is a snapshot, or should be one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyFile {
+    /// Name in its folder.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a check of a snapshot on a node has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckedCopy {
+    /// The first thing that is wrong; `None` where no damage was found.
+    pub damage: Option<String>,
+    /// Whether the digest at the end of the file is there and right.
+    pub proven: bool,
+    /// Revision of the snapshot.
+    pub revision: Option<i64>,
+    /// UID of its namespace kube-system; `None` where it has none, or none that can be read.
+    pub kube_system_uid: Option<String>,
 }
 
 /// A stream begins.

@@ -1,8 +1,9 @@
 //! A conversation of protocol 1.0, made by hand from docs/PROTOCOL.md: every later 1.x must understand it.
 
 use etcd_wire::message::{
-    Alarm, Certificate, EtcdAccess, KeyPair, LeftOut, Member, MemberStatus, NodeFilesDone, NodeFilesRequest,
-    NodeStatus, Owned, SnapshotDone, SnapshotRequest, StatusRequest,
+    Alarm, Certificate, CheckCopyRequest, CheckedCopy, CopiesFound, CopiesRequest, CopyFile, EtcdAccess, KeyPair,
+    LeftOut, Member, MemberStatus, NodeFilesDone, NodeFilesRequest, NodeStatus, Owned, SnapshotDone, SnapshotRequest,
+    StatusRequest,
 };
 use etcd_wire::{
     Ack, Begin, Compression, Decoder, Encoding, End, Failure, FailureCode, Frame, Hello, Incoming, Preface, Reply,
@@ -121,6 +122,29 @@ fn node_files_are_understood() {
     let plain = r#"{"operation":"nodeFiles","files":1}"#;
     let done = NodeFilesDone { files: 1, ..NodeFilesDone::default() };
     assert_eq!(serde_json::from_str::<Reply>(plain).unwrap(), Reply::NodeFiles(done));
+}
+
+#[test]
+fn copies_on_a_node_are_understood() {
+    let request = r#"{"operation":"copies","folder":"/srv/b"}"#;
+    let wanted = Request::Copies(CopiesRequest { folder: "/srv/b".to_owned() });
+    assert_eq!(serde_json::from_str::<Request>(request).unwrap(), wanted);
+    assert_eq!(serde_json::to_string(&wanted).unwrap(), request);
+    let reply = r#"{"operation":"copies","copies":[{"name":"a.db","size":9}],"omitted":1}"#;
+    let copies = vec![CopyFile { name: "a.db".to_owned(), size: 9 }];
+    let found = Reply::Copies(CopiesFound { copies, omitted: 1 });
+    assert_eq!(serde_json::from_str::<Reply>(reply).unwrap(), found);
+    assert_eq!(serde_json::to_string(&found).unwrap(), reply);
+
+    let request = r#"{"operation":"checkCopy","folder":"/srv/b","name":"a.db"}"#;
+    let wanted = Request::CheckCopy(CheckCopyRequest { folder: "/srv/b".to_owned(), name: "a.db".to_owned() });
+    assert_eq!(serde_json::from_str::<Request>(request).unwrap(), wanted);
+    assert_eq!(serde_json::to_string(&wanted).unwrap(), request);
+    let reply = r#"{"operation":"checkedCopy","damage":null,"proven":true,"revision":7,"kubeSystemUid":"u"}"#;
+    let kube_system_uid = Some("u".to_owned());
+    let checked = Reply::CheckedCopy(CheckedCopy { damage: None, proven: true, revision: Some(7), kube_system_uid });
+    assert_eq!(serde_json::from_str::<Reply>(reply).unwrap(), checked);
+    assert_eq!(serde_json::to_string(&checked).unwrap(), reply);
 }
 
 #[test]

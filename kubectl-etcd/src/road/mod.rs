@@ -68,19 +68,14 @@ impl Road {
         }
     }
 
-    /// Brings a sidecar to a member's node. `writable` is a folder of the node that it may write to.
+    /// Brings a sidecar to a member's node. `folder` is the one of `--on-node`: only a backup may write to it.
     ///
     /// # Errors
     /// It cannot be brought there, or does not run.
-    pub(crate) async fn start(
-        &self,
-        member: &EtcdPod,
-        operation: Operation,
-        writable: Option<&str>,
-    ) -> Outcome<Sidecar> {
+    pub(crate) async fn start(&self, member: &EtcdPod, operation: Operation, folder: Option<&str>) -> Outcome<Sidecar> {
         match self {
             Road::Exec(pods) => {
-                let (pod, namespace) = pods.start(member, operation, writable).await?;
+                let (pod, namespace) = pods.start(member, operation, folder).await?;
                 Ok(Sidecar::Pod { pod, namespace })
             }
             Road::Ssh(ssh) => {

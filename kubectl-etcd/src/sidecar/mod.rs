@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod build;
+mod copies;
 mod pods;
 mod removal;
 mod restoring;
@@ -11,7 +12,7 @@ mod survey;
 mod upload;
 mod voice;
 
-pub(crate) use pods::{Pods, random_name, started_by};
+pub(crate) use pods::{Pods, lacks_folder, random_name, started_by};
 pub(crate) use removal::remove;
 pub(crate) use restoring::Committed;
 pub(crate) use session::{Received, Session, Sink, TransferError};

@@ -71,7 +71,7 @@ impl Pods {
         &self,
         member: &EtcdPod,
         operation: Operation,
-        writable: Option<&str>,
+        folder: Option<&str>,
     ) -> Outcome<(String, String)> {
         let plan = PodPlan {
             member,
@@ -79,7 +79,7 @@ impl Pods {
             args: &self.args,
             session: &self.session,
             suffix: &random_name(5),
-            writable,
+            folder,
             started_by: &started_by(),
         };
         let name = plan.name();
@@ -115,7 +115,7 @@ impl Pods {
             args: &self.args,
             session: &self.session,
             suffix: &random_name(5),
-            writable: None,
+            folder: None,
             started_by: &started_by(),
         };
         let namespace = &self.args.pod_namespace;
@@ -153,7 +153,7 @@ impl Pods {
                 looked = Instant::now();
                 // A folder that the node does not have keeps a pod in this state for ever; only its events tell.
                 let failed = self.never(name, node, &state).await;
-                if failed.causes.iter().any(|cause| cause.contains("hostPath type check failed")) {
+                if lacks_folder(&failed) {
                     return Err(failed);
                 }
             }
@@ -234,6 +234,11 @@ impl Pods {
         self.made().retain(|made| made.name != name);
         Ok(())
     }
+}
+
+/// Whether a pod does not start because its node has no such folder: what a kubelet says of a `hostPath` that is not there.
+pub(crate) fn lacks_folder(failed: &Failed) -> bool {
+    failed.causes.iter().any(|cause| cause.contains("hostPath type check failed"))
 }
 
 /// Whether a request may fare better in a moment: the server failed, or the road to it.

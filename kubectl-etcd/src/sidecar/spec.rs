@@ -57,6 +57,8 @@ pub(crate) enum Operation {
     Store,
     /// Read the files of the node that a new control plane needs.
     NodeFiles,
+    /// Read the snapshots that backups have kept on the node.
+    List,
     /// Compare the member with a snapshot.
     Verify,
     /// Tell what a restore would change.
@@ -77,6 +79,7 @@ impl Operation {
             Operation::Status => "status",
             Operation::Backup | Operation::Store => "backup",
             Operation::NodeFiles => "node-files",
+            Operation::List => "list",
             Operation::Verify => "verify",
             Operation::Plan => "plan",
             Operation::Restore => "restore",
@@ -96,7 +99,7 @@ impl Operation {
             | Operation::Recall
             | Operation::Follow
             | Operation::Remove => 600,
-            Operation::Backup | Operation::Store | Operation::Restore => 6 * 3600,
+            Operation::Backup | Operation::Store | Operation::Restore | Operation::List => 6 * 3600,
         }
     }
 
@@ -116,8 +119,8 @@ pub(crate) struct PodPlan<'a> {
     pub(crate) session: &'a str,
     /// Five random characters that make the name unique.
     pub(crate) suffix: &'a str,
-    /// A folder of the node to write to, for `--on-node`.
-    pub(crate) writable: Option<&'a str>,
+    /// The folder of `--on-node`: a backup writes to it, and nothing else does.
+    pub(crate) folder: Option<&'a str>,
     /// Who started it and from where, for whoever finds it.
     pub(crate) started_by: &'a str,
 }
@@ -144,6 +147,7 @@ impl PodPlan<'_> {
                 let files = member.encryption_config.clone().into_iter().map(|file| Mount::read(file, "File"));
                 topmost(std::iter::once(folder).chain(files).collect())
             }
+            Operation::List => Vec::new(),
             Operation::Plan => {
                 let folders = [&member.manifests_dir, &member.data_dir, &member.wal_dir].into_iter().flatten();
                 let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
@@ -160,11 +164,20 @@ impl PodPlan<'_> {
                 topmost(certificates.chain(worked_in(member)).collect())
             }
         };
-        if let Some(folder) = self.writable {
+        if let Some(folder) = self.folder {
             mounts.retain(|mount| mount.path != folder);
-            mounts.push(Mount::work(folder.to_owned(), "Directory"));
+            let folder = folder.to_owned();
+            mounts.push(match self.operation {
+                Operation::List => Mount::read(folder, "Directory"),
+                _ => Mount::work(folder, "Directory"),
+            });
         }
         mounts
+    }
+
+    /// Whether a folder is written to that may be anybody's.
+    fn writes_to_folder(&self) -> bool {
+        self.folder.is_some() && self.operation != Operation::List
     }
 
     /// The pod.
@@ -179,7 +192,7 @@ impl PodPlan<'_> {
         let privileged = self.operation.is_privileged();
         // Certificates, data and manifests may belong to any user, and be for that user only: root without this may not read them. A
         // folder to write to may be another user's, too; nothing else is mounted writable.
-        let added = if self.writable.is_some() { "DAC_OVERRIDE" } else { "DAC_READ_SEARCH" };
+        let added = if self.writes_to_folder() { "DAC_OVERRIDE" } else { "DAC_READ_SEARCH" };
         let mut security = if privileged {
             json!({"runAsUser": 0, "runAsGroup": 0, "privileged": true, "readOnlyRootFilesystem": true})
         } else {
@@ -195,7 +208,8 @@ impl PodPlan<'_> {
         };
         // What etcd's pod may read by its type, or by that of containers, is its own files: not manifests and journals.
         let looks_wider =
-            matches!(self.operation, Operation::Plan | Operation::NodeFiles | Operation::Recall).then_some("spc_t");
+            matches!(self.operation, Operation::Plan | Operation::NodeFiles | Operation::Recall | Operation::List)
+                .then_some("spc_t");
         if let Some(kind) = looks_wider.or(self.member.selinux_type.as_deref()) {
             security["seLinuxOptions"] = json!({"type": kind});
         }
@@ -328,18 +342,18 @@ mod tests {
         }
     }
 
-    fn pod(member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
-        pod_for(Operation::Backup, member, writable)
+    fn pod(member: &EtcdPod, folder: Option<&str>) -> serde_json::Value {
+        pod_for(Operation::Backup, member, folder)
     }
 
-    fn pod_for(operation: Operation, member: &EtcdPod, writable: Option<&str>) -> serde_json::Value {
+    fn pod_for(operation: Operation, member: &EtcdPod, folder: Option<&str>) -> serde_json::Value {
         let args = SidecarArgs {
             image: "image:1".into(),
             pod_namespace: "kube-system".into(),
             pod_running_timeout: std::time::Duration::from_secs(60),
             ..Default::default()
         };
-        let plan = PodPlan { member, operation, args: &args, session: "s", suffix: "abcde", writable, started_by: "x" };
+        let plan = PodPlan { member, operation, args: &args, session: "s", suffix: "abcde", folder, started_by: "x" };
         serde_json::to_value(plan.pod()).unwrap()
     }
 
@@ -379,6 +393,17 @@ mod tests {
         // The folder may be another user's.
         let capabilities = &pod["spec"]["containers"][0]["securityContext"]["capabilities"];
         assert_eq!(*capabilities, json!({"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}));
+    }
+
+    #[test]
+    fn a_list_sees_the_folder_of_the_copies_read_only_and_nothing_else() {
+        let pod = pod_for(Operation::List, &kubeadm(), Some("/var/backups"));
+        assert_eq!((mounts(&pod, true), mounts(&pod, false)), (vec!["/var/backups"], vec![]));
+        let security = &pod["spec"]["containers"][0]["securityContext"];
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}));
+        assert_eq!((&security["privileged"], &security["readOnlyRootFilesystem"]), (&false.into(), &true.into()));
+        // The copies may have a type that etcd's container may not read.
+        assert_eq!(security["seLinuxOptions"]["type"], "spc_t");
     }
 
     /// A member as kubeadm makes it. The folder of its certificates has the key of etcd's own authority.

@@ -220,7 +220,7 @@ fn folder_of(path: &Path) -> PathBuf {
 /// Whether a file begins as a database of etcd does; not, if it cannot be read.
 pub(crate) fn is_database(path: &Path) -> bool {
     let read = || File::open(path).and_then(|file| beginning(&file));
-    read().is_ok_and(|beginning| recognise::is_database(&beginning))
+    read().is_ok_and(|beginning| etcd_snapshot::is_database(&beginning))
 }
 
 /// The first bytes of a file.

@@ -1,11 +1,10 @@
 //! What a file is that is not a snapshot, by its first bytes.
 
+use etcd_snapshot::is_database;
 use serde::Serialize;
 
 /// Bytes at the beginning of a file that tell what the file is.
 pub(super) const BEGINNING: usize = 512;
-/// The magic number of bbolt and its place in a file's first page: go.etcd.io/bbolt internal/common/{types,meta}.go @ v1.4.3.
-const BBOLT: (usize, &[u8]) = (16, &[0xED, 0xDA, 0x0C, 0xED]);
 
 /// A compression with which a snapshot is read as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,15 +74,10 @@ const BEGINNINGS: &[(&[u8], &str, Option<&str>)] = &[
 const AGE: (&[u8], Other) =
     (b"age-encryption.org/v1", Other { is: "encrypted with age", command: Some("age -d -i KEY_FILE -o etcd.db {}") });
 
-/// Whether a file begins with the first page of a database of bbolt.
-pub(super) fn is_database(beginning: &[u8]) -> bool {
-    beginning.get(BBOLT.0..).is_some_and(|rest| rest.starts_with(BBOLT.1))
-}
-
 /// Tells what a file is by its first [`BEGINNING`] bytes.
 pub(super) fn recognise(beginning: &[u8]) -> Kind {
     let has = |(offset, magic): (usize, &[u8])| beginning.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    if has(BBOLT) {
+    if is_database(beginning) {
         return Kind::Snapshot;
     }
     if has((0, b"\x1F\x8B")) {
@@ -156,7 +150,7 @@ mod tests {
             assert_eq!(is(beginning), Some(expected), "{beginning:?}");
         }
         let mut bbolt = vec![0; BEGINNING];
-        bbolt[16..20].copy_from_slice(BBOLT.1);
+        bbolt[16..20].copy_from_slice(&[0xED, 0xDA, 0x0C, 0xED]);
         // What a page holds behind its records is of no account.
         bbolt[257..262].copy_from_slice(b"ustar");
         for unknown in [&b""[..], b"BZ", b"text", b"\xFF\xFE{", &[0; BEGINNING], &bbolt] {

@@ -236,6 +236,21 @@ fn a_pod_that_does_not_start_says_why() {
     scene.accept_nodes();
     refused(&scene, &["x.db", "--on-node", "/srv/backups"], 1, &["/srv/backups/x.db"]);
     assert_eq!(std::fs::read_to_string(folder.join("x.db")).expect("the older file"), "older");
+
+    // What is there is told, too, by a pod that only reads.
+    let list = |args: &[&str], code: i32, texts: &[&str]| {
+        let ran = run(scene.plugin(&[&["list", "--on-node"], args].concat())).expect_code(code).expect_error(texts);
+        assert!(scene.sidecars().is_empty());
+        ran
+    };
+    let damaged = list(&["/srv/backups"], 3, &["1 of 1 snapshots is damaged", "cp1:/srv/backups/x.db", "only 5 bytes"]);
+    assert!(damaged.stdout.contains("cp1:/srv/backups/x.db"), "{}", damaged.stdout);
+    let unchecked = list(&["/srv/backups", "--no-verify", "-o", "json"], 0, &[]).json();
+    assert_eq!((&unchecked["items"][0]["state"], &unchecked["items"][0]["size"]), (&"unchecked".into(), &5.into()));
+    list(&["/nope"], 1, &["no node has the folder /nope", "nothing was changed"]);
+    let gone = ["/srv/backups", "--nodes", "cp9", "--pod-running-timeout", "1s"];
+    list(&gone, 1, &["1 of 1 nodes could not be asked", "cp9", "kubectl get node cp9"]);
+    scene.assert_nodes_untouched();
 }
 
 #[test]

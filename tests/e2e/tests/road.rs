@@ -107,6 +107,10 @@ fn a_copy_on_the_node_exists_only_once_the_transfer_is_whole() {
     scene.accept_nodes();
     let length = {
         scene.ok(&["backup", "a.db", "--on-node", KEPT]);
+        let listed = scene.ok(&["list", "--on-node", KEPT, "-o", "json"]).json();
+        let copy = &listed["items"][0];
+        assert_eq!((&copy["name"], &copy["state"]), (&format!("cp1:{KEPT}/a.db").into(), &"yes".into()), "{listed}");
+        assert!(copy["revision"].as_i64() > Some(1) && copy["cluster"].is_string(), "{listed}");
         whole_here_and_there(&scene, &folder)
     };
     let mut lost_word = false;

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::store_args::{Destination, StoreArgs};
 use self::target::Target;
+pub(crate) use self::target::taken_by_name;
 pub(crate) use self::to_store::{Order, take};
 use crate::context::Context;
 use crate::discovery::{self, Overrides};
@@ -144,7 +145,8 @@ impl Args {
     }
 }
 
-fn node_folder(path: &str) -> Result<String, String> {
+/// A folder of a node, as `--on-node` names it.
+pub(crate) fn node_folder(path: &str) -> Result<String, String> {
     let trimmed = path.trim_end_matches('/');
     if trimmed.starts_with('/') && !trimmed.split('/').any(|part| part == "..") {
         Ok(trimmed.to_owned())

@@ -319,12 +319,29 @@ fn default_name(cluster: &str, now: Timestamp) -> String {
     format!("etcd-{cluster}-{}.db", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
+/// When a backup was taken, by the name that it was given by default.
+pub(crate) fn taken_by_name(file: &str) -> Option<Timestamp> {
+    let (_, time) = file.strip_prefix("etcd-")?.strip_suffix(".db")?.rsplit_once('-')?;
+    let taken = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    taken.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn now() -> Timestamp {
         "2026-11-21T06:16:40Z".parse().expect("a time")
+    }
+
+    #[test]
+    fn the_time_is_read_out_of_a_default_name_and_no_other() {
+        assert_eq!(taken_by_name(&default_name("prod-eu", now())), Some(now()));
+        for name in
+            ["etcd.db", "etcd-prod-20261121.db", "prod-20261121T061640Z.db", "etcd-prod-20261121T061640Z.db.zst"]
+        {
+            assert_eq!(taken_by_name(name), None, "{name}");
+        }
     }
 
     fn file(folder: &Path) -> PathBuf {

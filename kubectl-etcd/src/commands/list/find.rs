@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use etcd_snapshot::{is_snapshot_name, may_be_snapshot};
+
 use crate::commands::verify::Record;
 use crate::output::{Exit, Failed, Outcome, ResultExt};
 use crate::snapshot_file::is_database;
@@ -16,11 +18,6 @@ pub(super) struct Candidate {
     /// What was recorded beside it, whether it is of this file or not.
     pub(super) record: Option<Record>,
 }
-
-/// Endings of files that this program writes beside a snapshot.
-const BESIDE: [&str; 2] = [".json", ".part"];
-/// What names of snapshots have in common: `.db`, and perhaps how the file was compressed or encrypted.
-const SNAPSHOT: &str = ".db";
 
 /// The snapshots of a folder, by name. Other files, and folders in it, are passed over.
 ///
@@ -37,7 +34,7 @@ pub(super) fn find(folder: &Path) -> Outcome<Vec<Candidate>> {
     for entry in read {
         let entry = entry.or_fail(cannot)?;
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        if name.starts_with('.') || BESIDE.iter().any(|ending| name.ends_with(ending)) {
+        if !may_be_snapshot(&name) {
             continue;
         }
         // A link that leads nowhere is no file.
@@ -46,7 +43,7 @@ pub(super) fn find(folder: &Path) -> Outcome<Vec<Candidate>> {
             continue;
         }
         let record = Record::beside(&path);
-        if record.is_some() || is_named_so(&name) || is_database(&path) {
+        if record.is_some() || is_snapshot_name(&name) || is_database(&path) {
             // `./etcd.db` is what nobody types.
             let path = if folder == Path::new(".") { PathBuf::from(&name) } else { path };
             found.push(Candidate { path, name, size: metadata.len(), record });
@@ -56,22 +53,12 @@ pub(super) fn find(folder: &Path) -> Outcome<Vec<Candidate>> {
     Ok(found)
 }
 
-/// `etcd.db`, `etcd.db.zst`
-fn is_named_so(name: &str) -> bool {
-    name.find(SNAPSHOT).is_some_and(|at| matches!(name.as_bytes().get(at + SNAPSHOT.len()), None | Some(b'.')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn snapshots_and_what_lies_beside_them() {
-        for (name, is) in
-            [("etcd.db", true), ("a.db.zst", true), ("a.db.age", true), ("a.dbx", false), ("notes.txt", false)]
-        {
-            assert_eq!(is_named_so(name), is, "{name}");
-        }
         let folder = tempfile::tempdir().expect("a folder");
         for name in [
             "b.db",

@@ -1,6 +1,7 @@
-//! `kubectl etcd list`: the snapshots of a folder, and whether they are whole.
+//! `kubectl etcd list`: the snapshots of a folder or of nodes, and whether they are whole; the backups of a store.
 
 mod find;
+mod nodes;
 mod show;
 mod stored;
 
@@ -9,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::commands::backup::node_folder;
 use crate::commands::verify::{self, State};
 use crate::context::Context;
-use crate::idle::Idle;
+use crate::discovery::Selector;
+use crate::idle::{Idle, NAMESPACE};
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome, ResultExt};
+use crate::sidecar::SidecarArgs;
 use crate::snapshot_file::{AccessArgs, SnapshotFile};
 use find::Candidate;
 use show::{Format, Row, Whole};
@@ -32,11 +36,14 @@ Examples:
   # The clusters of a store, a line each
   kubectl etcd list s3://backups --all-clusters
 
+  # The copies that backup --on-node has kept, on all nodes that run etcd
+  kubectl etcd list --on-node /var/lib/etcd-backups
+
   # The newest snapshot that is whole, for a script
   kubectl etcd list /backups -o json |
     jq -r '[.items[] | select(.whole)] | max_by(.takenAt).path'";
 
-/// List the snapshots in a folder, or the backups in a store
+/// List snapshots in folders and on nodes, and backups in stores
 ///
 /// Of a folder:
 /// checks each file as kubectl etcd verify does. Cluster and time are those that were recorded beside the file (FILE.json), if the
@@ -50,12 +57,16 @@ Examples:
 /// it was written), read, opened, booted; digest is less than all. It is unknown where it is only in a record that was not read: -o wide reads
 /// all records. Suspect and unfinished backups are shown with a REASON. Stores and folders may be named together.
 ///
-/// Ends with exit code 3 if a file is damaged, and 1 if one cannot be read; all others are shown.
+/// Of nodes, with --on-node: the snapshots in that folder, checked on the node by a pod that can only read the folder. AGE is by the
+/// name of the file, where backup has made the name. A node without the folder has none.
+///
+/// Ends with exit code 3 if a file is damaged, and 1 if a file cannot be read or a node cannot be asked; all others are shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folder of snapshots, or store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR, each with /UID at its end for one cluster
-    #[arg(value_name = "STORE|DIR", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    /// [default: this folder, unless --on-node is given]
+    #[arg(value_name = "STORE|DIR", value_hint = clap::ValueHint::DirPath, verbatim_doc_comment)]
     places: Vec<OsString>,
     /// A line for each cluster of a store, with its newest backup
     #[arg(long, conflicts_with = "no_verify")]
@@ -66,13 +77,40 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    nodes: NodeArgs,
+}
+
+/// The snapshots that backups have kept on nodes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Copies on nodes")]
+struct NodeArgs {
+    /// Also list the snapshots in this folder of the nodes: that of backup --on-node
+    #[arg(long, value_name = "DIR", value_parser = node_folder, conflicts_with = "all_clusters")]
+    on_node: Option<String>,
+    /// Only ask these nodes [default: all that run etcd]
+    #[arg(long, value_name = "NODE", value_delimiter = ',', requires = "on_node")]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    pods: Selector,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
 }
 
 impl Args {
     /// The flags that have no effect.
-    #[expect(clippy::unused_self, reason = "every command is asked in the same way")]
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        vec![Idle::connection("list reads only folders and stores")]
+        const OFFLINE: &str = "without --on-node, list reads only folders and stores";
+        match &self.nodes {
+            NodeArgs { on_node: None, .. } => {
+                vec![Idle::connection(OFFLINE), Idle::group::<SidecarArgs>(OFFLINE), Idle::group::<Selector>(OFFLINE)]
+            }
+            NodeArgs { nodes, .. } if nodes.is_empty() => Vec::new(),
+            _ => vec![
+                Idle::group::<Selector>("--nodes names the nodes"),
+                Idle::flags(&[NAMESPACE], "--nodes names the nodes"),
+            ],
+        }
     }
 }
 
@@ -82,17 +120,23 @@ fn no_folder(file: &Path) -> Failed {
         .hint(format!("check one file with\n  kubectl etcd verify {}", quoted(&file)))
 }
 
-/// Lists a folder.
+/// Where a file is damaged.
+const SEE_FILE: &str = "see where a file is damaged with\n  kubectl etcd verify FILE";
+
+/// Lists what is named.
 ///
 /// # Errors
-/// The folder cannot be read; or a file of it is damaged (exit 3) or cannot be read, after all of them are shown.
-pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+/// A folder, a store or a node cannot be read; or a file is damaged (exit 3) or cannot be read, after all of them are shown.
+pub(crate) async fn run(mut args: Args, context: Context) -> Outcome {
+    if args.places.is_empty() && args.nodes.on_node.is_none() {
+        args.places.push(".".into());
+    }
     match args.places.as_slice() {
-        [place] if stored::scope(place)?.is_none() && !args.all_clusters => {
+        [place] if stored::scope(place)?.is_none() && !args.all_clusters && args.nodes.on_node.is_none() => {
             let folder = PathBuf::from(place);
             let rows = rows(&folder, args.no_verify, &context).await?;
             let told = show::show(&args, &folder, &rows, Timestamp::now(), context.printer);
-            verdict(&rows, told)
+            verdict(&rows, SEE_FILE, told)
         }
         _ => stored::run(&args, &context).await,
     }
@@ -120,8 +164,9 @@ async fn rows(folder: &Path, no_verify: bool, context: &Context) -> Outcome<Vec<
     Ok(rows)
 }
 
-/// What is told of files that are not whole, once all are shown.
-fn verdict(rows: &[Row], told: Outcome) -> Outcome {
+/// What is told of files that are not whole, once all are shown, and what to do about a damaged one.
+fn verdict<'a>(rows: impl IntoIterator<Item = &'a Row>, damaged_hint: &str, told: Outcome) -> Outcome {
+    let rows: Vec<&Row> = rows.into_iter().collect();
     let reasons = |whole: Whole| {
         let of = rows.iter().filter(move |row| row.whole == whole);
         of.map(|row| (row.file.clone(), row.reason.clone().unwrap_or_default()))
@@ -133,8 +178,7 @@ fn verdict(rows: &[Row], told: Outcome) -> Outcome {
     let failed = match (damaged, unread) {
         (0, 0) => return told,
         (0, unread) => Failed::plain(message(unread, "not readable")),
-        (damaged, _) => Failed::new(Exit::Damaged, message(damaged, "damaged"))
-            .hint("see where a file is damaged with\n  kubectl etcd verify FILE"),
+        (damaged, _) => Failed::new(Exit::Damaged, message(damaged, "damaged")).hint(damaged_hint),
     };
     Err(failed.each("files", reasons(Whole::No)).each("files", reasons(Whole::Unknown)).also(told))
 }

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use etcd_snapshot::Report;
+use etcd_wire::message::CheckedCopy;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Args;
 use super::find::Candidate;
 use crate::columns::human_duration;
+use crate::commands::backup::taken_by_name;
 use crate::commands::verify::{Checked, Verdict};
 use crate::output::API_VERSION;
-use crate::output::{self, Exit, Failed, Outcome, Printer, Table, bytes, print_data, visible};
+use crate::output::{self, Exit, Failed, Outcome, Printer, Table, bytes, print_data, timestamp, visible};
 use crate::snapshot_file::{Compression, SnapshotFile};
 
 /// `-o`.
@@ -138,6 +140,23 @@ impl Row {
             keys: None,
             etcd_version: record.etcd_version.clone(),
             ..Row::of(candidate, Whole::Unchecked)
+        }
+    }
+
+    /// Of a file on a node, by what its check there has found, if it was checked. The time is that of its name.
+    pub(super) fn on_node(candidate: &Candidate, checked: Option<&CheckedCopy>, cluster: Option<String>) -> Row {
+        let file = candidate.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let taken_at = taken_by_name(&file).map(timestamp);
+        match checked {
+            None => Row { taken_at, ..Row::of(candidate, Whole::Unchecked) },
+            Some(CheckedCopy { damage: Some(damage), .. }) => Row::wrong(candidate, Whole::No, damage.clone()),
+            Some(checked) => Row {
+                taken_at,
+                cluster,
+                kube_system_uid: checked.kube_system_uid.clone(),
+                revision: checked.revision,
+                ..Row::of(candidate, if checked.proven { Whole::Yes } else { Whole::Unproven })
+            },
         }
     }
 

@@ -1,4 +1,4 @@
-//! Backups in stores, and snapshots of folders beside them, in one table.
+//! Backups in stores, and snapshots of folders and nodes beside them, in one table.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::show::{Format, Row};
-use super::{Args, rows, verdict};
+use super::{Args, SEE_FILE, nodes, rows, verdict};
 use crate::columns::human_duration;
 use crate::context::Context;
 use crate::output::{self, API_VERSION, Exit, Failed, Outcome, Printer, Table, bytes, print_data, timestamp, visible};
@@ -158,10 +158,18 @@ pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
                 let folder = PathBuf::from(place);
                 let found = rows(&folder, args.no_verify, context).await?;
                 // The verdict is on the rows as they are shown.
-                judged.push(verdict(&found, Ok(())));
+                judged.push(verdict(&found, SEE_FILE, Ok(())));
                 items.extend(found.into_iter().map(|row| Item::file(&folder.display().to_string(), row)));
             }
         }
+    }
+    if let Some(folder) = &args.nodes.on_node {
+        const TAKE_ANOTHER: &str =
+            "do not restore a damaged copy; take another with\n  kubectl etcd backup --on-node DIR";
+        let (found, nodes) = nodes::look(&args.nodes, folder, args.no_verify, context).await?;
+        judged.push(verdict(found.rows.iter().map(|(_, row)| row), TAKE_ANOTHER, Ok(())));
+        judged.push(found.verdict(nodes, folder, context.printer));
+        items.extend(found.rows.into_iter().map(|(place, row)| Item::file(&place, row)));
     }
     let told = show(args, &items, now, context.printer);
     judged.into_iter().rfold(told, |told, one| match one {
