@@ -118,7 +118,7 @@ fn over_ssh(server: &str) -> String {
     };
     format!(
         "etcd can be asked and backed up over SSH, without an API server; the record beside a backup names the nodes as well \
-         (--plan FILE.json).{which}\n  kubectl etcd status --ssh --nodes {nodes}\n  kubectl etcd backup --ssh --nodes {nodes}"
+         (--plan FILE.json).{which}\n  kubectl etcd status --ssh --nodes {nodes}\n  kubectl etcd recover --ssh --nodes {nodes}\n  kubectl etcd backup --ssh --nodes {nodes}"
     )
 }
 

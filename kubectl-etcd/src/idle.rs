@@ -154,6 +154,7 @@ mod tests {
             ("member remove cp3", &none),
             ("defrag", &none),
             ("status --ssh --nodes=cp1", &all),
+            ("recover --ssh --nodes=cp1", &all),
             ("cleanup --aside", &none),
             ("cleanup", &none),
             ("store check s3://b", &all),

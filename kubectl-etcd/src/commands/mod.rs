@@ -20,6 +20,7 @@ pub(crate) mod options;
 mod origin;
 mod proposal;
 pub(crate) mod prune;
+pub(crate) mod recover;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod schedule;

@@ -56,7 +56,6 @@ const HABITS: &[(&[&str], Does)] = &[
             ("restore FILE", "restore the cluster from one"),
         ]),
     ),
-    (&["recover"], RESTORE),
     (&["members"], Here(&[("member list", "")])),
     (&["move-leader"], Here(&[("member move-leader", "")])),
     (&["endpoint hashkv"], InThePod),

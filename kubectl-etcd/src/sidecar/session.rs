@@ -9,6 +9,7 @@ use etcd_wire::message::{
     HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MAX_NODE_FILES, MemberHash, NodeFilesDone,
     NodeFilesRequest, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
 };
+use etcd_wire::survey::{NodeSurvey, SurveyRequest};
 use etcd_wire::{
     Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, MAX_KEYS_BYTES, Preface, Receiving, WireError,
     keys_bound,
@@ -25,6 +26,8 @@ pub(super) const CHUNKS_AHEAD: usize = 4;
 /// The sidecar gives up a silent etcd after 30 seconds and says so; a sidecar silent for longer is gone.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(30);
+/// How long a node may read log and database.
+const SURVEY: Duration = Duration::from_secs(600);
 const STDERR_KEPT: usize = 4096;
 
 /// Where a received stream goes, byte by byte in order. Called on a thread that may block.
@@ -181,6 +184,16 @@ impl Session {
         match asked.await.map_err(|error| self.broken(error, "ask about the node's disk").into_failed())? {
             Frame::Reply(Reply::Facts(facts)) => Ok(facts),
             other => Err(self.unexpected(other).into_failed()),
+        }
+    }
+
+    /// Asks what is left of etcd on the sidecar's node.
+    pub(crate) async fn survey(&mut self, request: SurveyRequest) -> Outcome<NodeSurvey> {
+        self.require("survey")?;
+        let asked = self.ask(Request::Survey(request), "read what is left of etcd", SURVEY).await;
+        match asked.map_err(TransferError::into_failed)? {
+            Reply::Survey(survey) => Ok(*survey),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }
 

@@ -170,7 +170,9 @@ pub(crate) fn run(
     raise.apply(&wal).map_err(|error| cannot("write to", &wal, &error))?;
     let before = checked(&snap.join("db"), cancel)?;
 
-    let begun = begun.newest().map_or(0, |snapshot| snapshot.at.index);
+    // etcd writes a snapshot before its log says so, and begins only with one of which the log says so.
+    let recorded = begun.files.iter().filter(|file| file.damage.is_none() && log.snapshots.contains(&file.at));
+    let begun = recorded.map(|file| file.at.index).max().unwrap_or_default();
     let log_file = work.path().join("etcd.log");
     let start = Start { etcd: &etcd, name: "recovered", data: work.path(), log: &log_file };
     let last = log.last.index;

@@ -330,6 +330,19 @@ fn over_ssh(scene: &Scene) {
     assert_eq!(said["clusters"][0]["quorum"], true, "{said}");
     nothing_left();
 
+    // What a cluster without quorum would be recovered from. This one has a quorum, which is told.
+    let ran = go(&ssh.flags("root", &["recover", "-o", "json"])).expect_code(0);
+    ran.expect_error(&["etcd runs on 3 of 3 nodes, which may be a quorum"]);
+    let said = ran.json();
+    assert_eq!(said["members"].as_array().map(Vec::len), Some(3), "{said}");
+    assert_eq!(said["quorum"]["running"], 3, "{said}");
+    for one in said["nodes"].as_array().unwrap() {
+        assert_eq!((&one["survey"]["etcd"][0]["state"], &one["error"]), (&"running".into(), &Value::Null), "{one}");
+    }
+    let ran = go(&ssh.flags("root", &["recover"])).expect_code(0);
+    assert!(ran.stdout.contains("has the most"), "{}", ran.stdout);
+    nothing_left();
+
     // To a file, whose record leads to the nodes from then on; and to a store.
     let ran = go(&ssh.flags(lab::OPERATOR, &["backup", "a.db"])).expect_code(0);
     ran.expect_error(&["cannot check that this is a snapshot of cluster cp1: with --ssh no API server is asked"]);
