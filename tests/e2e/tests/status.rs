@@ -332,8 +332,7 @@ fn over_ssh(scene: &Scene) {
 
     // What a cluster without quorum would be recovered from. This one has a quorum, which is told.
     let ran = go(&ssh.flags("root", &["recover", "-o", "json"])).expect_code(0);
-    ran.expect_error(&["etcd runs on 3 of 3 nodes, which may be a quorum"]);
-    let said = ran.json();
+    let said = ran.expect_error(&["etcd runs on 3 of 3 nodes, which may be a quorum"]).json();
     assert_eq!(said["members"].as_array().map(Vec::len), Some(3), "{said}");
     assert_eq!(said["quorum"]["running"], 3, "{said}");
     for one in said["nodes"].as_array().unwrap() {
