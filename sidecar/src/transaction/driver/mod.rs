@@ -275,18 +275,26 @@ impl Driver {
             self.network.set_identity(&given)?;
             Ok(given.ca)
         });
-        let standing = match used {
-            Ok(authority) => {
-                self.work.writer.write(Entry::Authority { authority }, || {});
-                self.take(Input::Certificate)?;
-                Ok(self.standing())
-            }
+        let authority = match used {
+            Ok(authority) => authority,
             Err(failure) => {
                 self.work.note(format!("the new certificate cannot be used: {failure}"));
-                Err(failure)
+                let _gone = answer.send(Err(failure));
+                return Ok(());
             }
         };
-        let _gone = answer.send(standing);
+        let (tells, recorded) = tokio::sync::oneshot::channel();
+        self.work.writer.write(Entry::Authority { authority }, move || {
+            let _left = tells.send(());
+        });
+        self.take(Input::Certificate)?;
+        let standing = self.standing();
+        // Whoever asked hears of it once it is in the journal, on the disk.
+        tokio::spawn(async move {
+            if recorded.await.is_ok() {
+                let _gone = answer.send(Ok(standing));
+            }
+        });
         Ok(())
     }
 
