@@ -281,7 +281,11 @@ fn a_kubelet_that_does_not_take_the_pod_is_waited_for_only_so_long() {
 fn what_is_no_sidecar_of_this_version_is_recognised() {
     let scene = scene();
     image::impostor(&scene.lab, "lab.example/garbage:1", "echo Welcome to the machine; echo and a complaint >&2");
-    let garbage = ["talk to the sidecar in pod", "Welcome to", "the image may not be a sidecar; this plugin's is "];
+    let garbage = [
+        "talk to the sidecar in pod",
+        "Welcome to",
+        "this may not be a sidecar; take the one that belongs to this plugin: --image ",
+    ];
     refused(&scene, &["--image", "lab.example/garbage:1"], 1, &garbage);
 
     image::impostor(&scene.lab, "lab.example/silent:1", "echo 'I cannot' >&2; exit 7");
