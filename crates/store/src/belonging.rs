@@ -34,7 +34,7 @@ pub enum Contradiction {
     /// Nobody could decrypt the snapshot.
     #[error("{0} is encrypted, and no recipient is recorded")]
     NoRecipient(String),
-    /// The snapshot is not what it is said to be.
+    /// The snapshot object is not the one that the record names.
     #[error("{0} is not encrypted, and recipients are recorded")]
     Recipients(String),
 }

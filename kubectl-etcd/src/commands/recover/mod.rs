@@ -69,10 +69,9 @@ pub(crate) struct Looked {
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.ssh.ssh.is_none() {
-        return Err(Failed::new(Exit::Usage, "recover reaches the nodes over SSH").hint(
-            "say who logs in, and where the nodes are\n  kubectl etcd recover --ssh --nodes cp1=10.0.0.11,cp2=10.0.0.12\n\
-             while the API server answers, see how the members are\n  kubectl etcd status",
-        ));
+        return Err(Failed::new(Exit::Usage, "recover reaches the nodes over SSH")
+            .hint("say who logs in, and where the nodes are\n  kubectl etcd recover --ssh --nodes cp1=10.0.0.11,cp2=10.0.0.12")
+            .hint("while the API server answers, see how the members are\n  kubectl etcd status"));
     }
     let plane = ControlPlane::open(&args.ssh, &context).await?;
     let road = plane.road(&SidecarArgs::default(), &context).await?;
