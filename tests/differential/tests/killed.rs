@@ -24,7 +24,7 @@ async fn nothing_acknowledged_is_missing() {
     kill::<1>(Etcd::V3_5_16, setting("DIFFERENTIAL_SEED", 0) + 100).await;
 }
 
-/// `cargo test -p differential --test killed -- --ignored --nocapture`; `DIFFERENTIAL_CASES` is how many.
+/// `cargo test -p differential --test servers -- --ignored killed --nocapture`; `DIFFERENTIAL_CASES` is how many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 #[allow(clippy::print_stdout, reason = "its figures are for whoever runs it by hand")]

@@ -7,7 +7,7 @@ use e2e::{Running, names, run};
 use etcd_store::Part;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::offline::Offline;
+use super::offline::Offline;
 
 #[test]
 fn backups_are_copied_as_they_are() {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::offline::Offline;
+use super::offline::Offline;
 
 /// A program on a terminal of its own, by script(1), whose exit code is that of the program.
 struct Terminal {

@@ -1,0 +1,30 @@
+//! All end-to-end tests, as one program: the tests of labs mostly wait, so a long one of one file goes on beside those of the next.
+
+mod backup;
+mod backups;
+mod certificates;
+mod cka;
+mod connection;
+mod contents;
+mod disk;
+mod etcd;
+mod explain;
+mod faults;
+mod findings;
+mod full;
+mod interrupt;
+mod kubeconfig;
+mod left_out;
+mod live;
+mod objects;
+mod plan;
+mod refusals;
+mod restore;
+mod road;
+mod schedule;
+mod screens;
+mod status;
+mod stored;
+mod streams;
+mod transaction;
+mod verify;
