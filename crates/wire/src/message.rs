@@ -27,6 +27,7 @@ pub const CAPABILITIES: &[&str] = &[
     "nodeFiles",
     "survey",
     "copies",
+    "ownBinary",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.

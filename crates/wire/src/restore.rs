@@ -228,11 +228,21 @@ pub struct Staged {
 pub struct ArmRequest {
     /// By what the node proves to the others who it is; kept in memory only.
     pub identity: Identity,
-    /// Image of the participant: the one that this sidecar runs from.
-    pub image: String,
+    /// What the participant's container runs.
+    pub runs: Runs,
     /// What the others have staged, for a node that is left out: it tells how far clients may come.
     #[serde(default)]
     pub staged: Option<Staged>,
+}
+
+/// What the container of a node's participant runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Runs {
+    /// An image with the sidecar: the one that this sidecar runs from.
+    Image(String),
+    /// A copy of the sidecar that answers, in the image of the node's own etcd: where no registry is needed. Capability `ownBinary`.
+    OwnBinary,
 }
 
 /// Body of [`Request::Direct`](crate::Request::Direct): what an operator wants of the participant of a restore on this node.
@@ -263,7 +273,7 @@ pub struct Identity {
 
 impl std::fmt::Debug for ArmRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ArmRequest").field("image", &self.image).finish_non_exhaustive()
+        f.debug_struct("ArmRequest").field("runs", &self.runs).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_recovery::identities;
-use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, StageRequest, Staged};
+use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, Runs, StageRequest, Staged};
 use futures::future::{join_all, try_join_all};
 
 use super::Work;
@@ -126,7 +126,7 @@ impl<'a> NodeSessions<'a> {
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {
                 let staged = node.left_out.then(|| staged.clone());
-                let armed = hand.session.arm(ArmRequest { identity, image: image.clone(), staged }).await;
+                let armed = hand.session.arm(ArmRequest { identity, runs: Runs::Image(image.clone()), staged }).await;
                 armed.map_err(|failed| on(&node.node, "start its participant", failed))
             });
         // All of them, so that none is left in the middle of it.

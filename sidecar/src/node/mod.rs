@@ -8,7 +8,7 @@ pub(crate) mod etcds;
 mod facts;
 pub(crate) mod files;
 mod manifest;
-mod manifests;
+pub(crate) mod manifests;
 #[cfg(test)]
 pub(crate) mod probe;
 mod unit;

@@ -6,16 +6,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use etcd_wire::restore::{ArmRequest, Control, DirectRequest, Identity, Operator};
+use etcd_wire::restore::{ArmRequest, Control, DirectRequest, Identity, Operator, Runs};
 use etcd_wire::{Failure, FailureCode};
 use serde_json::{Value, json};
 
 use super::ground::{ETCD, Ground};
 use super::journal::storage;
 use super::layout::{Layout, MANIFEST, STATE};
-use super::{control, identity, network, owner, records};
-use crate::node::Place;
+use super::{control, identity, network, own_binary, owner, records};
 use crate::node::dir::{OURS, open_configured};
+use crate::node::{Manifests, Place};
 
 /// Label of the participant's pod: the restore that it takes part in.
 const LABEL: &str = "kubectl-etcd/restore";
@@ -33,7 +33,30 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
     }
     identity::write(layout, &request.identity)?;
     let like = ground.component(ETCD).map(|etcd| layout.manifests().join(&etcd.file))?;
-    write(layout, &pod(layout, ground, &request.image), &like, Place::rename)
+    write(layout, &pod(layout, ground, &program(layout, &request.runs)?), &like, Place::rename)
+}
+
+/// What the participant's container runs.
+struct Program {
+    image: String,
+    /// A program of the node, where that of the image is not meant.
+    own: Option<PathBuf>,
+}
+
+/// Sees to it that the node has what the participant runs.
+fn program(layout: &Layout, runs: &Runs) -> Result<Program, Failure> {
+    match runs {
+        Runs::Image(image) => Ok(Program { image: image.clone(), own: None }),
+        Runs::OwnBinary => {
+            let etcd = Manifests::read(&layout.manifests().path())?.etcd;
+            if etcd.image.is_empty() {
+                let message = format!("the manifest of etcd, {}, names no image for the participant", etcd.file);
+                return Err(Failure::new(FailureCode::Refused, message));
+            }
+            let own = own_binary::put(layout, Path::new(own_binary::OWN))?;
+            Ok(Program { image: etcd.image, own: Some(own) })
+        }
+    }
 }
 
 /// Writes the participant's manifest, which gets its name among the manifests by `named`.
@@ -94,7 +117,12 @@ pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
         layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
     }
-    Ok(())
+    remove_program(layout)
+}
+
+/// Takes the copy of the sidecar away that a restore's participant runs, unless there is a manifest that names it.
+pub(super) fn remove_program(layout: &Layout) -> Result<(), Failure> {
+    own_binary::remove(layout, placed(layout)?.as_ref())
 }
 
 /// Makes the participant of a restore that of the rollback that the node is armed for: the kubelet ends the one, and starts the other.
@@ -124,17 +152,19 @@ pub(super) fn pass_on(layout: &Layout) -> Result<(), Failure> {
 
 /// Whether this restore's participant has its manifest among the static pods.
 pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
+    Ok(placed(layout)?.is_some_and(|pod| pod["metadata"]["labels"][LABEL] == layout.plan().id))
+}
+
+/// The participant's manifest, whichever restore it is of.
+fn placed(layout: &Layout) -> Result<Option<Value>, Failure> {
     let manifest = layout.manifests().join(MANIFEST);
     match manifest.read() {
-        Ok(bytes) => {
-            let pod: Value = serde_yaml_ng::from_slice(&bytes).map_err(|error| {
-                let message = format!("{} cannot be parsed", manifest.display());
-                let failure = Failure::new(FailureCode::Storage, message).source(&error);
-                failure.hint("another program has changed it: remove it if no restore is under way")
-            })?;
-            Ok(pod["metadata"]["labels"][LABEL] == layout.plan().id)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Ok(bytes) => serde_yaml_ng::from_slice(&bytes).map(Some).map_err(|error| {
+            let message = format!("{} cannot be parsed", manifest.display());
+            let failure = Failure::new(FailureCode::Storage, message).source(&error);
+            failure.hint("another program has changed it: remove it if no restore is under way")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(storage("look for the participant's manifest", &error)),
     }
 }
@@ -189,7 +219,7 @@ fn participant(state: &Place, id: &str) -> Result<Layout, Failure> {
 }
 
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
-fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
+fn pod(layout: &Layout, ground: &Ground, program: &Program) -> Value {
     let node = layout.node();
     let own = [PathBuf::from(&node.data_dir), layout.beside().to_owned(), PathBuf::from(STATE)];
     let mut folders: Vec<PathBuf> = own.into_iter().chain(node.wal_dir.as_ref().map(PathBuf::from)).collect();
@@ -202,14 +232,18 @@ fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
         }
     }
     let name = |index: usize| format!("host-{index}");
-    let volumes: Vec<Value> = folders
+    let mut volumes: Vec<Value> = folders
         .iter()
         .enumerate()
         .map(|(index, path)| json!({"name": name(index), "hostPath": {"path": path, "type": "DirectoryOrCreate"}}))
         .collect();
-    let mounts: Vec<Value> =
+    let mut mounts: Vec<Value> =
         folders.iter().enumerate().map(|(index, path)| json!({"name": name(index), "mountPath": path})).collect();
-    json!({
+    if let Some(own) = &program.own {
+        volumes.push(json!({"name": "program", "hostPath": {"path": own, "type": "File"}}));
+        mounts.push(json!({"name": "program", "mountPath": own_binary::INSIDE, "readOnly": true}));
+    }
+    let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -226,7 +260,7 @@ fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
             "terminationGracePeriodSeconds": 5,
             "containers": [{
                 "name": "sidecar",
-                "image": image,
+                "image": program.image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["participate", layout.plan().id],
                 "securityContext": {"privileged": true, "runAsUser": 0, "runAsGroup": 0, "readOnlyRootFilesystem": true},
@@ -235,7 +269,11 @@ fn pod(layout: &Layout, ground: &Ground, image: &str) -> Value {
             }],
             "volumes": volumes,
         },
-    })
+    });
+    if program.own.is_some() {
+        pod["spec"]["containers"][0]["command"] = json!([own_binary::INSIDE]);
+    }
+    pod
 }
 
 #[cfg(test)]
@@ -245,7 +283,9 @@ pub(super) mod tests {
 
     use super::super::journal::{Entry, FORMAT, Journal, PROTOCOL};
     use super::super::layout::tests::plan;
+    use super::super::own_binary::INSIDE;
     use super::*;
+    use crate::node::manifests::tests::kubeadm;
     use crate::node::probe;
 
     /// A node of a restore whose journal says that it is armed. It has no components.
@@ -301,7 +341,8 @@ pub(super) mod tests {
             place_manifest(&layout, &layout.plan().id);
             assert!(pass_on(&layout).is_err() && is_placed(&layout).unwrap(), "that is no participant");
             let (_, state) = records::of(layout.state(), &layout.plan().id).unwrap().unwrap();
-            let before = pod(&layout, &state.ground, "image");
+            let runs = Program { image: "image".to_owned(), own: Some(PathBuf::from("/program")) };
+            let before = pod(&layout, &state.ground, &runs);
             std::fs::write(manifest.path(), before.to_string()).unwrap();
             identity::write(&layout, &identity()).unwrap();
             let (first, _) = probe::fail_after(count, || pass_on(&layout));
@@ -309,7 +350,7 @@ pub(super) mod tests {
             for _ in 0..2 {
                 pass_on(&layout).unwrap();
                 let after: Value = serde_json::from_slice(&manifest.read().unwrap()).unwrap();
-                assert_eq!(after, pod(&back, &state.ground, "image"), "{count}");
+                assert_eq!(after, pod(&back, &state.ground, &runs), "{count}");
             }
             assert!(identity::read(&layout).unwrap().is_none());
             assert_eq!(layout.manifests().names().unwrap(), [MANIFEST]);
@@ -317,6 +358,44 @@ pub(super) mod tests {
                 break;
             }
         }
+    }
+
+    /// Without an image of ours the participant runs a copy of this program, which is there as long as a manifest names it.
+    #[test]
+    fn a_participant_can_run_the_program_that_was_brought_to_the_node() {
+        let kubeadm = kubeadm("cp1");
+        let root = tempfile::tempdir().unwrap();
+        let mut plan = plan(root.path());
+        plan.nodes[0].manifests_dir = kubeadm.path().join("etc/manifests").display().to_string();
+        let layout = armed(root.path(), plan);
+        for entry in std::fs::read_dir(kubeadm.path()).unwrap().map(Result::unwrap).filter(|one| one.path().is_file()) {
+            std::fs::rename(entry.path(), layout.manifests().path().join(entry.file_name())).unwrap();
+        }
+        let (_, state) = records::of(layout.state(), &layout.plan().id).unwrap().unwrap();
+        let copy = own_binary::put(&layout, Path::new("/bin/true")).unwrap();
+        let image = Manifests::read(&layout.manifests().path()).unwrap().etcd.image;
+        let runs = Program { image: image.clone(), own: Some(copy.clone()) };
+        let pod = pod(&layout, &state.ground, &runs);
+        let container = &pod["spec"]["containers"][0];
+        assert!(image.contains("etcd:") && container["image"] == image, "{container}");
+        assert_eq!((&container["command"], &container["imagePullPolicy"]), (&json!([INSIDE]), &json!("IfNotPresent")));
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        assert!(mounts.contains(&json!({"name": "program", "mountPath": INSIDE, "readOnly": true})), "{mounts:?}");
+        let volumes = pod["spec"]["volumes"].as_array().unwrap();
+        let volume = json!({"name": "program", "hostPath": {"path": copy, "type": "File"}});
+        assert!(volumes.contains(&volume), "{volumes:?}");
+
+        std::fs::write(layout.manifests().join(MANIFEST).path(), pod.to_string()).unwrap();
+        pass_on(&layout).unwrap();
+        let back = layout.way_back().unwrap();
+        // The restore leaves what its rollback runs.
+        leave(&layout).unwrap();
+        assert!(copy.exists() && is_placed(&back).unwrap());
+        leave(&back).unwrap();
+        assert!(!copy.exists() && !layout.manifests().join(MANIFEST).exists().unwrap());
+        // It can be done again.
+        leave(&back).unwrap();
+        leave(&layout).unwrap();
     }
 
     #[test]

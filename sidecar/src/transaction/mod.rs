@@ -30,6 +30,7 @@ mod layout;
 mod member;
 mod network;
 mod operator;
+mod own_binary;
 mod owner;
 mod preflight;
 mod process;

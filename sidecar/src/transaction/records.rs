@@ -162,6 +162,7 @@ pub(super) fn discard(layout: &Layout) -> Result<(), Failure> {
             return Err(Failure::new(FailureCode::Storage, message));
         }
     }
+    arm::remove_program(layout)?;
     remove_all(&layout.records())
 }
 
@@ -205,6 +206,8 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
         let message = format!("restore {} has not ended", layout.plan().id);
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
+    // All have ended. What a participant that lingers runs may lie in the folder of another restore.
+    known.iter().try_for_each(|(layout, _)| arm::leave(layout))?;
     known.retain(|(layout, _)| ids.contains(&layout.plan().id));
     let mut removed = Vec::new();
     for (layout, state) in known {
@@ -218,7 +221,6 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
             remove_ours(&folder)?;
         }
         hold::remove_copies(&layout, &components)?;
-        arm::leave(&layout)?;
         remove_all(&layout.records())?;
         removed.push(one);
     }
