@@ -8,6 +8,7 @@ pub use etcd_transaction::{Answer, Ballot, Decision, Ending, Message, Operator, 
 use serde::{Deserialize, Serialize};
 
 use crate::message::EtcdAccess;
+use crate::survey::RaftPosition;
 
 /// What is to be done, the same for every node. It is the first entry of every node's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct RestorePlan {
     /// Wait for API servers no longer than `start_timeout`. After the decision the new state stays in any case.
     #[serde(default)]
     pub keep_unready: bool,
+    /// The etcd cluster has no quorum: the nodes are taken as they are found, whether or not etcd and the API server run there. Capability `quorumLost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum_lost: Option<QuorumLost>,
     /// The build of the program that made the plan; only sidecars of the same build begin with it. Absent from earlier versions' journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
@@ -51,9 +55,11 @@ impl RestorePlan {
 
     /// The plan by which the nodes roll back by themselves if no API server becomes ready on the new data: a second transaction of the same nodes.
     /// `None` where they do not: after a rollback, where API servers that are not ready are not waited for, where the new data
-    /// may begin below the old, and where a member of the old cluster has no part in it.
+    /// may begin below the old, where a member of the old cluster has no part in it, and where the old cluster had no quorum: it would not serve, and
+    /// its databases lack what only the logs have.
     pub fn way_back(&self) -> Option<RestorePlan> {
-        let whole = self.not_reached.is_empty() && !self.nodes.iter().any(|node| node.left_out);
+        let left_out = self.nodes.iter().any(|node| node.left_out);
+        let whole = self.not_reached.is_empty() && !left_out && self.quorum_lost.is_none();
         let raises = matches!(self.kind, RestoreKind::Snapshot { allow_lower_revisions: false, .. });
         let returns = raises && !self.keep_unready && whole;
         returns.then(|| {
@@ -71,10 +77,11 @@ impl RestorePlan {
         }
     }
 
-    /// Names of what the new cluster is without: nodes that stay stopped, and what could not be reached.
+    /// Names of what the new cluster is without: nodes that stay stopped, what could not be reached, and members that are gone.
     pub fn left_out(&self) -> Vec<&str> {
         let stopped = self.nodes.iter().filter(|node| node.left_out).map(|node| node.node.as_str());
-        stopped.chain(self.not_reached.iter().map(String::as_str)).collect()
+        let gone = self.quorum_lost.iter().flat_map(|lost| &lost.gone);
+        stopped.chain(self.not_reached.iter().chain(gone).map(String::as_str)).collect()
     }
 }
 
@@ -83,6 +90,14 @@ const WAY_BACK: &str = "-r";
 
 fn three_minutes() -> u32 {
     180
+}
+
+/// An etcd cluster that has lost its quorum, as an operator sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuorumLost {
+    /// Members of the old cluster that are gone for good, by their names; one without a name by its ID, hexadecimal. All other members that vote are on nodes of the plan.
+    pub gone: Vec<String>,
 }
 
 /// What becomes of the members' data.
@@ -154,6 +169,10 @@ pub struct RestoreNode {
     /// The new cluster has no member here: what runs is stopped, and stays so; the data stays as it is.
     #[serde(default)]
     pub left_out: bool,
+    /// The last entry of the member's log when it was surveyed. The node votes no if the log has another one once etcd is stopped. Only where the
+    /// quorum is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_end: Option<RaftPosition>,
 }
 
 /// An object that the restored API has to serve: namespace kube-system as the snapshot has it.
@@ -463,6 +482,7 @@ mod tests {
             marker: Some(Marker { uid: "u".into(), resource_version: 1 }),
             start_timeout: 1,
             keep_unready: false,
+            quorum_lost: None,
             build: None,
         };
         let back = plan.way_back().expect("a restore");
@@ -484,9 +504,16 @@ mod tests {
                 ..plan.clone()
             },
             RestorePlan { not_reached: vec!["cp2".into()], ..plan.clone() },
+            RestorePlan { quorum_lost: Some(QuorumLost::default()), ..plan.clone() },
             RestorePlan { nodes: vec![node("cp1", false), node("cp2", true)], ..plan.clone() },
         ] {
             assert_eq!(without.way_back(), None);
         }
+        let gone = Some(QuorumLost { gone: vec!["cp3".into()] });
+        assert_eq!(RestorePlan { quorum_lost: gone, ..plan.clone() }.left_out(), ["cp3"]);
+        // Plans and journals of before say nothing of it.
+        let json = serde_json::to_value(&plan).expect("JSON");
+        assert!(json.get("quorumLost").is_none() && json["nodes"][0].get("logEnd").is_none(), "{json}");
+        assert_eq!(serde_json::from_value::<RestorePlan>(json).expect("a plan"), plan);
     }
 }

@@ -92,6 +92,7 @@ pub(crate) fn draw_up(
         start_timeout: u32::try_from(terms.start_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         marker: terms.marker.clone(),
         keep_unready: terms.keep_unready,
+        quorum_lost: None,
         build: Some(etcd_build::ID.to_owned()),
     })
 }
@@ -113,6 +114,7 @@ fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
         manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
         etcd: pod.access.clone(),
         left_out,
+        log_end: None,
     })
 }
 

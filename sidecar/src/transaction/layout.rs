@@ -47,6 +47,11 @@ impl Layout {
         if !plan.serving().any(|one| one.node == plan.coordinator) {
             return Err(wrong(format!("its coordinator {} is no node of the new cluster", plan.coordinator)));
         }
+        if plan.quorum_lost.is_some() && (of.is_some() || !plan.not_reached.is_empty()) {
+            return Err(wrong(
+                "without a quorum a cluster comes back from a snapshot, on all nodes that are not gone".to_owned(),
+            ));
+        }
         for (number, one) in plan.nodes.iter().enumerate() {
             let paths = [Some(&one.data_dir), one.wal_dir.as_ref(), Some(&one.manifests_dir)];
             if let Some(path) = paths.into_iter().flatten().find(|path| !is_folder(path)) {
@@ -60,6 +65,13 @@ impl Layout {
                         wal.display()
                     )));
                 }
+            }
+            if let Some(lost) = &plan.quorum_lost {
+                if lost.gone.contains(&one.member) {
+                    return Err(wrong(format!("member {} is gone and on a node at once", one.member)));
+                }
+            } else if one.log_end.is_some() {
+                return Err(wrong("the end of a log counts only where the quorum is lost".to_owned()));
             }
             if one.member.is_empty() || plan.nodes[..number].iter().any(|other| other.node == one.node) {
                 return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
@@ -253,6 +265,9 @@ fn is_folder(path: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use etcd_wire::restore::QuorumLost;
+    use etcd_wire::survey::RaftPosition;
+
     use super::*;
 
     /// A plan of one node whose folders are below `root`.
@@ -283,6 +298,7 @@ pub(super) mod tests {
             start_timeout: 180,
             marker: None,
             keep_unready: false,
+            quorum_lost: None,
             build: Some(etcd_build::ID.to_owned()),
         }
     }
@@ -295,7 +311,7 @@ pub(super) mod tests {
     fn only_plans_in_order_are_taken() {
         let root = Path::new("/x");
         layout(root);
-        let spoil: [fn(&mut RestorePlan); 8] = [
+        let spoil: [fn(&mut RestorePlan); 12] = [
             |plan| plan.id = "../x".into(),
             |plan| plan.id = String::new(),
             |plan| plan.kind = RestoreKind::Aside { of: "a/b".into(), raise: false, token: String::new() },
@@ -304,6 +320,13 @@ pub(super) mod tests {
             |plan| plan.nodes[0].data_dir = "/a/../b".into(),
             |plan| plan.nodes[0].manifests_dir = "etc".into(),
             |plan| plan.nodes.push(plan.nodes[0].clone()),
+            |plan| plan.quorum_lost = Some(QuorumLost { gone: vec!["cp1".into()] }),
+            |plan| (plan.quorum_lost, plan.not_reached) = (Some(QuorumLost::default()), vec!["cp2".into()]),
+            |plan| {
+                plan.quorum_lost = Some(QuorumLost::default());
+                plan.kind = RestoreKind::Aside { of: "a".into(), raise: true, token: String::new() };
+            },
+            |plan| plan.nodes[0].log_end = Some(RaftPosition { term: 1, index: 1 }),
         ];
         for spoil in spoil {
             let mut plan = plan(root);
@@ -311,6 +334,10 @@ pub(super) mod tests {
             assert_eq!(Layout::new(plan, "cp1").unwrap_err().code, FailureCode::BadRequest);
         }
         assert!(Layout::new(plan(root), "cp2").is_err());
+        let mut lost = plan(root);
+        lost.quorum_lost = Some(QuorumLost { gone: vec!["cp2".into()] });
+        lost.nodes[0].log_end = Some(RaftPosition { term: 2, index: 9 });
+        assert!(Layout::new(lost, "cp1").is_ok());
         layout(root).require_own_build().unwrap();
         for build in [Some("0123456789abcdef".to_owned()), None] {
             let other = Layout::new(RestorePlan { build, ..plan(root) }, "cp1").unwrap();

@@ -79,6 +79,7 @@ fn journal(node: &str, nodes: usize) -> NodeRestore {
             marker: None,
             start_timeout: 180,
             keep_unready: false,
+            quorum_lost: None,
             build: None,
         },
         node: node.into(),
