@@ -53,6 +53,23 @@ impl Azurite {
     pub fn variables(&self) -> Variables {
         [("AZURE_STORAGE_KEY".to_owned(), KEY.to_owned())].into()
     }
+
+    /// A shared access signature instead: with these permissions (as in `rwdlc`), until then.
+    pub fn signature(&self, permissions: &str, expiry: Timestamp) -> Result<Variables> {
+        Ok([("AZURE_STORAGE_SAS_TOKEN".to_owned(), account_signature(permissions, expiry)?)].into())
+    }
+}
+
+/// A shared access signature of the account for objects of its containers, signed by the account's key
+/// (learn.microsoft.com/rest/api/storageservices/create-account-sas, version 2020-12-06).
+fn account_signature(permissions: &str, expiry: Timestamp) -> Result<String> {
+    let expiry = expiry.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let version = "2021-12-02";
+    let fields = [ACCOUNT, permissions, "b", "sco", "", &expiry, "", "", version, "", ""];
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(KEY)?);
+    let signature = STANDARD.encode(hmac::sign(&key, fields.join("\n").as_bytes()));
+    let signature = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    Ok(format!("sv={version}&ss=b&srt=sco&sp={permissions}&se={}&sig={signature}", expiry.replace(':', "%3A")))
 }
 
 /// Makes the container, with a signature by the account's key

@@ -1,17 +1,19 @@
-//! Servers of object stores on this machine, for tests: SeaweedFS (S3), rclone (an S3 that takes no care) and Azurite (Azure), and a
-//! [`Proxy`] that brings bad luck. `tests/install` fetches them.
+//! Servers of object stores on this machine, for tests: SeaweedFS (S3), rclone (an S3 that takes no care) and Azurite (Azure), a
+//! [`Proxy`] that brings bad luck, and the services by which clouds give credentials ([`CloudIdentity`]). `tests/install` fetches them.
 //!
 //! A server ends with the process that started it, however that ends, and its folder with it.
 
 mod azurite;
 mod certificates;
 mod child;
+mod cloud_identity;
 mod http;
 mod proxy;
 mod rclone;
 mod seaweed;
 
 pub use azurite::Azurite;
+pub use cloud_identity::{CloudIdentity, Source};
 pub use proxy::{Act, Proxy, Seen};
 pub use rclone::Rclone;
 pub use seaweed::Seaweed;

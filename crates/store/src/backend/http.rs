@@ -92,16 +92,18 @@ impl HttpConnector for Connector {
         let connect: Duration =
             seconds.and_then(|text| text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()).unwrap_or(CONNECT);
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("kubectl-etcd/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_only(self.roots.iter().cloned())
-            .https_only(!plain)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(connect)
-            .http1_only()
-            .build()
-            .map_err(|error| generic(Box::new(error)))?;
-        Ok(HttpClient::new(Service { client, clock: self.clock.clone() }))
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("kubectl-etcd/", env!("CARGO_PKG_VERSION")))
+                .tls_certs_only(self.roots.iter().cloned())
+                .https_only(!plain)
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(connect)
+                .http1_only()
+        };
+        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| generic(Box::new(error)));
+        let (client, direct) = (build(builder())?, build(builder().no_proxy())?);
+        Ok(HttpClient::new(Service { client, direct, clock: self.clock.clone() }))
     }
 }
 
@@ -111,6 +113,8 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
+    /// Past every proxy: what a cloud serves to its own machine is not to be had through one, and is nobody else's business.
+    direct: reqwest::Client,
     clock: Clock,
 }
 
@@ -152,7 +156,8 @@ impl HttpService for Service {
         let silent = || {
             fault(HttpErrorKind::Timeout, Trouble::Unreachable, format!("no answer in {} s", limit.as_secs()), &host)
         };
-        let response = match tokio::time::timeout(limit, self.client.execute(outgoing)).await {
+        let client = if is_metadata(&host) { &self.direct } else { &self.client };
+        let response = match tokio::time::timeout(limit, client.execute(outgoing)).await {
             Err(_) => return Err(silent()),
             Ok(Err(error)) => return Err(transport(&error, &host)),
             Ok(Ok(response)) => http::Response::<reqwest::Body>::from(response),

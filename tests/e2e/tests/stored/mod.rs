@@ -4,6 +4,9 @@
 mod copied;
 mod offline;
 mod passphrase;
+mod proxied;
+#[path = "../support/proxy.rs"]
+mod proxy;
 
 use std::process::Command;
 
