@@ -28,6 +28,7 @@ pub const CAPABILITIES: &[&str] = &[
     "survey",
     "copies",
     "ownBinary",
+    "quorumLost",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.

@@ -13,7 +13,7 @@ use etcd_wire::{Failure, FailureCode};
 use crate::node::etcds;
 use crate::replay;
 
-pub(crate) use survey::run as survey;
+pub(crate) use survey::{in_use, log_end, run as survey};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples, as root on a node of a cluster that has lost its quorum:

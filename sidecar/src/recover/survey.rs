@@ -93,11 +93,44 @@ impl Files for Dir {
     }
 }
 
+/// Where the log of a member is.
+fn log_dir(data_dir: &Place, wal_dir: Option<&Place>) -> Place {
+    wal_dir.cloned().unwrap_or_else(|| data_dir.join("member/wal"))
+}
+
+/// Whether an etcd has a data directory open.
+///
+/// # Errors
+/// A lock could not be tried.
+pub(crate) fn in_use(data_dir: &Place, wal_dir: Option<&Place>) -> io::Result<EtcdState> {
+    let log_dir = log_dir(data_dir, wal_dir);
+    locks::state(&data_dir.join("member/snap/db"), last_segment(&log_dir).as_ref())
+}
+
+fn last_segment(log_dir: &Place) -> Option<Place> {
+    let names = Dir(log_dir.clone()).names().ok()?;
+    let last = names.iter().filter_map(|name| SegmentName::parse(name)).max()?;
+    Some(log_dir.join(last.to_string()))
+}
+
+/// The last valid entry of a member's log. The whole log is read.
+///
+/// # Errors
+/// [`FailureCode::Storage`]: the log cannot be read, or is damaged before its end.
+pub(crate) fn log_end(data_dir: &Place, wal_dir: Option<&Place>) -> Result<RaftPosition, Failure> {
+    let log_dir = log_dir(data_dir, wal_dir);
+    let log = Log::read(&Dir(log_dir.clone()), None).map_err(|error| {
+        let message = format!("cannot read the log in {} on the node", log_dir.display());
+        Failure::new(FailureCode::Storage, message).source(&error)
+    })?;
+    Ok(position(log.last))
+}
+
 /// Looks at one data directory. The database comes first: what it has applied by then is in the log that is read after it.
 fn look(dir: DataDir, cancel: &AtomicBool) -> EtcdSurvey {
     let DataDir { found_by, data_dir, wal_dir } = dir;
     let place = Place::new(&data_dir);
-    let log_dir = wal_dir.as_ref().map_or_else(|| place.join("member/wal"), Place::new);
+    let log_dir = log_dir(&place, wal_dir.as_ref().map(Place::new).as_ref());
     let snap = place.join("member/snap");
     let mut failures = Vec::new();
     let mut failed = |what: &str, path: &Place, error: &dyn std::error::Error| {
@@ -106,8 +139,7 @@ fn look(dir: DataDir, cancel: &AtomicBool) -> EtcdSurvey {
     };
 
     let files = Dir(log_dir.clone());
-    let last = files.names().ok().and_then(|names| names.iter().filter_map(|name| SegmentName::parse(name)).max());
-    let segment = last.map(|name| log_dir.join(name.to_string()));
+    let segment = last_segment(&log_dir);
     let database = snap.join("db");
     let state = locks::state(&database, segment.as_ref());
     let state = state.map_err(|error| failed("try the locks in", &place, &error)).unwrap_or_default();
@@ -284,6 +316,13 @@ mod tests {
         let survey = of(Path::new("/nonexistent")).await;
         assert!(survey.log.is_none() && survey.database.is_none() && survey.state == EtcdState::Unknown);
         assert!(!survey.failures.is_empty());
+        let place = Place::new(folder.path());
+        assert_eq!(log_end(&place, None).unwrap(), RaftPosition { term: 2, index: 24 });
+        assert_eq!(log_end(&place, Some(&place.join("member/wal"))).unwrap().index, 24);
+        assert_eq!(in_use(&place, None).unwrap(), EtcdState::Stopped);
+        let nowhere = Place::new("/nonexistent");
+        assert_eq!(log_end(&nowhere, None).unwrap_err().code, FailureCode::Storage);
+        assert_eq!(in_use(&nowhere, None).unwrap(), EtcdState::Unknown);
         let wrong = SurveyRequest { data_dir: Some("data".to_owned()), ..SurveyRequest::default() };
         assert_eq!(run(wrong).await.unwrap_err().code, FailureCode::BadRequest);
     }

@@ -17,7 +17,7 @@ use super::ground::Ground;
 use super::journal::{Entry, FORMAT, Journal, PROTOCOL, storage};
 use super::layout::Layout;
 use super::process::{self, Lock};
-use super::{arm, control, network, records, stage};
+use super::{arm, control, network, quorum_lost, records, stage};
 use crate::node::Place;
 use crate::serve::{Client, Stop};
 use crate::status;
@@ -82,13 +82,14 @@ impl Enlisted {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         let ground = Ground::survey(&layout).await?;
-        if !layout.is_left_out() {
+        // Without a quorum etcd need not answer: the files of the member were asked.
+        if !layout.is_left_out() && layout.plan().quorum_lost.is_none() {
             nobody_goes_on(&layout).await?;
         }
         let free_bytes = match layout.is_left_out() {
             // Its disk may be why it is left out.
             true => free(&layout.data_dir()).unwrap_or(0),
-            false => look(&layout, bytes_to_build(&layout, request.snapshot_bytes)?)?,
+            false => look(&layout, &ground, bytes_to_build(&layout, request.snapshot_bytes)?)?,
         };
         let mut journal = Journal::create(&layout.journal())?;
         let begun = Entry::Transaction {
@@ -327,7 +328,7 @@ fn free(folder: &Place) -> Result<u64, Failure> {
 }
 
 /// Looks at the member's directory; says how many bytes are free there.
-fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
+fn look(layout: &Layout, ground: &Ground, snapshot_bytes: u64) -> Result<u64, Failure> {
     let refused = |what: String| Failure::new(FailureCode::Refused, what);
     let data_dir = layout.data_dir();
     let member = data_dir.join("member");
@@ -336,7 +337,9 @@ fn look(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
     if device(&member).map_err(looked)? != device(&data_dir).map_err(looked)? {
         return Err(refused(format!("{} is a mount point of its own, which cannot be renamed", member.display())));
     }
-    if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
+    if layout.plan().quorum_lost.is_some() {
+        quorum_lost::used_by_own(layout, ground)?;
+    } else if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
     }
     for folder in layout.folders() {

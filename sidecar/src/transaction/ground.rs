@@ -12,7 +12,7 @@ use super::disks::FolderId;
 use super::http::{Server, ServerTls};
 use super::journal::storage;
 use super::layout::Layout;
-use super::{api_server, launch_manifest};
+use super::{api_server, launch_manifest, quorum_lost};
 use crate::etcd;
 use crate::node::{Manifest, Manifests, Place};
 
@@ -100,7 +100,7 @@ impl Ground {
     /// Looks around.
     ///
     /// # Errors
-    /// The manifests are not as the plan says, or etcd does not answer.
+    /// The manifests are not as the plan says; etcd does not answer, or, where the quorum is lost, see [`quorum_lost::before`].
     pub(super) async fn survey(layout: &Layout) -> Result<Ground, Failure> {
         let manifests = Manifests::read(Path::new(&layout.node().manifests_dir))?;
         let node = layout.node();
@@ -132,14 +132,16 @@ impl Ground {
             etcd.launch_argv =
                 launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
         }
-        let before = match etcd::connect(&node.etcd).await {
-            Ok(member) => {
+        let before = match (etcd::connect(&node.etcd).await, layout.is_left_out()) {
+            // One that answers without a quorum does not know what its log has.
+            (_, false) if layout.plan().quorum_lost.is_some() => quorum_lost::before(layout).await?,
+            (Ok(member), _) => {
                 let header = member.status.0.header.ok_or_else(|| etcd::headless(&member.endpoint))?;
                 Before { cluster_id: header.cluster_id, revision: header.revision }
             }
             // Whatever is wrong with it may be why it is left out.
-            Err(_) if layout.is_left_out() => Before::default(),
-            Err(failure) => return Err(failure),
+            (Err(_), true) => Before::default(),
+            (Err(failure), false) => return Err(failure),
         };
         let api = server(&manifests.api_server)?;
         let api_is_open = api_server::is_open(&api).await;

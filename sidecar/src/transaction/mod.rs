@@ -34,6 +34,7 @@ mod own_binary;
 mod owner;
 mod preflight;
 mod process;
+mod quorum_lost;
 mod raise;
 mod records;
 mod same;

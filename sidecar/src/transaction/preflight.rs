@@ -10,7 +10,7 @@ use super::ground::{API_SERVER, ETCD, Ground};
 use super::journal::storage;
 use super::layout::Layout;
 use super::process::{self, Lock};
-use super::sockets;
+use super::{quorum_lost, sockets};
 use crate::node::Place;
 use crate::node::dir::OURS;
 
@@ -36,6 +36,10 @@ fn refused(what: String) -> Failure {
 /// Whether what will be stopped is what runs.
 fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
     let looked = |error: io::Error| storage("look at the processes of the node", &error);
+    if layout.plan().quorum_lost.is_some() {
+        // Whether anything runs is as it is found.
+        return quorum_lost::used_by_own(layout, ground);
+    }
     // A rollback of the nodes' own begins with an API server that is stopped.
     let stopped = layout.plan().rolls_back_from().is_some();
     for name in [Some(ETCD), (!stopped).then_some(API_SERVER)].into_iter().flatten() {

@@ -206,6 +206,15 @@ pub(super) fn aside(layout: &Layout, of: &str) -> Result<Staged, Failure> {
     if !is_in_place {
         return Err(refused(format!("restore {of} has put no new data in place on this node")));
     }
+    if state.plan.quorum_lost.is_some() {
+        let old = layout.data_dir().join(dir::OURS).join(of).join("old");
+        return Err(refused(format!("the old data of restore {of} is that of a cluster without a quorum"))
+            .cause("as it is, it serves nobody; and its database lacks what only its log has")
+            .hint(format!(
+                "make a snapshot of it on the node, and restore that:\n  etcd-sidecar recover --data-dir {} --snapshot FILE",
+                old.display()
+            )));
+    }
     let database = layout.set_aside(of).open_file().and_then(|file| file.metadata());
     let bytes = database.map_err(|error| storage("find the old data", &error))?.len();
     for folder in layout.folders() {

@@ -75,6 +75,7 @@ fn only_a_restore_of_all_members_turns_back_by_itself() {
     assert!(returns(|_| {}));
     assert!(!returns(|plan| plan.keep_unready = true));
     assert!(!returns(|plan| plan.not_reached.push("cp2".into())));
+    assert!(!returns(|plan| plan.quorum_lost = Some(etcd_wire::restore::QuorumLost::default())));
     assert!(!returns(|plan| *plan = plan.way_back().unwrap()));
     assert!(!returns(|plan| {
         let left_out = etcd_wire::restore::RestoreNode { node: "cp2".into(), left_out: true, ..plan.nodes[0].clone() };

@@ -8,7 +8,7 @@ use etcd_wire::Failure;
 use etcd_wire::restore::Step;
 
 use super::forth::{exchange_data, in_place, take_api, take_etcd};
-use super::wait::until_well;
+use super::wait::{until_running, until_well};
 use super::{is_exchanged, put};
 use crate::etcd;
 use crate::transaction::exchange::{self, Way};
@@ -75,12 +75,19 @@ pub(super) async fn undo_swap(work: &Arc<Work>, keeps: bool) -> Result<(), Failu
 pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) -> Result<(), Failure> {
     *work.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     let begun = work.recorded().begun();
+    // Without a quorum nothing serves, and nothing did when the restore began.
+    let as_found = work.layout.plan().quorum_lost.is_some();
     // After a restore whose API servers were not ready, etcd may still run with the manifest of its launch.
     if begun.contains(Step::StopEtcd) || work.layout.plan().rolls_back_from().is_some() {
         work.blocking(|work| put(work, &work.component(ETCD)?, Conflict::KeepHeld)).await?;
         let before = work.ground.before;
         // One that did not answer before need not do so now.
-        if before.cluster_id != 0 {
+        if as_found {
+            told(work, until_running(&work.component(ETCD)?, PATIENCE, cancel).await);
+            if raises {
+                tell_of_higher_revisions(work);
+            }
+        } else if before.cluster_id != 0 {
             let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
             told(work, until_well("etcd", PATIENCE, cancel, || member::prove(&work.layout, &expected)).await);
             if raises {
@@ -93,7 +100,11 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
         work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
         let (api, open) = (&work.ground.api, work.ground.api_is_open);
         let expected = api_server::Expected::default();
-        told(work, until_well("the API server", PATIENCE, cancel, || api_server::prove(api, open, &expected)).await);
+        let up = match as_found {
+            true => until_running(&work.component(API_SERVER)?, PATIENCE, cancel).await,
+            false => until_well("the API server", PATIENCE, cancel, || api_server::prove(api, open, &expected)).await,
+        };
+        told(work, up);
         work.blocking(|work| work.controllers().iter().try_for_each(|one| put(work, one, Conflict::KeepHeld))).await?;
     }
     if cancel.is_cancelled() {
@@ -104,6 +115,15 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
         return Ok(());
     }
     work.blocking(|work| records::discard_data(&work.layout)).await
+}
+
+/// A cluster without a quorum takes no write that would raise its revision.
+fn tell_of_higher_revisions(work: &Work) {
+    if let Some(seen) = work.served() {
+        work.note(format!(
+            "clients may have seen revision {seen} of the new data: pass a --bump-revision with which the next try begins above that"
+        ));
+    }
 }
 
 /// Clients that have seen the new state must not wait for it in vain.

@@ -16,18 +16,23 @@ use crate::transaction::hold::Conflict;
 use crate::transaction::journal::storage;
 use crate::transaction::process::{self, Lock};
 use crate::transaction::work::{Cancel, Work};
-use crate::transaction::{launch, member, preflight, sockets};
+use crate::transaction::{launch, member, preflight, quorum_lost, sockets};
 
 /// How long controllers have to end by themselves.
 const GENTLE: Duration = Duration::from_secs(3);
 
 /// Looks whether everything that the steps need is there.
-pub(super) async fn preflight(work: &Arc<Work>) -> Result<(), Failure> {
+pub(super) async fn preflight(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     work.blocking(|work| {
         preflight::check(&work.layout, &work.ground)?;
         if work.layout.is_left_out() { Ok(()) } else { launch::is_as_prepared(&work.layout, &work.component(ETCD)?) }
     })
-    .await
+    .await?;
+    // The members that are gone may have come back since the node was prepared.
+    match work.layout.plan().quorum_lost.is_some() && !work.layout.is_left_out() {
+        true => cancel.or(quorum_lost::none_serves(&work.layout.node().etcd)).await,
+        false => Ok(()),
+    }
 }
 
 /// Stops controllers and API server. In etcd's last moments as the old cluster, its leader is found: it is stopped last.
@@ -64,7 +69,12 @@ pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
 /// etcd ends as gently as its kubelet lets it: its directory is the way back.
 pub(super) async fn stop_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     cancel.or(outgrown(work)).await?;
-    take_etcd(work, cancel).await
+    take_etcd(work, cancel).await?;
+    // Nobody writes to the log any more. What was added since the new data was made of it would be lost.
+    if work.layout.is_left_out() {
+        return Ok(());
+    }
+    work.blocking(|work| quorum_lost::log_is_as_surveyed(&work.layout)).await
 }
 
 /// Takes etcd's manifest out, and waits until etcd and the controllers have ended.

@@ -30,7 +30,7 @@ use super::{api_watch, exchange, words};
 pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Result<(), Failure> {
     let left_out = work.layout.is_left_out();
     match run.step() {
-        Step::Preflight => forth::preflight(work).await,
+        Step::Preflight => forth::preflight(work, cancel).await,
         Step::StopApi => forth::stop_api(work, cancel).await,
         Step::StopEtcd => forth::stop_etcd(work, cancel).await,
         Step::Finish if left_out => on::stay_stopped(work, cancel).await,
