@@ -132,16 +132,10 @@ impl Ground {
             etcd.launch_argv =
                 launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
         }
-        let before = match (etcd::connect(&node.etcd).await, layout.is_left_out()) {
+        let before = match layout.plan().quorum_lost {
             // One that answers without a quorum does not know what its log has.
-            (_, false) if layout.plan().quorum_lost.is_some() => quorum_lost::before(layout).await?,
-            (Ok(member), _) => {
-                let header = member.status.0.header.ok_or_else(|| etcd::headless(&member.endpoint))?;
-                Before { cluster_id: header.cluster_id, revision: header.revision }
-            }
-            // Whatever is wrong with it may be why it is left out.
-            (Err(_), true) => Before::default(),
-            (Err(failure), false) => return Err(failure),
+            Some(_) if !layout.is_left_out() => quorum_lost::before(layout).await?,
+            _ => asked(layout).await?,
         };
         let api = server(&manifests.api_server)?;
         let api_is_open = api_server::is_open(&api).await;
@@ -178,6 +172,19 @@ impl Ground {
             pair.chain(tls.certificate.as_deref())
         });
         files.filter_map(|file| file.parent().map(Path::to_owned)).collect()
+    }
+}
+
+/// What etcd says of itself.
+async fn asked(layout: &Layout) -> Result<Before, Failure> {
+    match etcd::connect(&layout.node().etcd).await {
+        Ok(member) => {
+            let header = member.status.0.header.ok_or_else(|| etcd::headless(&member.endpoint))?;
+            Ok(Before { cluster_id: header.cluster_id, revision: header.revision })
+        }
+        // Whatever is wrong with it may be why it is left out.
+        Err(_) if layout.is_left_out() => Ok(Before::default()),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -7,6 +7,7 @@ use etcd_wire::message::EtcdAccess;
 use etcd_wire::restore::RestorePlan;
 use etcd_wire::survey::{EtcdState, EtcdSurvey, RaftPosition, SurveyRequest, SurveyedMember};
 use etcd_wire::{Failure, FailureCode};
+use futures::future::try_join_all;
 use tokio::net::TcpStream;
 
 use super::ground::{Before, ETCD, Ground};
@@ -36,9 +37,7 @@ pub(super) async fn before(layout: &Layout) -> Result<Before, Failure> {
     let before = judge(layout, &survey)?;
     none_serves(&node.etcd).await?;
     let members = survey.database.iter().flat_map(|database| &database.members);
-    for member in gone(layout.plan(), members) {
-        stays_away(layout.plan(), member).await?;
-    }
+    try_join_all(gone(layout.plan(), members).map(|member| stays_away(layout.plan(), member))).await?;
     Ok(before)
 }
 
@@ -135,7 +134,8 @@ async fn stays_away(plan: &RestorePlan, member: &SurveyedMember) -> Result<(), F
 /// [`FailureCode::Refused`], with the command for that.
 pub(super) async fn none_serves(access: &EtcdAccess) -> Result<(), Failure> {
     let reading = async {
-        let member = etcd::connect(access).await.ok()?;
+        // One that follows no leader would not answer a read for seconds.
+        let member = etcd::connect(access).await.ok().filter(|member| member.status.0.leader != 0)?;
         // A read that all agree on. That it is denied was decided together with the others as well.
         match member.client.kv_client().get("health", None).await {
             Ok(_) => Some(member.endpoint),
