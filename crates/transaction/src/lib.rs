@@ -79,6 +79,9 @@
 //!   server to be ready have written is in data that is kept.
 //! * Nothing is said or done that depends on an entry which is not on the disk: messages and runs are made of [`Recorded`] alone.
 //!
+//! A disk that loses entries which it had confirmed is outside of this. Then a node does again what its journal lacks and the others know to be done, and
+//! votes again: a restore that all others go on with does not wait for it for ever.
+//!
 //! ## What an operator may do
 //! * [`Operator::Decided`]: bring a decision that a journal has. No consensus is needed for that.
 //! * [`Input::Certificate`]: give a node a new identity.

@@ -372,7 +372,11 @@ impl Participant {
 
     /// Remembers a decision until the journal can take it.
     pub(crate) fn learn(&mut self, decision: Decision, how: How) {
-        // No node commits that has not voted yes: such a claim is no news.
+        // No node commits that has not voted yes: such a claim is no news. It is made to a node whose disk has lost its vote: it does the steps again,
+        // which all nodes have done.
+        if decision == Decision::Commit && self.recorded().vote.is_none() {
+            self.inbox.order = self.inbox.order.max(Some(Step::StartEtcd));
+        }
         let possible = decision == Decision::Abort || self.recorded().vote == Some(true);
         if possible && self.recorded().decision.is_none() && self.inbox.decided.is_none() {
             self.inbox.decided = Some((decision, how));

@@ -200,7 +200,7 @@ impl Participant {
             return;
         }
         let step = match self.phase() {
-            Phase::Armed | Phase::Working => self.inbox.order.filter(|&step| self.next_forth() == Some(step)),
+            Phase::Armed | Phase::Working => self.due(),
             Phase::Committed | Phase::Aborting => self.next_after_decision(),
             Phase::InDoubt if self.breaks(Rule::ApiBeforeDecision) => Some(Step::StartApi),
             _ => None,

@@ -148,8 +148,8 @@ impl Participant {
     /// The step that was ordered, if it is the next one.
     fn begins_step(&mut self) -> Option<Entry> {
         let recorded = self.recorded();
-        let step = self.inbox.order?;
-        let next = recorded.vote.is_none() && self.runner.is_free() && self.next_forth() == Some(step);
+        let step = self.due()?;
+        let next = recorded.vote.is_none() && self.runner.is_free();
         let written = recorded.begun.contains(step) || (self.is_left_out() && step == Step::StartEtcd);
         if !next || written {
             return None;
@@ -160,6 +160,13 @@ impl Participant {
             self.peers[coordinator.index()].progress = now;
         }
         Some(Entry::Step { step, done: false })
+    }
+
+    /// The step before the vote that is due: the first one that is not done, if that or a later one was ordered. A later one is ordered only if
+    /// a disk has lost the end of the journal after it said that it had it: then all nodes are that far, and the step is done again.
+    pub(crate) fn due(&self) -> Option<Step> {
+        let order = self.inbox.order.filter(|order| order.is_forth())?;
+        self.next_forth().filter(|&next| next <= order)
     }
 
     /// The first step before the vote that this node has not done.

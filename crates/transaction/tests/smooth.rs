@@ -10,6 +10,7 @@ use etcd_transaction::{
 
 /// Nodes whose disks, network and steps are perfect, but for one step on one node.
 struct Crew {
+    plan: Arc<Plan>,
     nodes: Vec<Participant>,
     journals: Vec<Vec<Entry>>,
     steps: Vec<Vec<Step>>,
@@ -31,6 +32,7 @@ impl Crew {
         let nodes = plan.nodes().map(|node| Participant::new(Arc::clone(&plan), node, &[Entry::Armed], true, Now(0)));
         let queue = VecDeque::from([(0, Input::Operator(Operator::Begin))]);
         Crew {
+            plan: Arc::clone(&plan),
             nodes: nodes.collect(),
             journals: vec![vec![Entry::Armed]; count],
             steps: vec![Vec::new(); count],
@@ -106,6 +108,16 @@ impl Crew {
         }
     }
 
+    /// A node's process is killed, and the next one finds a journal of so many entries.
+    fn restart(&mut self, node: usize, entries: usize) {
+        let plan = Arc::clone(&self.plan);
+        self.journals[node].truncate(entries);
+        self.queue.retain(|(to, input)| *to != node || matches!(input, Input::Received { .. }));
+        self.queue.push_back((node, Input::Deadline));
+        let own = Node(u8::try_from(node).unwrap());
+        self.nodes[node] = Participant::new(plan, own, &self.journals[node], true, self.now);
+    }
+
     fn phases(&self) -> Vec<Phase> {
         self.nodes.iter().map(|node| node.view().phase()).collect()
     }
@@ -175,6 +187,29 @@ fn a_node_lost_before_its_vote_takes_everyone_back() {
     crew.run(ended);
     for journal in &crew.journals[..2] {
         assert!(journal.contains(&Entry::Ended { ending: Ending::WentBack }), "{journal:?}");
+    }
+}
+
+#[test]
+fn what_a_disk_lost_although_it_was_written_is_done_again() {
+    for node in 0..3 {
+        for length in 2.. {
+            let mut crew = Crew::new(&[false; 3], PlanOptions { recheck: true, ..PlanOptions::default() });
+            crew.run(|crew| crew.journals[node].len() == length || ended(crew));
+            if ended(&crew) {
+                assert!(length > 15, "{length}");
+                break;
+            }
+            // It is told to the others.
+            let written = |(to, input): &(usize, Input)| *to == node && matches!(input, Input::Persisted(_));
+            crew.run(|crew| crew.journals[node].len() > length || !crew.queue.iter().any(written));
+            crew.restart(node, length - 1);
+            crew.run(ended);
+            // That it has begun is known to the coordinator by its first entry alone.
+            let ending = if (node, length) == (0, 2) { Ending::GivenUp } else { Ending::Restored };
+            let alike = |journal: &Vec<Entry>| journal.contains(&Entry::Ended { ending });
+            assert!(crew.journals.iter().all(alike), "{node} {length}: {:?}", crew.journals);
+        }
     }
 }
 

@@ -33,3 +33,16 @@ fn the_seeds_reach_everything() {
     }
     assert_eq!(summary.marks.missing(20), Vec::<String>::new());
 }
+
+#[test]
+fn one_node_and_two_nodes_roll_back_by_themselves() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for nodes in [1, 2] {
+        let seeds = 3_000;
+        let summary = run_seeds(0..seeds, threads, |seed| Setting::seed(seed, Some(nodes)), |_| ());
+        let failure = summary.failures.first().map(|report| (report.seed, &report.failure));
+        assert!(failure.is_none(), "{nodes} nodes: {failure:?}");
+        let per_mille = summary.marks.runs(Mark::TurnedBack) * 1000 / seeds;
+        assert!(per_mille >= 20, "{nodes} nodes: {per_mille} per mille\n{}", summary.marks.table(seeds));
+    }
+}

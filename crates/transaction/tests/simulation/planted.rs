@@ -28,7 +28,14 @@ fn assert_found(planted: Planted, by: &[Invariant]) {
 fn what_carries_out_effects() {
     // A manifest whose move was not kept leaves its component stopped.
     assert_found(Planted::DoneWithoutSync, &[Invariant::WrittenBefore, Invariant::NeverMixed]);
-    let other = [Invariant::WrittenBefore, Invariant::AllVotedYes, Invariant::DecidedOnce, Invariant::AgreesWithItself];
+    // Orders of the other transaction among it.
+    let other = [
+        Invariant::StepsInOrder,
+        Invariant::WrittenBefore,
+        Invariant::AllVotedYes,
+        Invariant::DecidedOnce,
+        Invariant::AgreesWithItself,
+    ];
     assert_found(Planted::OtherTransactionHeard, &other);
     for (planted, by) in [
         (Planted::PersistedBeforeSync, Invariant::WrittenBefore),
