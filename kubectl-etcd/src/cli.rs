@@ -48,6 +48,8 @@ enum Command {
     Verify(commands::verify::Args),
     List(commands::list::Args),
     Freshness(commands::freshness::Args),
+    #[cfg(unix)]
+    Drill(Box<commands::drill::Args>),
     Prune(Box<commands::prune::Args>),
     Copy(commands::copy::Args),
     Schedule(Box<commands::schedule::Args>),
@@ -80,6 +82,8 @@ impl Command {
             Command::Verify(args) => args.idle(),
             Command::List(args) => args.idle(),
             Command::Freshness(args) => args.idle(),
+            #[cfg(unix)]
+            Command::Drill(args) => args.idle(),
             Command::Prune(args) => args.idle(),
             Command::Copy(args) => args.idle(),
             Command::Schedule(args) => args.idle(),
@@ -117,6 +121,10 @@ pub(crate) fn undressed() -> clap::Command {
 
 /// Parses, runs, cleans up, reports.
 pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
+    #[cfg(unix)]
+    if let Some(code) = commands::drill::guard::run(&args) {
+        return code;
+    }
     let program = args.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);
     let program = program.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // kubectl runs `kubectl_complete-etcd WORDS...` for completion; the plugin under that name is that program.
@@ -297,6 +305,8 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Verify(args) => whole.interruptible(commands::verify::run(args, context)).await,
         Command::List(args) => whole.interruptible(commands::list::run(args, context)).await,
         Command::Freshness(args) => whole.interruptible(commands::freshness::run(args, context)).await,
+        #[cfg(unix)]
+        Command::Drill(args) => commands::drill::run(*args, context).await,
         Command::Prune(args) => commands::prune::run(*args, context).await,
         Command::Schedule(args) => whole.interruptible(commands::schedule::run(*args, context)).await,
         Command::Copy(args) => commands::copy::run(args, context).await,

@@ -129,6 +129,7 @@ mod tests {
             ("copy s3://b/latest x", &all),
             ("schedule --store=s3://b --every=1h --no-encryption", &namespace),
             ("verify a.db --live", &none),
+            ("drill a.db", &all),
             ("restore a.db", &none),
             ("restore a.db --dry-run=client", &none),
             ("restore --status", &none),

@@ -10,6 +10,8 @@ pub(crate) mod completion;
 pub(crate) mod copy;
 pub(crate) mod defrag;
 pub(crate) mod diff;
+#[cfg(unix)]
+pub(crate) mod drill;
 pub(crate) mod freshness;
 pub(crate) mod get;
 pub(crate) mod help;

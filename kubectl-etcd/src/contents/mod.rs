@@ -76,6 +76,21 @@ impl FileArgs {
         self.access.idle(std::iter::once(self.file.as_path()).chain(other))
     }
 
+    /// The keys of the API server that are given.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    pub(crate) fn keyring(&self) -> Outcome<Keyring> {
+        let Some(path) = &self.encryption_config else { return Ok(Keyring::default()) };
+        let text = std::fs::read_to_string(path).or_fail(|| format!("cannot read {}", path.display()))?;
+        Keyring::parse(&text).or_fail(|| format!("cannot read {}", path.display()))
+    }
+
+    /// What it takes to read a file that is in a store, or encrypted.
+    pub(crate) fn access(&self) -> &AccessArgs {
+        &self.access
+    }
+
     /// Whether there is a configuration to decrypt values with.
     pub(crate) fn decrypts(&self) -> bool {
         self.encryption_config.is_some()
@@ -158,14 +173,35 @@ impl Contents {
         also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
         look: Arc<Look>,
     ) -> Outcome<(Contents, LiveKeys)> {
-        let keyring = match &args.encryption_config {
-            None => Keyring::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).or_fail(|| format!("cannot read {}", path.display()))?;
-                Keyring::parse(&text).or_fail(|| format!("cannot read {}", path.display()))?
-            }
-        };
+        let keyring = args.keyring()?;
         let file = SnapshotFile::open(&args.file, &args.access, context).await?;
+        Contents::of_open(file, keyring, args, context, digest, also, look).await
+    }
+
+    /// As [`Contents::open_checked`], of a file that is open.
+    ///
+    /// # Errors
+    /// As [`Contents::open_checked`].
+    pub(crate) async fn of(
+        file: SnapshotFile,
+        keyring: Keyring,
+        args: &FileArgs,
+        context: &Context,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+    ) -> Outcome<(Contents, LiveKeys)> {
+        let look = Arc::new(|_: &[u8], _: i64, _: Vec<u8>| {});
+        Contents::of_open(file, keyring, args, context, DigestCheck::Compute, also, look).await
+    }
+
+    async fn of_open(
+        file: SnapshotFile,
+        keyring: Keyring,
+        args: &FileArgs,
+        context: &Context,
+        digest: DigestCheck,
+        also: impl Fn(&[u8]) -> Keep + Send + Sync + 'static,
+        look: Arc<Look>,
+    ) -> Outcome<(Contents, LiveKeys)> {
         let is_namespace = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|key| key.contains("/namespaces/"));
         let is_there = Arc::new(AtomicBool::new(false));
         let (named, found) = (args.prefix.clone(), Arc::clone(&is_there));
@@ -314,6 +350,11 @@ impl Contents {
             Some(_) => None,
             None => Entry::of(key, live, &self.prefix, &self.keyring),
         }
+    }
+
+    /// The file itself.
+    pub(crate) fn file(&self) -> &SnapshotFile {
+        &self.file
     }
 
     /// The file's name, for people.

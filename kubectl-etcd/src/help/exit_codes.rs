@@ -37,6 +37,8 @@ own name, does not.
 
 /// Codes of commands that read files.
 const FILES: [u8; 4] = [1, 2, 3, 130];
+/// Codes of drill.
+const DRILL: [u8; 6] = [1, 2, 3, 4, 5, 130];
 /// Codes of commands that run pods, or change something.
 const CLUSTER: [u8; 5] = [1, 2, 4, 5, 130];
 /// Codes of schedule.
@@ -54,6 +56,7 @@ pub(super) fn of(command: &str, name: &str) -> Option<String> {
         "status" => &STATUS,
         "schedule" => &RENDERS,
         "inspect" | "get" | "list" => &FILES,
+        "drill" => &DRILL,
         "diff" => {
             return Some(
                 "Exit codes: 0 no differences, 1 differences, 2 failed, 3 a snapshot is damaged,\n130 interrupted."

@@ -16,7 +16,10 @@ const ASKS: [&str; 2] = ["help", "version"];
 
 /// The commands in the order in which `kubectl etcd --help` shows them. A command without a group is among the last.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Back up and restore", &["backup", "verify", "list", "restore", "rollback", "schedule", "freshness", "prune"]),
+    (
+        "Back up and restore",
+        &["backup", "verify", "list", "drill", "restore", "rollback", "schedule", "freshness", "prune"],
+    ),
     ("Look into a snapshot, and take out of it", &["inspect", "get", "diff", "apply"]),
     ("The etcd of the cluster", &["status", "member", "alarms", "compact", "defrag", "cleanup"]),
     ("Other commands", &[]),

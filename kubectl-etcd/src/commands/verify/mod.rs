@@ -15,6 +15,7 @@ use serde::Serialize;
 pub(crate) use check::{Checked, check, damaged, explain};
 use live::{Compared, LiveArgs};
 pub(crate) use recorded::{Record, Recorded};
+pub(crate) use stored::{AttestArgs, attest, rest};
 pub(crate) use verdict::{State, Verdict};
 
 use crate::context::Context;
@@ -22,7 +23,6 @@ use crate::idle::Idle;
 use crate::output::API_VERSION;
 use crate::output::{Exit, Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
 use crate::snapshot_file::{AccessArgs, Compression, SnapshotFile, find, is_stored};
-use stored::AttestArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     /// Snapshot file, or a backup in a store: STORE/latest, STORE/NAME
     file: PathBuf,
     /// Print the commands that do the same by hand, and do nothing
-    #[arg(long, conflicts_with = "live")]
+    #[arg(long, conflicts_with_all = ["live", "attest"])]
     explain: bool,
     /// Output format
     #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]

@@ -22,6 +22,11 @@ pub(crate) struct Recorded {
     pub(crate) taken_at: Option<String>,
     /// Name of the cluster.
     pub(crate) cluster: Option<String>,
+    /// UID of its namespace kube-system.
+    pub(crate) kube_system_uid: Option<String>,
+    /// etcd's revision, 0 in a store without a change; and the hash of all keys at that revision, which only the record of a store has.
+    pub(crate) revision: Option<i64>,
+    pub(crate) hash_kv: Option<u32>,
     /// The members of the cluster, if all of them are recorded with a name and peer URLs.
     pub(crate) members: Vec<RecordedMember>,
     /// The record's own path.
@@ -148,6 +153,9 @@ fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, S
         etcd_version: text(&record["source"]["etcdVersion"]),
         taken_at: text(&record["takenAt"]),
         cluster: text(&record["cluster"]["name"]).filter(|name| !name.is_empty()),
+        kube_system_uid: text(&record["cluster"]["kubeSystemUid"]).or_else(|| text(&record["cluster"]["uid"])),
+        revision: snapshot["revision"].as_i64(),
+        hash_kv: snapshot["hashKv"].as_u64().and_then(|hash| u32::try_from(hash).ok()),
         members: members.collect::<Option<_>>().unwrap_or_default(),
         path: None,
     })

@@ -18,10 +18,10 @@ use crate::stores;
 /// What only a backup in a store has.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Backup in a store")]
-pub(super) struct AttestArgs {
+pub(crate) struct AttestArgs {
     /// Write into the store what was verified: a small object beside the backup, which list and freshness show
-    #[arg(long, conflicts_with = "explain")]
-    pub(super) attest: bool,
+    #[arg(long)]
+    pub(crate) attest: bool,
     /// With --attest: private key of OpenSSH (ssh-ed25519) that signs it
     #[arg(long, value_name = "FILE", requires = "attest")]
     sign_key: Option<PathBuf>,
@@ -29,7 +29,7 @@ pub(super) struct AttestArgs {
 
 impl AttestArgs {
     /// The flags that have no effect.
-    pub(super) fn idle(&self, is_stored: bool) -> Vec<Idle> {
+    pub(crate) fn idle(&self, is_stored: bool) -> Vec<Idle> {
         match is_stored {
             true => Vec::new(),
             false => vec![Idle::group::<AttestArgs>("the file is in no store")],
@@ -40,7 +40,7 @@ impl AttestArgs {
     ///
     /// # Errors
     /// The record is signed, and by whom was not checked (exit 2).
-    pub(super) fn vouches(&self, stored: &Stored) -> Outcome {
+    pub(crate) fn vouches(&self, stored: &Stored) -> Outcome {
         let found = &stored.found;
         if self.sign_key.is_none() || found.signer.is_some() || !found.backup.has_signature {
             return Ok(());
@@ -54,7 +54,7 @@ impl AttestArgs {
     ///
     /// # Errors
     /// The file cannot be read, or holds no such key (exit 2).
-    pub(super) fn key(&self) -> Outcome<Option<SigningKey>> {
+    pub(crate) fn key(&self) -> Outcome<Option<SigningKey>> {
         let read = self.sign_key.as_deref().map(SigningKey::read).transpose();
         read.map_err(|error| Failed::new(Exit::Usage, "cannot sign what was verified").source(&error))
     }
@@ -111,7 +111,7 @@ async fn read(stored: &Stored, object: &StoredObject, context: &Context) -> Outc
 ///
 /// # Errors
 /// As [`only_bytes`].
-pub(super) async fn rest(stored: &Stored, identities: Option<&Identities>, context: &Context) -> Outcome<Level> {
+pub(crate) async fn rest(stored: &Stored, identities: Option<&Identities>, context: &Context) -> Outcome<Level> {
     let found = &stored.found;
     let Some(object) = found.recorded(&found.backup.key(Part::NodeFiles)) else { return Ok(Level::Opened) };
     match identities.filter(|identities| identities.fit(&object.recipients)) {
@@ -132,7 +132,7 @@ pub(super) async fn rest(stored: &Stored, identities: Option<&Identities>, conte
 ///
 /// # Errors
 /// It cannot be signed or written.
-pub(super) async fn attest(stored: &Stored, level: Level, key: Option<&SigningKey>, context: &Context) -> Outcome {
+pub(crate) async fn attest(stored: &Stored, level: Level, key: Option<&SigningKey>, context: &Context) -> Outcome {
     let by = Program { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let written = Proof::write(&stored.found, level, by, Timestamp::now(), key).await;
     let place = written.map_err(|error| match error {

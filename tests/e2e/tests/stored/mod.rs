@@ -2,7 +2,7 @@
 //! And docs/STORE.md, block by block.
 
 mod copied;
-mod offline;
+pub(crate) mod offline;
 mod passphrase;
 mod proxied;
 #[path = "../support/proxy.rs"]

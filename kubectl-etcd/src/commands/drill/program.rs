@@ -1,0 +1,142 @@
+//! Which etcd serves the backup: a program of the user's, and whether it can read the file.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::output::{Exit, Failed, Outcome};
+
+/// How long the program may take to print its version.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How to get an etcd.
+const HOW_TO_GET: &str = "get the version that the cluster runs from https://github.com/etcd-io/etcd/releases, \
+    or copy it from an etcd image or a control-plane node, and name it\n  --etcd PATH";
+
+/// A program that says of itself that it is etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    /// Where it lies, absolute.
+    pub(super) path: PathBuf,
+    /// As it prints it: `3.5.16`.
+    pub(super) version: String,
+    /// Major and minor version.
+    minor: (u32, u32),
+}
+
+impl Program {
+    /// Asks a program for its version.
+    ///
+    /// # Errors
+    /// It cannot be run, does not answer, or is no etcd.
+    pub(super) async fn ask(path: &Path, context: &Context) -> Outcome<Program> {
+        let name = path.display();
+        let mut command = tokio::process::Command::new(path);
+        command.arg("--version").env_clear().env("ETCD_UNSUPPORTED_ARCH", "arm64");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let asked = context.interruptible(async { Ok(tokio::time::timeout(PATIENCE, command.output()).await) }).await?;
+        let output = match asked {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(Failed::plain(format!("cannot run {name}")).source(&error).hint(HOW_TO_GET)),
+            Err(_) => {
+                let why = format!("it has not printed its version within {} seconds", PATIENCE.as_secs());
+                return Err(Failed::plain(format!("cannot run {name}")).cause(why).hint(HOW_TO_GET));
+            }
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim);
+        match version.and_then(|version| Some((version.to_owned(), etcd_snapshot::minor(version)?))) {
+            Some((version, minor)) => Ok(Program { path: path.to_owned(), version, minor }),
+            None => Err(Failed::plain(format!("{name} is no etcd"))
+                .cause(format!("{name} --version prints no version of etcd ({})", output.status))
+                .hint(HOW_TO_GET)),
+        }
+    }
+
+    /// Whether it can read a file that was written by this version of etcd. Gives what is worth knowing.
+    ///
+    /// # Errors
+    /// It is older.
+    pub(super) fn fits(&self, file: Option<(u32, u32)>) -> Outcome<Option<String>> {
+        let text = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+        match file {
+            Some(file) if file > self.minor => {
+                let message = format!("etcd {} cannot serve a snapshot of etcd {}", self.version, text(file));
+                Err(Failed::new(Exit::Refused, message)
+                    .cause("an older etcd does not know all records of the snapshot")
+                    .hint(format!("name a program of etcd {} or later\n  --etcd PATH", text(file))))
+            }
+            Some(file) if file < self.minor => Ok(Some(format!(
+                "the snapshot is of etcd {}, and the drill runs {}: that etcd {} serves it is not proved",
+                text(file),
+                self.version,
+                text(file)
+            ))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The program that is named, or the first `etcd` of a search path.
+///
+/// # Errors
+/// There is none.
+pub(super) fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<PathBuf> {
+    let path = match named {
+        Some(named) => named.to_owned(),
+        None => search
+            .into_iter()
+            .flat_map(std::env::split_paths)
+            .map(|folder| folder.join("etcd"))
+            .find(|path| is_program(path))
+            .ok_or_else(|| Failed::plain("no etcd was found on PATH").hint(HOW_TO_GET))?,
+    };
+    // etcd is started in another folder.
+    std::path::absolute(&path).map_err(|error| Failed::plain(format!("cannot run {}", path.display())).source(&error))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(version: &str, minor: (u32, u32)) -> Program {
+        Program { path: "/bin/etcd".into(), version: version.to_owned(), minor }
+    }
+
+    #[test]
+    fn an_older_etcd_is_refused_and_a_newer_one_is_told() {
+        let refused = program("3.4.23", (3, 4)).fits(Some((3, 6))).expect_err("older");
+        assert_eq!(refused.exit, Exit::Refused);
+        assert!(refused.message.contains("3.4.23") && refused.message.contains("etcd 3.6"), "{refused}");
+        assert_eq!(program("3.5.16", (3, 5)).fits(Some((3, 5))).expect("the same"), None);
+        assert_eq!(program("3.5.16", (3, 5)).fits(None).expect("not known"), None);
+        let told = program("3.10.1", (3, 10)).fits(Some((3, 9))).expect("newer").expect("a note");
+        assert!(told.contains("etcd 3.9") && told.contains("3.10.1"), "{told}");
+    }
+
+    #[test]
+    fn the_first_program_of_the_search_path_is_taken() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().expect("a folder");
+        let file = |folder: &str, mode: u32| {
+            let folder = root.path().join(folder);
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(folder.join("etcd"), "").expect("a file");
+            std::fs::set_permissions(folder.join("etcd"), std::fs::Permissions::from_mode(mode)).expect("a mode");
+            folder
+        };
+        let folders = [root.path().join("nosuch"), file("text", 0o644), file("first", 0o755), file("second", 0o755)];
+        let search = std::env::join_paths(&folders).expect("a path");
+        assert_eq!(find(None, Some(&search)).expect("found"), folders[2].join("etcd"));
+        let none = find(None, Some(OsStr::new(""))).expect_err("none");
+        assert!(none.to_string().contains("--etcd PATH"), "{none}");
+        assert_eq!(find(Some(Path::new("/opt/etcd")), None).expect("named"), Path::new("/opt/etcd"));
+    }
+}
