@@ -45,28 +45,35 @@ fn refused(what: String) -> Failure {
     Failure::new(FailureCode::Refused, what)
 }
 
-/// What a member's files say of its cluster, if they fit the plan.
+/// What a member's files say of its cluster, if they fit the plan. Files that cannot be read say nothing: the member takes part if nothing of the new data is
+/// from it.
 fn judge(layout: &Layout, survey: &EtcdSurvey) -> Result<Before, Failure> {
     let (plan, node) = (layout.plan(), layout.node());
-    let (Some(log), Some(database)) = (&survey.log, &survey.database) else {
+    let (log, database) = (survey.log.as_ref(), survey.database.as_ref());
+    if (log.is_none() || database.is_none()) && node.log_end.is_some() {
         let failure =
             Failure::new(FailureCode::Storage, format!("cannot read the member's files in {}", node.data_dir));
         let causes = survey.failures.iter().flat_map(|one| std::iter::once(&one.message).chain(&one.causes));
         return Err(causes.fold(failure, Failure::cause));
-    };
-    if let (Some(uid), Some(marker)) = (&database.kube_system_uid, &plan.marker)
-        && *uid != marker.uid
+    }
+    if let Some(uid) = database.and_then(|database| database.kube_system_uid.as_ref())
+        && let Some(marker) = plan.marker.as_ref().filter(|marker| marker.uid != *uid)
     {
         return Err(refused(format!("the data in {} is of another cluster", node.data_dir))
             .cause(format!("namespace kube-system has the UID {uid} there, and {} in the new data", marker.uid))
             .hint("a node whose data directory was wiped comes up as an empty cluster of its own: stop etcd there, and name the member with --gone"));
     }
-    as_surveyed(node.log_end, log.last)?;
-    all_stop(plan, &database.members)?;
-    let cluster_id = u64::from_str_radix(&log.cluster_id, 16).unwrap_or_default();
+    if let Some(log) = log {
+        as_surveyed(node.log_end, log.last)?;
+    }
+    if let Some(database) = database {
+        all_stop(plan, &database.members)?;
+    }
+    let cluster_id = log.and_then(|log| u64::from_str_radix(&log.cluster_id, 16).ok()).unwrap_or_default();
     // An entry makes one revision at most.
-    let entries = survey.only_in_log.as_ref().map_or(log.entries, |only| only.entries);
-    let revision = database.revision.saturating_add(i64::try_from(entries).unwrap_or(i64::MAX));
+    let entries = survey.only_in_log.as_ref().map(|only| only.entries).or(log.map(|log| log.entries));
+    let entries = i64::try_from(entries.unwrap_or_default()).unwrap_or(i64::MAX);
+    let revision = database.map_or(0, |database| database.revision.saturating_add(entries));
     Ok(Before { cluster_id, revision })
 }
 
@@ -240,6 +247,11 @@ mod tests {
                 (failure.code, &failure.causes[..]),
                 (FailureCode::Storage, &["torn".to_owned(), "by a crash".to_owned()][..])
             );
+            // New data of a file needs nothing of this member.
+            let mut plan = both.plan().clone();
+            plan.nodes[0].log_end = None;
+            let before = judge(&Layout::new(plan, "cp1").unwrap(), &survey).unwrap();
+            assert_eq!(before.revision, survey.database.map_or(0, |database| database.revision + 5));
         }
     }
 

@@ -28,11 +28,11 @@ pub(super) async fn preflight(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
         if work.layout.is_left_out() { Ok(()) } else { launch::is_as_prepared(&work.layout, &work.component(ETCD)?) }
     })
     .await?;
-    // The members that are gone may have come back since the node was prepared.
-    match work.layout.plan().quorum_lost.is_some() && !work.layout.is_left_out() {
-        true => cancel.or(quorum_lost::none_serves(&work.layout.node().etcd)).await,
-        false => Ok(()),
+    if work.layout.plan().quorum_lost.is_none() || work.layout.is_left_out() || work.blocking(is_exchanged).await? {
+        return Ok(());
     }
+    // The members that are gone may have come back since the node was prepared.
+    cancel.or(quorum_lost::none_serves(&work.layout.node().etcd)).await
 }
 
 /// Stops controllers and API server. In etcd's last moments as the old cluster, its leader is found: it is stopped last.
@@ -74,7 +74,12 @@ pub(super) async fn stop_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
     if work.layout.is_left_out() {
         return Ok(());
     }
-    work.blocking(|work| quorum_lost::log_is_as_surveyed(&work.layout)).await
+    work.blocking(|work| match is_exchanged(work)? {
+        // A journal that has lost its end: the log was as surveyed then, and the one in place is new.
+        true => Ok(()),
+        false => quorum_lost::log_is_as_surveyed(&work.layout),
+    })
+    .await
 }
 
 /// Takes etcd's manifest out, and waits until etcd and the controllers have ended.
