@@ -316,6 +316,54 @@ mod tests {
     }
 
     #[test]
+    fn everything_that_was_written_is_told() {
+        let ballot = Ballot { epoch: 0, round: 2, owner: Node(1) };
+        let entries = [
+            Entry::Armed,
+            Entry::Vote { yes: true, why: None },
+            Entry::Accepted { ballot, decision: Decision::Commit },
+            COMMIT,
+            Entry::Intruded { component: crate::Component::ApiServer },
+            Entry::Ended { ending: Ending::Restored },
+            Entry::AllEnded,
+            Entry::Forgotten,
+        ];
+        let told = |entries: &[Entry]| {
+            let recorded = Recorded::of(entries);
+            let flags = [recorded.intruded(), recorded.all_ended(), recorded.forgotten(), recorded.contradicts()];
+            (recorded.accepted(), recorded.how(), recorded.ended(), flags)
+        };
+        let nothing = (None, None, None, [false; 4]);
+        let accepted = Some((ballot, Decision::Commit));
+        let all = (accepted, Some(How::Operator), Some(Ending::Restored), [true, true, true, false]);
+        assert_eq!((told(&entries[..1]), told(&entries)), (nothing, all));
+        assert!(told(&[Entry::Armed, COMMIT]).3[3]);
+    }
+
+    #[test]
+    fn a_node_may_turn_until_its_api_server_was_ready_or_it_stays_or_has_ended() {
+        let entries = [Entry::Armed, Entry::Vote { yes: true, why: None }, COMMIT];
+        let may = |more: &[Entry]| Recorded::of(&[&entries[..], more].concat()).may_turn();
+        assert!(may(&[]) && may(&[Entry::Step { step: Step::StartApi, done: false }]));
+        let ready = Entry::Step { step: Step::StartApi, done: true };
+        for end in [ready, Entry::Stays, Entry::Ended { ending: Ending::Restored }] {
+            assert!(!may(&[end]), "{end:?}");
+        }
+        assert!(!Recorded::of(&entries[..2]).may_turn());
+    }
+
+    #[test]
+    fn each_entry_has_a_number_of_its_own() {
+        let mut journal = Journal::new(&[Entry::Armed]);
+        let numbers = [1, 2, 3].map(|_| {
+            let seq = journal.write(Now(0), Entry::AllEnded);
+            assert!(journal.persisted(seq));
+            seq.0
+        });
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
     fn the_highest_ballot_counts_whatever_the_order() {
         let ballot = |round| Ballot { epoch: 0, round, owner: Node(1) };
         let accepted = Entry::Accepted { ballot: ballot(2), decision: Decision::Abort };

@@ -226,7 +226,9 @@ impl Participant {
 
     /// An API server that is not ready in time is told of, and tried on.
     fn look_at_api(&mut self, effects: &mut Vec<Effect>) {
-        let waits = self.phase() == Phase::Committed && !self.recorded().done.contains(Step::StartApi);
+        // What is being written may be that it is ready.
+        let settled = self.journal.pending().is_none();
+        let waits = settled && self.phase() == Phase::Committed && !self.recorded().done.contains(Step::StartApi);
         let limit = self.plan.limits().of(Step::StartApi);
         let late = self.runner.api_since.is_some_and(|since| self.now.since(since) >= limit);
         if waits && late && !self.runner.unready {

@@ -1,72 +1,12 @@
 //! What the simulator, or a change of the program that it did not notice, has found, each in as few steps as show it.
 
-use std::sync::Arc;
+mod one;
 
 use etcd_transaction::{
-    Ballot, Component, Decision, Effect, Entry, Fact, How, Input, Limits, Message, Millis, Node, NodeSet, Notice, Now,
-    Operator, Outcome, Participant, Plan, PlanOptions, State, Step, StepSet, Votes, timers,
+    Ballot, Component, Decision, Effect, Entry, Fact, Input, Limits, Message, Millis, Node, NodeSet, Notice, Now,
+    Operator, Outcome, PlanOptions, State, Step, StepSet, Votes, timers,
 };
-
-/// A node whose disk is perfect.
-struct One {
-    node: Participant,
-    now: Now,
-    effects: Vec<Effect>,
-}
-
-impl One {
-    fn new(count: usize, options: PlanOptions, entries: &[Entry], identity: bool) -> One {
-        One::at(Node(0), count, options, entries, identity)
-    }
-
-    fn at(own: Node, count: usize, options: PlanOptions, entries: &[Entry], identity: bool) -> One {
-        let plan = Arc::new(Plan::new(&vec![false; count], Node(0), Limits::default(), options).unwrap());
-        One { node: Participant::new(plan, own, entries, identity, Now(0)), now: Now(0), effects: Vec::new() }
-    }
-
-    /// Gives an input, and the news of all writes that follow from it.
-    fn give(&mut self, input: Input) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            let before = self.effects.len();
-            self.node.step(self.now, input, &mut self.effects);
-            self.node.view().check().unwrap();
-            for effect in &self.effects[before..] {
-                if let Effect::Persist { seq, .. } = effect {
-                    inputs.push(Input::Persisted(*seq));
-                }
-            }
-        }
-    }
-
-    fn wait(&mut self, time: Millis) {
-        let end = self.now.after(time);
-        while let Some(due) = self.node.next_deadline().filter(|due| *due <= end) {
-            self.now = due;
-            self.give(Input::Deadline);
-        }
-        self.now = end;
-    }
-
-    fn run(&self) -> etcd_transaction::Run {
-        let mut runs =
-            self.effects.iter().filter_map(|effect| if let Effect::Run(run) = effect { Some(*run) } else { None });
-        runs.next_back().unwrap()
-    }
-
-    fn returns(&mut self, outcome: Outcome) {
-        let run = self.run().id();
-        self.give(Input::Returned { run, outcome });
-    }
-}
-
-fn steps(steps: &[Step]) -> Vec<Entry> {
-    let both = |&step: &Step| [false, true].map(|done| Entry::Step { step, done });
-    [Entry::Armed].into_iter().chain(steps.iter().flat_map(both)).collect()
-}
-
-const COMMIT: Entry = Entry::Decided { decision: Decision::Commit, how: How::Operator };
-const ABORT: Entry = Entry::Decided { decision: Decision::Abort, how: How::Operator };
+use one::{ABORT, COMMIT, One, set, steps, told};
 
 #[test]
 fn a_node_without_an_identity_that_has_ended_says_whom_it_waits_for() {
@@ -143,63 +83,6 @@ fn a_coordinator_that_was_started_again_knows_by_a_vote_what_a_lost_node_has_don
         _ => None,
     });
     assert_eq!(orders.next_back(), Some(Step::StartEtcd));
-}
-
-/// What a node tells of its steps, and of nothing else.
-fn told(begun: StepSet, done: StepSet) -> State {
-    State {
-        votes: Votes::default(),
-        begun,
-        done,
-        oldest: Millis(0),
-        accepted: None,
-        decision: None,
-        ended: false,
-        all_ended: false,
-        unheard: NodeSet::EMPTY,
-        unready: false,
-        turns: false,
-        restaged: None,
-        stays: false,
-    }
-}
-
-fn set(steps: &[Step]) -> StepSet {
-    let mut set = StepSet::default();
-    steps.iter().for_each(|&step| set.insert(step));
-    set
-}
-
-impl One {
-    /// Another node tells that it has done these steps.
-    fn hear(&mut self, from: u8, done: &[Step]) {
-        let message = Message::State(told(set(done), set(done)));
-        self.give(Input::Received { from: Node(from), message });
-    }
-
-    /// Whom it has ordered to do a step so far, in order, each once.
-    fn ordered(&self, step: Step) -> Vec<u8> {
-        let sent = self.sent(|message| *message == Message::Order { step });
-        sent.into_iter().fold(Vec::new(), |mut nodes, node| {
-            if !nodes.contains(&node) {
-                nodes.push(node);
-            }
-            nodes
-        })
-    }
-
-    /// To whom it has sent messages of a kind.
-    fn sent(&self, kind: impl Fn(&Message) -> bool) -> Vec<u8> {
-        let sent = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Send { to, message } if kind(message.message()) => Some(to.0),
-            _ => None,
-        });
-        sent.collect()
-    }
-
-    fn begun(&self, step: Step) -> bool {
-        self.node.view().recorded().begun().contains(step)
-    }
 }
 
 #[test]
