@@ -102,12 +102,14 @@ impl Page<'_> {
 
     fn tiles(&self) -> String {
         let age = match self.at("rpo.seconds").as_i64() {
-            Some(age) => format!("{} s</b><span>RPO: the backup was {} old", self.field("rpo.seconds"), seconds(age)),
+            Some(age) => {
+                format!("{}&nbsp;s</b><span>RPO: the backup was {} old", self.field("rpo.seconds"), seconds(age))
+            }
             None => format!("{}</b><span>RPO: the time of the backup was not recorded", self.field("rpo.seconds")),
         };
         format!(
             "<section class=\"tiles\">\n<p><b>{age}</span></p>\n\
-             <p><b>{} s</b><span>RTO: until etcd served it</span></p>\n\
+             <p><b>{}&nbsp;s</b><span>RTO: until etcd served it</span></p>\n\
              <p><b>{}</b><span>etcd revision</span></p>\n<p><b>{}</b><span>etcd that served it</span></p>\n</section>\n",
             self.field("rto.seconds"),
             self.field("backup.revision"),
@@ -170,7 +172,7 @@ impl Page<'_> {
             let width = (taken(at) / longest * 100.0).clamp(0.0, 100.0);
             vec![
                 self.field(&of(at, "name")),
-                format!("{} s", self.field(&of(at, "seconds"))),
+                format!("{}&nbsp;s", self.field(&of(at, "seconds"))),
                 self.yes(&of(at, "counts")),
                 format!("<span class=\"bar\" style=\"width:{width:.1}%\"></span>"),
             ]
