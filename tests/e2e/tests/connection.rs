@@ -2,8 +2,6 @@
 
 #[path = "support/kubeconfig.rs"]
 mod kubeconfig;
-#[path = "support/proxy.rs"]
-mod proxy;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -13,7 +11,7 @@ use lab::{Etcd, Options};
 use serde_json::{Value, json};
 
 use self::kubeconfig::{Parts, text};
-use self::proxy::Proxy;
+use crate::proxy::Proxy;
 
 fn scene() -> Scene {
     Scene::new(1, Etcd::V3_5)

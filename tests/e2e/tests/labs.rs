@@ -19,6 +19,8 @@ mod left_out;
 mod live;
 mod objects;
 mod plan;
+#[path = "support/proxy.rs"]
+mod proxy;
 mod refusals;
 mod restore;
 mod road;

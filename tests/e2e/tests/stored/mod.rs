@@ -5,8 +5,6 @@ mod copied;
 pub(crate) mod offline;
 mod passphrase;
 mod proxied;
-#[path = "../support/proxy.rs"]
-mod proxy;
 
 use std::process::Command;
 

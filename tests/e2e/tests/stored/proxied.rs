@@ -6,7 +6,7 @@ use e2e::{Ran, run};
 use stores::Seaweed;
 
 use super::offline::Offline;
-use super::proxy::Proxy;
+use crate::proxy::Proxy;
 
 #[test]
 fn a_proxy_leads_to_a_store() {
