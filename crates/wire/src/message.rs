@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bounds::{TOLD_CAUSES, told};
 use crate::facts::{FactsRequest, NodeFacts};
+use crate::replay::{ReplayDone, ReplayRequest};
 use crate::restore::{
     Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
     RemoveAsideRequest, StageRequest, Staged,
@@ -29,6 +30,7 @@ pub const CAPABILITIES: &[&str] = &[
     "copies",
     "ownBinary",
     "quorumLost",
+    "replay",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -93,6 +95,9 @@ pub enum Request {
     /// What is left of etcd on the node's disk, whether or not it runs. Answered by [`Reply::Survey`] even where it tells only a part. Capability
     /// `survey`.
     Survey(SurveyRequest),
+    /// Stream a snapshot of a member without quorum, with everything that its log has: `Begin`, `Data`..., `End`, then the client's `Ack`, then
+    /// [`Reply::Replay`]. `Begin` comes once the log is applied, which may take minutes. Capability `replay`.
+    Replay(Box<ReplayRequest>),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
     Prepare(Box<PrepareRequest>),
     /// Put the new data beside the old: the client's `Begin`, `Data`..., `End` follow for a snapshot. Answered by [`Reply::Staged`].
@@ -287,6 +292,8 @@ pub enum Reply {
     Facts(NodeFacts),
     /// To [`Request::Survey`].
     Survey(Box<NodeSurvey>),
+    /// To [`Request::Replay`].
+    Replay(ReplayDone),
     /// To [`Request::Prepare`].
     Prepared(Prepared),
     /// To [`Request::Stage`].

@@ -6,6 +6,7 @@ use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
+use etcd_wire::replay::{ReplayDone, ReplayRequest};
 use etcd_wire::survey::{
     EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,
 };
@@ -61,6 +62,13 @@ fn frames() -> impl Strategy<Value = Frame> {
         proptest::option::of(text).prop_map(|data_dir| {
             Frame::Request(Request::Survey(SurveyRequest { data_dir, ..SurveyRequest::default() }))
         }),
+        (text, any::<u64>(), any::<bool>()).prop_map(|(data_dir, index, may_run)| {
+            let last = RaftPosition { term: 1, index };
+            let replay = ReplayRequest { data_dir, last, may_run, ..ReplayRequest::default() };
+            Frame::Request(Request::Replay(Box::new(replay)))
+        }),
+        any::<i64>()
+            .prop_map(|revision| { Frame::Reply(Reply::Replay(ReplayDone { revision, ..ReplayDone::default() })) }),
         survey(text).prop_map(|survey| Frame::Reply(Reply::Survey(Box::new(survey)))),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {

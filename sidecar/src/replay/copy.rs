@@ -52,6 +52,48 @@ impl Member {
         }
     }
 
+    /// The same, where an etcd that runs is no obstacle: then the database is only opened.
+    ///
+    /// # Errors
+    /// There is no database, or it cannot be opened.
+    pub(super) fn lock_if_stopped(&self) -> Result<File, Failure> {
+        match self.lock() {
+            Err(failure) if failure.code == FailureCode::Refused => {
+                let database = self.snap.join("db");
+                database.open_file().map_err(|error| cannot("open", &database.path(), &error))
+            }
+            locked => locked,
+        }
+    }
+
+    /// Refuses a copy during which etcd wrote to the member. Without quorum etcd applies nothing, and so does not write to its database; its log may
+    /// get records that are no entries, as where it stands for election.
+    ///
+    /// # Errors
+    /// [`FailureCode::Refused`]: the database has changed. It cannot be read.
+    pub(super) fn assert_unchanged(&self, data: &Path, cancel: &AtomicBool) -> Result<(), Failure> {
+        let (here, there) = (Place::new(data).join("member/snap/db"), self.snap.join("db"));
+        let open = |place: &Place| place.open_file().map_err(|error| cannot("open", &place.path(), &error));
+        let (mut copy, mut own) = (open(&here)?, open(&there)?);
+        let (mut one, mut other) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        loop {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            let read = fill(&mut copy, &mut one).map_err(|error| cannot("read", &here.path(), &error))?;
+            let again = fill(&mut own, &mut other).map_err(|error| cannot("read", &there.path(), &error))?;
+            if one.get(..read) != other.get(..again) {
+                let message = format!("{} has changed while it was copied", there.display());
+                return Err(Failure::new(FailureCode::Refused, message)
+                    .cause("etcd runs and applies writes, so that it may have a quorum")
+                    .hint("look again; if etcd has no quorum, stop it on this node, for example\n  mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/"));
+            }
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Copies both folders to `data/member`.
     ///
     /// # Errors
@@ -91,6 +133,18 @@ impl Member {
 /// as broken, and not what it has begun to write.
 fn is_needed(name: &str) -> bool {
     name == "db" || [".snap", ".snap.db", ".wal"].iter().any(|end| name.ends_with(end))
+}
+
+/// Reads as much as fits, or up to the end.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
 }
 
 fn copy_file(from: &Place, to: &Place, cancel: &AtomicBool) -> Result<(), Failure> {
@@ -231,6 +285,23 @@ mod tests {
         let failure = member.copy(work.path(), &AtomicBool::new(false)).unwrap_err();
         assert_eq!(failure.code, FailureCode::Storage);
         assert!(failure.message.contains("planted.snap"), "{failure}");
+    }
+
+    /// Without quorum etcd does not write to its database.
+    #[test]
+    fn a_member_that_runs_is_copied_only_while_it_does_not_change() {
+        let (there, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (member, cancel) = (member(there.path()), AtomicBool::new(false));
+        let _etcd = member.lock().unwrap();
+        drop(member.lock_if_stopped().unwrap());
+        let work = Work::beside(&here.path().join("etcd.db")).unwrap();
+        member.copy(work.path(), &cancel).unwrap();
+        member.assert_unchanged(work.path(), &cancel).unwrap();
+        for changed in ["databasf", "database and more", "data"] {
+            std::fs::write(there.path().join("member/snap/db"), changed).unwrap();
+            let failure = member.assert_unchanged(work.path(), &cancel).unwrap_err();
+            assert_eq!(failure.code, FailureCode::Refused, "{failure}");
+        }
     }
 
     #[test]

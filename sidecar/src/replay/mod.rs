@@ -11,6 +11,7 @@ mod loopback;
 mod metrics;
 mod program;
 mod rest;
+mod send;
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use etcd_snapshot::wal::{Folder, Log, Raise, SnapshotFiles};
+use etcd_snapshot::wal::{Folder, Log, Position, Raise, SnapshotFiles};
 use etcd_snapshot::{DigestCheck, FileSource, Options, Report, StreamHead, glance, verify};
 use etcd_wire::{Failure, FailureCode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +29,7 @@ use alone::Start;
 pub(crate) use alone::become_etcd;
 use copy::{Member, Work, cannot};
 use rest::Watch;
+pub(crate) use send::send;
 
 /// The command by which this program becomes etcd.
 pub(crate) const ALONE: &str = "alone";
@@ -50,8 +52,16 @@ pub(crate) async fn order(args: Args) -> Result<String, Failure> {
     let cancel = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&cancel);
     let work = tokio::task::spawn_blocking(move || {
-        let Args { data_dir, wal_dir, etcd, snapshot } = &args;
-        run(&Order { data_dir, wal_dir: wal_dir.as_deref(), etcd: etcd.as_deref(), to: snapshot }, &asked, &tell)
+        let Args { data_dir, wal_dir, etcd, snapshot } = args;
+        let order = Order {
+            data_dir: &data_dir,
+            wal_dir: wal_dir.as_deref(),
+            etcd: etcd.as_deref(),
+            beside: &snapshot,
+            may_run: false,
+            last: None,
+        };
+        run(&order, &asked, &tell)
     });
     let cannot =
         |error: &dyn std::error::Error| Failure::new(FailureCode::Other, "cannot wait for signals").source(error);
@@ -98,7 +108,11 @@ pub(crate) struct Order<'a> {
     /// The program of the version that has written the data, if the user names one.
     pub(crate) etcd: Option<&'a Path>,
     /// The snapshot file; the copy is made in its folder.
-    pub(crate) to: &'a Path,
+    pub(crate) beside: &'a Path,
+    /// Whether etcd may run on the data directory. It must have no quorum then: whether it has changed anything is looked at.
+    pub(crate) may_run: bool,
+    /// Where the log has to end, if that is known.
+    pub(crate) last: Option<Position>,
 }
 
 /// A snapshot that was made.
@@ -130,6 +144,21 @@ pub(crate) enum Phase {
     Checking,
 }
 
+/// A copy whose database has everything that the log has. It goes when this does.
+struct Applied {
+    work: Work,
+    log: Log,
+    before: i64,
+    report: Report,
+}
+
+impl Applied {
+    /// The database.
+    fn database(&self) -> PathBuf {
+        self.work.path().join("member/snap/db")
+    }
+}
+
 /// Makes the snapshot file. Whatever fails, nothing is left behind, and nothing of the member is changed.
 ///
 /// # Errors
@@ -139,11 +168,25 @@ pub(crate) fn run(
     cancel: &AtomicBool,
     progress: &(dyn Fn(Phase) + Sync),
 ) -> Result<Replayed, Failure> {
-    let target = std::path::absolute(order.to).map_err(|error| cannot("use", order.to, &error))?;
+    let target = std::path::absolute(order.beside).map_err(|error| cannot("use", order.beside, &error))?;
     let snapshot = Unnamed::create(&target.display().to_string())?;
+    let applied = apply(order, &target, cancel, progress)?;
+    let file = publish(&applied.database(), snapshot)?;
+    let Applied { work, log, before, report } = applied;
+    work.remove()?;
+    Ok(Replayed { log, before, report, file })
+}
+
+/// Applies the log to a copy of the member, in a folder beside `target`.
+fn apply(
+    order: &Order<'_>,
+    target: &Path,
+    cancel: &AtomicBool,
+    progress: &(dyn Fn(Phase) + Sync),
+) -> Result<Applied, Failure> {
     let absolute = |folder: &Path| std::path::absolute(folder).map_err(|error| cannot("use", folder, &error));
     let member = Member::new(&absolute(order.data_dir)?, order.wal_dir.map(absolute).transpose()?.as_deref());
-    let lock = member.lock()?;
+    let lock = if order.may_run { member.lock_if_stopped()? } else { member.lock()? };
     let etcd = match order.etcd {
         Some(named) => absolute(named)?,
         None => {
@@ -155,8 +198,11 @@ pub(crate) fn run(
         }
     };
     progress(Phase::Copying);
-    let work = Work::beside(&target)?;
+    let work = Work::beside(target)?;
     member.copy(work.path(), cancel)?;
+    if order.may_run {
+        member.assert_unchanged(work.path(), cancel)?;
+    }
     drop(lock);
 
     let (snap, wal) = (work.path().join("member/snap"), work.path().join("member/wal"));
@@ -166,6 +212,17 @@ pub(crate) fn run(
     };
     let log = Log::read(&Folder::new(&wal), Some(cancel)).map_err(|error| damaged(&error))?;
     let begun = SnapshotFiles::read(&Folder::new(&snap)).map_err(|error| cannot("read", &snap, &error))?;
+    if let Some(expected) = order.last.filter(|expected| *expected != log.last) {
+        let (Position { term, index }, now) = (expected, log.last);
+        let message = format!(
+            "the log of {} ends at term {}, index {}, and ended at term {term}, index {index} before",
+            order.data_dir.display(),
+            now.term,
+            now.index
+        );
+        let failure = Failure::new(FailureCode::Refused, message).cause("etcd has written to it meanwhile");
+        return Err(failure.hint("a cluster that takes writes has a quorum: look again"));
+    }
     let raise = Raise::of(&log);
     raise.apply(&wal).map_err(|error| cannot("write to", &wal, &error))?;
     let before = checked(&snap.join("db"), cancel)?;
@@ -187,9 +244,7 @@ pub(crate) fn run(
         let message = format!("the database has revision {revision}, and etcd had applied up to {told}");
         return Err(Failure::new(FailureCode::Incomplete, message).hint("try again"));
     }
-    let file = publish(&snap.join("db"), snapshot)?;
-    work.remove()?;
-    Ok(Replayed { log, before: before.hash_kv.revision, report, file })
+    Ok(Applied { work, log, before: before.hash_kv.revision, report })
 }
 
 /// Reads a whole database and checks it.
