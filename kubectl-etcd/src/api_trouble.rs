@@ -5,6 +5,7 @@ use std::io;
 
 use crate::denial::Denial;
 use crate::request_limit::NoAnswer;
+use crate::typed::Typed;
 
 /// What is known to do where there is no quorum any more.
 const BY_HAND: &str = "https://github.com/kubectl-etcd/kubectl-etcd/blob/main/docs/RESTORE.md#without-an-api-server";
@@ -72,6 +73,20 @@ impl ApiTrouble {
         None
     }
 
+    /// What to type instead of a command that changes the nodes, and needs no API server for that.
+    pub(crate) fn instead(&self, server: &str, typed: &Typed) -> Option<String> {
+        let changes = matches!(typed.command(), "restore" | "rollback" | "cleanup");
+        if !changes || matches!(self, ApiTrouble::Denied(_)) {
+            return None;
+        }
+        let nodes = host_of(server).unwrap_or_else(|| "NODE=ADDRESS,...".to_owned());
+        let same = typed.over_ssh(&nodes);
+        Some(format!(
+            "if etcd has its quorum, the same over SSH, without an API server; name all control-plane nodes\n  {same}\n\
+             if the quorum is lost, it is rebuilt from what is left\n  kubectl etcd recover --ssh --nodes {nodes}"
+        ))
+    }
+
     /// What to do, on the cluster with this API server.
     pub(crate) fn hints(&self, server: &str) -> Vec<String> {
         let look = match self {
@@ -106,10 +121,15 @@ impl ApiTrouble {
     }
 }
 
+/// The host of an API server, if it is not this machine.
+fn host_of(server: &str) -> Option<String> {
+    let host = server.parse::<http::Uri>().ok().and_then(|url| Some(url.host()?.to_owned()));
+    host.filter(|host| host != "localhost" && host != "[::1]" && !host.starts_with("127."))
+}
+
 /// The commands that need no API server, for this cluster: the address in the kubeconfig is that of a node, or of a load balancer.
 fn over_ssh(server: &str) -> String {
-    let host = server.parse::<http::Uri>().ok().and_then(|url| Some(url.host()?.to_owned()));
-    let host = host.filter(|host| host != "localhost" && host != "[::1]" && !host.starts_with("127."));
+    let host = host_of(server);
     let (nodes, which) = match &host {
         Some(host) => {
             (host.as_str(), format!(" If {host} is a load balancer, name the nodes as NODE=ADDRESS,... instead."))
@@ -185,6 +205,19 @@ mod tests {
             let said = over_ssh(unknown);
             assert!(said.ends_with("--nodes NODE=ADDRESS,..."), "{said}");
         }
+    }
+
+    #[test]
+    fn a_restore_is_led_to_the_nodes() {
+        let typed = |line: &str| {
+            Typed::new(line.split(' ').next().expect("a word"), &line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        };
+        let said = ApiTrouble::Away
+            .instead("https://10.0.0.1:6443", &typed("restore a.db --context prod -v=3"))
+            .expect("a hint");
+        assert!(said.contains("\n  kubectl etcd restore a.db -v=3 --ssh --nodes 10.0.0.1\n"), "{said}");
+        assert!(said.ends_with("kubectl etcd recover --ssh --nodes 10.0.0.1"), "{said}");
+        assert!(ApiTrouble::Away.instead("https://10.0.0.1:6443", &typed("status")).is_none());
     }
 
     #[test]

@@ -60,7 +60,7 @@ enum Command {
     Diff(commands::diff::Args),
     Apply(commands::apply::Args),
     Status(commands::status::Args),
-    Recover(commands::recover::Args),
+    Recover(Box<commands::recover::Args>),
     Alarms(commands::alarms::Args),
     Compact(commands::compact::Args),
     Defrag(commands::defrag::Args),
@@ -103,7 +103,8 @@ impl Command {
             Command::Recover(args) => args.idle(),
             Command::Alarms(args) => args.idle(),
             Command::Member(args) => args.idle(),
-            Command::Compact(_) | Command::Defrag(_) | Command::Cleanup(_) | Command::Complete(_) => Vec::new(),
+            Command::Cleanup(args) => args.idle(),
+            Command::Compact(_) | Command::Defrag(_) | Command::Complete(_) => Vec::new(),
         }
     }
 }
@@ -314,7 +315,7 @@ async fn run(typed: Command, context: Context) -> Outcome {
         Command::Get(args) => whole.interruptible(commands::get::run(args, context)).await,
         Command::Diff(args) => whole.interruptible(commands::diff::run(args, context)).await,
         Command::Status(args) => whole.interruptible(commands::status::run(args, context)).await,
-        Command::Recover(args) => whole.interruptible(commands::recover::run(args, context)).await,
+        Command::Recover(args) => commands::recover::run(*args, context).await,
         Command::Cleanup(args) => whole.interruptible(commands::cleanup::run(args, context)).await,
         Command::Store(args) => whole.interruptible(commands::store::run(args, context)).await,
         Command::Version(args) => whole.interruptible(commands::version::run(args, context)).await,

@@ -143,8 +143,8 @@ impl ConnectionArgs {
     pub(crate) fn with_trouble(&self, failed: Failed) -> Failed {
         let (Some(trouble), Some(server)) = (&failed.trouble, self.asked.get()) else { return failed };
         let told = failed.hints.iter().any(|hint| hint.contains("kubectl auth can-i"));
-        let hints = trouble.hints(server);
-        if told { failed } else { hints.into_iter().fold(failed, Failed::hint) }
+        let hints = trouble.hints(server).into_iter().chain(trouble.instead(server, &self.typed));
+        if told { failed } else { hints.fold(failed, Failed::hint) }
     }
 
     /// Namespace of the etcd pods.

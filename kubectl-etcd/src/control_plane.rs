@@ -2,10 +2,10 @@
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, EtcdPod, Found, Overrides};
+use crate::discovery::{self, EtcdPod, Found, Manifests, Overrides};
 use crate::kube_system::{self, Served};
 use crate::output::{Exit, Failed, Outcome};
-use crate::road::{Road, Ssh, SshArgs};
+use crate::road::{Host, Road, Ssh, SshArgs};
 use crate::sidecar::{SidecarArgs, access};
 
 /// A control plane, and the way to it.
@@ -33,6 +33,7 @@ impl ControlPlane {
         }
         let ssh = Ssh::new(args, context.printer)?;
         context.keep_track(Road::Ssh(ssh.clone()));
+        context.printer.reach_by(context.connection.typed.way());
         let name = args.cluster()?.or_else(|| Some(ssh.hosts().first()?.node.clone()));
         Ok(ControlPlane::Nodes(Nodes { ssh, name: name.unwrap_or_default() }))
     }
@@ -42,6 +43,14 @@ impl ControlPlane {
         match self {
             ControlPlane::Api(connection) => Some(connection),
             ControlPlane::Nodes(_) => None,
+        }
+    }
+
+    /// The nodes that were named, where no API server is asked.
+    pub(crate) fn hosts(&self) -> Option<&[Host]> {
+        match self {
+            ControlPlane::Api(_) => None,
+            ControlPlane::Nodes(nodes) => Some(nodes.ssh.hosts()),
         }
     }
 
@@ -88,11 +97,47 @@ impl ControlPlane {
                     let failed = Failed::new(Exit::Usage, format!("the address of node {node} is not known"));
                     return Err(failed.hint("add it to --nodes"));
                 }
-                let mut found = discovery::on_nodes(&Road::Ssh(nodes.ssh.clone()), &hosts, overrides).await?;
+                let road = Road::Ssh(nodes.ssh.clone());
+                let mut found = discovery::on_nodes(&road, &hosts, overrides, discovery::MANIFESTS).await?;
                 found.named |= only.is_some();
                 Ok(found)
             }
         }
+    }
+
+    /// Its members, each with the folder in which its node's kubelet looks for static pods.
+    ///
+    /// # Errors
+    /// None is found.
+    pub(crate) async fn with_manifests(
+        &self,
+        context: &Context,
+        overrides: &Overrides,
+        manifests: &Manifests,
+    ) -> Outcome<Found> {
+        match self {
+            ControlPlane::Api(connection) => {
+                discovery::with_manifests(connection, context.connection.etcd_namespace(), overrides, manifests).await
+            }
+            ControlPlane::Nodes(nodes) => self.on_hosts(nodes.ssh.hosts(), overrides, manifests).await,
+        }
+    }
+
+    /// The same on some nodes only, where no API server is asked.
+    ///
+    /// # Errors
+    /// None is found, or an API server is asked.
+    pub(crate) async fn on_hosts(
+        &self,
+        hosts: &[Host],
+        overrides: &Overrides,
+        manifests: &Manifests,
+    ) -> Outcome<Found> {
+        let ControlPlane::Nodes(nodes) = self else { return Err(Failed::plain("the nodes are not reached over SSH")) };
+        let (road, dir) = (Road::Ssh(nodes.ssh.clone()), &manifests.manifests_dir);
+        let mut found = discovery::on_nodes(&road, hosts, overrides, dir).await?;
+        found.members.iter_mut().for_each(|member| member.manifests_dir = Some(dir.clone()));
+        Ok(found)
     }
 
     /// All members, where it takes no login to look for more than were found.

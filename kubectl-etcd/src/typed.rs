@@ -1,5 +1,7 @@
 //! The command line as it was typed, for hints that say what to type instead. Pure functions.
 
+use std::borrow::Cow;
+
 /// What was typed after the name of the program.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Typed {
@@ -42,6 +44,33 @@ impl Typed {
         words.join(" ")
     }
 
+    /// The flags that lead to the nodes over SSH, as they were typed; empty if none was.
+    pub(crate) fn way(&self) -> String {
+        let mut found = Vec::new();
+        let mut rest = self.words.iter();
+        while let Some(word) = rest.next() {
+            let name = word.split('=').next().unwrap_or_default();
+            if !WAY.contains(&name) {
+                continue;
+            }
+            found.push(quoted(word));
+            // `--ssh` takes its value behind a = only.
+            if name != WAY[0] && !word.contains('=') {
+                found.extend(rest.next().map(|value| quoted(value)));
+            }
+        }
+        found.join(" ")
+    }
+
+    /// The same command line over SSH, to these nodes: without the flags that lead to an API server.
+    pub(crate) fn over_ssh(&self, nodes: &str) -> String {
+        let to_an_api_server = ["--kubeconfig", "--context", "--cluster", "--user", "--server", "-s", "--token"];
+        let dropped: Vec<(&str, &str)> = to_an_api_server.iter().chain(&WAY[1..]).map(|flag| (*flag, "")).collect();
+        let words = self.without(&dropped).into_iter().filter(|word| word.split('=').next() != Some(WAY[0]));
+        let words: Vec<String> = words.map(|word| quoted(&word)).collect();
+        format!("kubectl etcd {} {} {} {nodes}", words.join(" "), WAY[0], WAY[1])
+    }
+
     fn without(&self, flags: &[(&str, &str)]) -> Vec<String> {
         let names: Vec<&str> = flags.iter().flat_map(|(flag, _)| both(flag)).collect();
         let mut kept = Vec::new();
@@ -57,6 +86,31 @@ impl Typed {
         }
         kept
     }
+}
+
+/// The flags of the road over SSH.
+const WAY: [&str; 6] = ["--ssh", "--nodes", "--plan", "--ssh-command", "--sudo", "--sidecar-binary"];
+/// The commands that take them.
+const OVER_SSH: [&str; 6] = ["status", "backup", "restore", "rollback", "cleanup", "recover"];
+
+/// A text for people in which every command that stands in a line of its own, and goes to the nodes, goes the same way as the one that was typed.
+pub(crate) fn by_way<'t>(text: &'t str, way: &str) -> Cow<'t, str> {
+    let leads = |line: &str| {
+        let mut words = line.trim_start().split(' ');
+        let is_ours = words.next() == Some("kubectl") && words.next() == Some("etcd");
+        is_ours
+            && words.next().is_some_and(|command| OVER_SSH.contains(&command))
+            && !line.contains("--ssh")
+            && !line.contains("--data-dir")
+    };
+    if way.is_empty() || !text.lines().any(leads) {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.split('\n').map(|line| match leads(line) {
+        true => format!("{line} {way}"),
+        false => line.to_owned(),
+    });
+    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// A flag and its other spelling.
@@ -98,6 +152,30 @@ mod tests {
             assert_eq!(typed(line).with(flags), hint);
         }
         assert_eq!(Typed::default().with(&[("-n", "it's")]), "kubectl etcd status -n 'it'\\''s'");
+    }
+
+    #[test]
+    fn a_command_to_be_pasted_goes_the_way_that_was_typed() {
+        let words =
+            ["restore", "a.db", "--ssh=root@", "--nodes", "cp1=10.0.0.1", "--ssh-command", "ssh -p 2", "--token", "t"];
+        let typed = Typed::new("restore", &words.map(str::to_owned));
+        let way = typed.way();
+        assert_eq!(way, "--ssh=root@ --nodes cp1=10.0.0.1 --ssh-command 'ssh -p 2'");
+        assert_eq!(Typed::new("", &["--ssh", "status"].map(str::to_owned)).way(), "--ssh");
+        for (text, shown) in [
+            (
+                "look\n  kubectl etcd restore --status\nthen",
+                format!("look\n  kubectl etcd restore --status {way}\nthen"),
+            ),
+            ("kubectl etcd cleanup", format!("kubectl etcd cleanup {way}")),
+            ("see kubectl etcd status", "see kubectl etcd status".to_owned()),
+            ("kubectl etcd status --ssh", "kubectl etcd status --ssh".to_owned()),
+            ("kubectl etcd verify a.db", "kubectl etcd verify a.db".to_owned()),
+            ("kubectl etcd restore a.db --data-dir d", "kubectl etcd restore a.db --data-dir d".to_owned()),
+        ] {
+            assert_eq!(by_way(text, &way), shown);
+            assert_eq!(by_way(text, ""), text);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) use api_server::ApiServer;
 pub(crate) use api_server::Override;
 pub(crate) use encryption::add_encryption_configs;
 pub(crate) use member::EtcdPod;
-pub(crate) use on_nodes::on_nodes;
+pub(crate) use on_nodes::{MANIFESTS, on_nodes};
 pub(crate) use readiness::NodeTrouble;
 pub(crate) use urls::{address, is_loopback, is_wildcard};
 
@@ -85,7 +85,7 @@ pub(crate) struct Reach {
 #[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
 pub(crate) struct Manifests {
     /// Folder on the nodes: the kubelet's static pod manifests (its staticPodPath)
-    #[arg(long, value_name = "PATH", default_value = "/etc/kubernetes/manifests", value_parser = below_another)]
+    #[arg(long, value_name = "PATH", default_value = MANIFESTS, value_parser = below_another)]
     pub(crate) manifests_dir: String,
 }
 
@@ -138,6 +138,19 @@ impl Found {
     /// Pods that could not be read, each with its reason (exit 4).
     pub(crate) fn all(self) -> Outcome<Vec<EtcdPod>> {
         if self.unreadable.is_empty() { Ok(self.members) } else { Err(unreadable(self.unreadable)) }
+    }
+
+    /// All members, but for those of nodes that are left out: `to_nodes` are the others, all if it is empty. A node that is left out need not answer.
+    ///
+    /// # Errors
+    /// As [`Found::all`].
+    pub(crate) fn all_on(mut self, to_nodes: &[String], printer: Printer) -> Outcome<Vec<EtcdPod>> {
+        let left_out =
+            |one: &Unreadable| !to_nodes.is_empty() && one.node.as_ref().is_some_and(|node| !to_nodes.contains(node));
+        for one in self.unreadable.extract_if(.., |one| left_out(one)) {
+            printer.warn(one.failed.one_line());
+        }
+        self.all()
     }
 
     /// Whether anything is on a node.

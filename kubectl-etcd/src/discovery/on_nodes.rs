@@ -17,21 +17,21 @@ use crate::road::{Host, Road};
 use crate::sidecar::{Operation, Sink, TransferError};
 
 /// Where kubeadm has the kubelet look for static pods.
-const MANIFESTS: &str = "/etc/kubernetes/manifests";
+pub(crate) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// The namespace of a control plane's static pods.
 const NAMESPACE: &str = "kube-system";
 /// Files that a failure tells of, of those that were passed over.
 const TOLD: usize = 5;
 
-/// The members on these nodes.
+/// The members on these nodes, by the manifests in this folder.
 ///
 /// # Errors
 /// None is found on any of them.
-pub(crate) async fn on_nodes(road: &Road, hosts: &[Host], overrides: &Overrides) -> Outcome<Found> {
-    let read = join_all(hosts.iter().map(|host| manifests(road, host))).await;
+pub(crate) async fn on_nodes(road: &Road, hosts: &[Host], overrides: &Overrides, dir: &str) -> Outcome<Found> {
+    let read = join_all(hosts.iter().map(|host| manifests(road, host, dir))).await;
     let mut found = Found { named: overrides.reach.pods.selector != SELECTOR, ..Found::default() };
     for (host, files) in hosts.iter().zip(read) {
-        match files.and_then(|files| node(host, &files, overrides)) {
+        match files.and_then(|files| node(host, &files, overrides, dir)) {
             Ok(mut node) => {
                 found.members.append(&mut node.members);
                 found.unreadable.append(&mut node.unreadable);
@@ -70,26 +70,26 @@ fn none(nodes: Vec<Unreadable>) -> Failed {
 }
 
 /// The files in the manifests' folder of a node, by name.
-async fn manifests(road: &Road, host: &Host) -> Outcome<Vec<(String, Vec<u8>)>> {
+async fn manifests(road: &Road, host: &Host, dir: &str) -> Outcome<Vec<(String, Vec<u8>)>> {
     let member = EtcdPod { node: host.node.clone(), ..EtcdPod::default() };
     let sidecar = road.start(&member, Operation::Status, None).await?;
     let mut session = road.session(&sidecar).await.map_err(TransferError::into_failed)?;
     session.require("nodeFiles")?;
-    let request = NodeFilesRequest { paths: vec![MANIFESTS.to_owned()], compression: Compression::Zstd };
+    let request = NodeFilesRequest { paths: vec![dir.to_owned()], compression: Compression::Zstd };
     let read = session.node_files(request, Archive(Vec::new())).await;
     // A folder that is not there is an answer, and the session goes on.
     road.rest(&sidecar, session);
     let (Archive(archive), _) =
-        read.map_err(|failed| failed.context(format!("node {}: cannot read {MANIFESTS}", host.node)))?;
-    let files = files(&archive);
+        read.map_err(|failed| failed.context(format!("node {}: cannot read {dir}", host.node)))?;
+    let files = files(&archive, dir);
     files.map_err(|error| Failed::plain(format!("cannot use the manifests of node {}", host.node)).source(&error))
 }
 
 /// The files right in the folder.
-fn files(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, etcd_store::node_files::NodeFilesError> {
+fn files(archive: &[u8], dir: &str) -> Result<Vec<(String, Vec<u8>)>, etcd_store::node_files::NodeFilesError> {
     let mut files = Vec::new();
     read_node_files(archive, Limits::default(), |file| {
-        let name = file.path.as_str().strip_prefix(MANIFESTS.trim_start_matches('/'));
+        let name = file.path.as_str().strip_prefix(dir.trim_start_matches('/'));
         let name =
             name.and_then(|rest| rest.strip_prefix('/')).filter(|name| !name.contains('/') && !name.starts_with('.'));
         if let (Some(name), Kind::File(content)) = (name, file.kind) {
@@ -104,7 +104,7 @@ fn files(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, etcd_store::node_file
 ///
 /// # Errors
 /// There is none of etcd.
-fn node(host: &Host, files: &[(String, Vec<u8>)], overrides: &Overrides) -> Outcome<Found> {
+fn node(host: &Host, files: &[(String, Vec<u8>)], overrides: &Overrides, dir: &str) -> Outcome<Found> {
     let labels = &overrides.reach.pods.selector;
     let selector = kubelets::selector(labels).ok_or_else(|| {
         Failed::new(Exit::Usage, format!("the labels {labels:?} cannot be compared with those of static pods"))
@@ -133,7 +133,7 @@ fn node(host: &Host, files: &[(String, Vec<u8>)], overrides: &Overrides) -> Outc
                 .push(EtcdPod { addresses: vec![host.address.clone()], ..EtcdPod::external(&host.node, overrides) });
             return Ok(found);
         }
-        let failed = Failed::new(Exit::Refused, format!("node {} has no manifest of etcd in {MANIFESTS}", host.node));
+        let failed = Failed::new(Exit::Refused, format!("node {} has no manifest of etcd in {dir}", host.node));
         let failed = passed_over.into_iter().take(TOLD).fold(failed, Failed::cause);
         return Err(failed.hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node), or by its labels with -l"));
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn manifests_tell_what_the_pods_of_the_api_tell() {
         let (host, files) = cp2();
-        let found = node(&host, &files, &Overrides::default()).expect("etcd");
+        let found = node(&host, &files, &Overrides::default(), MANIFESTS).expect("etcd");
         let list: serde_json::Value =
             serde_json::from_str(include_str!("../../../tests/data/kubeadm/control-plane-pods.json")).expect("JSON");
         let pods = list["items"].as_array().expect("a list");
@@ -228,7 +228,7 @@ mod tests {
         let (host, mut files) = cp2();
         files.retain(|(name, _)| name != "etcd.yaml");
         files.push(("etcd.yaml.bak".into(), b"kind: [".to_vec()));
-        let failed = node(&host, &files, &Overrides::default()).expect_err("no etcd");
+        let failed = node(&host, &files, &Overrides::default(), MANIFESTS).expect_err("no etcd");
         let said = failed.to_string();
         assert!(
             said.contains("node cp2 has no manifest of etcd") && said.contains("etcd.yaml.bak was passed over"),
@@ -237,7 +237,7 @@ mod tests {
         // What the flags say is enough.
         let mut overrides = Overrides::default();
         overrides.reach.endpoints = vec!["https://127.0.0.1:2379".into()];
-        let found = node(&host, &files, &overrides).expect("an external etcd");
+        let found = node(&host, &files, &overrides, MANIFESTS).expect("an external etcd");
         assert_eq!((found.members[0].node.as_str(), found.members[0].access.endpoints.len()), ("cp2", 1));
     }
 

@@ -41,7 +41,11 @@ pub(crate) fn print_data(
     value: &impl Serialize,
     human: impl FnOnce() -> String,
 ) -> Outcome {
-    printer.data(&data_text(format, value, human)?)
+    let text = data_text(format, value, human)?;
+    match format {
+        Format::Json | Format::Yaml => printer.data(&text),
+        Format::Table | Format::Wide => printer.for_people(&text),
+    }
 }
 
 /// `value` as JSON or YAML, or the text that `human` makes for `table` and `wide`.

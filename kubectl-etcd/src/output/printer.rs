@@ -4,8 +4,17 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use super::{Failed, Outcome, screen, visible};
+use crate::typed::by_way;
+
+/// The flags of the road over SSH that this run goes: those who paste a command of ours into a shell go the same way.
+static WAY: OnceLock<String> = OnceLock::new();
+
+fn by_the_way(text: &str) -> Cow<'_, str> {
+    by_way(text, WAY.get().map(String::as_str).unwrap_or_default())
+}
 
 /// Writes for people and for scripts.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +42,20 @@ impl Printer {
     pub(crate) fn data(self, text: &str) -> Outcome {
         // JSON and YAML come with everything escaped: there is nothing left to be shown in another way.
         Self::stdout(visible::text(text).as_bytes())
+    }
+
+    /// Data for people, in which commands go the way that this run goes.
+    ///
+    /// # Errors
+    /// See [`Printer::data`].
+    pub(crate) fn for_people(self, text: &str) -> Outcome {
+        self.data(&by_the_way(text))
+    }
+
+    /// From now on, commands that are shown go this way: flags as they were typed.
+    pub(crate) fn reach_by(self, way: String) {
+        // A run goes one way.
+        let _again = WAY.set(way);
     }
 
     /// Data that is shown again and again: on a terminal in the place of what was there before, below it elsewhere. Gives whether there is
@@ -133,7 +156,7 @@ impl Printer {
 
     /// What has to be read before a question is answered. Never quiet.
     pub(crate) fn show(self, text: &str) {
-        let _lost = Self::stderr(text);
+        let _lost = Self::stderr(&by_the_way(text));
     }
 
     pub(crate) fn quiet(self) -> bool {

@@ -130,6 +130,14 @@ impl Road {
         }
     }
 
+    /// Takes a sidecar away that can do less than what the next operation on its node needs. A process is as good for that as for any other.
+    pub(crate) async fn make_way(&self, sidecar: &Sidecar) {
+        match self {
+            Road::Exec(_) => self.release(sidecar).await,
+            Road::Ssh(_) => {}
+        }
+    }
+
     /// The pods that are there now because of this run, as `NAMESPACE/NAME`.
     pub(crate) fn pods(&self) -> Vec<String> {
         match self {

@@ -5,6 +5,7 @@ pub(crate) mod build;
 mod copies;
 mod pods;
 mod removal;
+mod replay;
 mod restoring;
 mod session;
 mod spec;

@@ -204,7 +204,7 @@ impl Session {
         request: SnapshotRequest,
         sink: S,
     ) -> Result<Received<S>, TransferError> {
-        self.receive(Request::Snapshot(request), "receive the snapshot", None, sink).await
+        self.receive(Request::Snapshot(request), "receive the snapshot", None, SILENCE, sink).await
     }
 
     /// Receives the keys of the member on the sidecar's node, record by record as [`etcd_wire::KeyRecords`] takes them apart: no more than
@@ -216,7 +216,7 @@ impl Session {
         sink: S,
     ) -> Outcome<(S, KeysDone)> {
         let bound = Some(keys_bound(database_bytes));
-        let received = self.receive(Request::Keys(request), "receive the keys", bound, sink).await;
+        let received = self.receive(Request::Keys(request), "receive the keys", bound, SILENCE, sink).await;
         let Received { sink, end, .. } = received.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::Keys(done) => Ok((sink, done)),
@@ -227,8 +227,8 @@ impl Session {
     /// Receives the changes of keys in the data that a restore has kept on the sidecar's node: as [`etcd_wire::KeyRecords::of_changes`]
     /// takes them apart.
     pub(crate) async fn kept_keys<S: Sink>(&mut self, request: KeptKeysRequest, sink: S) -> Outcome<(S, KeptKeysDone)> {
-        let received =
-            self.receive(Request::KeptKeys(request), "list the keys of the old data", Some(MAX_KEYS_BYTES), sink);
+        let doing = "list the keys of the old data";
+        let received = self.receive(Request::KeptKeys(request), doing, Some(MAX_KEYS_BYTES), SILENCE, sink);
         let Received { sink, end, .. } = received.await.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::KeptKeys(done) => Ok((sink, done)),
@@ -242,8 +242,8 @@ impl Session {
         request: NodeFilesRequest,
         sink: S,
     ) -> Outcome<(S, NodeFilesDone)> {
-        let received =
-            self.receive(Request::NodeFiles(request), "read the files of the node", Some(MAX_NODE_FILES), sink);
+        let doing = "read the files of the node";
+        let received = self.receive(Request::NodeFiles(request), doing, Some(MAX_NODE_FILES), SILENCE, sink);
         let Received { sink, end, .. } = received.await.map_err(TransferError::into_failed)?;
         match self.last_word(end.length).await.map_err(TransferError::into_failed)? {
             Reply::NodeFiles(done) => Ok((sink, done)),
@@ -251,17 +251,19 @@ impl Session {
         }
     }
 
-    async fn receive<S: Sink>(
+    /// `patience` is how long the stream may take to begin.
+    pub(super) async fn receive<S: Sink>(
         &mut self,
         request: Request,
         doing: &'static str,
         unannounced: Option<u64>,
+        patience: Duration,
         sink: S,
     ) -> Result<Received<S>, TransferError> {
         if let Err(error) = self.send(Frame::Request(request)).await {
             return Err(self.broken(error, doing));
         }
-        receive(&mut self.incoming, unannounced, sink).await.map_err(|broken| match broken {
+        receive(&mut self.incoming, unannounced, patience, sink).await.map_err(|broken| match broken {
             Broken::Wire(error) => self.broken(error, doing),
             Broken::Other(frame) => self.unexpected(*frame),
             Broken::Disk(error) => TransferError::Final(Failed::plain("cannot write what was received").source(&error)),
@@ -280,7 +282,7 @@ impl Session {
         }
     }
 
-    async fn last_word(&mut self, length: u64) -> Result<Reply, TransferError> {
+    pub(super) async fn last_word(&mut self, length: u64) -> Result<Reply, TransferError> {
         let acknowledged = async {
             self.send(Frame::Ack(Ack { length })).await?;
             self.next("the sidecar's last word").await
@@ -325,13 +327,14 @@ enum Broken {
 }
 
 /// Receives a stream into `sink`, no longer than was announced. `unannounced` is how long one may be whose length is not told; without it,
-/// the length must be.
+/// the length must be. It begins within `patience`.
 async fn receive<R: AsyncRead + Unpin, S: Sink>(
     incoming: &mut Receiving<R>,
     unannounced: Option<u64>,
+    patience: Duration,
     mut sink: S,
 ) -> Result<Received<S>, Broken> {
-    let announced = match next(incoming, "the stream", SILENCE).await.map_err(Broken::Wire)? {
+    let announced = match next(incoming, "the stream", patience).await.map_err(Broken::Wire)? {
         Frame::Begin(begin) => begin.total,
         other => return Err(Broken::Other(Box::new(other))),
     };

@@ -48,7 +48,7 @@ async fn stream(
     let (_, mut outgoing, _) = there.expect("a greeting").split();
     let sending = tokio::spawn(async move { send(&mut outgoing, announced, bytes).await });
     let seen = Seen { room, ..Seen::default() };
-    let received = receive(&mut incoming, unannounced, seen.clone()).await;
+    let received = receive(&mut incoming, unannounced, SILENCE, seen.clone()).await;
     drop(incoming);
     sending.abort();
     (received.map(|received| received.end.length), seen)

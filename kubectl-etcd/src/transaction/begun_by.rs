@@ -1,9 +1,10 @@
-//! Who begins a restore: the user that the API server sees, and where from.
+//! Who begins a restore: the user that the API server sees, if one is asked, and where from.
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::connection::Connection;
+use crate::control_plane::ControlPlane;
 use crate::sidecar::started_by;
 
 /// Versions of the review, the newest one first: v1 from Kubernetes 1.28 on.
@@ -28,7 +29,8 @@ struct UserInfo {
 }
 
 /// The user as the API server names them, or else as the kubeconfig does, and the user and machine of this process.
-pub(crate) async fn begun_by(connection: &Connection) -> String {
+pub(crate) async fn begun_by(plane: &ControlPlane) -> String {
+    let Some(connection) = plane.api() else { return started_by() };
     let mut user = None;
     for version in VERSIONS {
         // Nobody waits long for a name.

@@ -13,7 +13,7 @@ use super::verdict::NodeEnd;
 use super::{Work, is_unready, step_labels};
 use crate::discovery::EtcdPod;
 use crate::output::{Failed, Outcome};
-use crate::road::Sidecar;
+use crate::road::{Road, Sidecar};
 use crate::sidecar::{Operation, Session, converse};
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -102,8 +102,11 @@ impl<'a> Watched<'a> {
         Watched { member, operation, sidecar, session, told: 0 }
     }
 
-    /// The sidecar that was asked last.
-    pub(crate) fn sidecar(self) -> Option<Sidecar> {
+    /// The sidecar that was asked last. A session that is open is given back to the road, for whoever asks the node next.
+    pub(crate) fn give_back(self, road: &Road) -> Option<Sidecar> {
+        if let (Some(sidecar), Some(session)) = (&self.sidecar, self.session) {
+            road.rest(sidecar, session);
+        }
         self.sidecar
     }
 
@@ -113,7 +116,9 @@ impl<'a> Watched<'a> {
     /// The API server is not there, or a pod does not start.
     pub(crate) async fn session(&mut self, work: &Work<'_>) -> Outcome<&mut Session> {
         if self.session.is_none() {
-            reachable(work.connection).await?;
+            if let Some(connection) = work.plane.api() {
+                reachable(connection).await?;
+            }
             let opened = match self.sidecar.take() {
                 // Its session broke; the pod may be there all the same.
                 Some(sidecar) => match tokio::time::timeout(OPEN, work.road.session(&sidecar)).await {
@@ -210,10 +215,13 @@ impl<'a> Watched<'a> {
                 }
                 Err(failed) => {
                     if talked && !board.away.swap(true, Ordering::Relaxed) {
-                        work.printer.note(
-                            "the API server is away, which is normal during a restore; the nodes continue without this command. To look later\n  \
-                             kubectl etcd restore --status",
-                        );
+                        let away = match work.plane.api() {
+                            Some(_) => "the API server is away, which is normal during a restore".to_owned(),
+                            None => format!("the connection to node {node} is gone, and is tried again"),
+                        };
+                        work.printer.note(format!(
+                            "{away}; the nodes continue without this command. To look later\n  kubectl etcd restore --status"
+                        ));
                     }
                     if news.elapsed() > patience || board.is_given_up(&node) {
                         return NodeEnd { node, restore: last, trouble: Some(failed.one_line()) };

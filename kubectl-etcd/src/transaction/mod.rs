@@ -4,6 +4,7 @@
 
 mod api_away;
 mod begun_by;
+mod by_journal;
 mod check;
 mod follow;
 mod node_sessions;
@@ -27,6 +28,7 @@ use kube::api::{Api, ListParams};
 
 pub(crate) use api_away::until_back;
 use begun_by::begun_by;
+pub(crate) use by_journal::{describe, to_recall};
 pub(crate) use follow::Watched;
 use follow::{Board, follow};
 pub(crate) use node_sessions::MARGIN;
@@ -39,8 +41,8 @@ pub(crate) use restore_flags::RestoreFlags;
 pub(crate) use standing::standing_of;
 use verdict::{NodeEnd, Verdict};
 
-use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::EtcdPod;
 use crate::interruption;
 use crate::output::{Exit, Failed, Outcome, Printer};
@@ -50,13 +52,13 @@ use crate::sidecar::{Committed, MANAGED_BY, Operation, SidecarArgs, Upload, remo
 /// What a transaction works with.
 pub(crate) struct Work<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) connection: &'a Connection,
+    pub(crate) plane: &'a ControlPlane,
     pub(crate) road: &'a Road,
     /// The members of all nodes that take part, by the names of their nodes.
     pub(crate) members: &'a [EtcdPod],
     /// The file that every node gets, if they get one.
     pub(crate) upload: Option<Upload>,
-    /// Image of the sidecar, and of the nodes' participants.
+    /// Image of the sidecar, and of the nodes' participants, where pods are made.
     pub(crate) image: String,
     pub(crate) pod_running_timeout: Duration,
     pub(crate) namespace: String,
@@ -66,14 +68,14 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     pub(crate) fn new(
         context: &'a Context,
-        connection: &'a Connection,
+        plane: &'a ControlPlane,
         road: &'a Road,
         members: &'a [EtcdPod],
         args: &SidecarArgs,
     ) -> Work<'a> {
         Work {
             context,
-            connection,
+            plane,
             road,
             members,
             upload: None,
@@ -145,8 +147,8 @@ pub(crate) async fn run(work: &Work<'_>, plan: &RestorePlan) -> Outcome<Ended> {
 
 /// Lets go of nodes that were asked: their sidecars are not needed any more.
 pub(crate) async fn forget(work: &Work<'_>, watched: Vec<Watched<'_>>) {
-    let sidecars: Vec<Sidecar> = watched.into_iter().filter_map(Watched::sidecar).collect();
-    join_all(sidecars.iter().map(|sidecar| work.road.release(sidecar))).await;
+    let sidecars: Vec<Sidecar> = watched.into_iter().filter_map(|one| one.give_back(work.road)).collect();
+    join_all(sidecars.iter().map(|sidecar| work.road.make_way(sidecar))).await;
 }
 
 /// Follows a restore to its end, whoever began it. `gone` are nodes that are not waited for.
@@ -241,7 +243,7 @@ async fn judge(
 fn unwatched<'p>(ends: &mut Vec<NodeEnd>, nodes: impl Iterator<Item = &'p RestoreNode>) {
     for node in nodes {
         if !ends.iter().any(|end| end.node == node.node) {
-            let trouble = Some("no etcd pod runs there any more".to_owned());
+            let trouble = Some("no etcd member is found there any more".to_owned());
             ends.push(NodeEnd { node: node.node.clone(), restore: None, trouble });
         }
     }
@@ -260,7 +262,9 @@ fn healthy(report: &Report) -> Outcome {
 /// Pods of ours that were there when the data now in place was that of the cluster: they came back with it, and nobody speaks to them any
 /// more. Deletes those that are older than the restore (milliseconds since 1970), and names what is left.
 async fn send_away(work: &Work<'_>, begun: Option<i64>) -> Vec<String> {
-    let pods: Api<Pod> = Api::namespaced(work.connection.client.clone(), &work.namespace);
+    // Over SSH nobody makes pods, and those of others are for whoever reaches the API server.
+    let Some(connection) = work.plane.api() else { return Vec::new() };
+    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), &work.namespace);
     let own = work.road.pods();
     // What cannot be listed is not told; `cleanup` finds it.
     let listed = pods.list(&ListParams::default().labels(MANAGED_BY)).await.map(|list| list.items).unwrap_or_default();

@@ -122,11 +122,15 @@ impl<'a> NodeSessions<'a> {
 
     async fn arm(&mut self, staged: &Staged) -> Outcome {
         let identities = identities(&self.plan.id, self.plan.nodes.len()).or_fail(no_certificates)?;
-        let image = &self.work.image;
+        let runs = match self.work.plane.api() {
+            Some(_) => Runs::Image(self.work.image.clone()),
+            None => Runs::OwnBinary,
+        };
+        let runs = &runs;
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {
                 let staged = node.left_out.then(|| staged.clone());
-                let armed = hand.session.arm(ArmRequest { identity, runs: Runs::Image(image.clone()), staged }).await;
+                let armed = hand.session.arm(ArmRequest { identity, runs: runs.clone(), staged }).await;
                 armed.map_err(|failed| on(&node.node, "start its participant", failed))
             });
         // All of them, so that none is left in the middle of it.

@@ -134,7 +134,7 @@ async fn session_of<'w, 'a>(
 ) -> Outcome<&'w mut Watched<'a>> {
     let name = plan.nodes.get(index).map(|node| node.node.as_str()).unwrap_or_default();
     let one = watched.iter_mut().find(|one| one.member.node == name);
-    let one = one.ok_or_else(|| Failed::plain(format!("no etcd pod runs on node {name} any more")))?;
+    let one = one.ok_or_else(|| Failed::plain(format!("no etcd member is found on node {name} any more")))?;
     one.session(work).await?;
     Ok(one)
 }

@@ -90,7 +90,9 @@ impl LeftOut {
             let manifests = parent.join(format!(".kubectl-etcd-{}", plan.id)).display().to_string();
             LeftOut { node: node.node.clone(), manifests: Some(manifests) }
         });
-        let not_reached = plan.not_reached.iter().map(|node| LeftOut { node: node.clone(), manifests: None });
+        let gone = plan.quorum_lost.iter().flat_map(|lost| &lost.gone);
+        let not_reached = plan.not_reached.iter().chain(gone);
+        let not_reached = not_reached.map(|node| LeftOut { node: node.clone(), manifests: None });
         stopped.chain(not_reached).collect()
     }
 

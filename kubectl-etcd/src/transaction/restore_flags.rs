@@ -3,7 +3,8 @@
 use etcd_wire::restore::Marker;
 
 use super::Terms;
-use crate::connection::Connection;
+use crate::control_plane::ControlPlane;
+use crate::output::{Exit, Failed, Outcome};
 
 /// The flags that restore and rollback share.
 #[derive(Debug, clap::Args)]
@@ -23,10 +24,24 @@ pub(crate) struct RestoreFlags {
 }
 
 impl RestoreFlags {
+    /// Refuses what only an API server can answer where none is asked.
+    ///
+    /// # Errors
+    /// Exit 2.
+    pub(crate) fn without_api(&self) -> Outcome {
+        match self.dry_run.as_deref() {
+            Some("server") => {
+                Err(Failed::new(Exit::Usage, "--dry-run=server asks the API server, and with --ssh none is asked")
+                    .hint("see the plan with\n  --dry-run=client"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What does not depend on the members.
-    pub(crate) async fn terms(&self, connection: &Connection, keep_unready: bool, marker: Option<Marker>) -> Terms {
+    pub(crate) async fn terms(&self, plane: &ControlPlane, keep_unready: bool, marker: Option<Marker>) -> Terms {
         let (peer_port, start_timeout) = (self.peer_port, self.start_timeout);
-        let started_by = super::begun_by(connection).await;
-        Terms { cluster: connection.cluster.clone(), started_by, peer_port, start_timeout, keep_unready, marker }
+        let started_by = super::begun_by(plane).await;
+        Terms { cluster: plane.cluster().to_owned(), started_by, peer_port, start_timeout, keep_unready, marker }
     }
 }

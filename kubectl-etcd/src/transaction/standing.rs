@@ -11,7 +11,7 @@ pub(crate) fn standing_of<'a>(id: &str, nodes: &'a [Recalled]) -> Option<Standin
     let known = |name: &str| match nodes.iter().find(|node| node.node == name) {
         Some(Recalled { outcome: Err(failed), .. }) => Known::Unread(failed.one_line()),
         Some(node) => node.find(id).map_or(Known::NoJournal, Known::Journal),
-        None => Known::Unread("no etcd pod runs there".to_owned()),
+        None => Known::Unread("no etcd member is found there".to_owned()),
     };
     Standing::new(plan, plan.nodes.iter().map(|node| known(&node.node)).collect(), Commands::Plugin)
 }

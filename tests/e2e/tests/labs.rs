@@ -13,6 +13,7 @@ mod explain;
 mod faults;
 mod findings;
 mod full;
+mod glass;
 mod interrupt;
 mod kubeconfig;
 mod left_out;

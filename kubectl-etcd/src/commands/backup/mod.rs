@@ -5,6 +5,7 @@ mod identity;
 mod manifest;
 mod names;
 mod node_files;
+mod recovered;
 mod recovery;
 mod room;
 mod source;
@@ -22,6 +23,7 @@ use etcd_store::Class;
 
 use jiff::Timestamp;
 
+pub(crate) use self::recovered::{Brought, bring};
 pub(crate) use self::store_args::{Destination, StoreArgs};
 use self::target::Target;
 pub(crate) use self::target::taken_by_name;

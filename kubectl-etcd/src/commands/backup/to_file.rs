@@ -165,7 +165,7 @@ async fn acknowledge(session: &mut Session, length: u64, keep: Option<&str>, nod
 }
 
 /// Walks the pages of the file that was written; its bytes were hashed as they came. Gives what it has as namespace kube-system as well.
-async fn check_pages(
+pub(super) async fn check_pages(
     context: &Context,
     writing: &Writing,
     sha256: [u8; 32],
@@ -194,9 +194,9 @@ async fn check_pages(
 }
 
 /// The stream's way to the file, with progress.
-struct Stream {
-    writing: Writing,
-    progress: Progress,
+pub(super) struct Stream {
+    pub(super) writing: Writing,
+    pub(super) progress: Progress,
 }
 
 impl Sink for Stream {
@@ -215,7 +215,7 @@ impl Sink for Stream {
 
 impl Stream {
     /// Appends the digest, as etcd's snapshots end, and gives the SHA-256 of the whole file.
-    fn finish(self, mut digest: etcd_wire::Digest, trailer: [u8; 32]) -> Outcome<(Writing, [u8; 32])> {
+    pub(super) fn finish(self, mut digest: etcd_wire::Digest, trailer: [u8; 32]) -> Outcome<(Writing, [u8; 32])> {
         self.writing.write(&trailer).or_fail(|| "cannot write the snapshot".to_owned())?;
         digest.update(&trailer);
         Ok((self.writing, digest.finish()))

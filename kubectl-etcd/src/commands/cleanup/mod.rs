@@ -13,10 +13,13 @@ use serde::Serialize;
 
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::{Manifests, Reach};
+use crate::idle::Idle;
 use crate::output::API_VERSION;
 use crate::output::confirm::Question;
-use crate::output::{Exit, Failed, Format, Outcome, Table, age, print_data, timestamp};
+use crate::output::{Exit, Failed, Format, Outcome, Printer, Table, age, print_data, timestamp};
+use crate::road::SshArgs;
 use crate::sidecar::{MANAGED_BY, OPERATION, SESSION, SidecarArgs, access::explain, remove};
 
 /// Pods that run the sidecar: for a command, or as the participant of a restore.
@@ -36,7 +39,10 @@ Examples:
   kubectl etcd cleanup --yes
 
   # Show the old data that restores have kept on the nodes; ask, and remove it
-  kubectl etcd cleanup --old-data";
+  kubectl etcd cleanup --old-data
+
+  # The same over SSH, where no API server answers
+  kubectl etcd cleanup --old-data --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12";
 
 /// Find and remove what an earlier run left behind
 ///
@@ -48,6 +54,8 @@ Examples:
 ///
 /// With --old-data, the old data that restores and rollbacks have kept on the control-plane nodes, what they have kept besides, and the
 /// journals of those that have ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
+///
+/// With --ssh no API server is asked: participants are found by the journals on the nodes, and pods of this program are not looked for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -68,7 +76,21 @@ pub(crate) struct Args {
     #[command(flatten)]
     manifests: Manifests,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        let mut idle = self.ssh.idle::<SidecarArgs>();
+        if self.ssh.ssh.is_some() {
+            idle.push(Idle::group::<Reach>("the journals on the nodes are read, which name no pod of etcd"));
+            idle.push(Idle::group::<Manifests>("the journals on the nodes are read, and no manifest"));
+        }
+        idle
+    }
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
@@ -76,24 +98,22 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return old_data::run(args, context).await;
     }
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
     let namespace = &args.sidecar.pod_namespace;
-    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-    let mut listed = list(&connection, namespace).await?;
-    if namespace != STATIC_PODS {
-        match list(&connection, STATIC_PODS).await {
-            Ok(others) => listed.extend(others.into_iter().filter(is_participant)),
-            Err(failed) => printer.warn(format!("cannot look for participants of restores: {}", failed.one_line())),
-        }
-    }
-    let (static_pods, mut ours): (Vec<Pod>, Vec<Pod>) = listed.into_iter().partition(is_participant);
-    ours.retain(is_ours);
-    let asking = Participants::of(&args, &context, &connection, &static_pods);
+    let (static_pods, ours) = match plane.api() {
+        Some(connection) => pods_of(connection, namespace, printer).await?,
+        None => (Vec::new(), Vec::new()),
+    };
+    let asking = Participants::of(&args, &context, &plane, &static_pods);
     let participants = context.interruptible(asking).await?;
     let report = Report::of(ours, namespace, &participants);
     let nothing = report.pods.is_empty() && report.participants.is_empty();
-    if report.pods.is_empty() {
-        printer.note(format!("no pod of kubectl etcd is in namespace {namespace}"));
+    match plane.api() {
+        Some(_) if report.pods.is_empty() => {
+            printer.note(format!("no pod of kubectl etcd is in namespace {namespace}"));
+        }
+        None if nothing => printer.note("no participant of a restore is on the nodes that answer"),
+        _ => {}
     }
     if !nothing || matches!(args.output, Format::Json | Format::Yaml) {
         print_data(printer, args.output, &report, || report.text(&participants))?;
@@ -112,13 +132,19 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     };
     let question = Question { text: what, otherwise: "nothing was deleted", hint: "kubectl etcd cleanup --yes" };
     question.ask(args.yes, printer).await?;
-    let deleted = delete(&context, &pods, &report.pods).await;
+    let deleted = match plane.api() {
+        Some(connection) => {
+            let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+            delete(&context, &pods, &report.pods).await
+        }
+        None => Ok(()),
+    };
     if ending == 0 {
         return deleted;
     }
     let interrupted =
         || Failed::new(Exit::Changed, "interrupted while participants were ended").hint("kubectl etcd cleanup");
-    let ended = context.interruption.or(interrupted, participants.end(&args, &context, &connection)).await?;
+    let ended = context.interruption.or(interrupted, participants.end(&args, &context, &plane)).await?;
     match (deleted, ended) {
         (Err(failed), ended) => Err(failed.also(ended)),
         (Ok(()), Err(failed)) if !report.pods.is_empty() => {
@@ -126,6 +152,20 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         }
         (Ok(()), ended) => ended,
     }
+}
+
+/// The pods of participants, and those that commands of this program have made.
+async fn pods_of(connection: &Connection, namespace: &str, printer: Printer) -> Outcome<(Vec<Pod>, Vec<Pod>)> {
+    let mut listed = list(connection, namespace).await?;
+    if namespace != STATIC_PODS {
+        match list(connection, STATIC_PODS).await {
+            Ok(others) => listed.extend(others.into_iter().filter(is_participant)),
+            Err(failed) => printer.warn(format!("cannot look for participants of restores: {}", failed.one_line())),
+        }
+    }
+    let (static_pods, mut ours): (Vec<Pod>, Vec<Pod>) = listed.into_iter().partition(is_participant);
+    ours.retain(is_ours);
+    Ok((static_pods, ours))
 }
 
 /// Whether a command of this program has made a pod.

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::Args;
 use crate::context::Context;
-use crate::discovery::{self, Overrides};
+use crate::control_plane::ControlPlane;
+use crate::discovery::Overrides;
 use crate::output::API_VERSION;
 use crate::output::confirm::Question;
 use crate::output::{Exit, Failed, Format, Outcome, Table, age, bytes, print_data, timestamp};
-use crate::road::Road;
-use crate::sidecar::{Operation, access, build};
+use crate::sidecar::{Operation, build};
 use crate::transaction::{self, Recalled, Watched, Work, by_time, silence, step_labels};
 
 /// What was prepared and never begun belongs to nobody after this time: no sidecar of a restore lives longer.
@@ -27,15 +27,11 @@ const ABANDONED: Duration = Duration::from_secs(6 * 3600);
 /// tidied all the same.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let members =
-        discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests)
-            .await?
-            .readable(printer);
-    access::preflight(&connection, &args.sidecar.pod_namespace).await?;
-    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
-    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
+    let members = transaction::to_recall(&plane, &context, &overrides, &args.manifests).await?;
+    let road = plane.road(&args.sidecar, &context).await?;
+    let work = Work::new(&context, &plane, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
     let nodes = transaction::recall(&work, &mut watched).await;
     if let Some(failed) = silence(&nodes) {

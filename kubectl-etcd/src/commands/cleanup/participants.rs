@@ -8,14 +8,13 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::Args;
-use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, EtcdPod, Overrides};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{EtcdPod, Overrides};
 use crate::output::{Outcome, Table};
-use crate::road::Road;
-use crate::sidecar::{Operation, access};
+use crate::sidecar::Operation;
 use crate::transaction::settle::dismissal;
-use crate::transaction::{self, Recalled, Work, by_time, standing_of};
+use crate::transaction::{self, Recalled, Work, by_time, silence, standing_of};
 
 /// Label of a participant's pod: the restore that it takes part in.
 const RESTORE: &str = "kubectl-etcd/restore";
@@ -25,6 +24,21 @@ const MANIFEST: &str = "kubectl-etcd-restore.yaml";
 /// Whether a pod is a participant.
 pub(super) fn is_participant(pod: &Pod) -> bool {
     pod.labels().contains_key(RESTORE)
+}
+
+/// Node and restore of a participant's pod.
+fn of_pod(pod: &Pod) -> (String, String) {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    (node, pod.labels().get(RESTORE).cloned().unwrap_or_default())
+}
+
+/// Nodes and restores of the participants that the journals tell of.
+fn by_journals(nodes: &[Recalled]) -> Vec<(String, String)> {
+    let of = |node: &Recalled| {
+        let restores = node.restores().iter().filter(|restore| restore.participates);
+        restores.map(|restore| (node.node.clone(), restore.plan.id.clone())).collect::<Vec<_>>()
+    };
+    nodes.iter().flat_map(of).collect()
 }
 
 /// What is to become of a participant.
@@ -43,7 +57,7 @@ pub(super) enum State {
     CannotBeAsked,
 }
 
-/// A participant, by the API server.
+/// A participant, by the API server; over SSH, by the journal on its node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Participant {
@@ -80,37 +94,48 @@ pub(super) struct Participants {
 }
 
 impl Participants {
-    /// Asks the nodes about the participants that the API server knows; nobody is asked if there are none.
+    /// Asks the nodes about the participants that the API server knows; nobody is asked if there are none. Over SSH the nodes tell which there are.
     ///
     /// # Errors
     /// The members cannot be found, or nothing may be made in the namespace of the sidecars.
     pub(super) async fn of(
         args: &Args,
         context: &Context,
-        connection: &Connection,
+        plane: &ControlPlane,
         pods: &[Pod],
     ) -> Outcome<Participants> {
-        if pods.is_empty() {
+        if pods.is_empty() && plane.api().is_some() {
             return Ok(Participants::default());
         }
         let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-        let namespace = context.connection.etcd_namespace();
-        let members = discovery::with_manifests(connection, namespace, &overrides, &args.manifests).await?;
-        let members = members.readable(context.printer);
-        access::preflight(connection, &args.sidecar.pod_namespace).await?;
-        let own = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
+        let members = transaction::to_recall(plane, context, &overrides, &args.manifests).await?;
+        let own = plane.road(&args.sidecar, context).await?;
         let nodes = {
-            let work = Work::new(context, connection, &own, &members, &args.sidecar);
+            let work = Work::new(context, plane, &own, &members, &args.sidecar);
             let mut watched = work.watch(Operation::Recall);
             let nodes = transaction::recall(&work, &mut watched).await;
             transaction::forget(&work, watched).await;
             nodes
         };
-        Ok(Participants { members, ..Participants::judge(pods, &nodes) })
+        let known = match plane.api() {
+            Some(_) => pods.iter().map(of_pod).collect(),
+            None => {
+                if let Some(failed) = silence(&nodes) {
+                    return Err(failed.effect("nothing was deleted"));
+                }
+                for node in &nodes {
+                    if let Err(failed) = &node.outcome {
+                        context.printer.warn(format!("node {} cannot be asked: {}", node.node, failed.one_line()));
+                    }
+                }
+                by_journals(&nodes)
+            }
+        };
+        Ok(Participants { members, ..Participants::judge(known, &nodes) })
     }
 
     /// What is to become of each, by the journals.
-    fn judge(pods: &[Pod], nodes: &[Recalled]) -> Participants {
+    fn judge(known: Vec<(String, String)>, nodes: &[Recalled]) -> Participants {
         let mut orders: Vec<(RestorePlan, Vec<(NodeSet, Operator)>)> = Vec::new();
         for restore in by_time(nodes) {
             let Some(standing) = standing_of(&restore.plan.id, nodes) else { continue };
@@ -135,12 +160,9 @@ impl Participants {
             },
             Some(Recalled { outcome: Err(_), .. }) | None => State::CannotBeAsked,
         };
-        let participant = |pod: &Pod| {
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-            let restore = pod.labels().get(RESTORE).cloned().unwrap_or_default();
-            Participant { state: state(&node, &restore), node, restore }
-        };
-        Participants { all: pods.iter().map(participant).collect(), orders, members: Vec::new() }
+        let participant =
+            |(node, restore): (String, String)| Participant { state: state(&node, &restore), node, restore };
+        Participants { all: known.into_iter().map(participant).collect(), orders, members: Vec::new() }
     }
 
     /// How many can be ended.
@@ -173,9 +195,9 @@ impl Participants {
     ///
     /// # Errors
     /// A node could not be told, or its participant stays.
-    pub(super) async fn end(&self, args: &Args, context: &Context, connection: &Connection) -> Outcome {
-        let own = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
-        let work = Work::new(context, connection, &own, &self.members, &args.sidecar);
+    pub(super) async fn end(&self, args: &Args, context: &Context, plane: &ControlPlane) -> Outcome {
+        let own = plane.road(&args.sidecar, context).await?;
+        let work = Work::new(context, plane, &own, &self.members, &args.sidecar);
         let mut watched = work.watch(Operation::Follow);
         for (plan, orders) in &self.orders {
             transaction::dismiss(&work, &mut watched, plan, orders).await?;
@@ -213,10 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn without_an_api_server_the_journals_tell_of_participants() {
+        let has_left = |restore: &mut NodeRestore| restore.participates = false;
+        let nodes = [node("cp1", ended), node("cp2", has_left)];
+        assert_eq!(by_journals(&nodes), [("cp1".to_owned(), "id".to_owned())]);
+    }
+
+    #[test]
     fn only_what_has_ended_everywhere_is_ended() {
         let pods = [pod("cp1", "id"), pod("cp2", "id"), pod("cp1", "other")];
         let states = |nodes: &[Recalled]| {
-            let judged = Participants::judge(&pods, nodes);
+            let judged = Participants::judge(pods.iter().map(of_pod).collect(), nodes);
             (judged.all.iter().map(|one| one.state).collect::<Vec<_>>(), judged.left())
         };
         let lost = || Recalled { node: "cp2".into(), outcome: Err(Failed::plain("gone")) };
@@ -232,7 +261,7 @@ mod tests {
             states(&[node("cp1", ended), lost()]),
             (vec![State::Waits, State::CannotBeAsked, State::NoJournal], 0)
         );
-        let judged = Participants::judge(&pods, &[node("cp1", ended), node("cp2", ended)]);
+        let judged = Participants::judge(pods.iter().map(of_pod).collect(), &[node("cp1", ended), node("cp2", ended)]);
         let advice = judged.advice();
         assert!(
             advice.len() == 1 && advice[0].ends_with("\n  rm /etc/kubernetes/manifests/kubectl-etcd-restore.yaml"),

@@ -24,6 +24,7 @@ pub(crate) async fn live_keys(road: &Road, surveyed: &[Surveyed], printer: Print
     let request = KeysRequest { etcd: one.member.access.clone(), compression };
     let gather = Gather { records: KeyRecords::new(), keys: Keys::new(), progress: Progress::new(printer, "keys", 0) };
     let (gathered, done) = session.keys(request, u64::try_from(status.db_size).unwrap_or(0), gather).await?;
+    road.rest(sidecar, session);
     gathered.records.finish().or_fail(doing)?;
     if gathered.keys.len() as u64 != done.count {
         return Err(Failed::plain(doing()).cause(format!("received {} of {} keys", gathered.keys.len(), done.count)));
@@ -50,6 +51,7 @@ pub(crate) async fn kept_keys(
     let (records, progress) = (KeyRecords::of_changes(), Progress::new(printer, "old keys", 0));
     let gather = GatherChanges { records, keys: Keys::new(), count: 0, progress };
     let (gathered, done) = session.kept_keys(request, gather).await?;
+    road.rest(sidecar, session);
     gathered.records.finish().or_fail(|| DOING.to_owned())?;
     if gathered.count != done.count {
         return Err(Failed::plain(DOING).cause(format!("received {} of {} changes", gathered.count, done.count)));

@@ -5,7 +5,6 @@ use etcd_wire::restore::RestorePlan;
 use serde::Serialize;
 
 use crate::commands::backup::{self, Destination};
-use crate::connection::Connection;
 use crate::context::Context;
 use crate::control_plane::ControlPlane;
 use crate::discovery::{EtcdPod, Overrides};
@@ -33,7 +32,7 @@ pub(crate) trait Proposal: Serialize {
 /// What a plan is carried out with.
 pub(crate) struct Means<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) connection: &'a Connection,
+    pub(crate) plane: &'a ControlPlane,
     pub(crate) road: &'a Road,
     /// The members, those of nodes that do not take part among them.
     pub(crate) members: &'a [EtcdPod],
@@ -58,11 +57,11 @@ pub(crate) struct First<'a> {
 ///
 /// # Errors
 /// Exit 4: `--confirm` names another cluster, or there is no terminal to ask on.
-pub(crate) fn early_consent(flags: &RestoreFlags, connection: &Connection) -> Outcome<Option<Consent>> {
+pub(crate) fn early_consent(flags: &RestoreFlags, plane: &ControlPlane) -> Outcome<Option<Consent>> {
     let name = flags.confirm.as_deref();
     let needed = flags.dry_run.is_none() || name.is_some();
     let before = "read the plan with --dry-run=client";
-    needed.then(|| consent(name, &connection.cluster, Printer::interactive(), before)).transpose()
+    needed.then(|| consent(name, plane.cluster(), Printer::interactive(), before)).transpose()
 }
 
 /// Shows a plan, and carries it out unless it is refused or only to be shown.
@@ -70,7 +69,7 @@ pub(crate) fn early_consent(flags: &RestoreFlags, connection: &Connection) -> Ou
 /// # Errors
 /// It is refused or not confirmed (exit 4), and however it ends once it has begun.
 pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outcome {
-    let Means { context, connection, road, flags, output, .. } = means;
+    let Means { context, plane, road, flags, output, .. } = means;
     let printer = context.printer;
     let text = || proposal.text(output == Format::Wide);
     let Some(order) = proposal.transaction() else {
@@ -99,12 +98,12 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
         printer.show("\n");
     }
     if let Some(consent) = means.consent {
-        context.interruptible(confirm(consent, &connection.cluster, printer)).await?;
+        context.interruptible(confirm(consent, plane.cluster(), printer)).await?;
     }
     if let Some(first) = &means.first {
-        back_up(first, means.sidecar, connection, context).await?;
+        back_up(first, means.sidecar, plane, context).await?;
     }
-    let mut work = Work::new(context, connection, road, &members, means.sidecar);
+    let mut work = Work::new(context, plane, road, &members, means.sidecar);
     work.upload = means.upload;
     let mut ended = transaction::run(&work, order).await?;
     if let Some(report) = &mut ended.report {
@@ -117,18 +116,17 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
 ///
 /// # Errors
 /// There is none: then nothing may be replaced.
-async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, connection: &Connection, context: &Context) -> Outcome {
+async fn back_up(first: &First<'_>, sidecar: &SidecarArgs, plane: &ControlPlane, context: &Context) -> Outcome {
     let First { destination, overrides } = first;
     let class = Class::PreRestore;
     let order =
         backup::Order { destination, class, node: None, compress: "zstd", node_files: false, overrides, sidecar };
-    let taken =
-        backup::take(&order, &ControlPlane::Api(Box::new(connection.clone())), context).await.map_err(|failed| {
-            let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
-            Failed { exit, ..failed }
-                .context("the backup of the current state failed, so nothing was restored")
-                .hint("without --store no backup is taken first")
-        })?;
+    let taken = backup::take(&order, plane, context).await.map_err(|failed| {
+        let exit = if failed.exit == Exit::Failed { Exit::Refused } else { failed.exit };
+        Failed { exit, ..failed }
+            .context("the backup of the current state failed, so nothing was restored")
+            .hint("without --store no backup is taken first")
+    })?;
     let (name, url) = (&taken.record.name, destination.store.url());
     if taken.record.level < Level::Written {
         return Err(Failed::new(

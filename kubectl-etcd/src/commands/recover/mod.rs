@@ -1,17 +1,24 @@
-//! `kubectl etcd recover`: what is left of an etcd that has lost its quorum, and which member has the most. It changes nothing.
+//! `kubectl etcd recover`: what is left of an etcd that has lost its quorum, and which member has the most. With `--from`, the quorum is rebuilt.
 
+mod interlocks;
 mod judge;
+mod rebuild;
 mod show;
+
+use std::path::Path;
 
 use etcd_wire::survey::{NodeSurvey, SurveyRequest};
 use futures::future::join_all;
 
 use crate::context::Context;
 use crate::control_plane::ControlPlane;
+use crate::discovery::{Manifests, Reach};
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, print_data};
 use crate::road::{Host, Road, Sidecar, SshArgs};
 use crate::sidecar::{SidecarArgs, TransferError};
+use crate::snapshot_file::AccessArgs;
+use crate::transaction::RestoreFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +27,17 @@ Examples:
 
   # The record beside a backup tells where the nodes are
   kubectl etcd recover --ssh=admin@ --plan etcd-prod-20261121T061640Z.db.json
+
+  # Show the plan of a new quorum from the member that has the most
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13 \
+    --from best --gone cp2,cp3 --dry-run=client
+
+  # The same, carried out; asks for the name of the cluster
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from best --gone cp2,cp3
+
+  # From a backup in a store
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from s3://backups/prod/latest \
+    --identity backup.key --gone cp2,cp3 --confirm cp1
 
   # For a script
   kubectl etcd recover --ssh --nodes cp1=10.0.0.11 -o json";
@@ -32,7 +50,11 @@ Examples:
 /// The member with the highest TERM has the most; among those of the same TERM, the member with the highest INDEX. A revision does not tell
 /// that. ONLY IN LOG is the number of entries that the database of a member lacks and its log has: writes that clients were told of can be among them.
 ///
-/// What to do then is in docs/RECOVER.md: `etcd-sidecar recover --snapshot` on the best node makes a snapshot with every entry of the log.
+/// With --from the quorum is rebuilt on the nodes that are left. It is refused while the cluster has its quorum, or may have it on nodes that were not seen:
+/// --gone names those that are gone for good. First the member that has the most makes a snapshot with every entry of its log, on a copy, and the
+/// snapshot is kept here, in the current folder. Then the plan is shown, with the objects that would be lost, and the name of the cluster has to be
+/// typed. Every node gets the snapshot, or the backup that --from names, as in `kubectl etcd restore`: all nodes roll back if anything fails, and the old
+/// data is kept. Nodes that are gone join again afterwards, with kubeadm. docs/RECOVER.md has the way by hand.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -45,6 +67,23 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
+    /// Rebuild the quorum from this: best is the member that has the most; else the name of a node, a snapshot file, or a backup in a store
+    #[arg(long, value_name = "best|NODE|FILE|STORE/NAME", help_heading = "Rebuild the quorum")]
+    from: Option<String>,
+    /// Members or nodes that are gone for good, and can never start again with their data
+    #[arg(long, value_name = "NODE", value_delimiter = ',', requires = "from", help_heading = "Rebuild the quorum")]
+    gone: Vec<String>,
+    /// Program on the node that applies the log: etcd of the version that ran there. By default it is found
+    #[arg(long, value_name = "PATH", requires = "from", help_heading = "Rebuild the quorum")]
+    etcd: Option<String>,
+    #[command(flatten)]
+    flags: RestoreFlags,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    manifests: Manifests,
     #[command(flatten)]
     ssh: SshArgs,
 }
@@ -55,7 +94,20 @@ impl Args {
         match self.ssh.ssh {
             // Refused as a whole.
             None => Vec::new(),
-            Some(_) => vec![Idle::connection("with --ssh no API server is asked")],
+            Some(_) => {
+                const SURVEY: &str = "without --from the nodes are only looked at";
+                let mut idle = vec![Idle::connection("with --ssh no API server is asked")];
+                match &self.from {
+                    Some(from) => idle.extend(self.access.idle([Path::new(from)])),
+                    None => idle.extend([
+                        Idle::group::<RestoreFlags>(SURVEY),
+                        Idle::group::<AccessArgs>(SURVEY),
+                        Idle::group::<Reach>(SURVEY),
+                        Idle::group::<Manifests>(SURVEY),
+                    ]),
+                }
+                idle
+            }
         }
     }
 }
@@ -73,11 +125,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             .hint("say who logs in, and where the nodes are\n  kubectl etcd recover --ssh --nodes cp1=10.0.0.11,cp2=10.0.0.12")
             .hint("while the API server answers, see how the members are\n  kubectl etcd status"));
     }
-    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    if args.from.is_some() {
+        args.flags.without_api()?;
+    }
+    let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;
     let road = plane.road(&SidecarArgs::default(), &context).await?;
     let request = SurveyRequest { data_dir: args.data_dir.clone(), wal_dir: args.wal_dir.clone(), manifests_dir: None };
     let hosts = args.ssh.hosts()?;
-    let looked = join_all(hosts.into_iter().map(|host| look(&road, host, request.clone()))).await;
+    let looking = async { Ok(join_all(hosts.into_iter().map(|host| look(&road, host, request.clone()))).await) };
+    let looked = context.interruptible(looking).await?;
+    if let Some(word) = &args.from {
+        return rebuild::run(&args, word, &looked, &plane, &road, &context).await;
+    }
     let report = judge::judge(plane.cluster(), &looked);
     let printed = print_data(context.printer, args.output, &report, || show::table(&report));
     report.warnings.iter().for_each(|warning| context.printer.warn(warning));

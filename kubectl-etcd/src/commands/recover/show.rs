@@ -42,7 +42,8 @@ pub(super) fn table(report: &Report) -> String {
             more => format!(" (as much as {})", more.join(", ")),
         };
         out.push_str(&format!(
-            "\nNode {best} has the most{equal}. With etcd stopped on all nodes, a snapshot with every entry of its log is made on this node:\n  \
+            "\nNode {best} has the most{equal}. The quorum is rebuilt from it with\n  \
+             kubectl etcd recover --from best\nBy hand, with etcd stopped on all nodes, a snapshot with every entry of its log is made on this node:\n  \
              etcd-sidecar recover --data-dir {data_dir} --snapshot /var/lib/recovered.db\nThe whole way is in docs/RECOVER.md. Nothing was changed.\n"
         ));
     }

@@ -1,18 +1,17 @@
 //! `kubectl etcd restore FILE`: shows the plan, asks, and carries it out.
 
-use etcd_wire::restore::Marker;
-
 use super::Args;
+use super::Wanted;
 use super::begun_args::BegunArgs;
 use super::live::{Planned, plan, read};
 use crate::commands::backup::StoreArgs;
 use crate::commands::proposal::{First, Means, early_consent, propose};
-use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::{self, Manifests, Overrides};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{Manifests, Overrides};
 use crate::explain::{self, Facts};
 use crate::output::{Failed, Outcome};
-use crate::transaction::{RestoreFlags, Terms};
+use crate::transaction::RestoreFlags;
 
 /// What only the restore of a running control plane needs.
 #[derive(Debug, clap::Args)]
@@ -43,11 +42,6 @@ impl LiveArgs {
     pub(super) fn confirm(&self) -> Option<&str> {
         self.shared.confirm.as_deref()
     }
-
-    /// What does not depend on the members.
-    pub(super) async fn terms(&self, connection: &Connection, marker: Option<Marker>) -> Terms {
-        self.shared.terms(connection, self.no_rollback, marker).await
-    }
 }
 
 /// Prints how it is done by hand.
@@ -55,10 +49,10 @@ impl LiveArgs {
 /// # Errors
 /// No member is found, or one of them does not show what it takes.
 pub(super) async fn explained(args: Args, context: Context) -> Outcome {
-    let connection = context.connection.connect().await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let members = discovery::find(&connection, context.connection.etcd_namespace(), &overrides, None).await?.all()?;
-    let facts = Facts::of(&connection.cluster, &members, &args.live.manifests.manifests_dir);
+    let members = plane.find(&context, &overrides, None).await?.all()?;
+    let facts = Facts::of(plane.cluster(), &members, &args.live.manifests.manifests_dir);
     let file = args.file().display().to_string();
     let restore =
         explain::Restore { file: &file, bump: args.bump_revision.amount(), skip_hash_check: args.skip_hash_check };
@@ -72,15 +66,31 @@ pub(super) async fn explained(args: Args, context: Context) -> Outcome {
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let destination = args.live.store.destination().map_err(Failed::unchanged)?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let snapshot = context.interruptible(read(&args, &context)).await?;
-    let connection = context.interruptible(context.connection.connect()).await?;
     let flags = &args.live.shared;
-    let consent = early_consent(flags, &connection)?;
-    let planning = plan(&args, &context, &connection, &snapshot);
+    if args.ssh.ssh.is_some() {
+        flags.without_api()?;
+    }
+    let wanted = Wanted {
+        file: args.file(),
+        bump: args.bump_revision,
+        skip_hash_check: args.skip_hash_check,
+        allow_lower_revisions: args.live.allow_lower_revisions,
+        to_nodes: &args.live.to_nodes,
+        reach: &args.reach,
+        manifests: &args.live.manifests,
+        sidecar: &args.sidecar,
+        flags,
+        keep_unready: args.live.no_rollback,
+        lost: None,
+    };
+    let snapshot = context.interruptible(read(&wanted, &args.access, &context)).await?;
+    let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;
+    let consent = early_consent(flags, &plane)?;
+    let planning = plan(&wanted, &context, &plane, &snapshot);
     let Planned { plan, upload, members, road } = context.interruptible(planning).await.map_err(Failed::unchanged)?;
     let means = Means {
         context: &context,
-        connection: &connection,
+        plane: &plane,
         road: &road,
         members: &members,
         sidecar: &args.sidecar,

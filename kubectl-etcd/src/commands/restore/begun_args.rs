@@ -60,8 +60,13 @@ impl BegunArgs {
         self.status || self.follow || self.resume || self.forget.is_some()
     }
 
-    /// The flags that have no effect.
-    pub(super) fn idle(&self) -> Vec<Idle> {
+    /// The flags that have no effect, through the API server or over SSH.
+    pub(super) fn idle(&self, over_ssh: bool) -> Vec<Idle> {
+        if over_ssh && self.looks_back() {
+            let mut idle = self.idle(false);
+            idle.push(Idle::flags(&["timeout"], "with --ssh no API server is waited for"));
+            return idle;
+        }
         if !self.looks_back() {
             let why = "only --status, --follow, --resume and --forget wait for an API server that is away";
             return vec![Idle::flags(&["timeout"], why)];

@@ -6,6 +6,7 @@ use etcd_objects::decode;
 use etcd_objects::key::Prefix;
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError};
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
+use etcd_wire::message::KubeSystem;
 use etcd_wire::restore::Marker;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -13,16 +14,22 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
 use super::plan::{Cluster, Found, Plan, Seen};
-use super::{Args, Bump, without_digest};
+use super::{Bump, Wanted, without_digest};
 use crate::commands::proposal::{Keys, live_keys};
 use crate::commands::verify::{Recorded, damaged, explain};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::{self, EtcdPod, Overrides};
-use crate::output::{Failed, Outcome, Progress, ResultExt};
+use crate::etcd_clusters::Evidence;
+use crate::kube_system;
+use crate::output::{Exit, Failed, Outcome, Progress, ResultExt};
 use crate::road::Road;
-use crate::sidecar::{Ask, Operation, Surveyed, TransferError, Upload, access, survey};
-use crate::snapshot_file::SnapshotFile;
+use crate::sidecar::{Ask, Operation, Surveyed, TransferError, Upload, survey};
+use crate::snapshot_file::{AccessArgs, SnapshotFile};
+
+/// What is done where members do not answer, or have no leader.
+const LOST: &str = "if etcd has lost its quorum, see what is left, and rebuild it\n  kubectl etcd recover";
 
 /// A file that was verified, and what it holds.
 pub(super) struct Snapshot {
@@ -46,40 +53,56 @@ pub(super) struct Planned {
 /// # Errors
 /// The cluster cannot be reached. What speaks against the restore is in the plan.
 pub(super) async fn plan(
-    args: &Args,
+    wanted: &Wanted<'_>,
     context: &Context,
-    connection: &Connection,
+    plane: &ControlPlane,
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
     let Snapshot { file, report, keys, recorded } = snapshot;
-    let mut members = members(args, context, connection).await?.all()?;
-    discovery::add_encryption_configs(connection, context.connection.etcd_namespace(), &mut members).await?;
-    access::preflight(connection, &args.sidecar.pod_namespace).await?;
-    let road = context.keep_track(Road::exec(connection, &args.sidecar, context.printer));
-    let surveyed = survey(&road, members, Operation::Plan, &Ask::default()).await;
-    let facts = join_all(surveyed.iter().map(|one| facts(&road, one, &args.live.manifests.manifests_dir))).await;
-    let live = live_keys(&road, &surveyed, context.printer).await;
+    let found = members(wanted, context, plane).await?;
+    let prefix = Evidence { api_servers: &found.api_servers, served: Err("") }.prefix().map(str::to_owned);
+    let mut members = match plane.api() {
+        Some(_) => found.all()?,
+        None => found.all_on(wanted.to_nodes, context.printer)?,
+    };
+    plane.add_encryption_configs(context, &mut members).await?;
+    let road = plane.road(wanted.sidecar, context).await?;
+    // Where no API server tells whose cluster it is, its members do.
+    let kube_system = plane.api().is_none().then(|| kube_system::key(prefix.as_deref()));
+    let ask = Ask { kube_system, ..Ask::default() };
+    let surveyed = survey(&road, members, Operation::Plan, &ask).await;
+    let facts = join_all(surveyed.iter().map(|one| facts(&road, one, &wanted.manifests.manifests_dir))).await;
+    let live = match wanted.lost {
+        None => live_keys(&road, &surveyed, context.printer).await,
+        Some(lost) => lost.before.as_ref().map(Clone::clone).map_err(Failed::copy),
+    };
     // Whoever carries the plan out has sidecars of another kind.
     let sidecars = surveyed.iter().filter_map(|one| one.sidecar.as_ref());
-    join_all(sidecars.map(|sidecar| road.release(sidecar))).await;
-    let cluster = cluster(connection).await?;
+    join_all(sidecars.map(|sidecar| road.make_way(sidecar))).await;
+    let cluster = match plane.api() {
+        Some(connection) => cluster(connection).await?,
+        None => match wanted.lost {
+            None => cluster_of(plane.cluster(), &surveyed)?,
+            Some(lost) => Cluster::without_api(plane.cluster(), lost.kube_system_uid.clone()),
+        },
+    };
     let (prefix, others) = own_prefix(keys, live.as_ref().ok(), cluster.kube_system_uid.as_deref());
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(Prefix::as_str).collect();
         let warning = format!(
             "{} also has the objects of other API servers, under {}: they are restored as well, and the plan counts them as other keys",
-            args.file().display(),
+            wanted.file.display(),
             names.join(", ")
         );
         context.printer.warn(warning);
     }
     let kube_system = keys.get(&kube_system_of(&prefix));
     let found = Found {
-        file: args.file().display().to_string(),
+        file: wanted.file.display().to_string(),
         taken_at: recorded.taken_at.clone(),
         now: Timestamp::now(),
         report,
-        keys: &keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect(),
+        keys: &revisions(keys),
         encryption_keys: encryption_keys(keys),
         kube_system: kube_system.and_then(|live| live.value.as_deref()),
         cluster,
@@ -94,10 +117,11 @@ pub(super) async fn plan(
             })
             .collect(),
         live: live.as_ref().map_err(Failed::one_line),
-        pod_namespace: &args.sidecar.pod_namespace,
-        bump: args.bump_revision,
-        allow_lower_revisions: args.live.allow_lower_revisions,
-        to_nodes: &args.live.to_nodes,
+        pod_namespace: &wanted.sidecar.pod_namespace,
+        bump: wanted.bump,
+        allow_lower_revisions: wanted.allow_lower_revisions,
+        to_nodes: wanted.to_nodes,
+        lost: wanted.lost,
     };
     let mut plan = Plan::make(&found);
     for warning in &plan.warnings {
@@ -106,16 +130,42 @@ pub(super) async fn plan(
     let marker = kube_system
         .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
     let parts = found.parts();
-    plan.bind(&args.live.terms(connection, marker).await, args.skip_hash_check, &parts);
+    plan.bind(
+        &wanted.flags.terms(plane, wanted.keep_unready, marker).await,
+        wanted.skip_hash_check,
+        &parts,
+        wanted.lost,
+    );
     let taking_part: Vec<EtcdPod> = parts.iter().map(|part| part.pod.clone()).collect();
-    let raised_from = (args.bump_revision == Bump::Auto).then_some(report.current_revision);
+    let raised_from = (wanted.bump == Bump::Auto).then_some(report.current_revision);
     let upload =
         Upload { raised_from, file: file.clone(), bytes: report.file_size, sha256: report.file_sha256.clone() };
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
     plan.hints = of_disks.chain(of_pods).cloned().collect();
+    let answers = |one: &Surveyed| one.etcd().is_ok_and(|status| status.leader_id != 0);
+    if plane.api().is_none() && wanted.lost.is_none() && !surveyed.iter().all(answers) {
+        plan.hints.insert(LOST.to_owned());
+    }
     Ok(Planned { plan, upload, members: taking_part, road })
+}
+
+impl Snapshot {
+    /// Its keys.
+    pub(super) fn keys(&self) -> Keys {
+        revisions(&self.keys)
+    }
+
+    /// The cluster that it is of.
+    pub(super) fn kube_system_uid(&self) -> Option<String> {
+        let held = self.keys.iter().filter(|(key, _)| is_kube_system(key));
+        held.filter_map(|(_, live)| uid(live.value.as_deref()?)).next()
+    }
+}
+
+fn revisions(keys: &LiveKeys) -> Keys {
+    keys.iter().map(|(key, live)| (key.clone(), live.mod_revision)).collect()
 }
 
 /// By what the values of a file are encrypted, each key once.
@@ -140,7 +190,9 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outco
     let ask = async {
         let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
         session.require("facts")?;
-        session.facts(request).await
+        let facts = session.facts(request).await?;
+        road.rest(sidecar, session);
+        Ok(facts)
     };
     Some(ask.await)
 }
@@ -149,20 +201,22 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outco
 ///
 /// # Errors
 /// See [`discovery::find`].
-pub(super) async fn members(args: &Args, context: &Context, connection: &Connection) -> Outcome<discovery::Found> {
-    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let namespace = context.connection.etcd_namespace();
-    discovery::with_manifests(connection, namespace, &overrides, &args.live.manifests).await
+async fn members(wanted: &Wanted<'_>, context: &Context, plane: &ControlPlane) -> Outcome<discovery::Found> {
+    let overrides = Overrides { reach: wanted.reach.clone(), data_dir: None };
+    match wanted.lost {
+        None => plane.with_manifests(context, &overrides, wanted.manifests).await,
+        Some(lost) => plane.on_hosts(&lost.hosts, &overrides, wanted.manifests).await,
+    }
 }
 
 /// Verifies the file, and reads its keys.
 ///
 /// # Errors
 /// The file is damaged, or nothing proves its bytes (exit 3), or it cannot be read.
-pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
-    let file = SnapshotFile::open(args.file(), &args.access, context).await?;
-    let (to_read, shown) = (file.clone(), args.file());
-    let digest = if args.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
+pub(super) async fn read(wanted: &Wanted<'_>, access: &AccessArgs, context: &Context) -> Outcome<Snapshot> {
+    let file = SnapshotFile::open(wanted.file, access, context).await?;
+    let (to_read, shown) = (file.clone(), wanted.file);
+    let digest = if wanted.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled());
     let read = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);
@@ -176,7 +230,7 @@ pub(super) async fn read(args: &Args, context: &Context) -> Outcome<Snapshot> {
             VerifyError::Damaged(damage) => damaged(shown, &damage),
             error => explain(error, shown),
         })?;
-    if report.digest == etcd_snapshot::DigestState::Absent && !args.skip_hash_check {
+    if report.digest == etcd_snapshot::DigestState::Absent && !wanted.skip_hash_check {
         return Err(without_digest(shown));
     }
     let recorded = Recorded::of(&file, &report, context.printer);
@@ -235,11 +289,47 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
     })
 }
 
+/// The cluster as its members tell it.
+///
+/// # Errors
+/// They are of several clusters (exit 4).
+fn cluster_of(name: &str, surveyed: &[Surveyed]) -> Outcome<Cluster> {
+    let uid = |one: &Surveyed| match &one.etcd().ok()?.kube_system {
+        Some(KubeSystem::Held { value, .. }) => kube_system::uid(value),
+        _ => None,
+    };
+    let told: Vec<(&str, String)> =
+        surveyed.iter().filter_map(|one| Some((one.member.node.as_str(), uid(one)?))).collect();
+    Ok(Cluster::without_api(name, agreed(&told)?))
+}
+
+/// The UID of namespace kube-system that all members have which tell one, by their nodes.
+fn agreed(told: &[(&str, String)]) -> Outcome<Option<String>> {
+    let Some((_, first)) = told.first() else { return Ok(None) };
+    match told.iter().all(|(_, uid)| uid == first) {
+        true => Ok(Some(first.clone())),
+        false => {
+            Err(Failed::new(Exit::Refused, "the members are of several clusters, by the UID of namespace kube-system")
+                .causes(told.iter().map(|(node, uid)| format!("node {node}: {uid}")))
+                .hint("see what each node has\n  kubectl etcd recover"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use etcd_snapshot::LiveKey;
 
     use super::*;
+
+    #[test]
+    fn members_of_several_clusters_are_told() {
+        let told = |uids: &[&'static str]| uids.iter().map(|uid| (*uid, (*uid).to_owned())).collect::<Vec<_>>();
+        assert_eq!(agreed(&told(&["a", "a"])).expect("one"), Some("a".to_owned()));
+        assert_eq!(agreed(&[]).expect("none"), None);
+        let failed = agreed(&told(&["a", "b"])).expect_err("two");
+        assert_eq!((failed.exit, failed.causes.len()), (Exit::Refused, 2));
+    }
 
     #[test]
     fn the_api_server_that_runs_is_found_among_several() {

@@ -1,33 +1,41 @@
-//! What the nodes' journals say, once the API server is there to reach them.
+//! What the nodes' journals say, once the way to the nodes is there.
 
 use std::time::{Duration, Instant};
 
 use super::Args;
-use crate::connection::Connection;
 use crate::context::Context;
-use crate::discovery::EtcdPod;
+use crate::control_plane::ControlPlane;
+use crate::discovery::{EtcdPod, Overrides};
 use crate::output::Outcome;
 use crate::road::Road;
-use crate::sidecar::{Operation, access};
+use crate::sidecar::Operation;
 use crate::transaction::{self, Recalled, Work, silence, unfinished};
 
 /// How soon an unfinished restore is looked at again, once the API server is back.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What was found.
+pub(super) struct Looked {
+    pub(super) road: Road,
+    /// The members of the nodes.
+    pub(super) members: Vec<EtcdPod>,
+    /// What the nodes say.
+    pub(super) nodes: Vec<Recalled>,
+}
+
 /// What the nodes' journals say. An API server that is away is waited for, and then the end of the restore that is under way.
-pub(super) async fn look(
-    args: &Args,
-    context: &Context,
-    connection: &Connection,
-    road: &Road,
-) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
+pub(super) async fn look(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Looked> {
+    let Some(connection) = plane.api() else { return look_once(args, context, plane).await };
     let (printer, begun, limit) = (context.printer, Instant::now(), args.live.begun.timeout);
     let mut was_away = false;
     loop {
-        let found = look_once(args, context, connection, road).await;
+        let found = look_once(args, context, plane).await;
         match found {
-            Ok((_, nodes))
-                if args.live.begun.status && was_away && unfinished(&nodes).is_some() && begun.elapsed() < limit =>
+            Ok(found)
+                if args.live.begun.status
+                    && was_away
+                    && unfinished(&found.nodes).is_some()
+                    && begun.elapsed() < limit =>
             {
                 printer.detail("the API server is back; the restore is not finished on all nodes");
                 tokio::time::sleep(AGAIN).await;
@@ -44,24 +52,21 @@ pub(super) async fn look(
     }
 }
 
-async fn look_once(
-    args: &Args,
-    context: &Context,
-    connection: &Connection,
-    road: &Road,
-) -> Outcome<(Vec<EtcdPod>, Vec<Recalled>)> {
-    let members = super::live::members(args, context, connection).await?.readable(context.printer);
-    access::preflight(connection, &args.sidecar.pod_namespace).await?;
+async fn look_once(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Looked> {
+    let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
+    let mut members = transaction::to_recall(plane, context, &overrides, &args.live.manifests).await?;
+    let road = plane.road(&args.sidecar, context).await?;
     let nodes = {
-        let work = Work::new(context, connection, road, &members, &args.sidecar);
+        let work = Work::new(context, plane, &road, &members, &args.sidecar);
         let mut watched = work.watch(Operation::Recall);
         let nodes = transaction::recall(&work, &mut watched).await;
         // Those that read journals can bring no certificates, and are not needed again.
         transaction::forget(&work, watched).await;
         nodes
     };
+    transaction::describe(&mut members, &nodes);
     match silence(&nodes) {
         Some(failed) => Err(failed),
-        None => Ok((members, nodes)),
+        None => Ok(Looked { road, members, nodes }),
     }
 }

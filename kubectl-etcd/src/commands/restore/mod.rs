@@ -5,12 +5,14 @@ mod at_rest;
 mod begun_args;
 mod live;
 mod look;
+mod lost;
 mod members;
 mod node_plan;
 mod node_role;
 mod objections;
 mod offline;
 mod plan;
+mod recovery;
 mod restore_status;
 mod room;
 mod show;
@@ -19,14 +21,19 @@ mod unfinished;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub(crate) use lost::Lost;
+pub(crate) use recovery::{Contents, How, contents, recover};
+
 use super::verify::not_by_hand;
 use crate::commands::backup::StoreArgs;
 use crate::context::Context;
-use crate::discovery::Reach;
+use crate::discovery::{Manifests, Reach};
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
+use crate::road::SshArgs;
 use crate::sidecar::SidecarArgs;
 use crate::snapshot_file::{AccessArgs, is_stored};
+use crate::transaction::RestoreFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +65,10 @@ Examples:
   # All others have ended it: do not wait for a node that is gone
   kubectl etcd restore --forget 20261121-100000-abcde
 
+  # The same over SSH, where no API server answers
+  kubectl etcd restore etcd.db --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13
+  kubectl etcd restore --status --ssh=root@ --plan etcd.db.json
+
   # Build the data directory of a cluster with one member, as in the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
@@ -85,6 +96,9 @@ Examples:
 /// change back, the new revision, and whether every node has the room, the static pods and the encryption keys. --dry-run=server
 /// also asks the API server whether it would admit the sidecars. With --store a backup of the current state, of class pre-restore, is
 /// taken after the confirmation; if it fails, nothing is restored.
+///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again. The
+/// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`.
 ///
 /// --data-dir builds a data directory offline, on any machine, as `etcdutl snapshot restore` does and with its flags. Names and peer
 /// URLs of the members are those of --initial-cluster, or else those that FILE.json or the file itself records. The file is
@@ -121,6 +135,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
 }
 
@@ -146,10 +162,17 @@ impl Args {
         if self.offline.data_dir.is_none() {
             let pods = [Idle::group::<SidecarArgs>(EXPLAINED), Idle::group::<StoreArgs>(EXPLAINED)];
             let pods = pods.into_iter().filter(|_| self.explain);
-            return explained.chain(pods).chain(self.live.begun.idle()).collect();
+            let over_ssh = self.ssh.idle::<SidecarArgs>();
+            return explained.chain(pods).chain(self.live.begun.idle(self.ssh.ssh.is_some())).chain(over_ssh).collect();
         }
         let live = Idle::group::<apply::LiveArgs>(WHY);
-        let offline = [Idle::connection(WHY), live, Idle::group::<SidecarArgs>(WHY), Idle::group::<Reach>(WHY)];
+        let offline = [
+            Idle::connection(WHY),
+            live,
+            Idle::group::<SidecarArgs>(WHY),
+            Idle::group::<SshArgs>(WHY),
+            Idle::group::<Reach>(WHY),
+        ];
         offline.into_iter().chain(explained).collect()
     }
 }
@@ -175,6 +198,25 @@ fn without_digest(file: &Path) -> Failed {
     Failed::new(Exit::Damaged, format!("{} has no digest at its end", file.display()))
         .cause("it is a copy of a database file, whose bytes nothing proves")
         .hint("if etcd was stopped when it was copied, pass\n  --skip-hash-check")
+}
+
+/// What is to be restored, and how.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    file: &'a Path,
+    bump: Bump,
+    skip_hash_check: bool,
+    allow_lower_revisions: bool,
+    /// The nodes that get the snapshot; empty if all do.
+    to_nodes: &'a [String],
+    reach: &'a Reach,
+    manifests: &'a Manifests,
+    sidecar: &'a SidecarArgs,
+    flags: &'a RestoreFlags,
+    /// Wait for API servers no longer than `--start-timeout`.
+    keep_unready: bool,
+    /// What is known of a cluster that has lost its quorum, if this one has.
+    lost: Option<&'a Lost>,
 }
 
 /// By how much the revision is raised.

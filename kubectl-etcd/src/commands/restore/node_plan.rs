@@ -3,6 +3,7 @@
 use etcd_wire::restore::RestoreKind;
 use jiff::Timestamp;
 
+use super::Lost;
 use super::node_role::NodeRole;
 use super::plan::{Found, Plan, Seen};
 use crate::transaction::{Part, Terms, draw_up, new_id};
@@ -23,13 +24,20 @@ impl<'a> Found<'a> {
 
 impl Plan {
     /// Adds what the nodes are told to do, or why they cannot.
-    pub(super) fn bind(&mut self, terms: &Terms, skip_hash_check: bool, parts: &[Part<'_>]) {
+    pub(super) fn bind(&mut self, terms: &Terms, skip_hash_check: bool, parts: &[Part<'_>], lost: Option<&Lost>) {
         let id = new_id(Timestamp::now());
         let (bump, allow_lower_revisions) = (self.revision.bump, self.revision.may_be_lower);
         let kind =
             RestoreKind::Snapshot { bump, token: format!("restore-{id}"), skip_hash_check, allow_lower_revisions };
-        match draw_up(id, kind, terms, parts, self.not_reached.clone()) {
-            Ok(transaction) => self.transaction = Some(transaction),
+        // Who is gone is told apart from who was not reached.
+        let not_reached = if lost.is_some() { Vec::new() } else { self.not_reached.clone() };
+        match draw_up(id, kind, terms, parts, not_reached) {
+            Ok(mut transaction) => {
+                if let Some(lost) = lost {
+                    lost.mark(&mut transaction);
+                }
+                self.transaction = Some(transaction);
+            }
             // Some of it may have been said.
             Err(against) => {
                 let new: Vec<String> = against.into_iter().filter(|why| !self.refusals.contains(why)).collect();

@@ -112,7 +112,9 @@ impl Found<'_> {
             (None, _) => against.push(
                 "cannot tell which cluster the file is from: it has no readable namespace kube-system".to_owned(),
             ),
-            (_, None) => against.push("cannot identify this cluster: its namespace kube-system has no UID".to_owned()),
+            (_, None) => {
+                against.push("cannot identify this cluster: no UID of its namespace kube-system is known".to_owned())
+            }
         }
         against.extend(self.several_clusters());
         let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
@@ -123,12 +125,23 @@ impl Found<'_> {
             against.extend(of_disk.into_iter().map(|what| format!("{member}: {what}")));
             let status = match &seen.status {
                 Ok(status) => status,
+                // It need not run where there is no quorum: what it has is known from its disk.
+                Err(_) if self.lost.is_some() => {
+                    if pod.data_dir.is_none() {
+                        against.push(format!("{member} has a data directory that is not on a hostPath volume"));
+                    }
+                    continue;
+                }
                 Err(why) => {
                     against.push(format!("{member} does not answer: {why}; --to-nodes can leave its node out"));
                     continue;
                 }
             };
-            if status.learner {
+            // Through the API server nothing could be asked then.
+            if self.cluster.server.is_empty() && status.leader_id == 0 && self.lost.is_none() {
+                against.push(format!("{member} has no leader: etcd has lost its quorum"));
+            }
+            if status.learner && self.lost.is_none() {
                 against.push(format!("{member} is a learner: promote or remove it first"));
             }
             if let (Some(its), Some(files)) = (minor(&status.version), self.report.etcd())
@@ -143,7 +156,7 @@ impl Found<'_> {
                 against.push(format!("{member} has a data directory that is not on a hostPath volume"));
             }
         }
-        if self.to_nodes.is_empty() {
+        if self.to_nodes.is_empty() && self.lost.is_none() {
             let lost = node_role::without_pod(&self.members).into_iter();
             against.extend(lost.map(|name| format!("member {name} of the etcd cluster has no pod here")));
         }

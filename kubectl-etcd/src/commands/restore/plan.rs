@@ -10,10 +10,10 @@ use etcd_wire::restore::{RestorePlan, least_revision};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Bump;
 use super::live::uid;
 use super::node_role::{self, NodeRole};
 use super::room::Room;
+use super::{Bump, Lost};
 use crate::commands::proposal::{Changes, Keys, Outage};
 use crate::discovery::EtcdPod;
 use crate::output::API_VERSION;
@@ -50,6 +50,8 @@ pub(super) struct Found<'a> {
     pub(super) allow_lower_revisions: bool,
     /// The nodes that get the snapshot; empty if all do.
     pub(super) to_nodes: &'a [String],
+    /// What is known of a cluster that has lost its quorum, if this one has.
+    pub(super) lost: Option<&'a Lost>,
 }
 
 /// A member, and what is known of it.
@@ -70,6 +72,13 @@ pub(super) struct Cluster {
     pub(super) server: String,
     pub(super) kube_system_uid: Option<String>,
     pub(super) kubernetes_version: Option<String>,
+}
+
+impl Cluster {
+    /// One whose API server is not asked.
+    pub(super) fn without_api(name: &str, kube_system_uid: Option<String>) -> Cluster {
+        Cluster { name: name.to_owned(), server: String::new(), kube_system_uid, kubernetes_version: None }
+    }
 }
 
 /// What would be done, and what speaks against it.
@@ -181,7 +190,10 @@ impl Plan {
             },
             revision,
             members: found.members.iter().map(|one| Member::of(one, found.role_of(one), report.total_size)).collect(),
-            not_reached: node_role::not_reached(found.to_nodes, &found.members),
+            not_reached: match found.lost {
+                None => node_role::not_reached(found.to_nodes, &found.members),
+                Some(lost) => lost.gone.clone(),
+            },
             outage: Outage::new(),
             way_back: WAY_BACK,
             // Revisions of two clusters have nothing to do with each other.
@@ -206,7 +218,8 @@ impl Revision {
     /// # Errors
     /// Why it cannot, or must not, be that one.
     fn of(found: &Found<'_>) -> Result<Revision, (Revision, String)> {
-        let highest = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision)).max();
+        let told = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision));
+        let highest = told.chain(found.lost.map(|lost| lost.highest)).max();
         let snapshot = found.report.current_revision;
         let above = |revision: i64| u64::try_from(revision.saturating_sub(snapshot)).unwrap_or(0);
         let bump = match found.bump {
@@ -324,6 +337,7 @@ mod tests {
             bump: Bump::Auto,
             allow_lower_revisions: false,
             to_nodes: &[],
+            lost: None,
         };
         change(&mut found);
         Plan::make(&found)
@@ -359,6 +373,36 @@ mod tests {
         assert_eq!((behind.revision.restored, behind.refusals.len()), (snapshot, 0));
         let beyond = plan(|found| found.bump = Bump::By(i64::MAX as u64), status());
         assert!(beyond.refusals[0].contains("cannot be raised"), "{:?}", beyond.refusals);
+    }
+
+    #[test]
+    fn over_ssh_a_member_without_a_leader_is_no_member_of_a_quorum() {
+        let over_ssh = |found: &mut Found<'_>| found.cluster.server.clear();
+        let refusals = plan(over_ssh, MemberStatus { leader_id: 0, ..status() }).refusals;
+        assert!(refusals.iter().any(|why| why.contains("has no leader: etcd has lost its quorum")), "{refusals:?}");
+        assert!(plan(over_ssh, MemberStatus { leader_id: 1, ..status() }).refusals.is_empty());
+    }
+
+    /// What a dead member would say is known from disks.
+    #[test]
+    fn a_cluster_without_quorum_is_planned_by_what_lies_on_its_nodes() {
+        // As long as any plan lives.
+        let lost: &'static Lost = Box::leak(Box::new(Lost {
+            hosts: Vec::new(),
+            gone: vec!["cp2".into(), "cp3".into()],
+            ends: Vec::new(),
+            highest: 9000,
+            kube_system_uid: Some("a-b".into()),
+            before: Ok(Keys::new()),
+        }));
+        let found = |found: &mut Found<'_>| {
+            found.cluster.server.clear();
+            found.members[0].status = Err("it does not run".into());
+            found.lost = Some(lost);
+        };
+        let plan = plan(found, status());
+        assert_eq!((&plan.refusals, plan.revision.restored), (&Vec::new(), 9000 + MARGIN));
+        assert_eq!(plan.not_reached, ["cp2", "cp3"]);
     }
 
     #[test]

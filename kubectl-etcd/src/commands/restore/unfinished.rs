@@ -5,14 +5,13 @@ use etcd_transaction::{NodeSet, Operator};
 use etcd_wire::restore::RestorePlan;
 
 use super::Args;
-use super::look::look;
+use super::look::{Looked, look};
 use super::restore_status::status;
 use crate::commands::proposal::tell;
-use crate::connection::Connection;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::output::confirm::{Consent, confirm, consent};
 use crate::output::{Exit, Failed, Outcome, Printer};
-use crate::road::Road;
 use crate::sidecar::Operation;
 use crate::transaction::settle::{self, Resume};
 use crate::transaction::{self, Watched, Work, recall, standing_of, unfinished};
@@ -24,14 +23,12 @@ use crate::transaction::{self, Watched, Work, recall, standing_of, unfinished};
 /// `--follow` and `--resume`, however the restore ends.
 pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.interruptible(context.connection.connect()).await?;
+    let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;
     // A name that is another cluster's is refused before anything else is done.
     if args.live.confirm().is_some() {
-        agreed(&args, &connection)?;
+        agreed(&args, &plane)?;
     }
-    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
-    let looking = look(&args, &context, &connection, &road);
-    let (members, nodes) = context.interruptible(looking).await?;
+    let Looked { road, members, nodes } = context.interruptible(look(&args, &context, &plane)).await?;
     for node in &nodes {
         if let Err(failed) = &node.outcome {
             printer.warn(format!("node {}: {}", node.node, failed.one_line()));
@@ -49,7 +46,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         printer.note("no restore is unfinished");
         return status(&args, &context, &nodes);
     };
-    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
+    let work = Work::new(&context, &plane, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Follow);
     if begun.forget.is_some() {
         return forget(&work, &mut watched, &plan).await;
@@ -71,9 +68,9 @@ fn unknown(id: &str) -> Failed {
 }
 
 /// What the flag or the user says to the risk of leaving nodes behind, before it is asked.
-fn agreed(args: &Args, connection: &Connection) -> Outcome<Consent> {
+fn agreed(args: &Args, plane: &ControlPlane) -> Outcome<Consent> {
     const BEFORE: &str = "see what the nodes know with kubectl etcd restore --status";
-    consent(args.live.confirm(), &connection.cluster, Printer::interactive(), BEFORE)
+    consent(args.live.confirm(), plane.cluster(), Printer::interactive(), BEFORE)
 }
 
 /// Brings the nodes what they need to end it.
@@ -91,8 +88,8 @@ async fn resume(args: &Args, work: &Work<'_>, watched: &mut [Watched<'_>], plan:
         Resume::Follow => printer.note("the nodes need nothing; they end the restore by themselves"),
         Resume::Exclude { gone, .. } => {
             printer.warn(settle::risk(&standing, *gone));
-            let consent = agreed(args, work.connection)?;
-            context.interruptible(confirm(consent, &work.connection.cluster, printer)).await?;
+            let consent = agreed(args, work.plane)?;
+            context.interruptible(confirm(consent, work.plane.cluster(), printer)).await?;
         }
         Resume::Bring { .. } | Resume::Identities { .. } => {}
     }

@@ -20,7 +20,7 @@ pub(super) async fn changes(
     of: &str,
     args: &SidecarArgs,
 ) -> Outcome<Changes> {
-    let mut failed = Failed::plain("no etcd pod runs on the nodes of that restore");
+    let mut failed = Failed::plain("no etcd member is found on the nodes of that restore");
     for node in order.serving() {
         let Some(member) = members.iter().find(|member| member.node == node.node) else { continue };
         match on_node(road, member, &node.data_dir, of, args).await {
@@ -46,6 +46,6 @@ async fn on_node(road: &Road, member: &EtcdPod, data_dir: &str, of: &str, args: 
     };
     let both = both.await;
     // Whoever carries the plan out has sidecars of another kind.
-    road.release(&sidecar).await;
+    road.make_way(&sidecar).await;
     both
 }

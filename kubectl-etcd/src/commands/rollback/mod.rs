@@ -9,13 +9,14 @@ use plan::{Found, Plan};
 
 use crate::commands::proposal::{Means, Proposal as _, early_consent, propose};
 use crate::context::Context;
-use crate::discovery::{self, Manifests, Overrides, Reach};
+use crate::control_plane::ControlPlane;
+use crate::discovery::{Manifests, Overrides, Reach};
 use crate::explain::{self, Facts};
 use crate::idle::Idle;
 use crate::interruption::interrupted;
 use crate::output::{Format, Outcome};
-use crate::road::Road;
-use crate::sidecar::{Operation, SidecarArgs, access};
+use crate::road::SshArgs;
+use crate::sidecar::{Operation, SidecarArgs};
 use crate::transaction::{self, RestoreFlags, Work, silence};
 
 const EXAMPLES: &str = "\
@@ -30,7 +31,10 @@ Examples:
   kubectl etcd rollback --confirm prod-eu
 
   # Roll back an earlier restore; --dry-run=client lists them
-  kubectl etcd rollback --id 20261121-100000-abcde";
+  kubectl etcd rollback --id 20261121-100000-abcde
+
+  # Over SSH, where no API server answers
+  kubectl etcd rollback --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13";
 
 /// Put back the data from before the last restore
 ///
@@ -64,6 +68,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     manifests: Manifests,
     #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
     sidecar: SidecarArgs,
 }
 
@@ -71,23 +77,20 @@ impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         const WHY: &str = "--explain prints commands, and does nothing";
-        match self.explain {
-            true => vec![
-                Idle::flags(&["keep_revisions", "peer_port", "start_timeout", "output"], WHY),
-                Idle::group::<SidecarArgs>(WHY),
-            ],
-            false => Vec::new(),
-        }
+        let explained = [
+            Idle::flags(&["keep_revisions", "peer_port", "start_timeout", "output"], WHY),
+            Idle::group::<SidecarArgs>(WHY),
+        ];
+        explained.into_iter().filter(|_| self.explain).chain(self.ssh.idle::<SidecarArgs>()).collect()
     }
 }
 
 /// Prints how it is done by hand.
 async fn explained(args: &Args, context: &Context) -> Outcome {
-    let connection = context.connection.connect().await?;
+    let plane = ControlPlane::open(&args.ssh, context).await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let namespace = context.connection.etcd_namespace();
-    let members = discovery::find(&connection, namespace, &overrides, None).await?.all()?;
-    let facts = Facts::of(&connection.cluster, &members, &args.manifests.manifests_dir);
+    let members = plane.find(context, &overrides, None).await?.all()?;
+    let facts = Facts::of(plane.cluster(), &members, &args.manifests.manifests_dir);
     context.printer.data(&explain::rollback(&facts, args.id.as_deref())?)
 }
 
@@ -100,15 +103,16 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         return context.interruptible(explained(&args, &context)).await;
     }
     let printer = context.printer;
-    let connection = context.interruptible(context.connection.connect()).await?;
-    let consent = early_consent(&args.shared, &connection)?;
+    if args.ssh.ssh.is_some() {
+        args.shared.without_api()?;
+    }
+    let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;
+    let consent = early_consent(&args.shared, &plane)?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let finding =
-        discovery::with_manifests(&connection, context.connection.etcd_namespace(), &overrides, &args.manifests);
+    let finding = plane.with_manifests(&context, &overrides, &args.manifests);
     let members = context.interruptible(finding).await?.all()?;
-    context.interruptible(access::preflight(&connection, &args.sidecar.pod_namespace)).await?;
-    let road = context.keep_track(Road::exec(&connection, &args.sidecar, printer));
-    let work = Work::new(&context, &connection, &road, &members, &args.sidecar);
+    let road = context.interruptible(plane.road(&args.sidecar, &context)).await?;
+    let work = Work::new(&context, &plane, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
     let recalling = async { Ok(transaction::recall(&work, &mut watched).await) };
     let nodes = context.interruptible(recalling).await?;
@@ -118,11 +122,11 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     // The transaction has sidecars of another kind.
     context.interruption.or(interrupted, transaction::forget(&work, watched)).await?;
     // What is there to be served is in the old data, and nobody can look into that: that the API is ready is enough.
-    let terms = context.interruptible(async { Ok(args.shared.terms(&connection, false, None).await) }).await?;
+    let terms = context.interruptible(async { Ok(args.shared.terms(&plane, false, None).await) }).await?;
     let keep_revisions = args.keep_revisions;
     let mut plan = Plan::make(&Found {
         keep_revisions,
-        server: &connection.server,
+        server: plane.server(),
         terms: &terms,
         members: &members,
         nodes: &nodes,
@@ -139,7 +143,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     let means = Means {
         context: &context,
-        connection: &connection,
+        plane: &plane,
         road: &road,
         members: &members,
         sidecar: &args.sidecar,

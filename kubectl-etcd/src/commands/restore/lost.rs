@@ -1,0 +1,35 @@
+//! A cluster that has lost its quorum, as far as the disks of its nodes tell.
+
+use etcd_wire::restore::{QuorumLost, RestorePlan};
+use etcd_wire::survey::RaftPosition;
+
+use crate::commands::proposal::Keys;
+use crate::output::Outcome;
+use crate::road::Host;
+
+/// What takes the place of answers of etcd.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// The nodes that are left, which take part.
+    pub(crate) hosts: Vec<Host>,
+    /// Members that vote and are gone for good.
+    pub(crate) gone: Vec<String>,
+    /// Where the logs of the nodes end, by the names of nodes.
+    pub(crate) ends: Vec<(String, RaftPosition)>,
+    /// No revision that any of them has is higher.
+    pub(crate) highest: i64,
+    /// UID of namespace kube-system.
+    pub(crate) kube_system_uid: Option<String>,
+    /// The keys of the member that has the most, its log included; or why they are not known.
+    pub(crate) before: Outcome<Keys>,
+}
+
+impl Lost {
+    /// Tells the nodes that there is no quorum, and where each of their logs ended.
+    pub(super) fn mark(&self, plan: &mut RestorePlan) {
+        plan.quorum_lost = Some(QuorumLost { gone: self.gone.clone() });
+        for node in &mut plan.nodes {
+            node.log_end = self.ends.iter().find(|(name, _)| *name == node.node).map(|(_, end)| *end);
+        }
+    }
+}
