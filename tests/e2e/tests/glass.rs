@@ -1,13 +1,15 @@
 //! No API server is asked: a restore, its rollback and what they leave over SSH; and a quorum that is lost and rebuilt.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use e2e::restores::{State, make, settled, stage};
+use e2e::restores::{State, journal_file, make, settled, spoil_new_data, stage};
 use e2e::ssh::OverSsh;
 use e2e::trouble::{etcdctl, processes, signal};
-use e2e::{Ran, Scene, etcd_3_5, run, until};
+use e2e::{Ran, Running, Scene, etcd_3_5, run, until};
 use lab::Etcd;
 
 /// What the plugin calls a cluster of which it knows the nodes only.
@@ -49,6 +51,26 @@ fn leader(scene: &Scene) -> String {
         said[0]["Status"]["leader"] == said[0]["Status"]["header"]["member_id"]
     };
     scene.lab.node_names().into_iter().find(leads).expect("a leader")
+}
+
+/// A survivor whose etcd does not take the new data is as it was found, without a quorum, and nothing is in the way of the next try.
+fn given_up(scene: &Scene, survivor: &str, recover: Command) {
+    let running = Running::start(recover);
+    spoil_new_data(scene, survivor);
+    let (status, said) = running.end_within(Duration::from_secs(180));
+    assert_eq!(status.code(), Some(5), "{said}");
+    let file = journal_file(scene, survivor).expect("a journal");
+    let id = file.parent().and_then(|folder| folder.file_name()).expect("an id").to_owned();
+    let root = scene.lab.node_root(survivor);
+    assert_eq!(e2e::names(&root.join("var/lib/etcd/.kubectl-etcd").join(&id)), ["served"], "{said}");
+    let program = root.join("var/lib/kubectl-etcd").join(&id).join("bin");
+    until("the participant's program is gone", || !program.exists());
+    let manifests = e2e::names(&root.join("etc/kubernetes/manifests"));
+    for name in ["etcd.yaml", "kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"] {
+        assert!(manifests.contains(&name.to_owned()), "{manifests:?}");
+    }
+    assert!(!manifests.contains(&"kubectl-etcd-restore.yaml".to_owned()), "{manifests:?}");
+    until("etcd runs on the old data", || !processes(&scene.lab, survivor, &["etcd"]).is_empty());
 }
 
 /// All members are killed under writes, and two machines do not come back.
@@ -104,6 +126,10 @@ fn lost_and_rebuilt(scene: &Scene, ssh: &OverSsh) {
     for name in files().collect::<Vec<_>>() {
         std::fs::remove_file(scene.path(&name)).expect("it is ours");
     }
+
+    let words = ["recover", "--from", "best", "--etcd", &etcd, "--gone", &gone, "--confirm", &survivor];
+    let recover = ssh.plugin(scene, &ssh.flags_with("root", &["--nodes", &nodes], &words));
+    given_up(scene, &survivor, recover);
 
     let ran = go(&["--gone", &gone, "--confirm", &survivor]).expect_code(0);
     let server = format!("https://{}:6443", scene.lab.node_ip(&survivor));
