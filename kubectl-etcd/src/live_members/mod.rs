@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::discovery::{Overrides, Reach};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::interruption::interrupted;
-use crate::member_probe::{self, Looked, NotDone, Order, Questions, probe};
+use crate::member_probe::{self, Certificates, Looked, NotDone, Order, Questions, probe};
 use crate::output::{Exit, Failed, Outcome};
 use crate::sidecar::{Surveyed, Via};
 pub(crate) use members::Listed;
@@ -43,7 +43,7 @@ impl<'a> Live<'a> {
     pub(crate) async fn look(context: &Context, connection: &'a Connection, reach: &Reach) -> Outcome<Live<'a>> {
         let namespace = context.connection.etcd_namespace();
         let overrides = Overrides { reach: reach.clone(), data_dir: None };
-        let looked = member_probe::look(connection, context.printer, namespace, &overrides, None, false);
+        let looked = member_probe::look(connection, context.printer, namespace, &overrides, None, Certificates::OfNone);
         let Looked { probed, unreadable, api_servers, served, key, .. } = context.interruptible(looked).await?;
         for one in &unreadable {
             context.printer.warn(one.failed.one_line());
@@ -71,7 +71,7 @@ impl<'a> Live<'a> {
     /// Asks the same pods again.
     pub(crate) async fn again(&self) -> Live<'a> {
         let members = self.surveyed.iter().map(|one| one.member.clone()).collect();
-        let questions = Questions { kube_system: &self.key, certificates: false };
+        let questions = Questions { kube_system: &self.key, certificates: Certificates::OfNone };
         let surveyed = all(probe(self.connection, members, questions).await);
         let surveyed = surveyed.into_iter().filter(|one| cluster_of(one).is_none_or(|id| id == self.id)).collect();
         Live::of(self.connection, self.key.clone(), self.id, surveyed)

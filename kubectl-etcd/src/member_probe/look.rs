@@ -1,6 +1,6 @@
 //! Finds the members, those without a mirror pod among them, and asks them.
 
-use super::{Probed, Questions, probe};
+use super::{Certificates, Probed, Questions, probe};
 use crate::connection::Connection;
 use crate::discovery::{self, ApiServer, Found, Overrides, Unreadable};
 use crate::etcd_clusters::{Evidence, lists};
@@ -35,7 +35,7 @@ pub(crate) async fn look(
     namespace: &str,
     overrides: &Overrides,
     node: Option<&str>,
-    certificates: bool,
+    certificates: Certificates<'_>,
 ) -> Outcome<Looked> {
     let (found, served) =
         tokio::join!(discovery::find(connection, namespace, overrides, node), kube_system::served(connection));

@@ -49,7 +49,29 @@ pub(crate) struct Questions<'a> {
     /// Key of namespace kube-system.
     pub(crate) kube_system: &'a str,
     /// Whether to look at the certificates that they present.
-    pub(crate) certificates: bool,
+    pub(crate) certificates: Certificates<'a>,
+}
+
+/// Of which members the certificate is looked at that they present: each look is a line in etcd's log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Certificates<'a> {
+    /// Of none.
+    OfNone,
+    /// Of all but those of these whose certificate was seen.
+    Unseen(&'a [Surveyed]),
+}
+
+impl Certificates<'_> {
+    fn wants(self, member: &EtcdPod) -> bool {
+        let seen = |one: &Surveyed| {
+            let same = one.member.node == member.node && one.member.pod == member.pod;
+            same && one.served.as_ref().is_some_and(|served| served.error.is_none())
+        };
+        match self {
+            Certificates::OfNone => false,
+            Certificates::Unseen(known) => !known.iter().any(seen),
+        }
+    }
 }
 
 /// Asks all members at the same time. What all members of a cluster would answer alike, the first is asked; another only where that has
@@ -100,7 +122,7 @@ fn without_shared(asked: &[Surveyed]) -> Vec<usize> {
 async fn one(
     connection: &Connection,
     member: EtcdPod,
-    certificates: bool,
+    certificates: Certificates<'_>,
     shared: Option<&str>,
 ) -> Result<Surveyed, Box<(EtcdPod, Failed)>> {
     if let Some(trouble @ NodeTrouble::Silent { .. }) = &member.node_trouble {
@@ -111,7 +133,7 @@ async fn one(
         return Err(Box::new((member, why)));
     }
     let served = async {
-        match certificates && member.own.mirror {
+        match certificates.wants(&member) && member.own.mirror {
             true => served_certificate::look(connection, &member).await,
             false => None,
         }
@@ -276,6 +298,25 @@ async fn run(
 mod tests {
     use super::*;
     use crate::etcd_clusters::samples::{answers, held, silent};
+
+    #[test]
+    fn a_certificate_is_looked_at_until_it_was_seen() {
+        let certificate = |error: Option<&str>| etcd_wire::message::Certificate {
+            error: error.map(str::to_owned),
+            ..etcd_wire::message::Certificate::default()
+        };
+        let with = |node: &str, served| Surveyed { served, ..silent(node, 2379) };
+        let known = [
+            with("cp1", Some(certificate(None))),
+            with("cp2", Some(certificate(Some("no answer")))),
+            with("cp3", None),
+        ];
+        for (node, wanted) in [("cp1", false), ("cp2", true), ("cp3", true), ("cp4", true)] {
+            let member = silent(node, 2379).member;
+            assert_eq!(Certificates::Unseen(&known).wants(&member), wanted, "{node}");
+            assert!(!Certificates::OfNone.wants(&member));
+        }
+    }
 
     #[test]
     fn each_cluster_is_asked_once_for_what_its_members_share() {

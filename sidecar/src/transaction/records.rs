@@ -1,5 +1,6 @@
 //! What restores have left on a node: their journals, and the data that they have set aside.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_wire::restore::{Control, Kept, Live, NodeRestore};
@@ -32,18 +33,22 @@ pub(super) struct OfNode {
 
 /// All restores of a state folder, oldest first.
 pub(super) async fn of_node(state: &Place) -> Result<Vec<OfNode>, Failure> {
-    let known = tokio::task::block_in_place(|| known(state))?;
+    let (known, tellers) = tokio::task::block_in_place(|| {
+        let known = known(state)?;
+        let tellers = tellers(&known)?;
+        Ok::<_, Failure>((known, tellers))
+    })?;
     let mut restores = Vec::new();
     for (layout, state) in known {
         let live = control::tell(&layout, Control::Look, ANSWER).await.ok().map(|state| state.live);
         let authorities = state.authorities.clone();
-        let restore = tokio::task::block_in_place(|| told(&layout, state, live))?;
+        let restore = tokio::task::block_in_place(|| told(&layout, state, &tellers, live))?;
         restores.push(OfNode { layout, restore, authorities });
     }
     Ok(restores)
 }
 
-fn told(layout: &Layout, state: State, live: Option<Live>) -> Result<NodeRestore, Failure> {
+fn told(layout: &Layout, state: State, tellers: &Tellers, live: Option<Live>) -> Result<NodeRestore, Failure> {
     let (member, _) = layout.exchanges();
     let exchanged = match is_exchanged(&member) {
         // Nothing is exchanged on a node that is left out, perhaps because of its disk.
@@ -58,7 +63,7 @@ fn told(layout: &Layout, state: State, live: Option<Live>) -> Result<NodeRestore
         }
         false => None,
     };
-    let kept = match kept(layout, &state) {
+    let kept = match kept(layout, &state, tellers) {
         Err(_) if layout.is_left_out() => Vec::new(),
         kept => kept?,
     };
@@ -68,12 +73,40 @@ fn told(layout: &Layout, state: State, live: Option<Live>) -> Result<NodeRestore
     Ok(state.told(Standing { has_identity, participates, live, aside, kept }))
 }
 
-/// What is still there of what was kept besides the old data.
-fn kept(layout: &Layout, state: &State) -> Result<Vec<Kept>, Failure> {
-    let mut places: Vec<Place> = layout.folders().iter().map(|folder| folder.join(SERVED)).collect();
-    for component in &state.ground.components {
-        places.extend(hold::kept_copies(layout, component)?);
+/// Which restore tells of a copy of a manifest, by its path: a restore and a rollback of its nodes' own keep theirs in one folder.
+type Tellers = BTreeMap<String, String>;
+
+/// Each copy is told once: by the restore whose journal names it, or else by the first one.
+fn tellers(known: &[(Layout, State)]) -> Result<Tellers, Failure> {
+    let (mut first, mut named) = (Tellers::new(), Tellers::new());
+    for (layout, state) in known {
+        for copy in copies(layout, state)? {
+            let path = copy.display();
+            let tellers = if state.kept.contains_key(&path) { &mut named } else { &mut first };
+            tellers.entry(path).or_insert_with(|| layout.plan().id.clone());
+        }
     }
+    first.extend(named);
+    Ok(first)
+}
+
+/// Copies of manifests in the folder of held ones; none on a node that is left out, if its disk does not tell.
+fn copies(layout: &Layout, state: &State) -> Result<Vec<Place>, Failure> {
+    let all = || -> Result<Vec<Place>, Failure> {
+        let each = state.ground.components.iter().map(|component| hold::kept_copies(layout, component));
+        Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    match all() {
+        Err(_) if layout.is_left_out() => Ok(Vec::new()),
+        all => all,
+    }
+}
+
+/// What is still there of what was kept besides the old data.
+fn kept(layout: &Layout, state: &State, tellers: &Tellers) -> Result<Vec<Kept>, Failure> {
+    let mut places: Vec<Place> = layout.folders().iter().map(|folder| folder.join(SERVED)).collect();
+    let own = |copy: &Place| tellers.get(&copy.display()) == Some(&layout.plan().id);
+    places.extend(copies(layout, state)?.into_iter().filter(own));
     let mut found = Vec::new();
     for place in places {
         let measured = || -> std::io::Result<Option<u64>> {
@@ -208,11 +241,12 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
     }
     // All have ended. What a participant that lingers runs may lie in the folder of another restore.
     known.iter().try_for_each(|(layout, _)| arm::leave(layout))?;
+    let tellers = tellers(&known)?;
     known.retain(|(layout, _)| ids.contains(&layout.plan().id));
     let mut removed = Vec::new();
     for (layout, state) in known {
         let components = state.ground.components.clone();
-        let one = told(&layout, state, None)?;
+        let one = told(&layout, state, &tellers, None)?;
         for folder in layout.folders() {
             break_up(&folder)?;
         }
@@ -259,7 +293,9 @@ fn size(folder: &Place, levels: u8) -> std::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::tests::layout;
+    use super::super::arm::tests as arming;
+    use super::super::ground::Component;
+    use super::super::layout::tests::{layout, plan};
     use super::*;
 
     #[test]
@@ -287,6 +323,45 @@ mod tests {
         make("old/member/snap/db");
         assert!(discard_data(&layout).is_err());
         assert_eq!(folder.names().unwrap(), ["old", SERVED]);
+    }
+
+    #[test]
+    fn each_copy_of_a_manifest_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = arming::armed(root.path(), plan(root.path()));
+        let back = layout.way_back().unwrap();
+        let (mut restore, mut rollback) = (state(&layout), state(&layout));
+        let component =
+            Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new(), launch_argv: None };
+        for state in [&mut restore, &mut rollback] {
+            state.ground.components.push(component.clone());
+        }
+        let copy = |number: u8| layout.held().join(format!("{}.reappeared-{number}", component.file));
+        layout.held().create_folders().unwrap();
+        for number in [1, 2, 3] {
+            std::fs::write(copy(number).path(), "other").unwrap();
+        }
+        restore.kept.insert(copy(1).display(), "of the restore".into());
+        rollback.kept.insert(copy(2).display(), "of the rollback".into());
+        let both = [(layout.clone(), restore), (back.clone(), rollback)];
+        let told = |both: &[(Layout, State)]| -> Vec<Vec<(String, String)>> {
+            let tellers = tellers(both).unwrap();
+            let of = |(layout, state): &(Layout, State)| {
+                let mut kept = kept(layout, state, &tellers).unwrap();
+                kept.sort_by(|a, b| a.path.cmp(&b.path));
+                kept.into_iter().map(|one| (one.path, one.why)).collect()
+            };
+            both.iter().map(of).collect()
+        };
+        let nobody = "the journal does not say why";
+        let is = |number: u8, why: &str| (copy(number).display(), why.to_owned());
+        assert_eq!(told(&both), [vec![is(1, "of the restore"), is(3, nobody)], vec![is(2, "of the rollback")]]);
+        // The journal of the restore is gone.
+        assert_eq!(told(&both[1..]), [vec![is(1, nobody), is(2, "of the rollback"), is(3, nobody)]]);
+    }
+
+    fn state(layout: &Layout) -> State {
+        State::of(journal::read(&layout.journal()).unwrap().0).unwrap()
     }
 
     #[test]

@@ -42,7 +42,10 @@ Examples:
   kubectl etcd cleanup --old-data
 
   # The same over SSH, where no API server answers
-  kubectl etcd cleanup --old-data --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12";
+  kubectl etcd cleanup --old-data --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12
+
+  # Where it lies, and why it is kept
+  kubectl etcd cleanup --old-data --dry-run -o wide";
 
 /// Find and remove what an earlier run left behind
 ///
@@ -69,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Output format
-    #[arg(short, long, value_parser = Format::without_wide(), default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
     #[command(flatten)]
     reach: Reach,
@@ -116,7 +119,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         _ => {}
     }
     if !nothing || matches!(args.output, Format::Json | Format::Yaml) {
-        print_data(printer, args.output, &report, || report.text(&participants))?;
+        print_data(printer, args.output, &report, || report.text(&participants, args.output == Format::Wide))?;
     }
     for advice in participants.advice() {
         printer.note(advice);
@@ -260,16 +263,16 @@ impl<'a> Report<'a> {
         Report { api_version: API_VERSION, kind: "Leftovers", pods, participants: &participants.all }
     }
 
-    fn text(&self, participants: &Participants) -> String {
+    fn text(&self, participants: &Participants, wide: bool) -> String {
         match (self.pods.is_empty(), self.participants.is_empty()) {
-            (false, true) => self.table(),
+            (false, true) => self.table(wide),
             (true, _) => participants.table(),
-            (false, false) => format!("{}\n{}", self.table(), participants.table()),
+            (false, false) => format!("{}\n{}", self.table(wide), participants.table()),
         }
     }
 
-    fn table(&self) -> String {
-        let mut table = Table::new(&["NAME", "NODE", "OPERATION", "STATUS", "STARTED-BY", "AGE"]);
+    fn table(&self, wide: bool) -> String {
+        let mut table = Table::new(&["NAME", "NODE", "OPERATION", "STATUS", "STARTED-BY", "AGE"]).fitted(wide);
         for pod in &self.pods {
             let cells = [&pod.name, &pod.node, &pod.operation, &pod.phase, &pod.started_by, &pod.age];
             table.row(cells.into_iter().cloned().collect());

@@ -52,13 +52,14 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     }
     let (count, size) = kept.removable();
     let only_shown = count == 0 || args.dry_run;
+    let (wide, is_table) = (args.output == Format::Wide, matches!(args.output, Format::Table | Format::Wide));
     // Data is what was done; until then what is kept is for whoever has to agree to it.
-    if only_shown || args.output == Format::Table {
-        if !empty || args.output != Format::Table {
-            print_data(printer, args.output, &kept, || kept.table(now))?;
+    if only_shown || is_table {
+        if !empty || !is_table {
+            print_data(printer, args.output, &kept, || kept.table(now, wide))?;
         }
     } else if !args.yes {
-        printer.show(&kept.table(now));
+        printer.show(&kept.table(now, true));
     }
     if only_shown {
         return Ok(());
@@ -80,9 +81,9 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     };
     removals.extend(context.interruption.or(cut_off, removing).await?);
     kept.tell(&removals);
-    let told = match args.output {
-        Format::Table => Ok(()),
-        _ => print_data(printer, args.output, &kept, String::new),
+    let told = match is_table {
+        true => Ok(()),
+        false => print_data(printer, args.output, &kept, String::new),
     };
     match (outcome(&removals), told) {
         (Err(failed), told) => Err(failed.also(told)),
@@ -268,27 +269,28 @@ impl Kept {
         }
     }
 
-    fn table(&self, now: Timestamp) -> String {
-        let mut table = Table::new(&["NODE", "RESTORE", "RESULT", "OLD DATA", "SIZE", "AGE"]);
+    /// The plain table fits a terminal of 80 columns; the wide one says where everything lies, and why.
+    fn table(&self, now: Timestamp, wide: bool) -> String {
+        let mut headers = vec!["NODE", "RESTORE", "RESULT", "SIZE", "AGE"];
+        headers.extend(wide.then_some("PATH"));
+        let mut table = Table::new(&headers).fitted(wide);
+        let mut row = |cells: [String; 5], path: &str| {
+            table.row(cells.into_iter().chain(wide.then(|| path.to_owned())).collect());
+        };
         for node in &self.nodes {
             for restore in &node.restores {
                 let result = match (restore.ended, restore.removable) {
                     (Some(ending), _) => step_labels::ended(ending),
                     (None, true) => "abandoned",
-                    (None, false) => "unfinished, stays",
+                    (None, false) => "unfinished",
                 };
-                table.row(vec![
-                    node.node.clone(),
-                    restore.id.clone(),
-                    result.to_owned(),
-                    restore.aside.clone().unwrap_or_default(),
-                    bytes(restore.aside_bytes),
-                    restore.begun.map(|begun| age(begun, now)).unwrap_or_default(),
-                ]);
+                let (node, id) = (&node.node, &restore.id);
+                let begun = restore.begun.map(|begun| age(begun, now)).unwrap_or_default();
+                let cells = [node.clone(), id.clone(), result.to_owned(), bytes(restore.aside_bytes), begun];
+                row(cells, restore.aside.as_deref().unwrap_or_default());
                 for kept in &restore.kept {
-                    let what = format!("kept: {}", kept.why);
-                    let (path, size) = (kept.path.clone(), bytes(kept.bytes));
-                    table.row(vec![node.node.clone(), restore.id.clone(), what, path, size, String::new()]);
+                    let what = if wide { format!("kept: {}", kept.why) } else { "kept as well".to_owned() };
+                    row([node.clone(), id.clone(), what, bytes(kept.bytes), String::new()], &kept.path);
                 }
             }
         }
@@ -337,8 +339,8 @@ mod tests {
         assert_eq!(Kept::of(&nodes, soon).removable(), (1, 4096));
         let kept = Kept::of(&nodes, late);
         assert_eq!(kept.removable(), (2, 8192));
-        let table = kept.table(late);
-        for (line, part) in [(1, "restored"), (2, "unfinished, stays"), (3, "abandoned")] {
+        let table = kept.table(late, false);
+        for (line, part) in [(1, "restored"), (2, "unfinished"), (3, "abandoned")] {
             assert!(table.lines().nth(line).is_some_and(|line| line.contains(part)), "{table}");
         }
         assert!(table.contains("7h"), "{table}");
@@ -353,8 +355,25 @@ mod tests {
         }
         let kept = Kept::of(&[node], Timestamp::UNIX_EPOCH);
         assert_eq!(kept.removable(), (2, 5000));
-        let table = kept.table(Timestamp::UNIX_EPOCH);
+        let table = kept.table(Timestamp::UNIX_EPOCH, true);
         assert!(table.lines().any(|line| line.contains("kept: written to") && line.contains("/data/kept")), "{table}");
+    }
+
+    #[test]
+    fn the_plain_table_fits_a_terminal() {
+        let id = "20261127-131747-abcde-r";
+        let mut node = recalled("control-plane-node-1", &[(id, Some(Ending::WentBack))]);
+        for restore in node.outcome.as_mut().expect("journals") {
+            let path = format!("/var/lib/etcd/.kubectl-etcd/{id}/served");
+            let why = "the new data was served before the restore was rolled back".to_owned();
+            restore.kept = vec![etcd_wire::restore::Kept { path, why, bytes: 1_512_345_678 }];
+        }
+        let kept = Kept::of(&[node], Timestamp::UNIX_EPOCH);
+        let late = Timestamp::from_second(400 * 86_400).expect("a moment");
+        let table = kept.table(late, false);
+        assert!(table.lines().all(|line| line.len() <= 80), "{table}");
+        assert!(table.lines().skip(1).all(|line| line.contains(id)) && table.contains("1.5 GB"), "{table}");
+        assert!(kept.table(late, true).contains("/served"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::discovery::{ApiServer, EtcdPod, Found, Overrides, Unreadable};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
 use crate::kube_system::{self, Served};
-use crate::member_probe::{self, Looked, Probed};
+use crate::member_probe::{self, Certificates, Looked, Probed};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
 use crate::road::{Road, SshArgs};
 use crate::sidecar::{Ask, Operation, SidecarArgs, Surveyed, Via, access, survey};
@@ -54,7 +54,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// It finds etcd by the manifests in /etc/kubernetes/manifests.
 ///
 /// LAG is the number of raft entries that a member has not applied yet. CERTS is the time until the certificate expires that the
-/// member presents to its clients. Where the members belong to several etcd clusters, CONTENTS says what the API server keeps in each.
+/// member presents to its clients; where a sidecar is used, until the first of its certificates does, the one for its peers among them. Where the members belong to several etcd clusters, CONTENTS says what the API server keeps in each.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -138,7 +138,7 @@ struct Seen {
     named: bool,
 }
 
-/// Asks everybody. What `before` has of certificates is not asked again: each look at one is a line in etcd's log.
+/// Asks everybody. A certificate that was seen `before` is not looked at again; those of members that have appeared since are.
 async fn look(args: &Args, context: &Context, plane: &ControlPlane, before: Option<&Seen>) -> Outcome<Seen> {
     match plane.api() {
         Some(connection) => look_by_api(args, context, connection, before).await,
@@ -168,7 +168,8 @@ async fn look_on_nodes(args: &Args, context: &Context, plane: &ControlPlane) -> 
 async fn look_by_api(args: &Args, context: &Context, connection: &Connection, before: Option<&Seen>) -> Outcome<Seen> {
     let namespace = context.connection.etcd_namespace();
     let node = args.node.as_deref();
-    let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, node, before.is_none());
+    let seen = Certificates::Unseen(before.map_or(&[], |before| &before.surveyed));
+    let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, node, seen);
     let Looked { probed, unreadable, api_servers, served, named, key } = looked.await?;
     let Probed { asked: mut surveyed, unreached } = probed;
     surveyed.extend(by_sidecars(args, context, connection, unreached, &key).await);

@@ -92,6 +92,9 @@ pub(super) struct Row {
     /// Seconds until the first certificate expires.
     #[serde(skip)]
     pub(super) first_expiry: Option<i64>,
+    /// Which one that is: its file, or the client URL.
+    #[serde(skip)]
+    pub(super) first_to_expire: Option<String>,
     /// Whether it was to be asked.
     #[serde(skip)]
     pub(super) asked: bool,
@@ -207,7 +210,9 @@ impl Row {
         let wanted = [&member.certificates.server_cert, &member.certificates.peer_cert, &member.certificates.ca];
         files.retain(|file| file.not_after.is_some() || wanted.contains(&&Some(file.path.clone())));
         let known = files.iter().chain(&one.served);
-        row.first_expiry = known.filter_map(|file| file.not_after).min().map(|end| end - now.as_second());
+        let first = known.filter_map(|file| Some((file.not_after?, &file.path))).min();
+        row.first_expiry = first.map(|(end, _)| end - now.as_second());
+        row.first_to_expire = first.map(|(_, path)| path.clone());
         row.certificates = files.iter().map(CertificateRow::of).collect();
         row.served_certificate = one.served.as_ref().map(CertificateRow::of);
         let status = match one.etcd() {

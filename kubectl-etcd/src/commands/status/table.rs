@@ -81,12 +81,11 @@ impl Report {
                     warnings.push(format!("{about}: certificate {}: {error}", certificate.path));
                 }
             }
+            let which = row.first_to_expire.as_deref().unwrap_or_default();
             match row.first_expiry {
-                Some(left) if left < 0 => {
-                    warnings.push(format!("{about} has an expired certificate; -o json says which"))
-                }
+                Some(left) if left < 0 => warnings.push(format!("{about} has an expired certificate: {which}")),
                 Some(left) if left < 30 * 86_400 => {
-                    warnings.push(format!("{about} has a certificate that expires in {}", seconds(left)));
+                    warnings.push(format!("{about} has a certificate that expires in {}: {which}", seconds(left)));
                 }
                 _ => {}
             }
@@ -264,6 +263,29 @@ mod tests {
             is && warnings.iter().any(|one| one.starts_with("member abc has raised the alarm NOSPACE")),
             "{warnings:?}"
         );
+    }
+
+    /// A sidecar sees the files: the certificate for peers is among them, and clients never see that.
+    #[test]
+    fn the_certificate_that_expires_first_is_named() {
+        let certificate = |path: &str, days: i64| etcd_wire::message::Certificate {
+            path: path.into(),
+            not_after: Some(days * 86_400),
+            ..etcd_wire::message::Certificate::default()
+        };
+        let mut one = answers("cp1", 2379, 9, &["cp1"], held("ours"));
+        one.served = Some(certificate("https://127.0.0.1:2379", 300));
+        let told = |one: &Surveyed, text: &str| report(std::slice::from_ref(one)).1.iter().any(|it| it.contains(text));
+        assert!(!told(&one, "certificate"));
+        if let Ok(status) = &mut one.outcome {
+            status.certificates = vec![certificate("/pki/server.crt", 200), certificate("/pki/peer.crt", 9)];
+        }
+        assert!(told(&one, "has a certificate that expires in 9d: /pki/peer.crt"));
+        assert_eq!(report(std::slice::from_ref(&one)).0.members[0].cells()[6], "9d");
+        if let Ok(status) = &mut one.outcome {
+            status.certificates[1].not_after = Some(-1);
+        }
+        assert!(told(&one, "has an expired certificate: /pki/peer.crt"));
     }
 
     #[test]
