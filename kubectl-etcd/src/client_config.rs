@@ -92,16 +92,26 @@ fn authorities(cluster: &Cluster) -> Outcome<Option<Vec<Vec<u8>>>> {
     Ok(Some(found.iter().map(|der| der.to_vec()).collect()))
 }
 
+/// The client certificate of a user, as PEM.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn client_certificate(user: &AuthInfo) -> Outcome<Option<Vec<u8>>> {
+    match (&user.client_certificate_data, &user.client_certificate) {
+        (Some(data), _) => from_base64(data).map(Some),
+        (None, Some(file)) => read_file(file).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 /// Takes client certificate and key.
 fn identify(user: &mut AuthInfo, name: &str) -> Outcome<Option<Identity>> {
-    let certificate = match (user.client_certificate_data.take(), user.client_certificate.take()) {
-        (Some(data), _) => from_base64(&data)?,
-        (None, Some(file)) => read_file(&file)?,
+    let certificate = client_certificate(user)?;
+    (user.client_certificate_data, user.client_certificate) = (None, None);
+    let Some(certificate) = certificate else {
         // A key without a certificate is not looked at.
-        (None, None) => {
-            (user.client_key, user.client_key_data) = (None, None);
-            return Ok(None);
-        }
+        (user.client_key, user.client_key_data) = (None, None);
+        return Ok(None);
     };
     let key = match (user.client_key_data.take(), user.client_key.take()) {
         (Some(data), _) => from_base64(data.expose_secret())?,

@@ -19,7 +19,7 @@ use tower::filter::AsyncFilterLayer;
 use tower::retry::{Policy, RetryLayer};
 
 use crate::api_client;
-use crate::client_config::{configured, server_url};
+use crate::client_config::{client_certificate, configured, server_url};
 use crate::cluster_name::{Named, cluster_name};
 use crate::kubeconfig::{self, Mount};
 use crate::login::{self, Login};
@@ -107,6 +107,13 @@ struct Elsewhere {
     master: Option<String>,
 }
 
+impl Elsewhere {
+    /// What this machine has.
+    fn here() -> Elsewhere {
+        Elsewhere { mount: Mount::here(), master: std::env::var("KUBERNETES_MASTER").ok() }
+    }
+}
+
 /// What the kubeconfig and the flags come to.
 #[derive(Debug)]
 struct Resolved {
@@ -182,8 +189,7 @@ impl ConnectionArgs {
     /// # Errors
     /// No or a bad kubeconfig, no such context, contradictory flags.
     pub(crate) async fn connect(&self) -> Outcome<Connection> {
-        let elsewhere = Elsewhere { mount: Mount::here(), master: std::env::var("KUBERNETES_MASTER").ok() };
-        let Resolved { cluster, user, name, user_name, url } = self.resolve(self.load()?, elsewhere)?;
+        let Resolved { cluster, user, name, user_name, url } = self.resolve(self.load()?, Elsewhere::here())?;
         let (mut config, login, identity) = configured(&cluster, user, &user_name, url).await?;
         let agent = format!("kubectl-etcd/{}", env!("CARGO_PKG_VERSION"));
         if let Ok(agent) = http::HeaderValue::from_str(&agent) {
@@ -210,6 +216,14 @@ impl ConnectionArgs {
         let client = connect(config, limit, Tries::Several)?;
         let typed = self.typed.clone();
         Ok(Connection { client, streams, orders, cluster: name, server, typed, user: user_name })
+    }
+
+    /// The certificate that the user logs in with, as PEM; `None` if there is another way to log in.
+    ///
+    /// # Errors
+    /// As [`ConnectionArgs::connect`]; the certificate cannot be read.
+    pub(crate) fn client_certificate(&self) -> Outcome<Option<Vec<u8>>> {
+        client_certificate(&self.resolve(self.load()?, Elsewhere::here())?.user)
     }
 
     /// The kubeconfig files, merged as kubectl does: `--kubeconfig` alone, or every file of `KUBECONFIG` that is

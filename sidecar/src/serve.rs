@@ -221,7 +221,7 @@ impl Client {
             Request::NodeFiles(request) => Ok(Reply::NodeFiles(node_files::run(request, self).await?)),
             Request::Copies(request) => Ok(Reply::Copies(copies::find(request, self).await?)),
             Request::CheckCopy(request) => Ok(Reply::CheckedCopy(copies::check(request, self).await?)),
-            Request::Facts(request) => Ok(Reply::Facts(self.during(node::facts(request)).await??)),
+            Request::Facts(request) => Ok(Reply::Facts(Box::new(self.during(node::facts(request)).await??))),
             Request::Survey(request) => Ok(Reply::Survey(Box::new(self.during(recover::survey(request)).await??))),
             Request::Replay(request) => Ok(Reply::Replay(replay::send(*request, self).await?)),
             Request::Prepare(request) => {

@@ -11,6 +11,8 @@ const FILES: [&str; 2] = ["Cargo.lock", "Cargo.toml"];
 /// The folder of crates, of which the sidecar is made, and the sidecar itself.
 const CRATES: &str = "crates";
 const SIDECAR: &str = "sidecar";
+/// Crates of the plugin alone: they neither run on nodes nor speak with what does.
+const PLUGIN: [&str; 1] = ["doctor"];
 /// Folders of a crate that no program is built from.
 const PASSED_OVER: [&str; 6] = ["tests", "benches", "examples", "simulator", "fuzz", "target"];
 
@@ -34,7 +36,8 @@ pub(crate) fn of(root: &Path) -> io::Result<String> {
 
 /// What programs that run on nodes, or speak with those, are built from: files and folders, relative to the workspace.
 pub(crate) fn sources(root: &Path) -> io::Result<Vec<String>> {
-    let crates = names(&root.join(CRATES))?.into_iter().map(|name| format!("{CRATES}/{name}"));
+    let crates = names(&root.join(CRATES))?.into_iter().filter(|name| !PLUGIN.contains(&name.as_str()));
+    let crates = crates.map(|name| format!("{CRATES}/{name}"));
     let mut all: Vec<String> = FILES.iter().map(|&file| file.to_owned()).collect();
     for one in crates.chain([SIDECAR.to_owned()]) {
         let parts = names(&root.join(&one))?.into_iter().filter(|name| !PASSED_OVER.contains(&name.as_str()));
@@ -101,7 +104,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             copy(folder.path(), line_end);
             // What a platform or an editor leaves there, and tests.
-            for name in ["sidecar/src/.DS_Store", "crates/wire/src/lib.rs~", "sidecar/tests/more.rs", "README.md"] {
+            for name in [
+                "sidecar/src/.DS_Store",
+                "crates/wire/src/lib.rs~",
+                "sidecar/tests/more.rs",
+                "crates/doctor/src/lib.rs",
+            ] {
                 let path = folder.path().join(name);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, "x").unwrap();

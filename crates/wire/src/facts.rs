@@ -16,6 +16,19 @@ pub struct FactsRequest {
     pub wal_dir: Option<String>,
     /// The kubelet's folder of static pod manifests.
     pub manifests_dir: String,
+    /// What is asked besides. Capability `health`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthRequest>,
+}
+
+/// What is asked besides for a check of everything that can make a restore fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HealthRequest {
+    /// URLs with `http:` where etcd tells its metrics, tried in order; as seen from the node.
+    pub metrics_urls: Vec<String>,
+    /// The port at which the nodes of a restore speak to each other.
+    pub peer_port: u16,
 }
 
 /// What a node's disk tells.
@@ -32,6 +45,81 @@ pub struct NodeFacts {
     /// Why what is missing above is missing.
     #[serde(default)]
     pub failures: Vec<Failure>,
+    /// What was asked besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthFacts>,
+}
+
+/// The answer to a [`HealthRequest`]. What is not known has the reason, one line, in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthFacts {
+    /// The node's clock, milliseconds since 1970.
+    pub clock_ms: i64,
+    /// The files in the manifests folder that its kubelet reads, by name, at most [`MOST_FILES`].
+    pub static_files: Result<Vec<StaticFile>, String>,
+    /// Databases that kubeadm has left, the oldest first, at most [`MOST_FILES`].
+    pub kubeadm_backups: Result<Vec<LeftFile>, String>,
+    /// IDs of the members that the database itself has, in hex, as etcdctl prints them.
+    pub database_members: Result<Vec<String>, String>,
+    /// How long etcd has waited for the disk of its log.
+    pub wal_fsync: Result<Waits, String>,
+    /// Whether a process listens at the port that was asked about.
+    pub peer_port_taken: Result<bool, String>,
+}
+
+/// Most files of a folder that are told.
+pub const MOST_FILES: usize = 200;
+
+/// A file in the manifests folder. A kubelet runs every one that is a pod, whatever its name ends in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StaticFile {
+    /// Its name.
+    pub name: String,
+    /// The component of a control plane that it starts: `etcd`, `kube-apiserver`, `kube-controller-manager` or `kube-scheduler`.
+    pub component: Option<String>,
+    /// Why it is no pod.
+    pub trouble: Option<String>,
+}
+
+/// A file that was left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeftFile {
+    /// Where it is.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// How long something has taken, as a histogram of Prometheus counts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Waits {
+    /// How often it was done.
+    pub count: u64,
+    /// How often it took no longer than so many microseconds, the shortest first.
+    pub within: Vec<Within>,
+}
+
+/// A bucket of a histogram.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Within {
+    /// Upper bound, microseconds.
+    pub micros: u64,
+    /// How often it took no longer.
+    pub count: u64,
+}
+
+impl Waits {
+    /// How often it took longer than so many microseconds: by the smallest bucket that holds that bound, so rather too few than too many.
+    pub fn longer_than(&self, micros: u64) -> u64 {
+        let within =
+            self.within.iter().find(|within| within.micros >= micros).map_or(self.count, |within| within.count);
+        self.count.saturating_sub(within)
+    }
 }
 
 /// The room on a node, in bytes.

@@ -31,6 +31,7 @@ pub const CAPABILITIES: &[&str] = &[
     "ownBinary",
     "quorumLost",
     "replay",
+    "health",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -289,7 +290,7 @@ pub enum Reply {
     /// To [`Request::CheckCopy`].
     CheckedCopy(CheckedCopy),
     /// To [`Request::Facts`].
-    Facts(NodeFacts),
+    Facts(Box<NodeFacts>),
     /// To [`Request::Survey`].
     Survey(Box<NodeSurvey>),
     /// To [`Request::Replay`].

@@ -1,7 +1,10 @@
 //! Frames over a road that cuts, loses and changes bytes.
 
 use bytes::Bytes;
-use etcd_wire::facts::{Disk, Encryption, EncryptionKey, FactsRequest, NodeFacts};
+use etcd_wire::facts::{
+    Disk, Encryption, EncryptionKey, FactsRequest, HealthFacts, HealthRequest, LeftFile, NodeFacts, StaticFile, Waits,
+    Within,
+};
 use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
@@ -54,11 +57,12 @@ fn frames() -> impl Strategy<Value = Frame> {
         (any::<u64>(), any::<i64>(), any::<u64>()).prop_map(|(member_id, revision, count)| {
             Frame::Reply(Reply::Keys(KeysDone { member_id, revision, count }))
         }),
-        (text, proptest::option::of(text)).prop_map(|(data_dir, wal_dir)| {
+        (text, proptest::option::of(text), proptest::option::of(any::<u16>())).prop_map(|(data_dir, wal_dir, port)| {
             let manifests_dir = data_dir.clone();
-            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir }))
+            let health = port.map(|peer_port| HealthRequest { metrics_urls: vec![data_dir.clone()], peer_port });
+            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir, health }))
         }),
-        facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(facts))),
+        facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(Box::new(facts)))),
         proptest::option::of(text).prop_map(|data_dir| {
             Frame::Request(Request::Survey(SurveyRequest { data_dir, ..SurveyRequest::default() }))
         }),
@@ -112,8 +116,27 @@ fn facts(text: &'static str) -> impl Strategy<Value = NodeFacts> {
         .prop_map(|(free_bytes, wal_free_bytes, database_bytes)| Disk { free_bytes, wal_free_bytes, database_bytes });
     let manifests = proptest::collection::btree_map(text, text, 0..3);
     let failure = text.prop_map(|message| Failure::new(FailureCode::Storage, message));
-    (proptest::option::of(disk), proptest::option::of(manifests), encryption, vec(failure, 0..2))
-        .prop_map(|(disk, manifests, encryption, failures)| NodeFacts { disk, manifests, encryption, failures })
+    let health = proptest::option::of(health(text));
+    (proptest::option::of(disk), proptest::option::of(manifests), encryption, vec(failure, 0..2), health).prop_map(
+        |(disk, manifests, encryption, failures, health)| NodeFacts { disk, manifests, encryption, failures, health },
+    )
+}
+
+fn health(text: &'static str) -> impl Strategy<Value = HealthFacts> {
+    (any::<i64>(), any::<u64>(), any::<bool>(), text, proptest::option::of(text)).prop_map(
+        |(clock_ms, count, taken, name, trouble)| HealthFacts {
+            clock_ms,
+            static_files: Ok(vec![StaticFile {
+                name: name.clone(),
+                component: trouble.clone(),
+                trouble: trouble.clone(),
+            }]),
+            kubeadm_backups: Ok(vec![LeftFile { path: name.clone(), bytes: count }]),
+            database_members: trouble.map_or_else(|| Ok(vec![name.clone()]), Err),
+            wal_fsync: Ok(Waits { count, within: vec![Within { micros: count, count }] }),
+            peer_port_taken: if taken { Ok(taken) } else { Err(name) },
+        },
+    )
 }
 
 fn encoded(frames: &[Frame]) -> Vec<u8> {

@@ -10,6 +10,7 @@ pub(crate) mod completion;
 pub(crate) mod copy;
 pub(crate) mod defrag;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 #[cfg(unix)]
 pub(crate) mod drill;
 pub(crate) mod freshness;

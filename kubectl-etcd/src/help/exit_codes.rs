@@ -31,6 +31,14 @@ Of freshness:
   4    nobody can tell: the store does not answer, or a clock is wrong
   130  interrupted
 
+Of doctor --exit-code:
+
+  0    no check has found a warning or an error
+  1    a check has found a warning
+  2    a check has found an error; or usage
+  4    no check could be made: no member of etcd was found, no API server
+  130  interrupted
+
 kubectl on Windows turns every other code into 1. kubectl-etcd, called by its
 own name, does not.
 ";
@@ -66,6 +74,11 @@ pub(super) fn of(command: &str, name: &str) -> Option<String> {
         "freshness" => {
             return Some(wrapped(
                 "Exit codes: 0 fresh, 1 stale or no backup, 2 usage, 4 nobody can tell, 130 interrupted.",
+            ));
+        }
+        "doctor" => {
+            return Some(wrapped(
+                "Exit codes: 0 done, 1 failed, 2 usage, 4 refused, 130 interrupted; with --exit-code 1 a warning, 2 an error, 4 no check could be made.",
             ));
         }
         _ => return None,

@@ -21,7 +21,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         &["backup", "verify", "list", "drill", "restore", "rollback", "schedule", "freshness", "prune"],
     ),
     ("Look into a snapshot, and take out of it", &["inspect", "get", "diff", "apply"]),
-    ("The etcd of the cluster", &["status", "member", "alarms", "compact", "defrag", "cleanup"]),
+    ("The etcd of the cluster", &["status", "doctor", "member", "alarms", "compact", "defrag", "cleanup"]),
     ("Other commands", &[]),
 ];
 

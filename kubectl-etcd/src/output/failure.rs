@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Failed,
     /// What was compared differs: no error, and told as none.
     Different,
+    /// `doctor --exit-code` has found an error in the cluster: no error of the command, and told as none.
+    Ill,
     /// The command line is wrong.
     Usage,
     /// The snapshot is damaged or cannot be restored.
@@ -33,7 +35,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Exit::Failed | Exit::Different => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::Ill => 2,
             Exit::Damaged => 3,
             Exit::Refused => 4,
             Exit::Changed => 5,
@@ -259,7 +261,7 @@ impl From<etcd_members::Refusal> for Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = if matches!(self.exit, Exit::Different | Exit::Degraded) { "" } else { "error: " };
+        let error = if matches!(self.exit, Exit::Different | Exit::Degraded | Exit::Ill) { "" } else { "error: " };
         writeln!(f, "{error}{}", visible::name(&self.message))?;
         for cause in &self.causes {
             writeln!(f, "  cause: {}", visible::text(cause.trim_end()).replace('\n', "\n         "))?;

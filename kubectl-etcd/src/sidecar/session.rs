@@ -182,7 +182,7 @@ impl Session {
             self.next("the facts").await
         };
         match asked.await.map_err(|error| self.broken(error, "ask about the node's disk").into_failed())? {
-            Frame::Reply(Reply::Facts(facts)) => Ok(facts),
+            Frame::Reply(Reply::Facts(facts)) => Ok(*facts),
             other => Err(self.unexpected(other).into_failed()),
         }
     }

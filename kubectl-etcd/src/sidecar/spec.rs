@@ -63,6 +63,8 @@ pub(crate) enum Operation {
     Verify,
     /// Tell what a restore would change.
     Plan,
+    /// Tell everything that can make a restore fail.
+    Doctor,
     /// Take part in a restore: change the data directory and the static pods.
     Restore,
     /// Read what restores have left on the node.
@@ -82,6 +84,7 @@ impl Operation {
             Operation::List => "list",
             Operation::Verify => "verify",
             Operation::Plan => "plan",
+            Operation::Doctor => "doctor",
             Operation::Restore => "restore",
             Operation::Recall => "recall",
             Operation::Follow => "follow",
@@ -95,6 +98,7 @@ impl Operation {
             Operation::Status
             | Operation::Verify
             | Operation::Plan
+            | Operation::Doctor
             | Operation::NodeFiles
             | Operation::Recall
             | Operation::Follow
@@ -154,6 +158,13 @@ impl PodPlan<'_> {
                 let files = member.files().into_iter().chain(member.encryption_config.clone());
                 topmost(folders.chain(files.map(|file| Mount::read(file, "File"))).collect())
             }
+            Operation::Doctor => {
+                let folders = [&member.manifests_dir, &member.data_dir, &member.wal_dir].into_iter().flatten().cloned();
+                let folders = folders.chain(member.folders()).map(|folder| Mount::read(folder, "Directory"));
+                let files = member.encryption_config.clone().into_iter().map(|file| Mount::read(file, "File"));
+                let ours = [STATE, KUBEADM].map(|folder| Mount::read(folder.to_owned(), "DirectoryOrCreate"));
+                topmost(folders.chain(files).chain(ours).collect())
+            }
             Operation::Recall => {
                 let folders = [&member.data_dir, &member.wal_dir].into_iter().flatten();
                 let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
@@ -207,9 +218,11 @@ impl PodPlan<'_> {
             })
         };
         // What etcd's pod may read by its type, or by that of containers, is its own files: not manifests and journals.
-        let looks_wider =
-            matches!(self.operation, Operation::Plan | Operation::NodeFiles | Operation::Recall | Operation::List)
-                .then_some("spc_t");
+        let looks_wider = matches!(
+            self.operation,
+            Operation::Plan | Operation::Doctor | Operation::NodeFiles | Operation::Recall | Operation::List
+        )
+        .then_some("spc_t");
         if let Some(kind) = looks_wider.or(self.member.selinux_type.as_deref()) {
             security["seLinuxOptions"] = json!({"type": kind});
         }
@@ -267,6 +280,9 @@ impl PodPlan<'_> {
 
 /// Where kubeadm keeps what makes a node one of the control plane: authorities, keys, manifests, kubeconfigs.
 pub(crate) const KUBERNETES: &str = "/etc/kubernetes";
+
+/// Where kubeadm keeps copies of what it replaces.
+const KUBEADM: &str = "/etc/kubernetes/tmp";
 
 /// Where a restore keeps its journal and its certificate on a node.
 const STATE: &str = "/var/lib/kubectl-etcd";
@@ -438,11 +454,20 @@ mod tests {
             "/etc/kubernetes/pki/etcd/server.key",
             "/etc/kubernetes/enc/enc.yaml",
         ];
+        let doctor = [
+            "/etc/kubernetes/manifests",
+            "/var/lib/etcd",
+            "/etc/kubernetes/pki/etcd",
+            "/etc/kubernetes/enc/enc.yaml",
+            "/var/lib/kubectl-etcd",
+            "/etc/kubernetes/tmp",
+        ];
         for (operation, read, written, privileged) in [
             (Operation::Status, &certificates[..], &[][..], false),
             (Operation::Backup, &certificates, &[], false),
             (Operation::Verify, &certificates, &[], false),
             (Operation::Plan, &plan, &[], false),
+            (Operation::Doctor, &doctor, &[], false),
             (Operation::Recall, &recall, &[], false),
             (Operation::Restore, &[], &work, true),
             (Operation::Follow, &[], &work, true),

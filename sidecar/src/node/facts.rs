@@ -5,8 +5,8 @@ use std::path::Path;
 use etcd_wire::facts::{Encryption, FactsRequest, NodeFacts};
 use etcd_wire::{Failure, FailureCode};
 
-use super::manifests::Manifests;
-use super::{disk, encryption};
+use super::manifests::{self, Manifests};
+use super::{disk, encryption, health};
 
 /// Answers where it can; why it cannot elsewhere is among the failures of the answer.
 ///
@@ -18,9 +18,23 @@ pub(crate) async fn run(request: FactsRequest) -> Result<NodeFacts, Failure> {
             return Err(Failure::new(FailureCode::BadRequest, format!("{path:?} is not an absolute path")));
         }
     }
+    let wal_fsync = async {
+        match &request.health {
+            Some(health) => Some(health::wal_fsync(&health.metrics_urls).await),
+            None => None,
+        }
+    };
     // A disk may be slow, and the client is still to be heard meanwhile.
-    let gathered = tokio::task::spawn_blocking(move || gather(&request)).await;
-    gathered.map_err(|error| Failure::new(FailureCode::Other, "cannot look at the node's disk").source(&error))
+    let here = request.clone();
+    let (gathered, wal_fsync) = tokio::join!(tokio::task::spawn_blocking(move || gather(&here)), wal_fsync);
+    let mut gathered =
+        gathered.map_err(|error| Failure::new(FailureCode::Other, "cannot look at the node's disk").source(&error))?;
+    if let (Some(health), Some(wal_fsync)) = (&mut gathered.health, wal_fsync) {
+        health.wal_fsync = wal_fsync;
+        // After everything that takes time: whoever asks compares with the moment at which the answer arrives.
+        health.clock_ms = health::clock_ms();
+    }
+    Ok(gathered)
 }
 
 fn gather(request: &FactsRequest) -> NodeFacts {
@@ -30,11 +44,16 @@ fn gather(request: &FactsRequest) -> NodeFacts {
     let manifests = Manifests::read(Path::new(&request.manifests_dir)).map_err(|failure| failures.push(failure)).ok();
     NodeFacts {
         disk,
-        encryption: manifests.as_ref().map_or(Encryption::Unknown, |manifests| encryption::of(&manifests.api_server)),
+        encryption: match &manifests {
+            Some(manifests) => encryption::of(&manifests.api_server),
+            None => manifests::only(Path::new(&request.manifests_dir), "kube-apiserver")
+                .map_or(Encryption::Unknown, |api_server| encryption::of(&api_server)),
+        },
         manifests: manifests.as_ref().map(|manifests| {
             manifests.moved().map(|(component, manifest)| (component.to_owned(), manifest.file.clone())).collect()
         }),
         failures,
+        health: request.health.as_ref().map(|health| health::of(request, health)),
     }
 }
 
@@ -50,6 +69,7 @@ mod tests {
             data_dir: data_dir.display().to_string(),
             wal_dir: None,
             manifests_dir: manifests_dir.display().to_string(),
+            health: None,
         };
         let half = run(request(empty.path(), manifests.path())).await.unwrap();
         assert_eq!((half.disk, &half.encryption, half.failures.len()), (None, &Encryption::Off, 1));
@@ -59,6 +79,12 @@ mod tests {
         let other = run(request(empty.path(), empty.path())).await.unwrap();
         assert_eq!((other.manifests, &other.encryption, other.failures.len()), (None, &Encryption::Unknown, 1));
         assert!(other.disk.is_some());
+        // Two manifests of another component.
+        std::fs::copy(manifests.path().join("etcd.yaml"), manifests.path().join("etcd.yaml.bak")).unwrap();
+        let twice = run(request(empty.path(), manifests.path())).await.unwrap();
+        assert_eq!((twice.manifests, &twice.encryption), (None, &Encryption::Off));
+        std::fs::copy(manifests.path().join("kube-apiserver.yaml"), manifests.path().join("other")).unwrap();
+        assert_eq!(run(request(empty.path(), manifests.path())).await.unwrap().encryption, Encryption::Unknown);
         let relative = run(request(Path::new("data"), manifests.path())).await.unwrap_err();
         assert_eq!(relative.code, FailureCode::BadRequest);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use etcd_wire::facts::StaticFile;
 use etcd_wire::{Failure, FailureCode};
 
 use super::dir::Place;
@@ -86,6 +87,18 @@ pub(super) fn etcd(dir: &Path) -> Result<Option<Manifest>, Failure> {
     }
 }
 
+/// The manifest of one component; `None` if there is none, or more than one. That another component has two says nothing of this one.
+pub(super) fn only(dir: &Path, wanted: &str) -> Option<Manifest> {
+    let read = |file: &String| document::read(&dir.join(file)).ok().flatten().map(|contents| (file.clone(), contents));
+    let parsed = list(dir).ok()?.iter().filter_map(read).collect::<Vec<_>>();
+    let mut found = parsed.iter().filter_map(|(file, contents)| {
+        let (component, manifest) = Manifest::parse(file, contents).ok().flatten()?;
+        (component == wanted).then_some(manifest)
+    });
+    let first = found.next();
+    first.filter(|_| found.next().is_none())
+}
+
 /// Components with their manifests, and the files that were passed over.
 type Read = (BTreeMap<&'static str, Manifest>, Vec<String>);
 
@@ -109,6 +122,27 @@ fn all(dir: &Path) -> Result<Read, Failure> {
         }
     }
     Ok((found, passed_over))
+}
+
+/// The files that the kubelet reads, by name, each with what it starts. Nothing is passed over, and no two contradict each other.
+///
+/// # Errors
+/// [`FailureCode::Storage`] if there is no such folder.
+pub(super) fn files(dir: &Path) -> Result<Vec<StaticFile>, Failure> {
+    let mut files = Vec::new();
+    for name in list(dir)? {
+        let (component, trouble) = match document::read(&dir.join(&name)) {
+            Ok(Some(contents)) => match Manifest::parse(&name, &contents) {
+                Ok(found) => (found.map(|(component, _)| component.to_owned()), None),
+                Err(why) => (None, Some(why)),
+            },
+            // The kubelet passes over folders.
+            Ok(None) => continue,
+            Err(error) => (None, Some(error.to_string())),
+        };
+        files.push(StaticFile { name, component, trouble });
+    }
+    Ok(files)
 }
 
 const WHERE: &str =

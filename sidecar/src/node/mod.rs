@@ -7,6 +7,7 @@ mod encryption;
 pub(crate) mod etcds;
 mod facts;
 pub(crate) mod files;
+mod health;
 mod manifest;
 pub(crate) mod manifests;
 #[cfg(test)]

@@ -172,8 +172,9 @@ fn node_files(lab: &Lab) -> BTreeMap<String, String> {
                 continue;
             }
             let Ok(meta) = path.symlink_metadata() else { continue };
-            // The kubelet makes it for a pod that mounts it, and nobody can take a mount point away.
-            if relative == Path::new("var/lib/kubectl-etcd") && names(&path).is_empty() {
+            // The kubelet makes them for a pod that mounts them, and nobody can take a mount point away.
+            let mounted = ["var/lib/kubectl-etcd", "etc/kubernetes/tmp"].map(Path::new);
+            if mounted.contains(&relative) && names(&path).is_empty() {
                 continue;
             }
             let size = if meta.is_dir() { 0 } else { meta.len() };

@@ -7,6 +7,7 @@ mod cka;
 mod connection;
 mod contents;
 mod disk;
+mod doctor;
 mod drill;
 mod etcd;
 mod explain;

@@ -101,6 +101,7 @@ impl<'a> Line<'a> {
             Some("FILE" | "PATH") => Wanted::Files,
             Some("DIR") => Wanted::Folders,
             Some("NODE") => Wanted::Nodes,
+            Some("CHECK") => Wanted::Words(etcd_doctor::CHECKS.iter().map(|check| check.name.to_owned()).collect()),
             Some("NAMESPACE") if arg.get_id() == "namespace" => Wanted::Namespaces(self.file()),
             Some("NAMESPACE") => Wanted::Namespaces(None),
             _ => Wanted::Nothing,
@@ -269,6 +270,10 @@ mod tests {
             ("status --cluster ", Wanted::Kubeconfig("cluster")),
             ("status --user=", Wanted::Kubeconfig("user")),
             ("restore a.db --confirm ", Wanted::Nothing),
+            (
+                "doctor --explain=",
+                Wanted::Words(etcd_doctor::CHECKS.iter().map(|check| check.name.to_owned()).collect()),
+            ),
             ("status ", Wanted::Nothing),
             ("nonsense --nonsense=", Wanted::Nothing),
         ] {

@@ -185,8 +185,12 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outco
     let Some(data_dir) = one.member.data_dir.clone() else {
         return Some(Err(Failed::plain("its data directory is not on a hostPath volume")));
     };
-    let request =
-        FactsRequest { data_dir, wal_dir: one.member.wal_dir.clone(), manifests_dir: manifests_dir.to_owned() };
+    let request = FactsRequest {
+        data_dir,
+        wal_dir: one.member.wal_dir.clone(),
+        manifests_dir: manifests_dir.to_owned(),
+        health: None,
+    };
     let ask = async {
         let mut session = road.session(sidecar).await.map_err(TransferError::into_failed)?;
         session.require("facts")?;

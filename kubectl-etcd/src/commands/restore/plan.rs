@@ -349,6 +349,7 @@ mod tests {
             manifests: Some(BTreeMap::from([("etcd".into(), "etcd.yaml".into())])),
             encryption: Encryption::Off,
             failures: Vec::new(),
+            health: None,
         }
     }
 

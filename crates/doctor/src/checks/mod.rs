@@ -1,0 +1,41 @@
+//! The checks, by what they are about.
+
+mod access;
+mod backups;
+mod certificates;
+mod disk;
+mod members;
+mod settings;
+mod space;
+mod versions;
+
+use crate::check::Check;
+
+/// What takes a cluster down first comes first.
+pub(crate) const ALL: &[Check] = &[
+    members::QUORUM,
+    members::LEARNERS,
+    members::HASH,
+    members::STALE,
+    space::ALARMS,
+    space::DATABASE,
+    space::ROOM,
+    space::FSYNC,
+    certificates::CERTIFICATES,
+    certificates::KUBECONFIG,
+    versions::CORRUPTION_BUG,
+    versions::ETCD,
+    versions::KUBERNETES,
+    settings::CORRUPTION_CHECK,
+    settings::INITIAL_CLUSTER,
+    settings::PEER_URLS,
+    settings::ENCRYPTION,
+    disk::STATIC_PODS,
+    disk::KUBEADM,
+    disk::OLD_DATA,
+    disk::UNFINISHED,
+    disk::CLOCKS,
+    backups::AGE,
+    backups::NODE_FILES,
+    access::BREAK_GLASS,
+];
