@@ -8,7 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use e2e::restores::{CLUSTER, State, age, journal, make, restore, settled, stage, version};
+use e2e::restores::{
+    CLUSTER, State, age, decided, during, journal, make, restore, rolls_back_by_itself, settled, spoil_api_servers,
+    stage, version,
+};
 use e2e::trouble::{etcdctl, processes};
 use e2e::{Running, Scene, names, plugin, run, until};
 use lab::Etcd;
@@ -148,7 +151,12 @@ fn a_log_of_its_own_directory_goes_with_the_data_and_both_stay_etcds() {
         let ours = root.join("var/lib").join(folder).join(".kubectl-etcd").metadata().expect("our folder");
         assert_eq!((ours.uid(), ours.mode() & 0o7777), (0, 0o700));
     }
-    run(scene.plugin(&["rollback", "--confirm", CLUSTER])).expect_code(0);
+    // Back by the node itself, because its API server does not become ready.
+    age(&scene);
+    let ran = during(&scene, &["--start-timeout", "15s"], |_| {
+        spoil_api_servers(&scene, &["cp1"], |node| rolls_back_by_itself(&scene, node) && decided(&scene, node));
+    });
+    assert_eq!(ran.status.code(), Some(5), "{}", ran.stderr);
     assert_eq!((settled(&scene), segments()), (State::Old, 1));
     assert_eq!(owners(&root), before);
     run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
