@@ -176,6 +176,9 @@ mod tests {
             let examples = cli::undressed().find_subcommand(&name).and_then(Command::get_after_help).cloned();
             let examples = examples.expect("every command has examples").to_string();
             assert!(page(root(), Some(&name)).expect(&name).contains(&examples), "{name}");
+            // A long command goes on in the next line, after a backslash; a break that the source alone has is none.
+            let wide = examples.lines().find(|line| line.len() > WIDTH + 15 && !line.ends_with('\\'));
+            assert_eq!(wide, None, "{name}");
         }
     }
 

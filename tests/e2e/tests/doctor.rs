@@ -31,7 +31,7 @@ fn assert_found(ran: &Ran, expected: &[(&str, &str, &str)]) {
     }
 }
 
-/// What nobody has asked for.
+/// The finding of every run without --ssh.
 const NO_SSH: (&str, &str, &str) = ("break-glass", "unknown", "pass --ssh");
 
 #[test]

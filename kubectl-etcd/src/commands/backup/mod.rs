@@ -52,7 +52,7 @@ Examples:
   kubectl etcd backup --on-node /var/lib/etcd-backups
 
   # Into an object store, encrypted for two recipients, the record signed
-  kubectl etcd backup --store s3://backups/prod --recipient age1... \
+  kubectl etcd backup --store s3://backups/prod --recipient age1... \\
     -R team.txt --sign-key backup.key
 
   # With what a new control plane needs beside the snapshot

@@ -29,15 +29,16 @@ Examples:
   kubectl etcd recover --ssh=admin@ --plan etcd-prod-20261121T061640Z.db.json
 
   # Show the plan of a new quorum from the member that has the most
-  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13 \
-    --from best --gone cp2,cp3 --dry-run=client
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from best \\
+    --gone cp2,cp3 --dry-run=client
 
   # The same, carried out; asks for the name of the cluster
-  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from best --gone cp2,cp3
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from best \\
+    --gone cp2,cp3
 
   # From a backup in a store
-  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from s3://backups/prod/latest \
-    --identity backup.key --gone cp2,cp3 --confirm cp1
+  kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --gone cp2,cp3 \\
+    --from s3://backups/prod/latest --identity backup.key --confirm cp1
 
   # For a script
   kubectl etcd recover --ssh --nodes cp1=10.0.0.11 -o json";
