@@ -312,16 +312,22 @@ impl Running {
     /// As [`Running::end`], for a program that may take longer.
     #[track_caller]
     pub fn end_within(mut self, patience: Duration) -> (ExitStatus, String) {
-        let mut status = None;
-        until_within("the program ends", patience, || {
-            status = self.child.try_wait().expect("a child of ours");
-            status.is_some()
-        });
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                self.said.extend(self.lines.try_iter().map(|line| line + "\n"));
+                panic!("waited too long until the program ends, which said:\n{}", self.said);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
             self.said.push_str(&line);
             self.said.push('\n');
         }
-        (status.expect("it has ended"), std::mem::take(&mut self.said))
+        (status, std::mem::take(&mut self.said))
     }
 }
 

@@ -57,7 +57,7 @@ fn leader(scene: &Scene) -> String {
 fn given_up(scene: &Scene, survivor: &str, recover: Command) {
     let running = Running::start(recover);
     spoil_new_data(scene, survivor);
-    let (status, said) = running.end_within(Duration::from_secs(180));
+    let (status, said) = running.end_within(Duration::from_secs(300));
     assert_eq!(status.code(), Some(5), "{said}");
     let file = journal_file(scene, survivor).expect("a journal");
     let id = file.parent().and_then(|folder| folder.file_name()).expect("an id").to_owned();

@@ -7,7 +7,8 @@ use etcd_transaction::{Fact, Node};
 use etcd_wire::restore::least_revision;
 use etcd_wire::{Failure, FailureCode};
 
-use super::wait::{ends_again, pause, quiet, until_well, while_disks_answer};
+use super::ends::Ends;
+use super::wait::{pause, quiet, until_well, while_disks_answer};
 use super::{found_again, is_exchanged, new_cluster, put, refused, take};
 use crate::etcd;
 use crate::transaction::exchange::{self, Way};
@@ -199,12 +200,13 @@ pub(super) fn start_limit(work: &Work) -> Duration {
 pub(super) async fn launch_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let etcd = work.component(ETCD)?;
     let unchecked = work.is_rechecked();
+    let ends = Ends::of(etcd, &work.layout.data_dir().join("member/snap"));
     work.blocking(move |work| launch(work, unchecked)).await?;
     let up = until_well("etcd", start_limit(work), cancel, || member::launched(&work.ground.etcd));
     let up_or_over = async {
         tokio::select! {
             up = up => up,
-            failure = ends_again(&etcd) => Err(failure),
+            failure = ends.twice() => Err(failure),
         }
     };
     while_disks_answer(work, up_or_over).await

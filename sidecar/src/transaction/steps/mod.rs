@@ -3,6 +3,7 @@
 //! What changes files is done on a thread of its own and always waited for; what only waits ends as soon as the step is cancelled.
 
 mod back;
+mod ends;
 mod forth;
 mod guard;
 mod on;

@@ -116,27 +116,11 @@ pub(super) async fn until_running(component: &Component, limit: Duration, cancel
 }
 
 /// How many processes a component has.
-async fn running(component: &Component) -> Result<usize, Failure> {
+pub(super) async fn running(component: &Component) -> Result<usize, Failure> {
     let looked = component.clone();
     // Not by `Work::blocking`, which has to be waited for: whoever waits for this drops it.
     let looking =
         tokio::task::spawn_blocking(move || process::running(&looked.command_lines()).map(|found| found.len()));
     let found = looking.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     found.map_err(|error| storage("look at the processes of the node", &error))
-}
-
-/// Ends when a component has started and ended twice: what will not run need not be waited for.
-pub(super) async fn ends_again(component: &Component) -> Failure {
-    let (mut ran, mut ends) = (false, 0);
-    while ends < 2 {
-        tokio::time::sleep(POLL).await;
-        match running(component).await {
-            Ok(running) => {
-                ends += u32::from(ran && running == 0);
-                ran = running > 0;
-            }
-            Err(failure) => return failure,
-        }
-    }
-    refused(format!("{} started and ended twice", component.name)).hint("read its log: crictl logs, or /var/log/pods")
 }
