@@ -70,6 +70,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let target = Target::of(&args.to)?;
     let stored = find(&args.backup, &args.access, &context).await?;
     let name = stored.name();
+    let again = again(&name, &args);
     for object in stored.found.backup.objects.iter().filter(|object| is_too_large(object)) {
         context.printer.warn(format!("{} is not copied: it has {}", object.key, bytes(object.size)));
     }
@@ -81,11 +82,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             context.printer.note(format!("copied {} of {name} to {}", bytes(data.size), path.display()));
         }
         Target::Folder(folder) => {
-            let (copied, kept) = context.interruptible(files::all(&stored, &folder, &context)).await?;
+            let copying = context.interruptible(files::all(&stored, &folder, &context)).await;
+            let (copied, kept) = copying.map_err(|failed| to_go_on(failed, &again))?;
             context.printer.note(summary(copied, kept, &name, &folder.display().to_string()));
         }
         Target::Store(url) => {
-            let (copied, kept) = into_store(&stored, &url, &context).await?;
+            let (copied, kept) = into_store(&stored, &url, &again, &context).await?;
             context.printer.note(summary(copied, kept, &name, &url.to_string()));
         }
     }
@@ -100,21 +102,21 @@ fn summary(copied: u64, kept: u64, name: &str, to: &str) -> String {
 }
 
 /// Copies all objects into another store.
-async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outcome<(u64, u64)> {
+async fn into_store(stored: &Stored, url: &StoreUrl, again: &str, context: &Context) -> Outcome<(u64, u64)> {
     let found = &stored.found;
     let store = Store::open(url, &Environment::of_process()).map_err(|error| stores::failed(&error))?;
-    let failed = |error| told(error, stored, url);
+    let failed = |error| told(error, &stored.name(), url, again);
     let list = async { store.list(Some(&found.backup.cluster)).await.map_err(|error| failed(CopyError::Store(error))) };
     let there = context.interruptible(list).await?;
     let (mut copied, mut kept) = (0, 0);
     for item in items(found) {
         let watch = watch(context.printer, "copy", item.size, context.cancelled());
         if context.interruption.happened() {
-            return Err(told_interrupted(stored, url));
+            return Err(to_go_on(interrupted(), again));
         }
         // The first interruption is heard by what is read, and the upload is given up then: what was sent of it stays otherwise, unseen.
         let copied_one = copy(found, &item, &store, &there, watch);
-        let urged = || told_interrupted(stored, url);
+        let urged = || to_go_on(interrupted(), again);
         match context.interruption.unless_urged(urged, copied_one).await?.map_err(failed)? {
             Done::Copied => copied += 1,
             Done::Kept => kept += 1,
@@ -123,20 +125,28 @@ async fn into_store(stored: &Stored, url: &StoreUrl, context: &Context) -> Outco
     Ok((copied, kept))
 }
 
-fn told_interrupted(stored: &Stored, to: &StoreUrl) -> Failed {
-    to_go_on(interrupted(), stored, to)
-}
-
-fn told(error: CopyError, stored: &Stored, to: &StoreUrl) -> Failed {
+fn told(error: CopyError, name: &str, to: &StoreUrl, again: &str) -> Failed {
     let failed = match error {
-        CopyError::Transfer(error) => not_read(error, &stored.name()),
+        CopyError::Transfer(error) => not_read(error, name),
         CopyError::Store(error) => stores::failed(&error),
         error @ CopyError::Taken(_) => Failed::new(Exit::Refused, format!("cannot copy to {to}")).source(&error),
     };
-    to_go_on(failed, stored, to)
+    to_go_on(failed, again)
 }
 
-fn to_go_on(failed: Failed, stored: &Stored, to: &StoreUrl) -> Failed {
-    let again = format!("kubectl etcd copy {} {}", quoted(&stored.name()), quoted(&to.to_string()));
-    failed.effect("what was copied stays; without its record it is no backup").hint(format!("go on with\n  {again}"))
+/// The command that copies the rest of this very backup, also where the latest was asked for.
+fn again(name: &str, args: &Args) -> String {
+    let to = args.to.display().to_string();
+    let keys = args.access.trust.trust_key.iter();
+    let keys = keys.map(|key| format!(" --trust-key {}", quoted(&key.display().to_string()))).collect::<String>();
+    format!("kubectl etcd copy {} {}{keys}", quoted(name), quoted(&to))
+}
+
+/// What is left of a copy of all objects that has failed, and what completes it. What is damaged, or in the way, the same command meets again.
+fn to_go_on(failed: Failed, again: &str) -> Failed {
+    let failed = failed.effect("what was copied stays; without its record it is no backup");
+    match failed.exit {
+        Exit::Failed | Exit::Interrupted => failed.hint(format!("go on with\n  {again}")),
+        _ => failed,
+    }
 }
