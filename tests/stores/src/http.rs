@@ -1,6 +1,6 @@
 //! As much of HTTP/1.1 as a proxy and a look at a server need: one request a connection, bodies by Content-Length.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -60,4 +60,34 @@ pub(crate) fn request_with(port: u16, method: &str, target: &str, headers: &str)
     let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
     let (_, body) = answer.split_once("\r\n\r\n").context("no end of the head")?;
     Ok((status, body.to_owned()))
+}
+
+/// A connection for many requests.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+    port: u16,
+}
+
+impl Connection {
+    pub(crate) fn to(port: u16) -> Result<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream: BufReader::new(stream), port })
+    }
+
+    /// Sends a request and reads its answer; the status and the body.
+    pub(crate) fn send(&mut self, method: &str, target: &str, body: &[u8]) -> Result<(u16, String)> {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+            self.port,
+            body.len()
+        );
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
+        let head = Head::read(&mut self.stream)?.context("the server has closed the connection")?;
+        let status = head.first.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
+        let mut body = vec![0; head.length()];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
 }

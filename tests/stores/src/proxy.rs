@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -34,13 +35,16 @@ pub enum Act {
     CutRequest(usize),
     /// The server's answer is cut after so many bytes: 0 is an answer that gets lost.
     CutAnswer(usize),
+    /// It waits until so many requests are on their way at the same time, which may be over by then, and passes. If they never are, the
+    /// connection is closed after a minute.
+    Gather(usize),
 }
 
 /// A proxy of an S3 over HTTP.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddrV4,
-    state: Arc<Mutex<State>>,
+    state: Arc<Shared>,
 }
 
 type Decide = Box<dyn FnMut(&Seen) -> Act + Send>;
@@ -48,6 +52,31 @@ type Decide = Box<dyn FnMut(&Seen) -> Act + Send>;
 struct State {
     seen: Vec<Seen>,
     decide: Decide,
+    /// Requests whose answers have not been sent yet, now and at most.
+    under_way: usize,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// More requests are on their way.
+    more: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is on its way. Dropped before the last byte of its answer is sent: whoever waits for that may ask the next thing then.
+struct UnderWay<'a>(&'a Shared);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().under_way -= 1;
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -66,7 +95,8 @@ impl Proxy {
     pub fn start_at(address: Ipv4Addr, upstream: u16) -> Result<Proxy> {
         let listener = TcpListener::bind((address, 0))?;
         let address = SocketAddrV4::new(address, listener.local_addr()?.port());
-        let state = Arc::new(Mutex::new(State { seen: Vec::new(), decide: Box::new(|_| Act::Pass) }));
+        let state = State { seen: Vec::new(), decide: Box::new(|_| Act::Pass), under_way: 0, most: 0 };
+        let state = Arc::new(Shared { state: Mutex::new(state), more: Condvar::new() });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -80,14 +110,20 @@ impl Proxy {
 
     /// From now on this decides, and requests are counted anew.
     pub fn decide(&self, decide: impl FnMut(&Seen) -> Act + Send + 'static) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.seen.clear();
+        state.most = state.under_way;
         state.decide = Box::new(decide);
     }
 
     /// The requests since [`Proxy::decide`].
     pub fn seen(&self) -> Vec<Seen> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
+        self.state.lock().seen.clone()
+    }
+
+    /// How many requests were on their way at the same time, at most, since [`Proxy::decide`].
+    pub fn most_at_once(&self) -> usize {
+        self.state.lock().most
     }
 
     /// The store below a prefix, through the proxy.
@@ -102,16 +138,28 @@ impl Proxy {
 }
 
 /// One request of one connection.
-fn serve(mut client: TcpStream, upstream: u16, state: &Mutex<State>) -> Result<()> {
+fn serve(mut client: TcpStream, upstream: u16, shared: &Shared) -> Result<()> {
     let Some(head) = Head::read(&mut client)? else { return Ok(()) };
     let mut words = head.first.split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let act = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let (act, under_way) = {
+        let mut state = shared.lock();
         let seen = Seen { index: state.seen.len(), method, target };
         state.seen.push(seen.clone());
-        (state.decide)(&seen)
+        state.under_way += 1;
+        state.most = state.most.max(state.under_way);
+        shared.more.notify_all();
+        let act = (state.decide)(&seen);
+        drop(state);
+        (act, UnderWay(shared))
     };
+    if let Act::Gather(count) = act {
+        let few = |state: &mut State| state.most < count;
+        let waited = shared.more.wait_timeout_while(shared.lock(), Duration::from_secs(60), few);
+        if waited.is_ok_and(|(_, waited)| waited.timed_out()) {
+            return Ok(client.shutdown(Shutdown::Both)?);
+        }
+    }
     if act == Act::Drop {
         return Ok(client.shutdown(Shutdown::Both)?);
     }
@@ -124,6 +172,7 @@ fn serve(mut client: TcpStream, upstream: u16, state: &Mutex<State>) -> Result<(
         let length = body.len();
         let answer =
             format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        drop(under_way);
         client.write_all(answer.as_bytes())?;
         return Ok(client.shutdown(Shutdown::Write)?);
     }
@@ -142,6 +191,7 @@ fn serve(mut client: TcpStream, upstream: u16, state: &Mutex<State>) -> Result<(
     if let Act::CutAnswer(bytes) = act {
         answer.truncate(bytes);
     }
+    drop(under_way);
     client.write_all(&answer)?;
     Ok(client.shutdown(Shutdown::Both)?)
 }
