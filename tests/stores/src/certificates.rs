@@ -1,10 +1,14 @@
 //! A certificate authority of our own, and a server's certificate for this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use fs_err as fs;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The files of both.
 #[derive(Debug, Clone)]
@@ -36,4 +40,15 @@ pub(crate) fn make(folder: &Path) -> Result<Certificates> {
     fs::write(&files.certificate, certificate.pem())?;
     fs::write(&files.key, key.serialize_pem())?;
     Ok(files)
+}
+
+/// How a server of this process shows the certificate.
+pub(crate) fn server_config(files: &Certificates) -> Result<Arc<ServerConfig>> {
+    let chain = vec![CertificateDer::from_pem_file(&files.certificate)?];
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&files.key)?)?;
+    Ok(Arc::new(config))
 }

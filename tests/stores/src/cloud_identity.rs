@@ -2,21 +2,18 @@
 //! Identity. A stand-in, because none of them can be had; it refuses what they refuse. Each gives the credential that [`crate::Rclone`]
 //! knows, with a session token.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use anyhow::{Context, Result};
 use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
 use crate::http::Head;
-use crate::{ACCESS_KEY, SECRET_KEY, Variables, certificates};
+use crate::serve::Stream;
+use crate::{ACCESS_KEY, SECRET_KEY, Variables, certificates, serve};
 
 /// What is asked for a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,26 +46,14 @@ impl CloudIdentity {
         let folder = tempfile::Builder::new().prefix("cloud-identity-").tempdir()?;
         fs::write(folder.path().join("token"), TOKEN)?;
         let files = certificates::make(folder.path())?;
-        let chain = vec![CertificateDer::from_pem_file(&files.certificate)?];
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::from_pem_file(&files.key)?)?;
+        let tls = certificates::server_config(&files)?;
         let given = Arc::new(Mutex::new(Vec::new()));
         let (http, https) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
         let identity =
             CloudIdentity { folder, http: http.local_addr()?.port(), https: https.local_addr()?.port(), given };
         let (plain, secure) = (Arc::clone(&identity.given), Arc::clone(&identity.given));
-        serve(http, move |mut stream| answer(&mut stream, &metadata, &plain));
-        let tls = Arc::new(tls);
-        serve(https, move |stream| {
-            let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&tls))?, stream);
-            let answered = answer(&mut stream, &sts, &secure);
-            stream.conn.send_close_notify();
-            stream.flush()?;
-            answered
-        });
+        serve::plain(http, move |stream| answer(stream, &metadata, &plain));
+        serve::secure(https, tls, move |stream| answer(stream, &sts, &secure));
         Ok(identity)
     }
 
@@ -108,27 +93,15 @@ impl CloudIdentity {
     }
 }
 
-/// Answers one request a connection.
-fn serve(listener: TcpListener, answer: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'static) {
-    let answer = Arc::new(answer);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            // A client that goes away is its own business.
-            thread::spawn(move || answer(stream));
-        }
-    });
-}
-
 /// A request, and what is answered: the status, the body, and what was given with it.
 type Answer = (u16, String, Option<Source>);
 
 fn answer(
-    stream: &mut (impl Read + Write),
+    mut stream: &mut dyn Stream,
     service: &dyn Fn(&Head, &str) -> Answer,
     given: &Mutex<Vec<Source>>,
 ) -> Result<()> {
-    let Some(head) = Head::read(stream)? else { return Ok(()) };
+    let Some(head) = Head::read(&mut stream)? else { return Ok(()) };
     let mut body = vec![0; head.length()];
     stream.read_exact(&mut body)?;
     let (status, body, source) = service(&head, &String::from_utf8(body).context("a form is text")?);

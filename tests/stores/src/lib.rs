@@ -1,5 +1,5 @@
 //! Servers of object stores on this machine, for tests: SeaweedFS (S3), rclone (an S3 that takes no care) and Azurite (Azure), a
-//! [`Proxy`] that brings bad luck, and the services by which clouds give credentials ([`CloudIdentity`]). `tests/install` fetches them.
+//! stand-in for Google's ([`Gcs`]), a [`Proxy`] that brings bad luck, and the services by which clouds give credentials ([`CloudIdentity`]). `tests/install` fetches them.
 //!
 //! A server ends with the process that started it, however that ends, and its folder with it.
 
@@ -7,13 +7,16 @@ mod azurite;
 mod certificates;
 mod child;
 mod cloud_identity;
+mod gcs;
 mod http;
 mod proxy;
 mod rclone;
 mod seaweed;
+mod serve;
 
 pub use azurite::Azurite;
 pub use cloud_identity::{CloudIdentity, Source};
+pub use gcs::{Asked, Gcs};
 pub use proxy::{Act, Proxy, Seen};
 pub use rclone::Rclone;
 pub use seaweed::Seaweed;
