@@ -28,6 +28,12 @@ const MARGIN: f64 = 6.0;
 const NARROW: f64 = 34.0;
 const NARROW_IF_SMALL: f64 = 130.0;
 
+/// The name of a resource goes beyond the first area if that is narrower.
+const NARROW_NAME: f64 = 80.0;
+
+/// Resources that are too small to be shown by themselves.
+const OTHERS: &str = "other resources";
+
 /// The page of an inspection: its document, and its keys as parts of a map.
 pub(super) fn page(inspection: &Value, space: &Part) -> String {
     let page = Page(Document(inspection));
@@ -273,10 +279,10 @@ fn maps(space: &Part) -> String {
     if space.amount.keys == 0 {
         return "<section>\n<h2>Where the space goes</h2>\n<p>There are no keys.</p>\n</section>\n".to_owned();
     }
-    let by_bytes = space.by_bytes();
+    let largest = space.largest();
     let map = |class: &str, by: By, says: &str| {
         let resources = space.map(by);
-        let parts: String = resources.iter().map(|one| resource(one, &by_bytes)).collect();
+        let parts: String = resources.iter().map(|one| resource(one, by, &largest)).collect();
         format!("<div class=\"map {class}\" role=\"img\" aria-label=\"{says}\">\n{parts}</div>\n")
     };
     format!(
@@ -285,30 +291,33 @@ fn maps(space: &Part) -> String {
          <input type=\"radio\" name=\"by\" id=\"by-revisions\"><label for=\"by-revisions\">Revisions</label>\n\
          {}{}<p class=\"key\">An area is in proportion to <span class=\"of-bytes\">the bytes of values as they are now</span>\
          <span class=\"of-revisions\">the revisions of keys that are there</span>. A colour and a strong frame are a resource, a thin frame is a \
-         namespace; the tables below have the figures. Point at an area to see them. Keys, earlier revisions and free pages of the \
+         namespace; the tables below have the figures. Point at an area to see its own. Keys, earlier revisions and free pages of the \
          database take room as well, and have no area.</p>\n</section>\n",
         map("of-bytes", By::Bytes, "Map of resources, namespaces and objects by bytes"),
         map("of-revisions", By::Revisions, "Map of resources, namespaces and objects by revisions"),
     )
 }
 
-/// A resource on a map.
-fn resource(of: &Resource<'_>, by_bytes: &[&str]) -> String {
-    let rank = of.name.and_then(|name| by_bytes.iter().position(|one| *one == name));
+/// A resource on a map. Its name is above what fills it: beside the first area only if that is too narrow.
+fn resource(of: &Resource<'_>, by: By, largest: &[&str]) -> String {
+    let rank = of.name.and_then(|name| largest.iter().position(|one| *one == name));
     let hue = rank.and_then(|rank| HUES.get(rank));
     let (hue, full) = hue.map_or((210, 8), |hue| (*hue, 55));
+    let name = escape(of.name.unwrap_or(OTHERS));
     let mut html = format!(
         "<div data-resource=\"{}\" style=\"--hue:{hue};--full:{full}%\">\n",
         of.name.map(escape).unwrap_or_default()
     );
+    let is_named = of.rect.width >= NARROW && of.rect.height >= LINE + MARGIN;
     for (at, one) in of.tiles.iter().enumerate() {
-        html.push_str(&tile(one, of.name, at == 0));
+        html.push_str(&tile(one, of.name, by, is_named && at == 0));
     }
-    let _infallible = (|| {
-        of.namespaces.iter().try_for_each(|rect| writeln!(html, "<i style=\"{}\"></i>", place(rect)))?;
-        writeln!(html, "<i class=\"resource\" style=\"{}\"></i>\n</div>", place(&of.rect))
-    })();
-    html
+    let first = of.tiles.first().map_or(0.0, |tile| tile.rect.width);
+    let wide = if first >= NARROW_NAME { first / of.rect.width * 100.0 } else { 100.0 };
+    let label = if is_named { format!("<b style=\"max-width:{wide:.1}%\">{name}</b>") } else { String::new() };
+    let class = if of.rect.width < NARROW_IF_SMALL { "resource small" } else { "resource" };
+    let frames: String = of.namespaces.iter().map(|rect| format!("<i style=\"{}\"></i>\n", place(rect))).collect();
+    format!("{html}{frames}<i class=\"{class}\" style=\"{}\">{label}</i>\n</div>\n", place(&of.rect))
 }
 
 fn place(rect: &Rect) -> String {
@@ -322,18 +331,18 @@ fn place(rect: &Rect) -> String {
     )
 }
 
-/// An object on a map, or several, with as much text as there is room for. The first of a resource names that as well, the first of a namespace the namespace.
-fn tile(tile: &Tile<'_>, resource: Option<&str>, is_first: bool) -> String {
+/// An object on a map, or several, with as much text as there is room for. Below the name of a resource the first line is free; the first of a
+/// namespace names that as well.
+fn tile(tile: &Tile<'_>, resource: Option<&str>, by: By, is_below_name: bool) -> String {
     let (size, revisions) = (bytes(tile.amount.bytes), count(tile.amount.revisions, "revision"));
     // Only the names of resources whose keys are objects have no parenthesis.
     let keys = match resource {
         Some(resource) if !resource.starts_with('(') => count(tile.amount.keys, "small object"),
         _ => count(tile.amount.keys, "key"),
     };
-    let resource = resource.unwrap_or("other resources");
     let namespace = tile.namespace.filter(|namespace| !namespace.is_empty());
-    let name = tile.name.map_or_else(|| keys.clone(), str::to_owned);
-    let mut title = escape(resource);
+    let name = tile.name.map_or(keys, str::to_owned);
+    let mut title = escape(resource.unwrap_or(OTHERS));
     if let Some(namespace) = namespace {
         let _infallible = write!(title, ", namespace {}", escape(namespace));
     }
@@ -342,17 +351,17 @@ fn tile(tile: &Tile<'_>, resource: Option<&str>, is_first: bool) -> String {
     let class = if tile.rect.width < NARROW_IF_SMALL || room == 0 { " class=\"small\"" } else { "" };
     // What matters most comes first; lines stand in the order that they have on the map.
     let mut lines = Vec::new();
-    if is_first {
-        lines.push((0, format!("<b>{}</b>", escape(resource))));
+    if is_below_name {
+        lines.push((0, "&nbsp;".to_owned()));
     }
-    lines.push((2, format!("<span>{}</span>", escape(&name))));
+    lines.push((2, escape(&name)));
     if let Some(namespace) = namespace.filter(|_| tile.begins) {
-        lines.push((1, format!("<span>{}</span>", escape(namespace))));
+        lines.push((1, escape(namespace)));
     }
-    lines.push((3, format!("<span>{}</span>", escape(&size))));
+    lines.push((3, if by == By::Bytes { size } else { revisions }));
     lines.truncate(if tile.rect.width < NARROW { 0 } else { room });
     lines.sort_by_key(|(order, _)| *order);
-    let lines: String = lines.into_iter().map(|(_, line)| line).collect();
+    let lines: String = lines.into_iter().map(|(_, line)| format!("<span>{line}</span>")).collect();
     format!(
         "<p{class} style=\"{}\" title=\"{title}\" data-keys=\"{}\" data-bytes=\"{}\" data-revisions=\"{}\">{lines}</p>\n",
         place(&tile.rect),

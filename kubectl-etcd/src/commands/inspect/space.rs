@@ -100,11 +100,20 @@ impl Part {
         part
     }
 
-    /// The names of the parts, the largest first.
-    pub(super) fn by_bytes(&self) -> Vec<&str> {
-        let mut parts: Vec<_> = self.below.iter().collect();
-        parts.sort_by_key(|(name, part)| (Reverse(part.amount.bytes), *name));
-        parts.into_iter().map(|(name, _)| name.as_str()).collect()
+    /// The names of the parts: the largest by bytes and the largest by revisions first, in turn.
+    pub(super) fn largest(&self) -> Vec<&str> {
+        let sorted = |by: By| {
+            let mut parts: Vec<_> = self.below.iter().collect();
+            parts.sort_by_key(|(name, part)| (Reverse(part.amount.by(by)), *name));
+            parts.into_iter().map(|(name, _)| name.as_str())
+        };
+        let mut names = Vec::new();
+        for name in sorted(By::Bytes).zip(sorted(By::Revisions)).flat_map(|(one, other)| [one, other]) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// The map of all keys. What has no bytes, or no revisions, has no place on it.
@@ -232,7 +241,7 @@ mod tests {
         }
         let all = Part::of(&Neighbours::default(), &keys);
         assert_eq!(all.amount, Amount { keys: 6, bytes: 476, revisions: 14 });
-        assert_eq!(all.by_bytes()[..2], ["pods", "namespaces"]);
+        assert_eq!(all.largest()[..3], ["pods", "namespaces", "(masterleases: API servers that run)"]);
         let map = all.map(By::Bytes);
         let named: Vec<_> = map.iter().map(|one| one.name.expect("a name")).collect();
         assert_eq!(
