@@ -43,6 +43,8 @@ pub(crate) async fn run(client_timeout: Duration) -> anyhow::Result<()> {
     if let Some(enlisted) = enlisted {
         enlisted.close().await;
     }
+    // It goes on without the client: in the middle of it the node has no etcd.
+    transaction::replaced().await;
     let broken = match stop {
         Stop::Protocol(error) => Some(error),
         Stop::Deaf => {
@@ -255,6 +257,14 @@ impl Client {
             Request::Direct(request) => {
                 self.during(transaction::direct(*request)).await??;
                 Ok(Reply::Armed)
+            }
+            Request::Replace(plan) => {
+                let begun = self.during(transaction::replace(*plan)).await??;
+                Ok(Reply::Replacement(Box::new(begun)))
+            }
+            Request::Replacement { id } => {
+                let known = tokio::task::block_in_place(|| transaction::replacement(&id))?;
+                Ok(Reply::Replacement(Box::new(known)))
             }
             Request::Message { .. } | Request::Query { .. } | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")

@@ -30,6 +30,7 @@ mod frame;
 mod keys;
 pub mod message;
 mod preface;
+pub mod replace;
 pub mod replay;
 pub mod restore;
 pub mod survey;

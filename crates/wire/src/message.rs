@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bounds::{TOLD_CAUSES, told};
 use crate::facts::{FactsRequest, NodeFacts};
+use crate::replace::{ReplacePlan, Replacement};
 use crate::replay::{ReplayDone, ReplayRequest};
 use crate::restore::{
     Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
@@ -32,6 +33,7 @@ pub const CAPABILITIES: &[&str] = &[
     "quorumLost",
     "replay",
     "health",
+    "replaceMember",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -113,6 +115,14 @@ pub enum Request {
     Restores,
     /// Take away what ended restores have set aside. Answered by [`Reply::Restores`], with what was taken away.
     RemoveAside(RemoveAsideRequest),
+    /// Replace the member on this node, or go on with a replacement that is unfinished here. Answered by [`Reply::Replacement`] once it has begun; it goes on
+    /// when the session ends. Capability `replaceMember`.
+    Replace(Box<ReplacePlan>),
+    /// How the replacement with this ID is. Answered by [`Reply::Replacement`]. Capability `replaceMember`.
+    Replacement {
+        /// The replacement.
+        id: String,
+    },
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
     Message {
         /// ID of the restore that the message is of. Participants of another one do not hear it.
@@ -308,6 +318,8 @@ pub enum Reply {
         /// Oldest first.
         restores: Vec<NodeRestore>,
     },
+    /// To [`Request::Replace`] and [`Request::Replacement`].
+    Replacement(Box<Replacement>),
     /// To [`Request::Message`]: it has arrived.
     Heard,
     /// To [`Request::Query`].

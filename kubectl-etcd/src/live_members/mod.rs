@@ -4,7 +4,9 @@ mod members;
 
 use std::time::Duration;
 
+use etcd_members::replace::Hashed;
 use etcd_members::{Refusal, View};
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
@@ -20,6 +22,9 @@ use members::{cluster_of, list};
 
 /// How long is waited between two looks.
 const INTERVAL: Duration = Duration::from_millis(300);
+
+/// How often members are asked for hashes that differ, but for the last time.
+const HASH_TRIES: usize = 4;
 
 /// A cluster at one moment.
 pub(crate) struct Live<'a> {
@@ -121,6 +126,40 @@ impl<'a> Live<'a> {
             failed.effect(format!("member {} may still be at it", self.title(at))).hint("kubectl etcd status")
         };
         context.interruption.unless_urged(urged, member_probe::order(self.connection, asked, order)).await
+    }
+
+    /// What the keys of members hash to, all asked at the newest revision that all of them have. Asked again while they differ: a compaction reaches members
+    /// one after the other.
+    pub(crate) async fn hashes(&self, members: &[u64]) -> Vec<Hashed> {
+        let mut live = None;
+        for _ in 0..HASH_TRIES {
+            let now: &Live<'_> = live.as_ref().unwrap_or(self);
+            let hashes = now.hashed(members).await;
+            let known: Vec<_> = hashes.iter().filter_map(|one| one.outcome.as_ref().ok()).collect();
+            if known.len() == hashes.len() && known.windows(2).all(|pair| pair[0] == pair[1]) {
+                return hashes;
+            }
+            tokio::time::sleep(INTERVAL).await;
+            live = Some(self.again().await);
+        }
+        live.as_ref().unwrap_or(self).hashed(members).await
+    }
+
+    async fn hashed(&self, members: &[u64]) -> Vec<Hashed> {
+        let status = |id: u64| self.surveyed.iter().find(|one| one.etcd().is_ok_and(|status| status.member_id == id));
+        let asked: Vec<(u64, Option<&Surveyed>)> = members.iter().map(|id| (*id, status(*id))).collect();
+        let revisions = asked.iter().filter_map(|(_, one)| Some(one.as_ref()?.etcd().ok()?.revision));
+        let revision = revisions.min().unwrap_or(0);
+        let hashing = asked.into_iter().map(|(id, one)| async move {
+            let outcome = match one {
+                Some(one) => {
+                    member_probe::hash(self.connection, one, revision).await.map_err(|failed| failed.one_line())
+                }
+                None => Err("it does not answer".to_owned()),
+            };
+            Hashed { id, outcome }
+        });
+        join_all(hashing).await
     }
 
     /// Looks until all members know another leader.

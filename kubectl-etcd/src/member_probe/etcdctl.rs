@@ -22,6 +22,8 @@ pub(super) enum Command {
     Members,
     /// `get KEY`, from this member's own database.
     Get(String),
+    /// `endpoint hashkv`: what this member's keys hash to at a revision.
+    HashKv(i64),
     /// What changes something.
     Order(Order),
 }
@@ -49,6 +51,7 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
         let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={endpoint}")];
         match command {
             Command::Order(order) => words.extend([TIMES[0].to_owned(), order.time()]),
+            Command::HashKv(_) => words.extend([TIMES[0], "--command-timeout=60s"].map(str::to_owned)),
             _ => words.extend(TIMES.map(str::to_owned)),
         }
         if let Some(pair) = pair {
@@ -59,6 +62,7 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
         words.extend(match command {
             Command::Status => question(&["endpoint", "status"]),
             Command::Members => question(&["member", "list"]),
+            Command::HashKv(revision) => question(&["endpoint", "hashkv", &format!("--rev={revision}")]),
             Command::Get(key) => question(&["get", "--consistency=s", key]),
             // Not every order can answer in JSON.
             Command::Order(order) => order.words(),
@@ -143,6 +147,20 @@ struct Listed {
 }
 
 #[derive(Deserialize)]
+struct HashedEndpoint {
+    #[serde(rename = "HashKV")]
+    hash_kv: HashKv,
+}
+
+#[derive(Deserialize)]
+struct HashKv {
+    #[serde(default)]
+    hash: u32,
+    #[serde(default)]
+    compact_revision: i64,
+}
+
+#[derive(Deserialize)]
 struct Range {
     #[serde(rename = "header")]
     _header: Header,
@@ -217,6 +235,16 @@ pub(super) fn members(said: &str) -> Result<Vec<Member>, String> {
         learner: one.is_learner,
     };
     Ok(list.members.into_iter().map(member).collect())
+}
+
+/// What `endpoint hashkv` says: the hash, and the compacted revision from which it counts.
+///
+/// # Errors
+/// It is not understood.
+pub(super) fn hash(said: &str) -> Result<(u32, i64), String> {
+    let all: Vec<HashedEndpoint> = answer(said)?;
+    let first = all.into_iter().next().ok_or("etcdctl names no endpoint")?;
+    Ok((first.hash_kv.hash, first.hash_kv.compact_revision))
 }
 
 /// What `get` says of namespace kube-system.

@@ -24,6 +24,8 @@ pub(crate) use order::{NotDone, Order};
 
 /// How long a member may take to answer. `etcdctl` itself gives up before that.
 const LIMIT: Duration = Duration::from_secs(4);
+/// The same for a question for which the member reads all of its keys.
+const HASHED: Duration = Duration::from_secs(64);
 
 /// Members that were asked.
 #[derive(Debug, Default)]
@@ -238,6 +240,18 @@ async fn shared(via: Via, connection: &Connection, member: &EtcdPod, key: &str) 
     }
 }
 
+/// What the keys of a member hash to at a revision: the hash, and the compacted revision from which it counts.
+///
+/// # Errors
+/// It does not say.
+pub(crate) async fn hash(connection: &Connection, asked: &Surveyed, revision: i64) -> Result<(u32, i64), Failed> {
+    match in_turn(asked.via, connection, &asked.member, Command::HashKv(revision)).await {
+        Ok(said) => etcdctl::hash(&said).map_err(Failed::plain),
+        Err(Ended::NoWay(failed)) => Err(failed),
+        Err(Ended::Failed(said)) => Err(etcdctl::explain(&said)),
+    }
+}
+
 /// Gives an order to a member that was asked this way before.
 ///
 /// # Errors
@@ -254,6 +268,8 @@ pub(crate) async fn order(connection: &Connection, asked: &Surveyed, order: &Ord
 async fn in_turn(via: Via, connection: &Connection, member: &EtcdPod, command: Command) -> Result<String, Ended> {
     let limit = match &command {
         Command::Order(order) => order.limit() + LIMIT,
+        // It reads all of its keys.
+        Command::HashKv(_) => HASHED,
         _ => LIMIT,
     };
     let asked = async {

@@ -1,8 +1,9 @@
-//! What a session says of the restore of a running control plane; the upload is in `upload.rs`.
+//! What a session says of the restore of a running control plane, and of the replacement of a member; the upload is in `upload.rs`.
 
 use std::time::Duration;
 
 use etcd_wire::message::{Reply, Request};
+use etcd_wire::replace::{ReplacePlan, Replacement};
 use etcd_wire::restore::{ArmRequest, DirectRequest, NodeRestore, PrepareRequest, Prepared, RemoveAsideRequest};
 use etcd_wire::{FailureCode, Frame};
 
@@ -15,6 +16,8 @@ const ARM: Duration = Duration::from_secs(90);
 const DIRECT: Duration = Duration::from_secs(60);
 /// How long the coordinator may take until all nodes have passed their preflight, and more.
 const COMMIT: Duration = Duration::from_secs(100);
+/// How long the other members may take to have one leader, and more.
+const REPLACE: Duration = Duration::from_secs(150);
 /// How long old data may take to go.
 const REMOVE: Duration = Duration::from_secs(300);
 
@@ -89,6 +92,26 @@ impl Session {
         match self.plainly(request, "remove old data from the node", REMOVE).await? {
             Reply::Restores { restores } => Ok(restores),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Begins the replacement of the node's member, or goes on with one that is unfinished. The node goes on with it by itself.
+    ///
+    /// # Errors
+    /// Exit 4 if something speaks against it: nothing has changed then. Where the road broke, it may have begun.
+    pub(crate) async fn replace(&mut self, plan: ReplacePlan) -> Result<Replacement, TransferError> {
+        match self.ask(Request::Replace(Box::new(plan)), "begin the replacement", REPLACE).await? {
+            Reply::Replacement(replacement) => Ok(*replacement),
+            other => Err(self.unexpected(Frame::Reply(other))),
+        }
+    }
+
+    /// How a replacement is.
+    pub(crate) async fn replacement(&mut self, id: &str) -> Result<Replacement, TransferError> {
+        let request = Request::Replacement { id: id.to_owned() };
+        match self.ask(request, "ask how the replacement is", SILENCE).await? {
+            Reply::Replacement(replacement) => Ok(*replacement),
+            other => Err(self.unexpected(Frame::Reply(other))),
         }
     }
 

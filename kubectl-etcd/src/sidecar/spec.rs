@@ -67,6 +67,8 @@ pub(crate) enum Operation {
     Doctor,
     /// Take part in a restore: change the data directory and the static pods.
     Restore,
+    /// Give the member new data from the rest of its cluster.
+    Replace,
     /// Read what restores have left on the node.
     Recall,
     /// Follow a restore to its end.
@@ -86,6 +88,7 @@ impl Operation {
             Operation::Plan => "plan",
             Operation::Doctor => "doctor",
             Operation::Restore => "restore",
+            Operation::Replace => "replace",
             Operation::Recall => "recall",
             Operation::Follow => "follow",
             Operation::Remove => "remove",
@@ -103,13 +106,15 @@ impl Operation {
             | Operation::Recall
             | Operation::Follow
             | Operation::Remove => 600,
-            Operation::Backup | Operation::Store | Operation::Restore | Operation::List => 6 * 3600,
+            Operation::Backup | Operation::Store | Operation::Restore | Operation::Replace | Operation::List => {
+                6 * 3600
+            }
         }
     }
 
     /// Whether it changes the node itself.
     fn is_privileged(self) -> bool {
-        matches!(self, Operation::Restore | Operation::Follow | Operation::Remove)
+        matches!(self, Operation::Restore | Operation::Replace | Operation::Follow | Operation::Remove)
     }
 }
 
@@ -170,7 +175,7 @@ impl PodPlan<'_> {
                 let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
                 topmost(folders.chain([Mount::read(STATE.to_owned(), "DirectoryOrCreate")]).collect())
             }
-            Operation::Restore | Operation::Follow | Operation::Remove => {
+            Operation::Restore | Operation::Replace | Operation::Follow | Operation::Remove => {
                 let certificates = member.folders().into_iter().map(|folder| Mount::read(folder, "Directory"));
                 topmost(certificates.chain(worked_in(member)).collect())
             }
@@ -470,6 +475,7 @@ mod tests {
             (Operation::Doctor, &doctor, &[], false),
             (Operation::Recall, &recall, &[], false),
             (Operation::Restore, &[], &work, true),
+            (Operation::Replace, &[], &work, true),
             (Operation::Follow, &[], &work, true),
             (Operation::Remove, &[], &work, true),
         ] {

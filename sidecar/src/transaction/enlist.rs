@@ -17,7 +17,7 @@ use super::ground::Ground;
 use super::journal::{Entry, FORMAT, Journal, PROTOCOL, storage};
 use super::layout::Layout;
 use super::process::{self, Lock};
-use super::{arm, control, network, quorum_lost, records, stage};
+use super::{arm, control, network, quorum_lost, records, replace, stage};
 use crate::node::Place;
 use crate::serve::{Client, Stop};
 use crate::status;
@@ -271,7 +271,9 @@ pub(super) fn exclusive(state: &Place) -> Result<File, Failure> {
     let folder = opened().map_err(|error| storage("open the folder of journals", &error))?;
     match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(folder),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(busy("another restore is being prepared on this node".to_owned())),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(busy("another restore is being prepared on this node, or its member is being replaced".to_owned()))
+        }
         Err(error) => Err(storage("lock the folder of journals", &error)),
     }
 }
@@ -282,6 +284,7 @@ fn busy(what: String) -> Failure {
 
 /// Refuses if a restore is unfinished; takes away what one has left that was killed before it was armed.
 fn clear(layout: &Layout) -> Result<(), Failure> {
+    replace::none_unfinished(layout.state())?;
     for (other, state) in records::known(layout.state())? {
         match (state.armed, state.ended()) {
             // Its participant is about to become that of a rollback, which has a journal of its own.
@@ -321,7 +324,7 @@ pub(super) fn bytes_to_build(layout: &Layout, snapshot_bytes: u64) -> Result<u64
 }
 
 /// Bytes that are free where a folder is.
-fn free(folder: &Place) -> Result<u64, Failure> {
+pub(super) fn free(folder: &Place) -> Result<u64, Failure> {
     let open = folder.open().map_err(|error| storage("find the free space", &error))?;
     let space = rustix::fs::fstatvfs(open).map_err(|error| storage("find the free space", &error))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))

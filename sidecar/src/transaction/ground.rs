@@ -195,7 +195,7 @@ fn kube_system(prefix: Option<&str>) -> String {
     if prefix.is_empty() { KUBE_SYSTEM.to_owned() } else { format!("/{prefix}{KUBE_SYSTEM}") }
 }
 
-fn component(name: &str, manifest: &Manifest) -> Component {
+pub(super) fn component(name: &str, manifest: &Manifest) -> Component {
     Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone(), launch_argv: None }
 }
 
@@ -253,7 +253,7 @@ fn data_folders(layout: &Layout, manifest: &Manifest) -> Result<Vec<DataFolder>,
 }
 
 /// Where etcd listens, for clients and peers. Its defaults are those of etcd (server/embed/config.go, `DefaultListenClientURLs`).
-fn etcd_addresses(manifest: &Manifest) -> Result<Vec<SocketAddr>, Failure> {
+pub(super) fn etcd_addresses(manifest: &Manifest) -> Result<Vec<SocketAddr>, Failure> {
     let flags = [("listen-client-urls", "http://localhost:2379"), ("listen-peer-urls", "http://localhost:2380")];
     let mut found = Vec::new();
     for (flag, default) in flags {

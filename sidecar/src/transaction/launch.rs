@@ -105,7 +105,7 @@ pub(super) fn start(layout: &Layout, etcd: &Component) -> Result<Started, Failur
 }
 
 /// Gives the launch manifest its name when it is whole, with owner, mode and label of the original.
-fn write(here: &Place, held: &Place, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(here: &Place, held: &Place, bytes: &[u8]) -> io::Result<()> {
     let draft = hold::draft(held);
     draft.remove_file()?;
     let mut file = draft.create()?;

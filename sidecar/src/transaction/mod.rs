@@ -5,6 +5,7 @@
 //! * What the nodes do, and what they tell each other, is decided by `etcd-transaction`, which is pure. The [`driver`] carries it out: the
 //!   [`steps`], the messages to other nodes over the [`network`], the orders of sessions on this node over [`control`].
 //! * Without an API server, an [`operator`] works on the node itself.
+//! * [`replace`](mod@replace) does without the others: it gives one member new data from the rest of its cluster.
 //! * The [`journal`] has everything before it is done. What it adds up to is the [`state`], from which a participant that was killed goes on,
 //!   or back.
 
@@ -37,6 +38,7 @@ mod process;
 mod quorum_lost;
 mod raise;
 mod records;
+mod replace;
 mod same;
 mod sockets;
 mod stage;
@@ -52,3 +54,4 @@ pub(crate) use enlist::Enlisted;
 pub(crate) use layout::kept_database;
 pub(crate) use operator::{Args as BegunArgs, BEGUN, operate, shown as shown_failure};
 pub(crate) use records::{all, remove};
+pub(crate) use replace::{begin as replace, finish as replaced, look as replacement};

@@ -24,6 +24,7 @@ mod plan;
 #[path = "support/proxy.rs"]
 mod proxy;
 mod refusals;
+mod replace;
 mod restore;
 mod road;
 mod schedule;

@@ -29,7 +29,7 @@ use self::target::Target;
 pub(crate) use self::target::taken_by_name;
 pub(crate) use self::to_store::{Order, take};
 use crate::context::Context;
-use crate::discovery::{self, Overrides};
+use crate::discovery::{self, Overrides, Reach};
 use crate::explain::{self, Facts};
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome};
@@ -128,6 +128,40 @@ pub(crate) struct Args {
     ssh: SshArgs,
     #[command(flatten)]
     sidecar: SidecarArgs,
+    /// Part of another command, which prints data of its own.
+    #[arg(skip)]
+    within: bool,
+}
+
+/// Takes a backup of the member on a node into the current folder, for a command that is about to change something.
+///
+/// # Errors
+/// There is none, and nothing was changed.
+pub(crate) async fn before(
+    node: &str,
+    reach: &Reach,
+    ssh: &SshArgs,
+    sidecar: &SidecarArgs,
+    context: &Context,
+) -> Outcome {
+    let args = Args {
+        file: None,
+        node: Some(node.to_owned()),
+        on_node: None,
+        compress: "zstd".to_owned(),
+        force: false,
+        explain: false,
+        store: StoreArgs::default(),
+        class: None,
+        node_files: false,
+        output: Format::Table,
+        overrides: Overrides { reach: reach.clone(), data_dir: None },
+        ssh: ssh.clone(),
+        sidecar: sidecar.clone(),
+        within: true,
+    };
+    let taken = context.interruptible(to_file::run(args, context)).await;
+    taken.map_err(|failed| failed.context("cannot take the backup that comes first").unchanged())
 }
 
 impl Args {

@@ -138,7 +138,10 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
             Ok(())
         }
         (Some(path), format) => {
-            let told = print_data(printer, format, &manifest, || manifest.human(&path, format == Format::Wide));
+            let told = match args.within {
+                true => Ok(()),
+                false => print_data(printer, format, &manifest, || manifest.human(&path, format == Format::Wide)),
+            };
             let told = told.map_err(|failed| failed.after_change(format!("the backup is whole: {}", path.display())));
             tell_kept();
             printer.result(manifest.result(&path, &took));

@@ -2,12 +2,18 @@
 
 mod change;
 mod list;
+mod replace;
 
+use std::time::Duration;
+
+use crate::connection::parse_duration;
 use crate::context::Context;
-use crate::discovery::Reach;
+use crate::discovery::{Manifests, Reach};
 use crate::idle::Idle;
 use crate::live_members::Live;
 use crate::output::{Exit, Failed, Outcome};
+use crate::road::SshArgs;
+use crate::sidecar::SidecarArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,9 +27,17 @@ Examples:
   kubectl etcd member promote cp3
 
   # Let another member lead, before the leader's node is rebooted
-  kubectl etcd member move-leader";
+  kubectl etcd member move-leader
 
-/// List the members, remove and promote one, move the leadership
+  # The data of one member is corrupt: the plan, then new data from the others
+  kubectl etcd member replace cp2 --dry-run=client
+  kubectl etcd member replace cp2
+
+  # The same where etcd on the node does not run any more, over SSH
+  kubectl etcd member replace cp2 --ssh=root@ \
+    --nodes cp1=10.0.0.11,cp2=10.0.0.12";
+
+/// List the members, remove, promote and replace one, move the leadership
 ///
 /// Members are reached as by `kubectl etcd status`, without a pod.
 ///
@@ -33,26 +47,47 @@ Examples:
 /// promote makes a learner a voter. It is refused until the learner has caught up with the leader.
 ///
 /// move-leader gives the leadership to the named member, or to a healthy follower. Only a healthy voter can lead.
+///
+/// replace gives the member on a node new data from the others: for a member with corrupt or lost data, a new disk, or one that was removed while
+/// its node is still there. The others have to be healthy, have a quorum without it, and have equal data. A backup comes first. The node then stops
+/// etcd, has the member removed, keeps the old data under another name, joins as a learner without data, and votes once it has everything. Its
+/// manifest is as before. Until the member is removed a failure takes everything back; after that, the same command goes on where it was. The API
+/// server of the node has no etcd meanwhile. A node that is gone for good takes remove, and kubeadm join on another machine.
+///
+/// With --ssh, replace sends the sidecar to the node over SSH in place of a pod, and the backup is taken over SSH; the other members are still asked
+/// through the API server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// What to do
     #[arg(value_enum, value_name = "ACTION")]
     action: Action,
-    /// Name of the member, or its ID in hex
+    /// Name of the member, or its ID in hex; of replace, the name of its node
     #[arg(value_name = "MEMBER")]
     member: Option<String>,
     /// Only show what would be done (client)
     #[arg(long, value_name = "client", value_parser = ["client"], conflicts_with = "confirm")]
     dry_run: Option<String>,
-    /// Remove without a question: the name of the member, or its ID if it has no name
+    /// Remove or replace without a question: the name of the member, or its ID if it has no name
     #[arg(long, value_name = "MEMBER")]
     confirm: Option<String>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = list::Output::Table, value_name = "FORMAT")]
     output: list::Output,
+    /// Of replace: how long etcd may take to stop, and the new member until it has everything
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Of replace: take no backup first
+    #[arg(long)]
+    no_backup: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    manifests: Manifests,
+    #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -65,17 +100,30 @@ enum Action {
     Promote,
     /// Let another member lead
     MoveLeader,
+    /// Give a member new data from the others
+    Replace,
 }
 
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        let confirm = || Idle::flags(&["confirm"], "only remove asks");
-        match self.action {
+        let confirm = || Idle::flags(&["confirm"], "only remove and replace ask");
+        let mut idle = match self.action {
             Action::List => vec![Idle::flags(&["dry_run", "confirm", "member"], "a list is of all members")],
             Action::Remove => Vec::new(),
             Action::Promote | Action::MoveLeader => vec![confirm()],
-        }
+            Action::Replace => {
+                let unreached = "the node is reached through the API server without --ssh";
+                return match self.ssh.ssh {
+                    None => vec![Idle::flags(&["ssh_command", "sudo"], unreached)],
+                    Some(_) => vec![Idle::group::<SidecarArgs>("with --ssh no pod is made")],
+                };
+            }
+        };
+        const WHY: &str = "only replace works on a node";
+        idle.push(Idle::flags(&["timeout", "no_backup"], WHY));
+        idle.extend([Idle::group::<Manifests>(WHY), Idle::group::<SshArgs>(WHY), Idle::group::<SidecarArgs>(WHY)]);
+        idle
     }
 
     /// The member that is named.
@@ -94,6 +142,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     match args.action {
         Action::Remove => drop(args.named("remove")?),
         Action::Promote => drop(args.named("promote")?),
+        Action::Replace => drop(args.named("replace")?),
         Action::List | Action::MoveLeader => {}
     }
     let format = match args.action {
@@ -101,6 +150,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         _ => Some(args.output.of_change()?),
     };
     let connection = context.connection.connect().await?;
+    if let (Action::Replace, Some(format)) = (args.action, format) {
+        return replace::run(&args, &context, &connection, args.named("replace")?, format).await;
+    }
     let live = Live::look(&context, &connection, &args.reach).await?;
     live.view()?;
     let changes = change::Changes { args: &args, context: &context, live: &live };
@@ -108,6 +160,6 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         (Action::Remove, Some(format)) => changes.remove(args.named("remove")?, format).await,
         (Action::Promote, Some(format)) => changes.promote(args.named("promote")?, format).await,
         (Action::MoveLeader, Some(format)) => changes.move_leader(format).await,
-        (Action::List, _) | (_, None) => list::print(&live, args.output, context.printer),
+        (Action::List | Action::Replace, _) | (_, None) => list::print(&live, args.output, context.printer),
     }
 }

@@ -133,7 +133,10 @@ impl Found<'_> {
                     continue;
                 }
                 Err(why) => {
-                    against.push(format!("{member} does not answer: {why}; --to-nodes can leave its node out"));
+                    let node = crate::output::visible::quoted(&pod.node);
+                    against.push(format!(
+                        "{member} does not answer: {why}; if it alone is bad, use kubectl etcd member replace {node}; --to-nodes can leave its node out"
+                    ));
                     continue;
                 }
             };
