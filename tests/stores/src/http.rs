@@ -76,18 +76,25 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(stream), port })
     }
 
-    /// Sends a request and reads its answer; the status and the body.
-    pub(crate) fn send(&mut self, method: &str, target: &str, body: &[u8]) -> Result<(u16, String)> {
+    /// Sends a request with these headers, each with its line end, and reads the answer: status, head and body.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<(u16, String, String)> {
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{headers}Content-Length: {}\r\n\r\n",
             self.port,
             body.len()
         );
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         let head = Head::read(&mut self.stream)?.context("the server has closed the connection")?;
         let status = head.first.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
-        let mut body = vec![0; head.length()];
+        let mut body = vec![0; if method == "HEAD" { 0 } else { head.length() }];
         self.stream.read_exact(&mut body)?;
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((status, text(&head.bytes), text(&body)))
     }
 }

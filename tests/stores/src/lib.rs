@@ -13,6 +13,7 @@ mod proxy;
 mod rclone;
 mod seaweed;
 mod serve;
+mod signed;
 
 pub use azurite::Azurite;
 pub use cloud_identity::{CloudIdentity, Source};
@@ -33,6 +34,8 @@ pub const ACCESS_KEY: &str = "AKIDBACKUP";
 pub const SECRET_KEY: &str = "the-secret-of-the-backup-key";
 /// The bucket, or container, that every server has.
 pub const BUCKET: &str = "backups";
+/// The bucket that [`Seaweed::make_locked_bucket`] makes.
+pub const LOCKED: &str = "locked";
 
 fn s3_variables() -> Variables {
     [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]

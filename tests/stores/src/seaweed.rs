@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 
 use crate::child::{Server, ports};
-use crate::{ACCESS_KEY, BUCKET, SECRET_KEY, Variables, certificates, http, s3_variables, tool};
+use crate::{ACCESS_KEY, BUCKET, LOCKED, SECRET_KEY, Variables, certificates, http, s3_variables, signed, tool};
 
 /// A server with one bucket, over HTTPS with a certificate authority of its own, and over HTTP for a proxy.
 #[derive(Debug)]
@@ -26,7 +26,11 @@ impl Seaweed {
             "name": "backup",
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }]});
+        }], "kms": {
+            "default_provider": "keys",
+            // It makes keys as they are asked for.
+            "providers": {"keys": {"type": "local", "enableOnDemandCreate": true}},
+        }});
         let config = folder.path().join("s3.json");
         fs::write(&config, identities.to_string())?;
         fs::create_dir(folder.path().join("data"))?;
@@ -93,6 +97,43 @@ impl Seaweed {
         s3_variables()
     }
 
+    /// Makes a bucket, [`LOCKED`], with versions, which locks each new object for so many days.
+    pub fn make_locked_bucket(&self, days: u32) -> Result<()> {
+        let path = format!("/{LOCKED}");
+        let (status, _, body) =
+            signed::send(self.plain, "PUT", &path, "", &[("x-amz-bucket-object-lock-enabled", "true")], b"")?;
+        ensure!(status == 200, "{status} {body}");
+        let retention = format!("<DefaultRetention><Mode>COMPLIANCE</Mode><Days>{days}</Days></DefaultRetention>");
+        let document = format!(
+            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>{retention}</Rule></ObjectLockConfiguration>"
+        );
+        let (status, _, body) = signed::send(self.plain, "PUT", &path, "object-lock", &[], document.as_bytes())?;
+        ensure!(status == 200, "{status} {body}");
+        Ok(())
+    }
+
+    /// The IDs of the versions of objects in [`LOCKED`] that are of this object and no markers of a deletion.
+    pub fn versions(&self, object: &str) -> Result<Vec<String>> {
+        let (status, _, body) = signed::send(self.plain, "GET", &format!("/{LOCKED}"), "versions", &[], b"")?;
+        ensure!(status == 200, "{status} {body}");
+        let of = |version: &str| Some(version.split_once("<VersionId>")?.1.split_once("</VersionId>")?.0.to_owned());
+        let all = body.split("<Version>").skip(1).filter_map(|rest| Some(rest.split_once("</Version>")?.0));
+        Ok(all.filter(|version| version.contains(&format!("<Key>{object}</Key>"))).filter_map(of).collect())
+    }
+
+    /// The status of an attempt to delete a version of an object in [`LOCKED`] for good.
+    pub fn delete_version(&self, object: &str, version: &str) -> Result<u16> {
+        let query = format!("versionId={version}");
+        Ok(signed::send(self.plain, "DELETE", &format!("/{LOCKED}/{object}"), &query, &[], b"")?.0)
+    }
+
+    /// The head of the answer that tells what an object of the bucket is like.
+    pub fn head(&self, object: &str) -> Result<String> {
+        let (status, head, _) = signed::send(self.plain, "HEAD", &format!("/{BUCKET}/{object}"), "", &[], b"")?;
+        ensure!(status == 200, "{head}");
+        Ok(head)
+    }
+
     /// Puts many small objects into the bucket, by paths in it, without the S3 in between: a signature of each would take longer than the object.
     pub fn plant(&self, objects: &[(String, Vec<u8>)]) -> Result<()> {
         std::thread::scope(|scope| {
@@ -106,7 +147,9 @@ impl Seaweed {
     fn plant_some(&self, objects: &[(String, Vec<u8>)]) -> Result<()> {
         let mut connection = http::Connection::to(self.filer)?;
         for (path, bytes) in objects {
-            let (status, body) = connection.send("PUT", &format!("/buckets/{BUCKET}/{path}"), bytes)?;
+            let target = format!("/buckets/{BUCKET}/{path}");
+            let (status, _, body) =
+                connection.send("PUT", &target, "Content-Type: application/octet-stream\r\n", bytes)?;
             ensure!(status == 201, "{path}: {status} {body}");
         }
         Ok(())

@@ -52,7 +52,8 @@ fn of_code(code: &str, region: Option<String>) -> Option<Trouble> {
         | "AuthorizationResourceTypeMismatch"
         | "UnauthorizedAccess"
         | "MethodNotAllowed"
-        | "ObjectLocked" => Trouble::AccessDenied,
+        | "ObjectLocked"
+        | "BlobImmutableDueToPolicy" => Trouble::AccessDenied,
         "SignatureDoesNotMatch"
         | "InvalidAccessKeyId"
         | "InvalidSecurity"
@@ -130,6 +131,7 @@ mod tests {
             (404, "ContainerNotFound", Trouble::NoBucket),
             (404, "NoSuchKey", Trouble::NotFound),
             (403, "AccessDenied", Trouble::AccessDenied),
+            (409, "BlobImmutableDueToPolicy", Trouble::AccessDenied),
             (403, "InvalidObjectState", Trouble::Archived),
             (409, "BlobArchived", Trouble::Archived),
             (403, "SignatureDoesNotMatch", Trouble::WrongCredential),

@@ -4,7 +4,7 @@ mod probe;
 mod settings;
 
 pub use probe::probe;
-pub use settings::{Encryption, Lock, NotChecked, Setting, Settings, Versions};
+pub use settings::{Encryption, Lock, NotChecked, Setting, Settings, Versions, settings};
 
 use serde::Serialize;
 

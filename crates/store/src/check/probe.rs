@@ -38,7 +38,7 @@ pub async fn probe(store: &Store, encryption: &Encryption, identities: Option<&I
     if created.is_err() {
         return facts;
     }
-    facts.settings = Some(settings::ask(store).await);
+    facts.settings = Some(settings::settings(store).await);
     let again = store.put(&small, Bytes::from_static(SECOND)).await;
     let read = whole(store, &small, None).await;
     facts.again = Some(match (&again, &read) {

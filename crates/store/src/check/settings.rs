@@ -70,8 +70,26 @@ pub enum Encryption {
     },
 }
 
-/// Asks.
-pub(super) async fn ask(store: &Store) -> Settings {
+impl Settings {
+    /// What stays of an object that is deleted; nothing where nothing is known to stay.
+    pub fn after_deletion(&self) -> Option<String> {
+        let keeps = match &self.versions {
+            Ok(Versions::On) => {
+                "the bucket keeps versions: what is deleted is hidden, and its bytes stay until a rule of the bucket removes old versions"
+            }
+            _ => return None,
+        };
+        Some(match &self.lock {
+            Ok(Lock::Default { period, .. }) => {
+                format!("{keeps}; object lock keeps each for {period} from when it was written")
+            }
+            _ => keeps.to_owned(),
+        })
+    }
+}
+
+/// Asks a store what it is set to: three requests to S3, and none to others. What cannot be asked is told in the answer.
+pub async fn settings(store: &Store) -> Settings {
     let url = store.url();
     let bucket = match &store.backend {
         Backend::Cloud(cloud) => cloud.bucket(),
@@ -297,7 +315,12 @@ mod tests {
             encryption: Ok(Encryption::None),
         };
         assert!(judge(Some(&set), None).iter().all(|check| check.verdict == Verdict::Ok));
+        let told = set.after_deletion().unwrap();
+        assert!(told.contains("is hidden") && told.contains("7 days"), "{told}");
+        let unlocked = Settings { lock: Ok(Lock::WithoutDefault), ..set.clone() }.after_deletion().unwrap();
+        assert!(unlocked.contains("is hidden") && !unlocked.contains("lock"), "{unlocked}");
         let off = Settings { versions: Ok(Versions::Off), lock: Ok(Lock::Off), ..set.clone() };
+        assert_eq!(off.after_deletion(), None);
         let words: Vec<Verdict> = judge(Some(&off), None).iter().map(|check| check.verdict).collect();
         assert_eq!(words, [Verdict::Warning, Verdict::Warning, Verdict::Ok]);
         let kms = ServerSideEncryption::Kms(Some("k".to_owned()));

@@ -5,6 +5,7 @@ mod show;
 
 use std::time::Duration;
 
+use etcd_store::check;
 use etcd_store::freshness::{Asked, clock_trouble};
 use etcd_store::observe;
 use etcd_store::retention::{self, Keep, Within};
@@ -196,6 +197,9 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if proposal.is_empty() {
         printer.note("nothing to delete");
         return Ok(());
+    }
+    if let Some(stays) = context.interruptible(async { Ok(check::settings(&store).await.after_deletion()) }).await? {
+        printer.note(stays);
     }
     if args.dry_run.is_some() {
         return Ok(());
