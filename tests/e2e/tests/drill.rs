@@ -263,16 +263,16 @@ fn what_is_damaged_or_cannot_be_served_fails_and_nothing_is_left() {
         path
     };
     let missing = place.path("nosuch");
-    place.drill(&missing, &[&good]).expect_code(1).expect_error(&[
+    place.drill(&missing, &[&good]).expect_code(4).expect_error(&[
         "cannot run",
         "nosuch",
         "releases",
         "nothing was changed",
     ]);
     let plain = script("plain", "#!/bin/sh\n", 0o644);
-    place.drill(&plain, &[&good]).expect_code(1).expect_error(&["cannot run", "ermission denied"]);
+    place.drill(&plain, &[&good]).expect_code(4).expect_error(&["cannot run", "ermission denied"]);
     let other = script("other", "#!/bin/sh\necho hello\n", 0o755);
-    place.drill(&other, &[&good]).expect_code(1).expect_error(&["is no etcd"]);
+    place.drill(&other, &[&good]).expect_code(4).expect_error(&["is no etcd"]);
     let dies = script(
         "dies",
         "#!/bin/sh\n[ \"$1\" = --version ] && { echo 'etcd Version: 3.5.16'; exit 0; }\necho the disk is broken >&2\nexit 7\n",
@@ -302,7 +302,7 @@ fn what_is_damaged_or_cannot_be_served_fails_and_nothing_is_left() {
     // Without a named etcd, one on PATH; and where there is none it is said how to get one.
     let mut command = Command::new(plugin());
     command.args(["drill", "good.db", "--data-dir", "drills"]).current_dir(place.0.path()).env("PATH", "/nonexistent");
-    run(command).expect_code(1).expect_error(&["no etcd was found on PATH", "--etcd PATH"]);
+    run(command).expect_code(4).expect_error(&["no etcd was found on PATH", "--etcd PATH"]);
     place.assert_nothing_left();
     // A plan changes nothing.
     let plan = place.drill(&new(), &[&good, "--dry-run=client"]).expect_code(0);

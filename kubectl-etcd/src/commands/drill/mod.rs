@@ -128,7 +128,7 @@ impl Args {
 /// Drills.
 ///
 /// # Errors
-/// There is no etcd, or it cannot read the file (exit 4); the backup cannot be opened or is damaged (exit 3), or etcd does not serve what was
+/// There is no etcd that can read the file, or not enough room (exit 4); the backup cannot be opened or is damaged (exit 3), or etcd does not serve what was
 /// recorded (exit 3). Nothing is left behind.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let (begun, mut clock) = (Timestamp::now(), Clock::new());

@@ -15,6 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const HOW_TO_GET: &str = "get the version that the cluster runs from https://github.com/etcd-io/etcd/releases, \
     or copy it from an etcd image or a control-plane node, and name it\n  --etcd PATH";
 
+/// Without an etcd that can read the backup there is no drill, and nothing is known of the backup.
+fn refused(message: impl Into<String>) -> Failed {
+    Failed::new(Exit::Refused, message)
+}
+
 /// A program that says of itself that it is etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
@@ -39,17 +44,17 @@ impl Program {
         let asked = context.interruptible(async { Ok(tokio::time::timeout(PATIENCE, command.output()).await) }).await?;
         let output = match asked {
             Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(Failed::plain(format!("cannot run {name}")).source(&error).hint(HOW_TO_GET)),
+            Ok(Err(error)) => return Err(refused(format!("cannot run {name}")).source(&error).hint(HOW_TO_GET)),
             Err(_) => {
                 let why = format!("it has not printed its version within {} seconds", PATIENCE.as_secs());
-                return Err(Failed::plain(format!("cannot run {name}")).cause(why).hint(HOW_TO_GET));
+                return Err(refused(format!("cannot run {name}")).cause(why).hint(HOW_TO_GET));
             }
         };
         let said = String::from_utf8_lossy(&output.stdout);
         let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim);
         match version.and_then(|version| Some((version.to_owned(), etcd_snapshot::minor(version)?))) {
             Some((version, minor)) => Ok(Program { path: path.to_owned(), version, minor }),
-            None => Err(Failed::plain(format!("{name} is no etcd"))
+            None => Err(refused(format!("{name} is no etcd"))
                 .cause(format!("{name} --version prints no version of etcd ({})", output.status))
                 .hint(HOW_TO_GET)),
         }
@@ -64,7 +69,7 @@ impl Program {
         match file {
             Some(file) if file > self.minor => {
                 let message = format!("etcd {} cannot serve a snapshot of etcd {}", self.version, text(file));
-                Err(Failed::new(Exit::Refused, message)
+                Err(refused(message)
                     .cause("an older etcd does not know all records of the snapshot")
                     .hint(format!("name a program of etcd {} or later\n  --etcd PATH", text(file))))
             }
@@ -91,7 +96,7 @@ pub(super) fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<Path
             .flat_map(std::env::split_paths)
             .map(|folder| folder.join("etcd"))
             .find(|path| is_program(path))
-            .ok_or_else(|| Failed::plain("no etcd was found on PATH").hint(HOW_TO_GET))?,
+            .ok_or_else(|| refused("no etcd was found on PATH").hint(HOW_TO_GET))?,
     };
     // etcd is started in another folder.
     std::path::absolute(&path).map_err(|error| Failed::plain(format!("cannot run {}", path.display())).source(&error))
