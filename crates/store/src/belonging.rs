@@ -96,7 +96,12 @@ pub fn agree(backup: &Backup, record: &Record) -> Result<Agreed, Contradiction> 
 /// Whether an object belongs to a backup without being named in its record: what is written with the record, and after it.
 fn needs_no_entry(part: &Part) -> bool {
     match part {
-        Part::Record | Part::Signature | Part::Proof { .. } | Part::ProofSignature { .. } => true,
+        Part::Record
+        | Part::Signature
+        | Part::Proof { .. }
+        | Part::ProofSignature { .. }
+        | Part::Report { .. }
+        | Part::ReportSignature { .. } => true,
         Part::Data { .. } | Part::NodeFiles => false,
     }
 }

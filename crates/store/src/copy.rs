@@ -13,7 +13,7 @@ pub struct Item {
     pub key: Key,
     /// Its bytes.
     pub size: u64,
-    /// What is recorded of it. Of proofs, signatures and the record itself nothing is.
+    /// What is recorded of it. Of proofs, reports, signatures and the record itself nothing is.
     pub recorded: Option<StoredObject>,
 }
 
@@ -45,12 +45,13 @@ pub enum CopyError {
 pub fn is_too_large(object: &Object) -> bool {
     match object.key.part {
         Part::Proof { .. } => object.size > proof::LARGEST as u64,
-        Part::ProofSignature { .. } => object.size > signature::LARGEST as u64,
+        Part::Report { .. } => object.size > proof::LARGEST_REPORT as u64,
+        Part::ProofSignature { .. } | Part::ReportSignature { .. } => object.size > signature::LARGEST as u64,
         _ => false,
     }
 }
 
-/// The objects of a backup in the order in which they are copied: what the record says something of, proofs, signatures, and last the record
+/// The objects of a backup in the order in which they are copied: what the record says something of, reports, proofs, signatures, and last the record
 /// which makes them a backup.
 pub fn items(found: &Found) -> Vec<Item> {
     let mut all: Vec<Item> = found
@@ -72,10 +73,12 @@ fn rank(part: &Part) -> u8 {
     match part {
         Part::Data { .. } => 0,
         Part::NodeFiles => 1,
-        Part::ProofSignature { .. } => 2,
-        Part::Proof { .. } => 3,
-        Part::Signature => 4,
-        Part::Record => 5,
+        Part::ReportSignature { .. } => 2,
+        Part::Report { .. } => 3,
+        Part::ProofSignature { .. } => 4,
+        Part::Proof { .. } => 5,
+        Part::Signature => 6,
+        Part::Record => 7,
     }
 }
 
@@ -159,7 +162,7 @@ async fn small(found: &Found, item: &Item, to: &Store) -> Result<Done, CopyError
 /// Bytes of the largest small object of a kind.
 pub fn limit(part: &Part) -> usize {
     match part {
-        Part::Signature | Part::ProofSignature { .. } => signature::LARGEST,
+        Part::Signature | Part::ProofSignature { .. } | Part::ReportSignature { .. } => signature::LARGEST,
         _ => LARGEST_RECORD,
     }
 }

@@ -43,6 +43,24 @@ pub enum Part {
         /// The random letters of the proof.
         random: String,
     },
+    /// What a proof is about, whole, as JSON: `.report` in place of the `.proof` of its proof. For people: nothing is decided by it.
+    Report {
+        /// What was proved.
+        level: Level,
+        /// When, whole seconds.
+        at: Timestamp,
+        /// The random letters of the proof.
+        random: String,
+    },
+    /// The signature of a report: the name of the report and `.sig`, an SSHSIG.
+    ReportSignature {
+        /// What was proved.
+        level: Level,
+        /// When, whole seconds.
+        at: Timestamp,
+        /// The random letters of the proof.
+        random: String,
+    },
 }
 
 /// The place of one object in a store, below the store's prefix.
@@ -57,6 +75,10 @@ pub struct Key {
 }
 
 const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// How the name of a proof ends.
+const PROOF: &str = ".proof";
+/// How the name of a report ends.
+const REPORT: &str = ".report";
 
 impl Part {
     fn suffix(&self) -> String {
@@ -66,8 +88,10 @@ impl Part {
             Part::NodeFiles => ".node.tar.zst.age".to_owned(),
             Part::Record => ".json".to_owned(),
             Part::Signature => ".json.sig".to_owned(),
-            Part::Proof { level, at, random } => proof(*level, *at, random),
-            Part::ProofSignature { level, at, random } => format!("{}.sig", proof(*level, *at, random)),
+            Part::Proof { level, at, random } => later(*level, *at, random, PROOF),
+            Part::ProofSignature { level, at, random } => format!("{}.sig", later(*level, *at, random, PROOF)),
+            Part::Report { level, at, random } => later(*level, *at, random, REPORT),
+            Part::ReportSignature { level, at, random } => format!("{}.sig", later(*level, *at, random, REPORT)),
         }
     }
 
@@ -80,36 +104,52 @@ impl Part {
             Part::Signature,
         ];
         fixed.into_iter().find(|part| part.suffix() == suffix).or_else(|| match suffix.strip_suffix(".sig") {
-            None => Part::proof(suffix),
-            Some(proof) => Part::proof(proof)?.signature(),
+            None => Part::later(suffix),
+            Some(signed) => Part::later(signed)?.signature(),
         })
     }
 
-    /// The signature that belongs to a record or a proof; nothing of other objects is signed.
+    /// The signature that belongs to a record, a proof or a report; nothing of other objects is signed.
     pub fn signature(&self) -> Option<Part> {
         match self {
             Part::Record => Some(Part::Signature),
             Part::Proof { level, at, random } => {
                 Some(Part::ProofSignature { level: *level, at: *at, random: random.clone() })
             }
-            Part::Data { .. } | Part::NodeFiles | Part::Signature | Part::ProofSignature { .. } => None,
+            Part::Report { level, at, random } => {
+                Some(Part::ReportSignature { level: *level, at: *at, random: random.clone() })
+            }
+            Part::Data { .. }
+            | Part::NodeFiles
+            | Part::Signature
+            | Part::ProofSignature { .. }
+            | Part::ReportSignature { .. } => None,
         }
     }
 
-    fn proof(suffix: &str) -> Option<Part> {
-        let (level, rest) = suffix.strip_prefix('.')?.strip_suffix(".proof")?.split_once('-')?;
+    /// What anybody adds to a backup later: a proof or a report.
+    fn later(suffix: &str) -> Option<Part> {
+        let (named, is_proof) = match suffix.strip_suffix(PROOF) {
+            Some(named) => (named, true),
+            None => (suffix.strip_suffix(REPORT)?, false),
+        };
+        let (level, rest) = named.strip_prefix('.')?.split_once('-')?;
         let (at, random) = rest.split_once('-')?;
         let civil = jiff::civil::DateTime::strptime(TIME, at).ok()?;
         let at = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        let part = Part::Proof { level: level.parse().ok()?, at, random: random.to_owned() };
+        let (level, random) = (level.parse().ok()?, random.to_owned());
         let plain = !random.is_empty() && random.len() <= 16 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let part = match is_proof {
+            true => Part::Proof { level, at, random },
+            false => Part::Report { level, at, random },
+        };
         (plain && part.suffix() == suffix).then_some(part)
     }
 }
 
-fn proof(level: Level, at: Timestamp, random: &str) -> String {
+fn later(level: Level, at: Timestamp, random: &str, ends: &str) -> String {
     let at = at.to_zoned(jiff::tz::TimeZone::UTC).strftime(TIME);
-    format!(".{}-{at}-{random}.proof", level.word())
+    format!(".{}-{at}-{random}{ends}", level.word())
 }
 
 impl Key {
@@ -158,7 +198,14 @@ mod tests {
             random: "abcd2345".to_owned(),
         };
         let signature = proof.signature().unwrap();
+        let report = Part::Report {
+            level: Level::Booted,
+            at: "2026-11-27T04:00:00Z".parse().unwrap(),
+            random: "abcd2345".to_owned(),
+        };
         for (part, suffix) in [
+            (report.signature().unwrap(), ".booted-20261127T040000Z-abcd2345.report.sig"),
+            (report, ".booted-20261127T040000Z-abcd2345.report"),
             (signature, ".opened-20261127T040000Z-abcd2345.proof.sig"),
             (Part::Data { encrypted: true }, ".db.zst.age"),
             (Part::Data { encrypted: false }, ".db.zst"),

@@ -37,6 +37,9 @@ pub enum ProofError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The report is larger than any that is read.
+    #[error("the report has {0} bytes, and {LARGEST_REPORT} at most are written")]
+    Large(usize),
     /// It cannot be signed.
     #[error(transparent)]
     Sign(#[from] signature::SignError),
@@ -47,6 +50,8 @@ pub enum ProofError {
 
 /// Bytes of the largest proof that is read.
 pub(crate) const LARGEST: usize = 64 << 10;
+/// Bytes of the largest report that is written or copied.
+pub(crate) const LARGEST_REPORT: usize = 4 << 20;
 
 impl Proof {
     /// Reads a proof that says of itself, by its name, that it proves a level of the backup with this record.
@@ -67,7 +72,8 @@ impl Proof {
         Ok(proof)
     }
 
-    /// Writes that a backup was proved, with a signature if there is a key: first the signature, then the proof. Gives where the proof lies.
+    /// Writes that a backup was proved, with a signature if there is a key: first the signature, then the proof. A report of how it was proved,
+    /// as JSON, is written before both, in the same way: where anything breaks, there is no proof without its report. Gives where the proof lies.
     ///
     /// # Errors
     /// See [`ProofError`].
@@ -77,20 +83,32 @@ impl Proof {
         by: Program,
         now: Timestamp,
         key: Option<&SigningKey>,
+        report: Option<Bytes>,
     ) -> Result<Key, ProofError> {
+        if let Some(report) = report.as_ref().filter(|report| report.len() > LARGEST_REPORT) {
+            return Err(ProofError::Large(report.len()));
+        }
         let at = whole_seconds(now);
         let record_sha256 = found.record_sha256();
         let (api_version, kind) = (API_VERSION.to_owned(), KIND.to_owned());
         let proof = Proof { api_version, kind, level, at, by, record_sha256 };
         let mut bytes = serde_json::to_vec_pretty(&proof)?;
         bytes.push(b'\n');
-        let part = Part::Proof { level, at, random: random_letters() };
-        if let (Some(key), Some(signature)) = (key, part.signature()) {
-            let signed = key.sign(&bytes)?;
-            found.store.create(&found.backup.key(signature), Bytes::from(signed)).await?;
+        let random = random_letters();
+        if let Some(report) = report {
+            create(found, Part::Report { level, at, random: random.clone() }, report, key).await?;
         }
-        let place = found.backup.key(part);
-        found.store.create(&place, Bytes::from(bytes)).await?;
-        Ok(place)
+        create(found, Part::Proof { level, at, random }, Bytes::from(bytes), key).await
     }
+}
+
+/// Creates an object, and before it its signature if there is a key.
+async fn create(found: &Found, part: Part, bytes: Bytes, key: Option<&SigningKey>) -> Result<Key, ProofError> {
+    if let (Some(key), Some(signature)) = (key, part.signature()) {
+        let signed = key.sign(&bytes)?;
+        found.store.create(&found.backup.key(signature), Bytes::from(signed)).await?;
+    }
+    let place = found.backup.key(part);
+    found.store.create(&place, bytes).await?;
+    Ok(place)
 }

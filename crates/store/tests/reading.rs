@@ -302,7 +302,8 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
     let (cluster, name) = place.backup(&Made::default()).await;
     let found = latest(&place, Some(&trusted())).await.unwrap();
     let by = Program { name: "test".to_owned(), version: "1".to_owned() };
-    Proof::write(&found, Level::Read, by, Timestamp::now(), Some(&signing_key())).await.unwrap();
+    let report = Some(Bytes::from_static(b"{}\n"));
+    Proof::write(&found, Level::Read, by, Timestamp::now(), Some(&signing_key()), report).await.unwrap();
     let found = latest(&place, Some(&trusted())).await.unwrap();
     let kinds: Vec<_> = items(&found).into_iter().map(|item| item.key.part).collect();
     assert!(
@@ -311,6 +312,8 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
             [
                 Part::Data { .. },
                 Part::NodeFiles,
+                Part::ReportSignature { .. },
+                Part::Report { .. },
                 Part::ProofSignature { .. },
                 Part::Proof { .. },
                 Part::Signature,
@@ -324,7 +327,7 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
     let planted = Key::new(&cluster, &name, part);
     place.store.create(&planted, Bytes::from(vec![0; 1 << 20])).await.unwrap();
     let found = latest(&place, Some(&trusted())).await.unwrap();
-    assert!(items(&found).len() == 6 && items(&found).iter().all(|item| item.key != planted));
+    assert!(items(&found).len() == 8 && items(&found).iter().all(|item| item.key != planted));
     let second = Place::new();
     let run = async |found: &Found| -> Result<Vec<Done>, CopyError> {
         let there = second.store.list(None).await.unwrap();
@@ -343,7 +346,7 @@ async fn a_backup_is_copied_as_it_is_and_a_copy_goes_on_where_it_stopped() {
     // The data is there already.
     second.store.create(&data, Bytes::from(std::fs::read(place.object(&data)).unwrap())).await.unwrap();
     assert_eq!(run(&found).await.unwrap()[..2], [Done::Kept, Done::Copied]);
-    assert_eq!(run(&found).await.unwrap(), [Done::Kept; 6]);
+    assert_eq!(run(&found).await.unwrap(), [Done::Kept; 8]);
     for item in items(&found) {
         assert_eq!(std::fs::read(place.object(&item.key)).unwrap(), std::fs::read(second.object(&item.key)).unwrap());
     }
@@ -367,7 +370,8 @@ async fn a_proof_says_what_was_proved_of_which_record() {
     let (cluster, name) = place.backup(&Made::default()).await;
     let found = latest(&place, None).await.unwrap();
     let by = Program { name: "kubectl-etcd".to_owned(), version: "1".to_owned() };
-    let key = Proof::write(&found, Level::Opened, by.clone(), Timestamp::now(), Some(&signing_key())).await.unwrap();
+    let key =
+        Proof::write(&found, Level::Opened, by.clone(), Timestamp::now(), Some(&signing_key()), None).await.unwrap();
     let bytes = std::fs::read(place.object(&key)).unwrap();
     let proof: Proof = serde_json::from_slice(&bytes).unwrap();
     let record = std::fs::read(place.object(&Key::new(&cluster, &name, Part::Record))).unwrap();
@@ -375,6 +379,6 @@ async fn a_proof_says_what_was_proved_of_which_record() {
     let signature = Key { part: key.part.signature().unwrap(), ..key };
     trusted().verify(&bytes, &std::fs::read(place.object(&signature)).unwrap()).unwrap();
     assert_eq!(latest(&place, None).await.unwrap().backup.proof, Some(Level::Opened));
-    let unsigned = Proof::write(&found, Level::Read, by, Timestamp::now(), None).await.unwrap();
+    let unsigned = Proof::write(&found, Level::Read, by, Timestamp::now(), None, None).await.unwrap();
     assert!(!place.object(&Key { part: unsigned.part.signature().unwrap(), ..unsigned }).exists());
 }

@@ -379,7 +379,11 @@ fn a_drill_of_a_backup_in_a_store_is_attested_beside_it() {
     assert_eq!(proofs(&offline), 0);
     fresh(&offline).expect_code(1).expect_error(&["booted is asked for"]);
     drill(&offline, &["--attest", "--sign-key", "sign"]).expect_code(0);
-    assert_eq!(proofs(&offline), 2, "a proof and its signature");
+    assert_eq!(proofs(&offline), 4, "a proof, a report, and their signatures");
+    let folder = offline.path("store/v1").join(offline.cluster.to_string());
+    let report = names(&folder).into_iter().find(|name| name.ends_with(".report")).expect("a report");
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.join(report)).expect("a report")).expect("JSON");
+    assert_eq!((&report["kind"], &report["verdict"]), (&"Drill".into(), &"passed".into()), "{report}");
     fresh(&offline).expect_code(0);
     let list = offline.run(&["list", &offline.url(""), "-o", "json"]);
     assert!(list.expect_code(0).stdout.contains("booted"));

@@ -147,13 +147,13 @@ pub fn left_overs<'a>(
     left_overs.iter().filter(move |left| left.cluster == *cluster && left.age(now) >= LEFT_OVER_AFTER)
 }
 
-/// The keys of a backup in the order in which they are deleted: the record, its signature, the proofs, then the data. A deletion that is cut
+/// The keys of a backup in the order in which they are deleted: the record, its signature, proofs and reports, then the data. A deletion that is cut
 /// off leaves objects without a record, and never a record without data.
 pub fn deletion_order(objects: &[Object]) -> Vec<Key> {
     let rank = |part: &Part| match part {
         Part::Record => 0,
         Part::Signature => 1,
-        Part::Proof { .. } | Part::ProofSignature { .. } => 2,
+        Part::Proof { .. } | Part::ProofSignature { .. } | Part::Report { .. } | Part::ReportSignature { .. } => 2,
         Part::NodeFiles => 3,
         Part::Data { .. } => 4,
     };

@@ -154,6 +154,7 @@ fn a_deletion_that_is_cut_off_leaves_no_record_without_data() {
         proof(Level::Read, "b"),
         Part::Signature,
         proof(Level::Opened, "a"),
+        Part::Report { level: Level::Booted, at: time(1_800_000_000), random: "c".to_owned() },
         Part::Record,
     ];
     let objects: Vec<Object> = parts
@@ -169,6 +170,7 @@ fn a_deletion_that_is_cut_off_leaves_no_record_without_data() {
             "json.sig",
             "read-20270115T080000Z-b.proof",
             "opened-20270115T080000Z-a.proof",
+            "booted-20270115T080000Z-c.report",
             "node.tar.zst.age",
             "db.zst.age",
         ]

@@ -168,7 +168,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let remark = newer.into_iter().collect();
     let drill = summary(&contents, &recorded, (&program, version), proved, (begun, clock), remark);
     tell(&drill, &args, &context)?;
-    prove_in_store(&args, contents.file(), key.as_ref(), &context).await
+    prove_in_store(&args, contents.file(), &drill, key.as_ref(), &context).await
 }
 
 /// Opens the backup: what a store has is fetched, what is encrypted or compressed is opened.
@@ -380,12 +380,19 @@ fn tell(drill: &Drill, args: &Args, context: &Context) -> Outcome {
         .also(told))
 }
 
-/// Writes into the store what was proved, if that is asked for.
+/// Writes into the store what was proved, and the document beside it, if that is asked for.
 ///
 /// # Errors
 /// The other objects of the backup cannot be read, or the proof cannot be written.
-async fn prove_in_store(args: &Args, file: &SnapshotFile, key: Option<&SigningKey>, context: &Context) -> Outcome {
+async fn prove_in_store(
+    args: &Args,
+    file: &SnapshotFile,
+    drill: &Drill,
+    key: Option<&SigningKey>,
+    context: &Context,
+) -> Outcome {
     let Some(stored) = file.stored().filter(|_| args.attest.attest) else { return Ok(()) };
+    let report = drill.bytes().or_fail(|| "cannot write the report of the drill as JSON".to_owned())?;
     let access = args.file.access().read(context).await?;
     context
         .interruptible(async {
@@ -394,7 +401,7 @@ async fn prove_in_store(args: &Args, file: &SnapshotFile, key: Option<&SigningKe
                 Level::Opened => Level::Booted,
                 lower => lower,
             };
-            attest(stored, level, key, context).await
+            attest(stored, level, key, Some(report.into()), context).await
         })
         .await
 }

@@ -213,6 +213,16 @@ pub(super) fn rounded(duration: std::time::Duration) -> f64 {
 }
 
 impl Drill {
+    /// As it is kept in a store.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub(super) fn bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();

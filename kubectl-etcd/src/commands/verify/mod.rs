@@ -108,7 +108,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             if stored.found.backup.encrypted && args.access.identity.is_empty() && !args.live.live {
                 stored::only_bytes(&stored, args.output, &context).await?;
                 return match args.attest.attest {
-                    true => stored::attest(&stored, Level::Read, key.as_ref(), &context).await,
+                    true => stored::attest(&stored, Level::Read, key.as_ref(), None, &context).await,
                     false => Ok(()),
                 };
             }
@@ -145,7 +145,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
                 let access = args.access.read(&context).await?;
                 let level = stored::rest(stored, access.identities.as_ref(), &context).await?;
                 if args.attest.attest {
-                    stored::attest(stored, level, key.as_ref(), &context).await?;
+                    stored::attest(stored, level, key.as_ref(), None, &context).await?;
                 }
             }
             Ok(())

@@ -128,13 +128,19 @@ pub(crate) async fn rest(stored: &Stored, identities: Option<&Identities>, conte
     }
 }
 
-/// Writes a proof into the store.
+/// Writes a proof into the store, and beside it a report of how it was proved, if there is one.
 ///
 /// # Errors
 /// It cannot be signed or written.
-pub(crate) async fn attest(stored: &Stored, level: Level, key: Option<&SigningKey>, context: &Context) -> Outcome {
+pub(crate) async fn attest(
+    stored: &Stored,
+    level: Level,
+    key: Option<&SigningKey>,
+    report: Option<bytes::Bytes>,
+    context: &Context,
+) -> Outcome {
     let by = Program { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let written = Proof::write(&stored.found, level, by, Timestamp::now(), key).await;
+    let written = Proof::write(&stored.found, level, by, Timestamp::now(), key, report).await;
     let place = written.map_err(|error| match error {
         ProofError::Store(error) => stores::failed(&error),
         error => Failed::plain("cannot write what was verified").source(&error),
