@@ -125,7 +125,7 @@ pub(crate) fn undressed() -> clap::Command {
 /// Parses, runs, cleans up, reports.
 pub(crate) fn main(mut args: Vec<OsString>) -> ExitCode {
     #[cfg(unix)]
-    if let Some(code) = commands::drill::guard::run(&args) {
+    if let Some(code) = etcd_drill::guard::run(&args) {
         return code;
     }
     let program = args.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);

@@ -1,11 +1,8 @@
 //! An object of a file, or why it cannot be read.
 
-use std::fmt;
-
-use etcd_objects::encryption::{DecryptError, Keyring};
+use etcd_objects::encryption::Keyring;
 use etcd_objects::key::{Key, Place, Prefix};
-use etcd_objects::value::{EncryptionKey, Format};
-use etcd_objects::{DecodeError, Object, decode, decode_metadata};
+use etcd_objects::{Object, ReadValue, Undecodable, read_value};
 use etcd_snapshot::LiveKey;
 
 use crate::output::visible;
@@ -20,35 +17,6 @@ pub(crate) struct Entry {
     pub(crate) stored: Vec<u8>,
 }
 
-/// Why a value is not shown as an object.
-#[derive(Debug)]
-pub(crate) enum Undecodable {
-    /// It is encrypted, and no key was given.
-    Encrypted(EncryptionKey),
-    /// The key that was given does not decrypt it.
-    Decrypt(DecryptError),
-    /// Its bytes are no object.
-    Decode(DecodeError),
-    /// It is of a built-in kind of which nothing is known but what nearly all kinds have: the object has its metadata, and nothing else.
-    Partly(DecodeError, Box<Object>),
-}
-
-impl fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Undecodable::Encrypted(key) if key.provider == "kms" => {
-                write!(f, "encrypted by {key}: only that KMS can decrypt it")
-            }
-            Undecodable::Encrypted(key) => {
-                write!(f, "encrypted by {key}: --encryption-config names the file that has the key")
-            }
-            Undecodable::Decrypt(error) => error.fmt(f),
-            Undecodable::Decode(error) => error.fmt(f),
-            Undecodable::Partly(error, _) => write!(f, "{error}: only its metadata can be read"),
-        }
-    }
-}
-
 /// `deployments.apps`
 pub(crate) fn resource_name(place: &Place) -> String {
     place.resource_name()
@@ -58,31 +26,8 @@ impl Entry {
     /// `None` if the key is not that of an object.
     pub(super) fn of(key: Vec<u8>, mut live: LiveKey, prefix: &Prefix, keyring: &Keyring) -> Option<Entry> {
         let Key::Object(place) = prefix.parse(&key) else { return None };
-        let mut stored = live.value.take().unwrap_or_default();
-        let mut object = Ok(());
-        if let Format::Encrypted(by) = Format::of(&stored) {
-            if keyring.is_empty() {
-                object = Err(Undecodable::Encrypted(by));
-            } else {
-                match keyring.decrypt(&key, &stored) {
-                    Ok(plain) => stored = plain.to_vec(),
-                    Err(error) => object = Err(Undecodable::Decrypt(error)),
-                }
-            }
-        }
-        let mut object = object.and_then(|()| match decode(&stored).map(Object::into_served) {
-            Err(error @ DecodeError::UnknownKind { .. }) => match decode_metadata(&stored) {
-                // Of another name than its key, it is not that what it was taken for.
-                Ok(object) if object.name() == Some(&place.name) => Err(Undecodable::Partly(error, Box::new(object))),
-                _ => Err(Undecodable::Decode(error)),
-            },
-            decoded => decoded.map_err(Undecodable::Decode),
-        });
-        match &mut object {
-            Ok(object) => object.set_resource_version(live.mod_revision),
-            Err(Undecodable::Partly(_, object)) => object.set_resource_version(live.mod_revision),
-            Err(_) => {}
-        }
+        let value = live.value.take().unwrap_or_default();
+        let ReadValue { object, stored } = read_value(&key, &place, value, live.mod_revision, keyring);
         Some(Entry { place, live, object, stored })
     }
 
@@ -125,6 +70,7 @@ pub(crate) fn entry_of(key: &str, object: &serde_json::Value) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use etcd_objects::decode;
     use serde_json::{Value, json};
 
     use super::*;

@@ -28,7 +28,8 @@ use serde_json::Value;
 pub(crate) use checking::{Checking, Unreadable};
 #[cfg(test)]
 pub(crate) use entry::entry_of;
-pub(crate) use entry::{Entry, Undecodable, resource_name};
+pub(crate) use entry::{Entry, resource_name};
+pub(crate) use etcd_objects::Undecodable;
 pub(crate) use hidden::{hide, keeps_copies, without_values};
 pub(crate) use missing::{missing, not_there};
 pub(crate) use neighbours::PassedOver;
@@ -350,6 +351,12 @@ impl Contents {
             Some(_) => None,
             None => Entry::of(key, live, &self.prefix, &self.keyring),
         }
+    }
+
+    /// The keys of the API server that were given.
+    #[cfg(unix)]
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The file itself.

@@ -128,6 +128,12 @@ impl SnapshotFile {
         &self.source
     }
 
+    /// The same, for a thread.
+    #[cfg(unix)]
+    pub(crate) fn shared_source(&self) -> Arc<FileSource> {
+        Arc::clone(&self.source)
+    }
+
     /// The backup in a store that it was brought from.
     pub(crate) fn stored(&self) -> Option<&Stored> {
         self.stored.as_ref()

@@ -1,26 +1,17 @@
 //! `kubectl etcd drill`: a backup is restored to a throw-away folder, a real etcd serves it there, and what that serves is compared with what was
 //! recorded.
 
-mod checks;
-mod client;
-mod credentials;
-mod folder;
-pub(crate) mod guard;
 mod page;
 mod plan;
-mod program;
-mod prove;
-mod report;
-mod samples;
-mod server;
+mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
+use etcd_drill::{Clock, Drill, Folder, Kind, NotRestored, Program, Proved, Subject, Trial, Trouble, Verdict};
 use etcd_objects::encryption::Keyring;
-use etcd_snapshot::restore::{Destination, NewCluster, RestoreError, RestoreOptions, restore};
-use etcd_snapshot::{DigestCheck, DigestState, Keep, Report, VerifyError};
+use etcd_snapshot::restore::RestoreError;
+use etcd_snapshot::{Keep, VerifyError};
 use etcd_store::{Level, SigningKey};
 use jiff::Timestamp;
 
@@ -30,15 +21,9 @@ use crate::context::Context;
 use crate::idle::Idle;
 use crate::interruption::interrupted;
 use crate::kube_system;
-use crate::output::{self, API_VERSION, Exit, Failed, Outcome, Progress, ResultExt as _};
+use crate::output::{self, Exit, Failed, Outcome, Progress, ResultExt as _};
 use crate::snapshot_file::{SnapshotFile, find, is_stored};
-use folder::Folder;
 use plan::{Facts, Plan};
-use program::Program;
-use prove::Proved;
-use report::{Backup, By, Drill, Phase, Rpo, Rto, Verdict, rounded};
-use samples::Samples;
-use server::Server;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -134,8 +119,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let (begun, mut clock) = (Timestamp::now(), Clock::new());
     let key = args.attest.key()?;
     let keyring = args.file.keyring()?;
-    let etcd = program::find(args.etcd.as_deref(), std::env::var_os("PATH").as_deref()).map_err(Failed::unchanged)?;
-    let program = Program::ask(&etcd, &context).await.map_err(Failed::unchanged)?;
+    let etcd = etcd_drill::find(args.etcd.as_deref(), std::env::var_os("PATH").as_deref());
+    let etcd = etcd.map_err(|trouble| Failed::from(trouble).unchanged())?;
+    let asked = async { Program::ask(&etcd).await.map_err(|trouble| Failed::from(trouble).unchanged()) };
+    let program = context.interruptible(asked).await?;
     if args.dry_run.is_some() {
         let Some(format) = args.output.data() else {
             return Err(Failed::new(Exit::Usage, "a plan is no page: -o html and --dry-run exclude each other"));
@@ -149,26 +136,65 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let (contents, keys) = context.interruptible(look(file, keyring, &args, &context)).await?;
     let recorded = Recorded::of(contents.file(), &contents.report, context.printer);
     clock.lap("verify", true);
-    let newer = program.fits(contents.report.etcd()).map_err(Failed::unchanged)?;
+    let unchanged = |trouble| Failed::from(trouble).unchanged();
+    let newer = program.fits(contents.report.etcd()).map_err(unchanged)?;
 
-    let folder =
-        Arc::new(Folder::new(&args.parent(), contents.report.total_size, context.printer).map_err(Failed::unchanged)?);
-    let drilled = {
-        let samples = Samples::of(&keys, &contents.neighbours);
-        let drilling = Drilling { program: &program, contents: &contents, recorded: &recorded, context: &context };
-        drilling.run(&folder, &keys, &samples, &mut clock).await
+    let recorded = of_drill(&recorded);
+    let trial = Trial {
+        program: &program,
+        subject: Subject {
+            name: contents.file().stored().map_or_else(|| contents.name(), |stored| stored.name()),
+            source: contents.file().shared_source(),
+            report: &contents.report,
+            keys: &keys,
+            prefix: &contents.prefix,
+            neighbours: &contents.neighbours,
+            keyring: contents.keyring(),
+        },
+        recorded: &recorded,
+        cancel: context.cancelled(),
     };
-    let removed = Arc::into_inner(folder).map_or(Ok(()), |mut folder| folder.remove());
-    let (version, proved) = match (drilled, removed) {
+    let folder = Arc::new(Folder::new(&args.parent(), contents.report.total_size).map_err(unchanged)?);
+    let drilled = go_through(&trial, &folder, &mut clock, &contents, &context).await;
+    let removed = Arc::into_inner(folder).map_or(Ok(()), |mut folder| folder.remove().map_err(Failed::from));
+    let proved = match (drilled, removed) {
         (Ok(drilled), Ok(())) => drilled,
         (Err(failed), Ok(())) => return Err(failed.effect("nothing was left behind")),
         (Err(failed), Err(left)) => return Err(failed.also(Err(left))),
         (Ok(_), Err(left)) => return Err(left),
     };
-    let remark = newer.into_iter().collect();
-    let drill = summary(&contents, &recorded, (&program, version), proved, (begun, clock), remark);
+    let signer = contents.file().stored().and_then(|stored| stored.found.signer.as_ref()).map(ToString::to_string);
+    let by = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let drill = trial.document(proved, newer.into_iter().collect(), signer, (begun, clock), by);
     tell(&drill, &args, &context)?;
     prove_in_store(&args, contents.file(), &drill, key.as_ref(), &context).await
+}
+
+/// What was recorded, as a drill takes it.
+fn of_drill(recorded: &Recorded) -> etcd_drill::Recorded {
+    etcd_drill::Recorded {
+        cluster: recorded.cluster.clone(),
+        kube_system_uid: recorded.kube_system_uid.clone(),
+        taken_at: recorded.taken_at.clone(),
+        etcd_version: recorded.etcd_version.clone(),
+        revision: recorded.revision,
+        hash_kv: recorded.hash_kv,
+    }
+}
+
+impl From<Trouble> for Failed {
+    fn from(trouble: Trouble) -> Failed {
+        let Trouble { kind, message, causes, effect, hint } = trouble;
+        let exit = match kind {
+            Kind::Failed => Exit::Failed,
+            Kind::Refused => Exit::Refused,
+            Kind::Damaged => Exit::Damaged,
+            Kind::Left => Exit::Changed,
+        };
+        let failed = Failed::new(exit, message).causes(causes);
+        let failed = effect.into_iter().fold(failed, Failed::effect);
+        hint.into_iter().fold(failed, Failed::hint)
+    }
 }
 
 /// Opens the backup: what a store has is fetched, what is encrypted or compressed is opened.
@@ -219,142 +245,29 @@ async fn facts(args: &Args, program: &Program, context: &Context) -> Outcome<Fac
     })
 }
 
-/// What is done in the folder.
-struct Drilling<'a> {
-    program: &'a Program,
-    contents: &'a Contents,
-    recorded: &'a Recorded,
-    context: &'a Context,
-}
-
-impl Drilling<'_> {
-    /// Restores, boots, asks. etcd has ended when this returns, or is dropped.
-    async fn run(
-        &self,
-        folder: &Arc<Folder>,
-        keys: &etcd_snapshot::LiveKeys,
-        samples: &Samples,
-        clock: &mut Clock,
-    ) -> Outcome<(String, Proved)> {
-        self.restore(folder).await?;
-        clock.lap("restore", true);
-        let tls = credentials::make(folder.path())?;
-        let mut server = Server::start(self.program, Arc::clone(folder))?;
-        let etcd = self.context.interruptible(server.serve(&tls)).await?;
-        clock.lap("boot", true);
-        let Drilling { contents, recorded, context, .. } = self;
-        let asked = context.interruptible(async {
-            let checks = prove::figures(&etcd, contents, keys, recorded, context).await?;
-            clock.lap("compare", false);
-            let (resources, encryption) = prove::objects(&etcd, contents, samples).await?;
-            clock.lap("read", false);
-            Ok(Proved { checks, resources, encryption })
-        });
-        Ok((etcd.version.clone(), asked.await?))
-    }
-
-    /// Builds the data directory, on a thread that hears of an interruption itself.
-    async fn restore(&self, folder: &Arc<Folder>) -> Outcome {
-        let new = NewCluster {
-            name: server::NAME.to_owned(),
-            initial_cluster: format!("{}={}", server::NAME, server::PEER_URL),
-            initial_cluster_token: "drill".to_owned(),
-            initial_advertise_peer_urls: None,
-        };
-        let membership = new.validate().or_fail(|| "cannot make a cluster for the drill".to_owned())?;
-        let (file, folder, context) = (self.contents.file().clone(), Arc::clone(folder), self.context.clone());
-        // A copy of a database has no digest, as was told.
-        let digest = digest_check(&self.contents.report);
-        let restored = tokio::task::spawn_blocking(move || {
-            let destination = Destination { data_dir: folder.path().join(server::DATA), wal_dir: None };
-            let cancelled = context.cancelled();
-            let options = RestoreOptions {
-                bump: 0,
-                digest,
-                etcd_version: None,
-                allow_older_etcd: false,
-                cancel: Some(&cancelled),
-            };
-            let bar = Progress::new(context.printer, "restore", 0);
-            restore(file.source(), &membership, &destination, &options, &|at| bar.update(at.done, at.total))
-        });
-        let path = self.contents.file().path();
-        let restored = restored.await.or_fail(|| format!("cannot restore {}", path.display()))?;
-        restored.map(drop).map_err(|error| match error {
-            RestoreError::Verify(VerifyError::Cancelled) => interrupted(),
-            RestoreError::Verify(VerifyError::Damaged(damage)) => damaged(path, &damage),
-            RestoreError::Verify(error) => explain(error, path),
-            error => Failed::plain(format!("cannot restore {}", path.display())).source(&error),
-        })
-    }
-}
-
-fn digest_check(report: &Report) -> DigestCheck {
-    match report.digest {
-        DigestState::Absent => DigestCheck::Skip,
-        _ => DigestCheck::Compute,
-    }
-}
-
-/// Everything, as a document.
-fn summary(
+/// Restores, boots, asks. etcd has ended when this returns.
+async fn go_through(
+    trial: &Trial<'_>,
+    folder: &Arc<Folder>,
+    clock: &mut Clock,
     contents: &Contents,
-    recorded: &Recorded,
-    (program, version): (&Program, String),
-    proved: Proved,
-    (begun, clock): (Timestamp, Clock),
-    mut remarks: Vec<String>,
-) -> Drill {
-    let Proved { checks, resources, encryption } = proved;
-    let (verdict, reasons, not_proved) = report::judge(&checks, &resources, &encryption);
-    remarks.extend(contents.report.warnings.iter().map(ToString::to_string));
-    remarks.extend(not_proved);
-    let (file, of) = (contents.file(), &contents.report);
-    let taken = recorded.taken_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
-    let uid = checks.iter().find(|check| check.name == "kubeSystemUid").and_then(|check| check.served.clone());
-    Drill {
-        api_version: API_VERSION,
-        kind: "Drill",
-        verdict,
-        reasons,
-        remarks,
-        backup: Backup {
-            file: file.stored().map_or_else(|| contents.name(), |stored| stored.name()),
-            sha256: of.file_sha256.clone(),
-            size: of.file_size,
-            digest: of.digest == DigestState::Matches,
-            cluster: recorded.cluster.clone(),
-            kube_system_uid: uid,
-            taken_at: recorded.taken_at.clone(),
-            etcd_version: recorded.etcd_version.clone(),
-            etcd_minor: of.etcd().map(|(major, minor)| format!("{major}.{minor}")),
-            revision: of.current_revision,
-            leases: of.leases,
-            auth: of.auth.enabled,
-            signer: file.stored().and_then(|stored| stored.found.signer.as_ref()).map(ToString::to_string),
-        },
-        etcd: report::Etcd { path: program.path.display().to_string(), version },
-        by: By {
-            program: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            user: ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()),
-            host: host(),
-            platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-        },
-        started_at: output::timestamp(begun),
-        ended_at: output::timestamp(Timestamp::now()),
-        rpo: Rpo { seconds: taken.map(|taken| begun.as_second() - taken.as_second()) },
-        rto: clock.rto(),
-        checks,
-        resources,
-        encryption,
-    }
+    context: &Context,
+) -> Outcome<Proved> {
+    let bar = Progress::new(context.printer, "restore", 0);
+    let restored = trial.restore(folder, move |at| bar.update(at.done, at.total)).await;
+    restored.map_err(|error| not_restored(error, contents.file()))?;
+    clock.lap("restore", true);
+    context.interruptible(async { trial.serve(folder, clock).await.map_err(Failed::from) }).await
 }
 
-/// The name of this machine.
-fn host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    name.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned())
+fn not_restored(error: NotRestored, file: &SnapshotFile) -> Failed {
+    let path = file.path();
+    match error {
+        NotRestored::Restore(RestoreError::Verify(VerifyError::Cancelled)) => interrupted(),
+        NotRestored::Restore(RestoreError::Verify(VerifyError::Damaged(damage))) => damaged(path, &damage),
+        NotRestored::Restore(RestoreError::Verify(error)) => explain(error, path),
+        error => Failed::plain(format!("cannot restore {}", path.display())).source(&error),
+    }
 }
 
 /// Prints the document.
@@ -364,7 +277,7 @@ fn host() -> Option<String> {
 fn tell(drill: &Drill, args: &Args, context: &Context) -> Outcome {
     drill.remarks.iter().for_each(|remark| context.printer.warn(remark));
     let told = match args.output.data() {
-        Some(format) => output::print_data(context.printer, format, drill, || drill.text()),
+        Some(format) => output::print_data(context.printer, format, drill, || table::text(drill)),
         None => serde_json::to_value(drill)
             .or_fail(|| "cannot write the page".to_owned())
             .and_then(|document| context.printer.data(&page::page(&document))),
@@ -404,32 +317,4 @@ async fn prove_in_store(
             attest(stored, level, key, Some(report.into()), context).await
         })
         .await
-}
-
-/// How long the phases take.
-struct Clock {
-    last: Instant,
-    phases: Vec<Phase>,
-}
-
-impl Clock {
-    fn new() -> Clock {
-        Clock { last: Instant::now(), phases: Vec::new() }
-    }
-
-    /// What was done so far is of no phase.
-    fn skip(&mut self) {
-        self.last = Instant::now();
-    }
-
-    fn lap(&mut self, name: &'static str, counts: bool) {
-        let now = Instant::now();
-        self.phases.push(Phase { name, seconds: rounded(now - self.last), counts });
-        self.last = now;
-    }
-
-    fn rto(self) -> Rto {
-        let millis: f64 = self.phases.iter().filter(|phase| phase.counts).map(|phase| phase.seconds * 1000.0).sum();
-        Rto { seconds: millis.round() / 1000.0, phases: self.phases }
-    }
 }

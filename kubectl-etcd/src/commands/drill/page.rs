@@ -272,7 +272,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
+    use super::super::table::tests::sample;
     use super::*;
 
     /// All values of a document, with their paths.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::folder;
 use crate::output::{API_VERSION, bytes};
 
 /// What was found out before.
@@ -46,7 +45,7 @@ pub(super) struct Plan {
 impl Plan {
     /// By what is known.
     pub(super) fn of(facts: Facts) -> Plan {
-        let needs = folder::needs(facts.size);
+        let needs = etcd_drill::needs(facts.size);
         let least = if facts.at_least { "at least " } else { "" };
         let mut steps = vec![
             format!("open and verify {}", facts.file),

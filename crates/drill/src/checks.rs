@@ -5,7 +5,7 @@ use serde::Serialize;
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Result {
+pub enum Result {
     /// As expected.
     Equal,
     /// Not as expected: the drill has failed.
@@ -16,7 +16,8 @@ pub(super) enum Result {
 
 impl Result {
     /// The word in tables.
-    pub(super) fn word(self) -> &'static str {
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Result::Equal => "equal",
             Result::Different => "different",
@@ -28,30 +29,31 @@ impl Result {
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Check {
+pub struct Check {
     /// `revision`, `hashKv`, `keys` or `kubeSystemUid`.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// What was expected; nothing where nothing is known.
-    pub(super) expected: Option<String>,
+    pub expected: Option<String>,
     /// Where that is from: `record` or `file`.
-    pub(super) source: &'static str,
+    pub source: &'static str,
     /// What etcd serves.
-    pub(super) served: Option<String>,
-    pub(super) result: Result,
+    pub served: Option<String>,
+    /// What it came to.
+    pub result: Result,
     /// What is worth knowing of it.
-    pub(super) note: Option<String>,
+    pub note: Option<String>,
 }
 
 /// A figure, and whether the record has it or only the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Expected<T> {
+pub(crate) struct Expected<T> {
     value: T,
     source: &'static str,
 }
 
 impl<T> Expected<T> {
     /// What is recorded counts for more than what is in the file.
-    pub(super) fn of(record: Option<T>, file: T) -> Expected<T> {
+    pub(crate) fn of(record: Option<T>, file: T) -> Expected<T> {
         match record {
             Some(value) => Expected { value, source: "record" },
             None => Expected { value: file, source: "file" },
@@ -60,7 +62,7 @@ impl<T> Expected<T> {
 }
 
 /// The revision that etcd came up with. Leases that have run out delete their keys, which is a later revision.
-pub(super) fn revision(expected: &Expected<i64>, served: i64, leases: u64) -> Check {
+pub(crate) fn revision(expected: &Expected<i64>, served: i64, leases: u64) -> Check {
     let later = served.saturating_sub(expected.value);
     let (result, note) = match later {
         0 => (Result::Equal, None),
@@ -78,7 +80,7 @@ pub(super) fn revision(expected: &Expected<i64>, served: i64, leases: u64) -> Ch
 }
 
 /// The hash of all keys. `comparable` is why the hashes cannot be compared, if they cannot.
-pub(super) fn hash_kv(expected: &Expected<u32>, served: u32, comparable: std::result::Result<(), String>) -> Check {
+pub(crate) fn hash_kv(expected: &Expected<u32>, served: u32, comparable: std::result::Result<(), String>) -> Check {
     let (result, note) = match comparable {
         _ if served == expected.value => (Result::Equal, None),
         Ok(()) => (Result::Different, None),
@@ -95,7 +97,7 @@ pub(super) fn hash_kv(expected: &Expected<u32>, served: u32, comparable: std::re
 }
 
 /// The number of keys.
-pub(super) fn keys(expected: u64, served: u64) -> Check {
+pub(crate) fn keys(expected: u64, served: u64) -> Check {
     Check {
         name: "keys",
         expected: Some(expected.to_string()),
@@ -107,7 +109,7 @@ pub(super) fn keys(expected: u64, served: u64) -> Check {
 }
 
 /// UID of namespace kube-system: `served` is it, or why it cannot be read.
-pub(super) fn cluster(expected: &Expected<Option<String>>, served: std::result::Result<String, String>) -> Check {
+pub(crate) fn cluster(expected: &Expected<Option<String>>, served: std::result::Result<String, String>) -> Check {
     let (result, note) = match (&expected.value, &served) {
         (Some(expected), Ok(served)) if expected == served => (Result::Equal, None),
         (Some(_), Ok(_)) => (Result::Different, Some("the snapshot is of another cluster".to_owned())),

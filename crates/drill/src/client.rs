@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Endpoint, Uri};
 
-use super::credentials::SERVER;
-use crate::output::{Failed, Outcome};
+use crate::credentials::SERVER;
+use crate::{Outcome, Trouble};
 
 /// How long etcd may take to answer one request: HashKV reads the whole database.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -25,25 +25,25 @@ const FIRST: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 << 20;
 
 /// An etcd that serves.
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     client: Client,
     /// What its first answer says.
-    pub(super) version: String,
-    pub(super) revision: i64,
+    pub(crate) version: String,
+    pub(crate) revision: i64,
 }
 
 /// HashKV as etcd answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hashed {
-    pub(super) hash: u32,
-    pub(super) compact_revision: i64,
+pub(crate) struct Hashed {
+    pub(crate) hash: u32,
+    pub(crate) compact_revision: i64,
 }
 
 /// A key as etcd serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Served {
-    pub(super) value: Vec<u8>,
-    pub(super) mod_revision: i64,
+pub(crate) struct Served {
+    pub(crate) value: Vec<u8>,
+    pub(crate) mod_revision: i64,
 }
 
 impl Etcd {
@@ -51,7 +51,7 @@ impl Etcd {
     ///
     /// # Errors
     /// It does not serve, or not yet: why, in a line.
-    pub(super) async fn connect(socket: &Path, tls: Arc<ClientConfig>) -> Result<Etcd, String> {
+    pub(crate) async fn connect(socket: &Path, tls: Arc<ClientConfig>) -> Result<Etcd, String> {
         match timeout(FIRST, Etcd::reach(socket, tls)).await {
             Ok(reached) => reached,
             Err(_) => Err(format!("etcd has not answered within {} seconds", FIRST.as_secs())),
@@ -70,7 +70,7 @@ impl Etcd {
     ///
     /// # Errors
     /// etcd refuses, or does not answer.
-    pub(super) async fn hash_kv(&self, revision: i64) -> Outcome<Hashed> {
+    pub(crate) async fn hash_kv(&self, revision: i64) -> Outcome<Hashed> {
         let answer = timeout(PATIENCE, self.client.maintenance_client().hash_kv(revision)).await;
         let answer = answered(answer, "hash its keys")?;
         Ok(Hashed { hash: answer.hash(), compact_revision: answer.compact_version() })
@@ -80,7 +80,7 @@ impl Etcd {
     ///
     /// # Errors
     /// As [`Etcd::hash_kv`].
-    pub(super) async fn count(&self, revision: i64) -> Outcome<u64> {
+    pub(crate) async fn count(&self, revision: i64) -> Outcome<u64> {
         let options = GetOptions::new().with_all_keys().with_count_only().with_revision(revision);
         let answer = timeout(PATIENCE, self.client.kv_client().get(Vec::new(), Some(options))).await;
         Ok(u64::try_from(answered(answer, "count its keys")?.count()).unwrap_or_default())
@@ -90,7 +90,7 @@ impl Etcd {
     ///
     /// # Errors
     /// As [`Etcd::hash_kv`].
-    pub(super) async fn get(&self, key: &[u8], revision: i64) -> Outcome<Option<Served>> {
+    pub(crate) async fn get(&self, key: &[u8], revision: i64) -> Outcome<Option<Served>> {
         let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST);
         let options = GetOptions::new().with_revision(revision);
         let answer = timeout(PATIENCE, kv.get(key, Some(options))).await;
@@ -103,7 +103,7 @@ impl Etcd {
 }
 
 fn answered<T>(answer: Result<Result<T, etcd_client::Error>, tokio::time::error::Elapsed>, what: &str) -> Outcome<T> {
-    let cannot = || Failed::plain(format!("etcd serves the snapshot, and cannot {what}"));
+    let cannot = || Trouble::plain(format!("etcd serves the snapshot, and cannot {what}"));
     match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(cannot().source(&error)),

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) const GUARD: &str = "__drill-etcd";
 
 /// Runs as the guard if that is what this process was started for.
-pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
+#[must_use]
+pub fn run(args: &[OsString]) -> Option<ExitCode> {
     match args {
         [_, word, program, arguments @ ..] if word == GUARD => Some(guard(program, arguments)),
         _ => None,

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::context::Context;
-use crate::output::{Exit, Failed, Outcome};
+use crate::{Kind, Outcome, Trouble};
 
 /// How long the program may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -16,17 +15,17 @@ const HOW_TO_GET: &str = "get the version that the cluster runs from https://git
     or copy it from an etcd image or a control-plane node, and name it\n  --etcd PATH";
 
 /// Without an etcd that can read the backup there is no drill, and nothing is known of the backup.
-fn refused(message: impl Into<String>) -> Failed {
-    Failed::new(Exit::Refused, message)
+fn refused(message: impl Into<String>) -> Trouble {
+    Trouble::new(Kind::Refused, message)
 }
 
 /// A program that says of itself that it is etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Program {
+pub struct Program {
     /// Where it lies, absolute.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
     /// As it prints it: `3.5.16`.
-    pub(super) version: String,
+    pub version: String,
     /// Major and minor version.
     minor: (u32, u32),
 }
@@ -36,13 +35,12 @@ impl Program {
     ///
     /// # Errors
     /// It cannot be run, does not answer, or is no etcd.
-    pub(super) async fn ask(path: &Path, context: &Context) -> Outcome<Program> {
+    pub async fn ask(path: &Path) -> Outcome<Program> {
         let name = path.display();
         let mut command = tokio::process::Command::new(path);
         command.arg("--version").env_clear().env("ETCD_UNSUPPORTED_ARCH", "arm64");
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let asked = context.interruptible(async { Ok(tokio::time::timeout(PATIENCE, command.output()).await) }).await?;
-        let output = match asked {
+        let output = match tokio::time::timeout(PATIENCE, command.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(refused(format!("cannot run {name}")).source(&error).hint(HOW_TO_GET)),
             Err(_) => {
@@ -64,7 +62,7 @@ impl Program {
     ///
     /// # Errors
     /// It is older.
-    pub(super) fn fits(&self, file: Option<(u32, u32)>) -> Outcome<Option<String>> {
+    pub fn fits(&self, file: Option<(u32, u32)>) -> Outcome<Option<String>> {
         let text = |(major, minor): (u32, u32)| format!("{major}.{minor}");
         match file {
             Some(file) if file > self.minor => {
@@ -88,7 +86,7 @@ impl Program {
 ///
 /// # Errors
 /// There is none.
-pub(super) fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<PathBuf> {
+pub fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<PathBuf> {
     let path = match named {
         Some(named) => named.to_owned(),
         None => search
@@ -99,7 +97,7 @@ pub(super) fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<Path
             .ok_or_else(|| refused("no etcd was found on PATH").hint(HOW_TO_GET))?,
     };
     // etcd is started in another folder.
-    std::path::absolute(&path).map_err(|error| Failed::plain(format!("cannot run {}", path.display())).source(&error))
+    std::path::absolute(&path).map_err(|error| Trouble::plain(format!("cannot run {}", path.display())).source(&error))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -118,7 +116,7 @@ mod tests {
     #[test]
     fn an_older_etcd_is_refused_and_a_newer_one_is_told() {
         let refused = program("3.4.23", (3, 4)).fits(Some((3, 6))).expect_err("older");
-        assert_eq!(refused.exit, Exit::Refused);
+        assert_eq!(refused.kind, Kind::Refused);
         assert!(refused.message.contains("3.4.23") && refused.message.contains("etcd 3.6"), "{refused}");
         assert_eq!(program("3.5.16", (3, 5)).fits(Some((3, 5))).expect("the same"), None);
         assert_eq!(program("3.5.16", (3, 5)).fits(None).expect("not known"), None);

@@ -15,16 +15,16 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::output::{Failed, Outcome};
+use crate::{Outcome, Trouble};
 
 /// The name in the server's certificate.
-pub(super) const SERVER: &str = "localhost";
+pub(crate) const SERVER: &str = "localhost";
 /// Whom the client says to be.
 const CLIENT: &str = "root";
 /// Files in the folder of the drill.
-pub(super) const CA_FILE: &str = "ca.crt";
-pub(super) const CERT_FILE: &str = "server.crt";
-pub(super) const KEY_FILE: &str = "server.key";
+pub(crate) const CA_FILE: &str = "ca.crt";
+pub(crate) const CERT_FILE: &str = "server.crt";
+pub(crate) const KEY_FILE: &str = "server.key";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,12 +32,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 ///
 /// # Errors
 /// The machine gives no random numbers, or a file cannot be written.
-pub(super) fn make(folder: &Path) -> Outcome<Arc<ClientConfig>> {
-    let issued = issue().map_err(|why| Failed::plain("cannot make certificates for the drill").cause(why))?;
+pub(crate) fn make(folder: &Path) -> Outcome<Arc<ClientConfig>> {
+    let issued = issue().map_err(|why| Trouble::plain("cannot make certificates for the drill").cause(why))?;
     for (name, text) in [(CA_FILE, &issued.ca), (CERT_FILE, &issued.server_cert), (KEY_FILE, &issued.server_key)] {
         let path = folder.join(name);
         std::fs::write(&path, text)
-            .map_err(|error| Failed::plain(format!("cannot write {}", path.display())).source(&error))?;
+            .map_err(|error| Trouble::plain(format!("cannot write {}", path.display())).source(&error))?;
     }
     Ok(issued.client)
 }

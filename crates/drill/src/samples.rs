@@ -6,36 +6,34 @@ use etcd_objects::Neighbours;
 use etcd_objects::key::Key;
 use etcd_snapshot::LiveKeys;
 
-use crate::contents::resource_name;
-
 /// A key that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// The key in etcd.
-    pub(super) key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     /// The revision that last changed it, by the file.
-    pub(super) mod_revision: i64,
+    pub(crate) mod_revision: i64,
     /// How many keys it stands for.
-    pub(super) of: u64,
+    pub(crate) of: u64,
 }
 
 /// The keys that are read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Samples {
+pub(crate) struct Samples {
     /// By resource, as in `deployments.apps`: the first object of each.
-    pub(super) resources: BTreeMap<String, Sample>,
+    pub(crate) resources: BTreeMap<String, Sample>,
     /// By encryption key, as in `secretbox:v1:key1`: the first value of each.
-    pub(super) encryption: BTreeMap<String, Sample>,
+    pub(crate) encryption: BTreeMap<String, Sample>,
 }
 
 impl Samples {
     /// Of the keys of a file.
-    pub(super) fn of(keys: &LiveKeys, neighbours: &Neighbours) -> Samples {
+    pub(crate) fn of(keys: &LiveKeys, neighbours: &Neighbours) -> Samples {
         let mut samples = Samples::default();
         for (key, live) in keys {
             let Key::Object(place) = neighbours.parse(key) else { continue };
             let first = || Sample { key: key.clone(), mod_revision: live.mod_revision, of: 0 };
-            samples.resources.entry(resource_name(&place)).or_insert_with(first).of += 1;
+            samples.resources.entry(place.resource_name()).or_insert_with(first).of += 1;
             if let Some(by) = &live.encrypted_by {
                 samples.encryption.entry(by.to_string()).or_insert_with(first).of += 1;
             }

@@ -10,22 +10,20 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use super::client::Etcd;
-use super::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
-use super::folder::Folder;
-use super::guard::GUARD;
-use super::program::Program;
-use crate::output::{Exit, Failed, Outcome};
+use crate::client::Etcd;
+use crate::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
+use crate::guard::GUARD;
+use crate::{Folder, Kind, Outcome, Program, Trouble};
 
 /// The member's name.
-pub(super) const NAME: &str = "drill";
+pub(crate) const NAME: &str = "drill";
 /// The member's URL in its own list. Nothing listens there.
-pub(super) const PEER_URL: &str = "http://localhost:2380";
+pub(crate) const PEER_URL: &str = "http://localhost:2380";
 /// The data directory, in the folder.
-pub(super) const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// The socket for clients. etcd takes a host and a port for the name of a socket (client/pkg/transport/unix_listener.go @ v3.5.16), so the name has a
 /// colon.
-pub(super) const CLIENTS: &str = "client:0";
+pub(crate) const CLIENTS: &str = "client:0";
 /// That for other members, of which there are none.
 const PEERS: &str = "peer:0";
 const LOG: &str = "log";
@@ -38,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 const LINES: usize = 5;
 
 /// An etcd process, which ends with this handle.
-pub(super) struct Server {
+pub(crate) struct Server {
     guard: Child,
     /// The folder stays as long as etcd runs in it.
     folder: Arc<Folder>,
@@ -49,8 +47,8 @@ impl Server {
     ///
     /// # Errors
     /// Its log cannot be written, or no process can be made.
-    pub(super) fn start(program: &Program, folder: Arc<Folder>) -> Outcome<Server> {
-        let cannot = |error: &std::io::Error| Failed::plain("cannot start etcd").source(error);
+    pub(crate) fn start(program: &Program, folder: Arc<Folder>) -> Outcome<Server> {
+        let cannot = |error: &std::io::Error| Trouble::plain("cannot start etcd").source(error);
         let log = File::create_new(folder.path().join(LOG)).map_err(|error| cannot(&error))?;
         let errors = log.try_clone().map_err(|error| cannot(&error))?;
         let mut command = Command::new(own_program().map_err(|error| cannot(&error))?);
@@ -68,7 +66,7 @@ impl Server {
     ///
     /// # Errors
     /// It has ended, or does not serve for too long.
-    pub(super) async fn serve(&mut self, tls: &Arc<ClientConfig>) -> Outcome<Etcd> {
+    pub(crate) async fn serve(&mut self, tls: &Arc<ClientConfig>) -> Outcome<Etcd> {
         let socket = self.folder.path().join(CLIENTS);
         let begun = Instant::now();
         loop {
@@ -77,13 +75,13 @@ impl Server {
                 Err(why) => why,
             };
             let ended = self.guard.try_wait();
-            if let Some(status) = ended.map_err(|error| Failed::plain("cannot wait for etcd").source(&error))? {
-                let failed = Failed::new(Exit::Damaged, "etcd does not start on the restored snapshot");
+            if let Some(status) = ended.map_err(|error| Trouble::plain("cannot wait for etcd").source(&error))? {
+                let failed = Trouble::new(Kind::Damaged, "etcd does not start on the restored snapshot");
                 let failed = failed.cause(format!("etcd has ended: {status}"));
                 return Err(failed.causes(last_lines(&self.folder.path().join(LOG))));
             }
             if begun.elapsed() >= PATIENCE {
-                let failed = Failed::new(Exit::Damaged, "etcd does not serve the restored snapshot").cause(why);
+                let failed = Trouble::new(Kind::Damaged, "etcd does not serve the restored snapshot").cause(why);
                 return Err(failed.causes(last_lines(&self.folder.path().join(LOG))));
             }
             tokio::time::sleep(PULSE).await;
