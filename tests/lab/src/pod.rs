@@ -44,7 +44,7 @@ pub(crate) struct Status {
 pub(crate) struct Spec {
     pub(crate) containers: Vec<Container>,
     #[serde(default)]
-    pub(crate) init_containers: Vec<Value>,
+    pub(crate) init_containers: Vec<Container>,
     #[serde(default)]
     pub(crate) volumes: Vec<Volume>,
     #[serde(default, rename = "hostNetwork")]
@@ -206,8 +206,8 @@ impl Pod {
         if !spec.host_network {
             return Some("the lab has no pod network: set hostNetwork".into());
         }
-        if !spec.init_containers.is_empty() {
-            return Some("the lab runs no init containers".into());
+        if !spec.init_containers.is_empty() && spec.restart_policy != RestartPolicy::Never {
+            return Some("the lab runs init containers only of pods that are never restarted".into());
         }
         for volume in &spec.volumes {
             let object = volume.secret.as_ref().or(volume.config_map.as_ref());
@@ -221,7 +221,7 @@ impl Pod {
                 return Some(format!("the lab has no items of volumes, for {}", volume.name));
             }
         }
-        for container in &spec.containers {
+        for container in spec.init_containers.iter().chain(&spec.containers) {
             if container.volume_mounts.iter().any(|mount| !mount.sub_path.is_empty()) {
                 return Some("the lab has no subPath".into());
             }

@@ -36,6 +36,7 @@ pub(super) struct Life<'a> {
     pub(super) node: &'a Node,
     pub(super) handle: &'a Handle,
     pub(super) index: usize,
+    pub(super) container: &'a Container,
     pub(super) stop: watch::Receiver<Option<Duration>>,
     pub(super) events: mpsc::UnboundedSender<Event>,
 }
@@ -59,20 +60,20 @@ impl Life<'_> {
     }
 
     fn container(&self) -> &Container {
-        &self.handle.pod.spec.containers[self.index]
+        self.container
     }
 
-    /// Runs the container until it has ended for good.
-    pub(super) async fn run(mut self) -> Result<()> {
+    /// Runs the container until it has ended for good; its last exit code, or nothing if its pod was to end before.
+    pub(super) async fn run(mut self) -> Result<Option<i32>> {
         let mut restarts = 0;
         let mut back_off = Duration::ZERO;
         loop {
             // What is to end before it has begun is never begun: it might not be ready yet to take the signal.
             if self.stop.borrow().is_some() {
-                return Ok(());
+                return Ok(None);
             }
-            let Some(image) = self.image(restarts).await? else { return Ok(()) };
-            let Some(given) = self.variables(restarts, &image.id).await else { return Ok(()) };
+            let Some(image) = self.image(restarts).await? else { return Ok(None) };
+            let Some(given) = self.variables(restarts, &image.id).await else { return Ok(None) };
             let begun = tokio::time::Instant::now();
             let (code, stopped) = match self.once(&image, &given, restarts).await? {
                 Ok(end) => end,
@@ -88,7 +89,7 @@ impl Life<'_> {
                 RestartPolicy::Never => false,
             };
             if stopped || !again {
-                return Ok(());
+                return Ok((!stopped).then_some(code));
             }
             if begun.elapsed() > STABLE {
                 back_off = Duration::ZERO;
@@ -99,7 +100,7 @@ impl Life<'_> {
                 self.tell(State::Waiting { reason: "CrashLoopBackOff", message: Some(message) }, restarts, &image.id);
             }
             if self.pause(back_off).await {
-                return Ok(());
+                return Ok(None);
             }
             back_off = if back_off.is_zero() { BACK_OFF } else { (back_off * 2).min(BACK_OFF_LIMIT) };
             restarts += 1;

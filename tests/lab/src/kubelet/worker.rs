@@ -107,13 +107,23 @@ async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
     }
     worker.report(&plain("Pending", true));
 
+    for (index, container) in handle.pod.spec.init_containers.iter().enumerate() {
+        let (stop, (events, _not_in_the_status)) = (handle.stop.subscribe(), mpsc::unbounded_channel());
+        let code = Life { node: &node, handle: &handle, index, container, stop, events }.run().await?;
+        if code != Some(0) {
+            // The containers have not run: the pod has failed.
+            finish(&mut worker, late);
+            return Ok(());
+        }
+    }
     let (events, mut inbox) = mpsc::unbounded_channel();
     let mut lives = JoinSet::new();
     for index in 0..handle.pod.spec.containers.len() {
         let (node, handle, events) = (Arc::clone(&node), Arc::clone(&handle), events.clone());
         lives.spawn(async move {
             let stop = handle.stop.subscribe();
-            Life { node: &node, handle: &handle, index, stop, events }.run().await
+            let container = &handle.pod.spec.containers[index];
+            Life { node: &node, handle: &handle, index, container, stop, events }.run().await
         });
     }
     drop(events);
