@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{backup, prune, recover, replay, restore, serve, transaction, wait, watch};
+use crate::{backup, drill, install, prune, recover, replay, restore, serve, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -51,6 +51,12 @@ enum Command {
     /// Delete old backups from a store.
     #[command(after_help = prune::EXAMPLES)]
     Prune(Box<prune::Args>),
+    /// Prove that a real etcd serves the newest backup of a store.
+    #[command(after_help = drill::EXAMPLES)]
+    Drill(Box<drill::Args>),
+    /// Copy this program to a folder, for a container of another image.
+    #[command(hide = true)]
+    Install(install::Args),
     /// Show what is left of etcd on this node: how far its log and its database are, and what only the log has; or make a snapshot of a member
     /// that has lost its quorum, with everything that its log has.
     #[command(after_help = recover::EXAMPLES)]
@@ -108,6 +114,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn main() -> ExitCode {
+    if let Some(code) = etcd_drill::guard::run(&std::env::args_os().collect::<Vec<_>>()) {
+        return code;
+    }
     let cli = Cli::parse();
     // stdout belongs to the protocol.
     tracing_subscriber::fmt()
@@ -121,6 +130,8 @@ pub(crate) fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Backup(args) => return operate(backup::run(&args), USAGE_CODE),
         Command::Prune(args) => return operate(prune::run(&args), USAGE_CODE),
+        Command::Drill(args) => return operate(drill::run(&args), USAGE_CODE),
+        Command::Install(args) => return operate(async { install::run(&args) }, USAGE_CODE),
         Command::Restore(args) if args.begun.looks_back() => {
             return operate(transaction::operate(&args.begun), REFUSED);
         }
@@ -212,6 +223,12 @@ impl Told for String {
 impl Told for recover::Surveyed {
     fn tell(self) -> anyhow::Result<()> {
         recover::Surveyed::tell(self, print)
+    }
+}
+
+impl Told for drill::Done {
+    fn tell(self) -> anyhow::Result<()> {
+        drill::Done::tell(self, print)
     }
 }
 

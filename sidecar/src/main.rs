@@ -5,8 +5,10 @@ mod backup;
 mod certificate;
 mod cli;
 mod copies;
+mod drill;
 mod etcd;
 mod hash;
+mod install;
 mod keep;
 mod kept_keys;
 mod keys;
@@ -24,6 +26,7 @@ mod streaming;
 mod transaction;
 mod wait;
 mod watch;
+mod which_store;
 
 fn main() -> std::process::ExitCode {
     cli::main()

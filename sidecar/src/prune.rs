@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::backup::Ending;
 use crate::cli::duration;
 use crate::store_failure::{failed, usage};
+use crate::which_store::named;
 
 pub(crate) const EXAMPLES: &str = "\
 Example, with a credential that may delete:
@@ -76,21 +77,6 @@ impl Args {
             within: self.keep_within,
         }
     }
-
-    /// The store, and the cluster if one is named.
-    fn scope(&self) -> Result<Scope, Failure> {
-        let mut scope: Scope =
-            self.store.parse().map_err(|error: etcd_store::UrlError| usage("--store names no store", &error))?;
-        match (&scope.cluster, &self.cluster_uid) {
-            (Some(here), Some(there)) if here != there => {
-                let message = format!("the store names cluster {here}, and --cluster-uid names {there}");
-                return Err(Failure::new(FailureCode::BadRequest, message));
-            }
-            (None, Some(cluster)) => scope.cluster = Some(cluster.clone()),
-            _ => {}
-        }
-        Ok(scope)
-    }
 }
 
 /// Deletes.
@@ -98,7 +84,7 @@ impl Args {
 /// # Errors
 /// Nothing was deleted, or not everything that should have been.
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
-    let scope = args.scope()?;
+    let scope = named(&args.store, args.cluster_uid.as_ref())?;
     let rules = args.rules();
     if rules.is_empty() {
         let failure = Failure::new(FailureCode::BadRequest, "no rule says what is kept");

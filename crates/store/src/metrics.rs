@@ -74,10 +74,21 @@ fn write<'a>(clusters: impl IntoIterator<Item = (&'a str, Option<&'a str>, &'a F
 /// When the newest backup was taken of which a good proof says that it was decrypted and checked, of clusters that have one: the rest of what
 /// is known of them is [`text`].
 pub fn opened<'a>(clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a str>, Timestamp)>) -> String {
-    let name = "kubectl_etcd_backup_opened_timestamp_seconds";
-    let mut text = format!(
-        "# HELP {name} Time of the newest backup that was decrypted and checked, in seconds since 1970.\n# TYPE {name} gauge\n"
-    );
+    times("kubectl_etcd_backup_opened_timestamp_seconds", "was decrypted and checked", clusters)
+}
+
+/// The same of the newest backup that a real etcd has served.
+pub fn booted<'a>(clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a str>, Timestamp)>) -> String {
+    times("kubectl_etcd_backup_booted_timestamp_seconds", "a real etcd has served", clusters)
+}
+
+fn times<'a>(
+    name: &str,
+    what: &str,
+    clusters: impl IntoIterator<Item = (&'a ClusterUid, Option<&'a str>, Timestamp)>,
+) -> String {
+    let help = format!("Time of the newest backup that {what}, in seconds since 1970.");
+    let mut text = format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
     for (uid, cluster, time) in clusters {
         let cluster = label(cluster.unwrap_or_default());
         // Writing to a String does not fail.

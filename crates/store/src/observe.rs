@@ -157,21 +157,22 @@ pub async fn newest(
     Ok(Freshness::of(backups, cluster, None, passed_over, asked, now))
 }
 
-/// When the newest backup of a cluster was taken that somebody has decrypted and checked, by a proof that counts. Reads only backups for which
+/// When the newest backup of a cluster was taken of which so much is proved, by a proof that counts. Reads only backups for which
 /// there is such a proof by its name, and no more of them than [`freshness::LOOKED_AT`].
 ///
 /// # Errors
 /// The store does not answer.
-pub async fn opened(
+pub async fn proved_at(
     store: &Store,
     backups: &Backups,
     cluster: &ClusterUid,
     trusted: Option<&TrustedKeys>,
+    level: Level,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let claimed = backups.newest_first(cluster).into_iter().filter(|backup| backup.proof >= Some(Level::Opened));
+    let claimed = backups.newest_first(cluster).into_iter().filter(|backup| backup.proof >= Some(level));
     for backup in claimed.take(freshness::LOOKED_AT) {
         let Read { record, signed, proved } = read(store, backup, trusted).await?;
-        if freshness::counts(&with_proof(backup, proved), &record, &signed, Level::Opened).is_ok() {
+        if freshness::counts(&with_proof(backup, proved), &record, &signed, level).is_ok() {
             return Ok(Some(backup.time()));
         }
     }

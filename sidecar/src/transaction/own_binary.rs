@@ -16,7 +16,7 @@ use crate::node::Place;
 use crate::node::dir::OURS;
 
 /// This process's program, whatever its path is by now.
-pub(super) const OWN: &str = "/proc/self/exe";
+pub(crate) const OWN: &str = "/proc/self/exe";
 /// Where it is in the participant's container. That is also where the image of the sidecar has it.
 pub(super) const INSIDE: &str = "/etcd-sidecar";
 

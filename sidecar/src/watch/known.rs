@@ -14,6 +14,8 @@ pub(super) struct Seen {
     pub(super) freshness: Freshness,
     /// When the newest backup was taken that was decrypted and checked.
     pub(super) opened: Option<Timestamp>,
+    /// And when the newest that a real etcd has served.
+    pub(super) booted: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ struct Cluster {
     name: Option<String>,
     freshness: Freshness,
     opened: Option<Timestamp>,
+    booted: Option<Timestamp>,
 }
 
 /// What is known.
@@ -55,6 +58,7 @@ impl Known {
                             ..Freshness::cannot_tell("there is no backup any more".to_owned())
                         },
                         opened: None,
+                        booted: None,
                     });
                 }
                 self.last = Some(Ok(()));
@@ -66,22 +70,26 @@ impl Known {
                     cluster: cluster.clone(),
                     freshness: Freshness::cannot_tell(why.clone()),
                     opened: None,
+                    booted: None,
                 };
                 self.clusters.keys().map(|cluster| (cluster.clone(), unseen(cluster))).collect()
             }
         };
-        for (uid, Seen { freshness, opened, .. }) in std::mem::take(&mut seen) {
+        for (uid, Seen { freshness, opened, booted, .. }) in std::mem::take(&mut seen) {
             let before = self.clusters.get(&uid);
             let unknown = freshness.state == State::CannotTell;
             if unknown && self.last == Some(Ok(())) {
                 self.last = Some(Err(format!("cluster {uid}: {}", freshness.why)));
             }
-            let opened = if unknown { before.and_then(|before| before.opened) } else { opened };
+            let (opened, booted) = match unknown {
+                true => (before.and_then(|before| before.opened), before.and_then(|before| before.booted)),
+                false => (opened, booted),
+            };
             let freshness =
                 before.map_or_else(|| freshness.clone(), |before| freshness.clone().remembering(&before.freshness));
             let name = freshness.newest.as_ref().and_then(|newest| newest.record.cluster.name.clone());
             let name = name.or_else(|| before.and_then(|before| before.name.clone()));
-            self.clusters.insert(uid, Cluster { name, freshness, opened });
+            self.clusters.insert(uid, Cluster { name, freshness, opened, booted });
         }
         if self.last == Some(Ok(())) {
             self.success = Some(now);
@@ -93,10 +101,14 @@ impl Known {
         let aged: Vec<_> = self
             .clusters
             .iter()
-            .map(|(uid, one)| (uid, one.name.as_deref(), one.freshness.clone().later(asked, now), one.opened))
+            .map(|(uid, one)| (uid, one.name.as_deref(), one.freshness.clone().later(asked, now)))
             .collect();
-        let mut text = metrics::text(aged.iter().map(|(uid, name, freshness, _)| (*uid, *name, freshness)));
-        text += &metrics::opened(aged.iter().filter_map(|(uid, name, _, opened)| Some((*uid, *name, (*opened)?))));
+        let mut text = metrics::text(aged.iter().map(|(uid, name, freshness)| (*uid, *name, freshness)));
+        let times = |of: fn(&Cluster) -> Option<Timestamp>| {
+            self.clusters.iter().filter_map(move |(uid, one)| Some((uid, one.name.as_deref(), of(one)?)))
+        };
+        text += &metrics::opened(times(|one| one.opened));
+        text += &metrics::booted(times(|one| one.booted));
         let gauges = [
             (
                 "kubectl_etcd_watch_success",
@@ -135,7 +147,12 @@ mod tests {
 
     fn seen(state: State) -> Seen {
         let freshness = Freshness { state, ..Freshness::cannot_tell("x".to_owned()) };
-        Seen { cluster: UID.parse().unwrap(), freshness, opened: Some(Timestamp::UNIX_EPOCH) }
+        Seen {
+            cluster: UID.parse().unwrap(),
+            freshness,
+            opened: Some(Timestamp::UNIX_EPOCH),
+            booted: Some(Timestamp::UNIX_EPOCH),
+        }
     }
 
     fn values(known: &Known) -> Vec<String> {
@@ -163,6 +180,7 @@ mod tests {
             "kubectl_etcd_backup_fresh 0",
             "kubectl_etcd_backup_suspects 0",
             "kubectl_etcd_backup_opened_timestamp_seconds 0",
+            "kubectl_etcd_backup_booted_timestamp_seconds 0",
             "kubectl_etcd_watch_success 1",
             "kubectl_etcd_watch_success_timestamp_seconds 0",
             "kubectl_etcd_watch_clusters 1",
@@ -171,6 +189,7 @@ mod tests {
         let blind = [
             "kubectl_etcd_backup_check_success 0",
             "kubectl_etcd_backup_opened_timestamp_seconds 0",
+            "kubectl_etcd_backup_booted_timestamp_seconds 0",
             "kubectl_etcd_watch_success 0",
             "kubectl_etcd_watch_success_timestamp_seconds 0",
             "kubectl_etcd_watch_clusters 1",

@@ -2,7 +2,7 @@
 
 use etcd_store::freshness::{Asked, State, clock_trouble};
 use etcd_store::observe::{self, AT_ONCE};
-use etcd_store::{Backups, ClusterUid, Freshness, Store, StoreError, TrustedKeys};
+use etcd_store::{Backups, ClusterUid, Freshness, Level, Store, StoreError, TrustedKeys};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
@@ -44,24 +44,28 @@ impl Looker {
 
     async fn look_at(&self, cluster: ClusterUid) -> Seen {
         match self.of(&cluster).await {
-            Ok((freshness, opened)) => Seen { cluster, freshness, opened },
-            Err(error) => Seen { cluster, freshness: Freshness::cannot_tell(error.to_string()), opened: None },
+            Ok((freshness, opened, booted)) => Seen { cluster, freshness, opened, booted },
+            Err(error) => {
+                let freshness = Freshness::cannot_tell(error.to_string());
+                Seen { cluster, freshness, opened: None, booted: None }
+            }
         }
     }
 
-    async fn of(&self, cluster: &ClusterUid) -> Result<(Freshness, Option<Timestamp>), StoreError> {
+    async fn of(&self, cluster: &ClusterUid) -> Result<(Freshness, Option<Timestamp>, Option<Timestamp>), StoreError> {
         let now = Timestamp::now();
         let listed = self.store.list(Some(cluster)).await?;
         if let Some(why) = clock_trouble(&listed, now).or_else(|| observe::clock_of(&self.store)) {
-            return Ok((Freshness::cannot_tell(why), None));
+            return Ok((Freshness::cannot_tell(why), None, None));
         }
         let backups = Backups::of(&listed, now);
         let trusted = self.trusted.as_ref();
         let freshness = observe::newest(&self.store, &backups, cluster, trusted, &self.asked, now).await?;
-        let opened = match freshness.state {
-            State::CannotTell => None,
-            _ => observe::opened(&self.store, &backups, cluster, trusted).await?,
-        };
-        Ok((freshness, opened))
+        if freshness.state == State::CannotTell {
+            return Ok((freshness, None, None));
+        }
+        let at = |level| observe::proved_at(&self.store, &backups, cluster, trusted, level);
+        let (opened, booted) = (at(Level::Opened).await?, at(Level::Booted).await?);
+        Ok((freshness, opened, booted))
     }
 }

@@ -337,6 +337,61 @@ fn however_a_drill_is_ended_no_etcd_runs_and_nobody_else_can_look() {
     }
 }
 
+/// What the pod of a schedule runs.
+#[test]
+fn a_pod_drills_the_newest_backup_of_a_store() {
+    let offline = Offline::new();
+    let snapshot = unpacked("snapshots/3.5.1.db.zst");
+    let name = offline.backup_of(&snapshot, &offline.seal(&snapshot), Timestamp::now());
+    let place = Place::new();
+    let sidecar = |etcd: &Path, more: &[&str]| {
+        let mut command = Command::new(plugin().with_file_name("etcd-sidecar"));
+        command.args(["drill", "--store", &offline.url(""), "--trust-key", "sign.pub", "--etcd"]).arg(etcd);
+        command.arg("--data-dir").arg(place.path("drills")).args(more);
+        command.current_dir(offline.path("")).stdin(Stdio::null());
+        command
+    };
+    let drill = |etcd: &Path, more: &[&str]| {
+        let ran = run(sidecar(etcd, more));
+        place.assert_nothing_left();
+        ran
+    };
+    let keys = ["--identity", "identity.txt"];
+    let folder = offline.path("store/v1").join(offline.cluster.to_string());
+    let before = names(&folder);
+    let other = drill(&new(), &["--identity", "other.txt"]).expect_code(2);
+    assert!(other.stderr.contains("--identity FILE"), "{}", other.stderr);
+    drill(&place.path("nosuch"), &keys).expect_code(4);
+    assert!(drill(Path::new(OLD), &keys).expect_code(4).stderr.contains("cannot serve a snapshot of etcd 3.5"));
+    drill(&new(), &[&keys[..], &["--sign-key", "sign"]].concat()).expect_code(2);
+    assert_eq!(drill(&new(), &keys).expect_code(0).json()["verdict"], "passed");
+    assert_eq!(names(&folder), before, "nothing is written unasked");
+    let ran = drill(&new(), &[&keys[..], &["--attest", "--sign-key", "sign"]].concat()).expect_code(0);
+    assert!(ran.stderr.contains(".proof"), "{}", ran.stderr);
+    assert_eq!(names(&folder).iter().filter(|name| name.contains(".booted-")).count(), 4);
+    let level = ["freshness", &offline.url(""), "--max-age", "3h", "--level", "booted", "--trust-key", "sign.pub"];
+    offline.run(&level).expect_code(0);
+
+    // Ended while etcd boots.
+    let stuck = place.path("stuck");
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && { echo 'etcd Version: 3.5.16'; exit 0; }\nexec sleep 1000\n";
+    std::fs::write(&stuck, script).expect("a script");
+    std::fs::set_permissions(&stuck, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let running = Running::start(sidecar(&stuck, &keys));
+    until("etcd is started", || place.etcds().len() >= 2);
+    running.signal("TERM");
+    let (status, said) = running.end();
+    assert!(status.code() == Some(1) && said.contains("SIGTERM"), "{said}");
+    place.assert_nothing_left();
+
+    let data = offline.data(&name);
+    let mut damaged = std::fs::read(&data).expect("the data");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&data, damaged).expect("a damaged object");
+    assert!(drill(&new(), &keys).expect_code(1).stderr.contains("damaged"));
+}
+
 #[test]
 fn a_drill_of_a_backup_in_a_store_is_attested_beside_it() {
     let mut offline = Offline::new();

@@ -44,7 +44,8 @@ fn lines() -> [(&'static str, String); 2] {
          --trust-key backup.pub --node-files --max-age 20h --cluster-uid {UID} --keep-last 3 --keep-daily 7 \
          --keep-within 1y2m --credential-secret store --prune-credential-secret prune --ca-config-map store-ca \
          --node-selector role=cp --node-selector node-role.kubernetes.io/etcd=true --node-dir /var/lib/pki/etcd \
-         --spool-size 800Mi --image {IMAGE} --image-pull-policy Always --image-pull-secret pull"
+         --spool-size 800Mi --drill weekly --drill-etcd-image registry.example/etcd:3.6.6-0 --drill-identity-secret identity \
+         --drill-size 30Gi --image {IMAGE} --image-pull-policy Always --image-pull-secret pull"
     );
     [("plain", plain), ("whole", whole)]
 }
@@ -122,6 +123,17 @@ fn no_pod_has_more_rights_than_it_needs() {
                     );
                     assert_eq!(writable, ["spool"]);
                     assert!(hosts > 0);
+                }
+                "drill" => {
+                    assert_eq!((spec.get("hostNetwork"), &security["runAsNonRoot"]), (None, &json!(true)));
+                    assert!(writable == ["data"] && hosts == 0 && security["capabilities"].get("add").is_none());
+                    let init = &spec["initContainers"][0];
+                    assert_eq!(&init["securityContext"], security);
+                    assert_eq!(init["volumeMounts"].as_array().map(Vec::len), Some(1));
+                    assert_eq!(
+                        (&init["args"][0], &container["command"]),
+                        (&json!("install"), &json!(["/program/etcd-sidecar"]))
+                    );
                 }
                 _ => {
                     assert_eq!((spec.get("hostNetwork"), &security["runAsNonRoot"]), (None, &json!(true)), "{command}");
@@ -220,6 +232,20 @@ fn what_no_cluster_would_take_is_refused_and_nothing_is_written() {
         (format!("{good} --image a@sha256:12"), "is not a reference"),
         (format!("{good} --no-encryption"), "cannot be used with"),
         (format!("{good} --keep-last 0"), "0"),
+        (format!("{good} --drill weekly"), "--drill-etcd-image"),
+        (format!("{good} --drill-etcd-image e:1"), "--drill"),
+        (format!("{good} --drill-size 1Gi"), "--drill-size has no effect"),
+        (format!("{good} --drill weekly --drill-etcd-image e:1"), "has no identity to decrypt"),
+        (format!("{good} --drill weekly --drill-etcd-image e:1 --drill-identity-secret A"), "is not a name"),
+        (format!("{good} --drill monthly --drill-etcd-image e:1 --drill-identity-secret a"), "expected weekly, daily"),
+        (
+            format!("{good} --drill weekly --drill-etcd-image e:1 --drill-identity-secret a --drill-max-age 120h"),
+            "too old before the next",
+        ),
+        (
+            format!("{good} --drill weekly --drill-etcd-image e:1 --drill-identity-secret a --sign-key-secret s"),
+            "the drill is given no key",
+        ),
         (format!("{good} --context prod"), "--context has no effect: schedule asks no cluster"),
     ] {
         let ran = desk.schedule(&line);
@@ -237,7 +263,8 @@ fn promtool(desk: &Desk, args: &[&str]) -> Ran {
 }
 
 fn rules(desk: &Desk) -> PathBuf {
-    let line = format!("--store s3://b/p --every 1h --recipient {RECIPIENT} -n n");
+    let drill = "--drill weekly --drill-etcd-image e:1 --drill-identity-secret a";
+    let line = format!("--store s3://b/p --every 1h --recipient {RECIPIENT} -n n {drill}");
     let objects = objects(&desk.schedule(&line).expect_code(0).stdout);
     let file = desk.path().join("rules.yaml");
     std::fs::write(&file, serde_yaml_ng::to_string(&of(&objects, "PrometheusRule")[0]["spec"]).unwrap()).unwrap();
@@ -267,6 +294,7 @@ fn alerts_are_raised_when_they_should_be() {
     let well = || vec![series("watch_success", "1x600"), series("watch_clusters", "1x600")];
     let and = |more: Vec<Value>| well().into_iter().chain(more).collect::<Vec<_>>();
     let opened = || series("backup_opened_timestamp_seconds", "0x600");
+    let booted = || series("backup_booted_timestamp_seconds", "0x600");
     // The store is taken away after half an hour, and given back after four; then the next backup is taken.
     let away = vec![
         series("watch_success", "1x29 0x209 1x61"),
@@ -275,6 +303,7 @@ fn alerts_are_raised_when_they_should_be() {
         series("backup_age_seconds", "0+60x240 60x60"),
         series("backup_suspects", "0x29 _x210 0x61"),
         opened(),
+        booted(),
     ];
     let tests = [
         case("1m", away, &[("20m", &[]), ("70m", &["Unknown"]), ("190m", &["Stale", "Unknown"]), ("260m", &[])]),
@@ -288,18 +317,23 @@ fn alerts_are_raised_when_they_should_be() {
         ),
         case(
             "1m",
-            and(vec![series("backup_fresh", "1x600"), series("backup_age_seconds", "60x600")]),
+            and(vec![series("backup_fresh", "1x600"), series("backup_age_seconds", "60x600"), booted()]),
             &[("30m", &[]), ("90m", &["KeyNotProven"])],
         ),
         case(
-            "1d",
+            "1m",
             and(vec![series("backup_fresh", "1x600"), series("backup_age_seconds", "60x600"), opened()]),
-            &[("29d", &[]), ("33d", &["KeyNotProven"])],
+            &[("30m", &[]), ("90m", &["NotDrilled"])],
+        ),
+        case(
+            "1d",
+            and(vec![series("backup_fresh", "1x600"), series("backup_age_seconds", "60x600"), opened(), booted()]),
+            &[("13d", &[]), ("29d", &["NotDrilled"]), ("33d", &["KeyNotProven", "NotDrilled"])],
         ),
     ];
-    let file = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests[..6]});
+    let file = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests[..7]});
     std::fs::write(desk.path().join("minutes.yaml"), file.to_string()).unwrap();
-    let file = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1d", "tests": tests[6..]});
+    let file = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1d", "tests": tests[7..]});
     std::fs::write(desk.path().join("days.yaml"), file.to_string()).unwrap();
     promtool(&desk, &["test", "rules", "minutes.yaml", "days.yaml"]).expect_code(0);
     // Without encryption there is no key to prove.

@@ -14,8 +14,8 @@ use crate::freshness::LOOKED_AT;
 use crate::layout::{Key, Part};
 use crate::observe;
 use crate::{
-    Agreed, Backup, Backups, ClusterUid, Contradiction, Name, Record, RecordError, SignatureError, Signer, Store,
-    StoreError, StoredObject, TrustedKeys, Wanted, agree, signature,
+    Agreed, Backup, Backups, ClusterUid, Contradiction, Identities, Level, Name, Record, RecordError, SignatureError,
+    Signer, Store, StoreError, StoredObject, TrustedKeys, Wanted, agree, signature,
 };
 pub use choose::{ChooseError, Newest, choose};
 pub use transfer::{TransferError, Watch};
@@ -179,6 +179,20 @@ impl Found {
     pub fn key_of(&self, recorded: &StoredObject) -> Option<Key> {
         let mut keys = self.backup.objects.iter().map(|object| &object.key);
         keys.find(|key| key.file() == recorded.name).cloned()
+    }
+
+    /// Reads what a check of the snapshot has not read: the files of a node. They are opened, too, where an identity fits. Gives what is verified
+    /// of the whole backup then, where the snapshot was opened.
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub async fn read_rest(&self, identities: Option<&Identities>, watch: impl Watch) -> Result<Level, TransferError> {
+        let key = self.backup.key(Part::NodeFiles);
+        let Some(object) = self.recorded(&key) else { return Ok(Level::Opened) };
+        match identities.filter(|identities| identities.fit(&object.recipients)) {
+            None => self.read_as_it_is(&key, object, std::io::sink(), watch).await.map(|_| Level::Read),
+            Some(identities) => self.open_node_files(object, identities, watch).await.map(|()| Level::Opened),
+        }
     }
 
     /// SHA-256 of the record as it is stored, hexadecimal.

@@ -1,6 +1,7 @@
 //! `kubectl etcd schedule`: the objects of a cluster that takes backups by itself, as YAML. A pure function of arguments and the files they name.
 
 mod cadence;
+mod drill;
 mod folder;
 mod objects;
 mod plan;
@@ -33,6 +34,11 @@ Examples:
     --sign-key-secret etcd-backup-sign --trust-key backup.pub \\
     --keep-hourly 24 --keep-daily 7
 
+  # And a restore drill every week, with the cluster's own etcd
+  kubectl etcd schedule --store s3://backups/prod --every 1h -R team.txt \\
+    --drill weekly --drill-etcd-image registry.k8s.io/etcd:3.6.6-0 \\
+    --drill-identity-secret etcd-backup-identity
+
   # A folder for kustomize, in a cluster without the Prometheus operator
   kubectl etcd schedule --store gs://backups/prod --every 6h -R team.txt \\
     --no-prometheus --kustomize base/etcd-backup
@@ -42,7 +48,8 @@ Secrets are not in the output: its first lines say how to create them.";
 /// Print the objects of a cluster that backs up its etcd by itself
 ///
 /// Prints a CronJob that takes backups into an object store, a Deployment that tells their age as metrics, alerts for Prometheus, and what
-/// these need: for Git, or for kubectl apply. With a --keep flag there is a second CronJob, which deletes old backups. No cluster is asked,
+/// these need: for Git, or for kubectl apply. With a --keep flag there is a CronJob which deletes old backups, and with --drill one which proves
+/// that a real etcd serves the newest. No cluster is asked,
 /// and nothing is applied. Equal arguments give equal output.
 ///
 /// The pods have no token of the API server. That of a backup runs on a control-plane node, with the network of the node, and reads
@@ -85,6 +92,8 @@ pub(crate) struct Args {
     cluster_uid: Option<ClusterUid>,
     #[command(flatten)]
     keep: KeepArgs,
+    #[command(flatten)]
+    drill: drill::DrillArgs,
     #[command(flatten)]
     pods: PodArgs,
     /// Leave out PrometheusRule and ServiceMonitor: the cluster has no Prometheus operator
@@ -139,6 +148,9 @@ impl Args {
         if self.keep.rules().is_empty() {
             let why = "nothing is pruned without a --keep flag";
             idle.push(Idle::flags(&["prune_credential_secret"], why));
+        }
+        if !self.drill.is_on() {
+            idle.push(Idle::flags(&["drill_size"], "there is no drill without --drill"));
         }
         idle
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::cadence::short;
 use super::plan::Plan;
-use super::{rules, watch};
+use super::{drill, rules, watch};
 
 /// Name of the backup's objects, and of those that both pods share.
 pub(super) const BACKUP: &str = "etcd-backup";
@@ -17,6 +17,8 @@ pub(super) const BACKUP: &str = "etcd-backup";
 pub(super) const WATCH: &str = "etcd-backup-watch";
 /// Name of the objects that delete old backups.
 pub(super) const PRUNE: &str = "etcd-backup-prune";
+/// Name of the objects of the restore drill.
+pub(super) const DRILL: &str = "etcd-backup-drill";
 /// Port of the metrics.
 pub(super) const PORT: u16 = 8080;
 /// A user that owns nothing.
@@ -37,6 +39,9 @@ pub(super) fn all(plan: &Plan) -> Vec<Named> {
     all.push(("backup", backup(plan)));
     if !plan.keep.is_empty() {
         all.push(("prune", prune(plan)));
+    }
+    if let Some(drill) = &plan.drill {
+        all.push(("drill", drill::cron(plan, drill)));
     }
     all.extend([("watch", watch::deployment(plan)), ("watch-service", watch::service(plan))]);
     if plan.prometheus {
@@ -158,6 +163,29 @@ impl Pod {
         plan.trust.iter().for_each(|(name, _)| self.arg("trust-key", format!("{TRUST}/{name}")));
     }
 
+    /// A flag without a value.
+    pub(super) fn flag(&mut self, flag: &str) {
+        self.args.push(format!("--{flag}"));
+    }
+
+    /// A Secret as files of this mode.
+    pub(super) fn secret(&mut self, name: &str, secret: &str, path: &str, mode: u32) {
+        self.read_only(name, path, json!({"secret": {"secretName": secret, "defaultMode": mode}}));
+    }
+
+    /// A volume that is not written to.
+    pub(super) fn read_only(&mut self, name: &str, path: &str, mut volume: Value) {
+        volume["name"] = json!(name);
+        self.volumes.push(volume);
+        self.mounts.push(json!({"name": name, "mountPath": path, "readOnly": true}));
+    }
+
+    /// A folder of the pod, for as many bytes.
+    pub(super) fn empty(&mut self, name: &str, path: &str, size: &str) {
+        self.volumes.push(json!({"name": name, "emptyDir": {"sizeLimit": size}}));
+        self.mounts.push(json!({"name": name, "mountPath": path}));
+    }
+
     fn host(&mut self, name: String, path: &str) {
         self.volumes.push(json!({"name": name, "hostPath": {"path": path, "type": "Directory"}}));
         self.mounts.push(json!({"name": name, "mountPath": path, "readOnly": true}));
@@ -208,14 +236,15 @@ pub(super) fn confined() -> Value {
     })
 }
 
-struct Tick<'a> {
-    name: &'a str,
-    schedule: String,
-    late: u64,
-    longest: u64,
+/// When a Job is made.
+pub(super) struct Tick<'a> {
+    pub(super) name: &'a str,
+    pub(super) schedule: String,
+    pub(super) late: u64,
+    pub(super) longest: u64,
 }
 
-fn cron_job(plan: &Plan, tick: &Tick<'_>, mut spec: Value) -> Value {
+pub(super) fn cron_job(plan: &Plan, tick: &Tick<'_>, mut spec: Value) -> Value {
     spec["restartPolicy"] = json!("Never");
     spec["terminationGracePeriodSeconds"] = json!(30);
     typed::<CronJob>(json!({
@@ -247,15 +276,14 @@ fn backup(plan: &Plan) -> Value {
     pod.arg("every", short(plan.cadence.every()));
     match plan.encryption.is_on() {
         true => plan.encryption.names().iter().for_each(|name| pod.arg("recipient", name)),
-        false => pod.args.push("--no-encryption".to_owned()),
+        false => pod.flag("no-encryption"),
     }
     if let Some(secret) = &plan.sign_key {
         pod.arg("sign-key", "/etc/kubectl-etcd/sign/key");
-        pod.volumes.push(json!({"name": "sign", "secret": {"secretName": secret, "defaultMode": 0o400}}));
-        pod.mounts.push(json!({"name": "sign", "mountPath": "/etc/kubectl-etcd/sign", "readOnly": true}));
+        pod.secret("sign", secret, "/etc/kubectl-etcd/sign", 0o400);
     }
     if plan.node_files {
-        pod.args.push("--node-files".to_owned());
+        pod.flag("node-files");
         pod.host("kubernetes".to_owned(), "/etc/kubernetes");
     } else {
         pod.host("pki".to_owned(), "/etc/kubernetes/pki");
@@ -265,8 +293,7 @@ fn backup(plan: &Plan) -> Value {
         pod.host(format!("node-{index}"), path);
     }
     pod.arg("spool", "/spool");
-    pod.volumes.push(json!({"name": "spool", "emptyDir": {"sizeLimit": plan.spool}}));
-    pod.mounts.push(json!({"name": "spool", "mountPath": "/spool"}));
+    pod.empty("spool", "/spool", &plan.spool);
     // Certificates and manifests may be for their owner only: root without this capability may not read them. And a container's usual type of
     // SELinux may not read the folders of the node.
     let security = json!({

@@ -7,6 +7,7 @@ use etcd_store::{ClusterUid, Encryption, Recipients, StoreUrl, TrustedKeys};
 
 use super::Args;
 use super::cadence::{Cadence, short};
+use super::drill::Drill;
 use crate::output::{Exit, Failed, Outcome};
 use crate::stores;
 
@@ -43,9 +44,10 @@ pub(super) struct Plan {
     pub(super) pull_policy: String,
     pub(super) pull_secrets: Vec<String>,
     pub(super) prometheus: bool,
+    pub(super) drill: Option<Drill>,
 }
 
-fn usage(message: impl Into<String>) -> Failed {
+pub(super) fn usage(message: impl Into<String>) -> Failed {
     Failed::new(Exit::Usage, message)
 }
 
@@ -69,11 +71,13 @@ impl Plan {
                 .hint("name the public key of the Secret\n  --trust-key FILE"));
         }
         let pods = &args.pods;
-        let own = |flag: &str, name: &str| subdomain(flag, name).map(|()| name.to_owned());
         let credential = |flag: &str, name: &str| match pods.no_credential_secret {
             true => Ok(None),
             false => own(flag, name).map(Some),
         };
+        let encryption = encryption(args)?;
+        let signs = args.sign_key_secret.is_some();
+        let drill = Drill::of(&args.drill, encryption.is_on(), signs, !args.trust_keys.is_empty())?;
         Ok(Plan {
             namespace: self::namespace(namespace)?,
             ca: ca(&store, pods.ca_config_map.as_deref())?,
@@ -81,7 +85,7 @@ impl Plan {
             cluster: args.cluster_uid.clone(),
             cadence,
             time_zone: time_zone(&args.time_zone)?,
-            encryption: encryption(args)?,
+            encryption,
             sign_key: args.sign_key_secret.as_deref().map(|name| own("--sign-key-secret", name)).transpose()?,
             trust: trust(&args.trust_keys)?,
             node_files: args.node_files,
@@ -91,8 +95,8 @@ impl Plan {
             keep,
             node_selector: pods.node_selector.iter().map(|text| label(text)).collect::<Outcome<_>>()?,
             node_dirs: pods.node_dir.iter().map(|path| node_dir(path)).collect::<Outcome<_>>()?,
-            spool: quantity(&pods.spool_size)?,
-            image: image(&pods.image)?,
+            spool: quantity("--spool-size", &pods.spool_size)?,
+            image: image("--image", &pods.image)?,
             pull_policy: pods.image_pull_policy.clone(),
             pull_secrets: pods
                 .image_pull_secret
@@ -101,6 +105,7 @@ impl Plan {
                 .map(|name| own("--image-pull-secret", name))
                 .collect::<Outcome<_>>()?,
             prometheus: !args.no_prometheus,
+            drill,
         })
     }
 
@@ -190,6 +195,11 @@ fn is_label(name: &str) -> bool {
         && name.chars().all(|c| inner(c) || c == '-')
 }
 
+/// The name of an object of the user's.
+pub(super) fn own(flag: &str, name: &str) -> Outcome<String> {
+    subdomain(flag, name).map(|()| name.to_owned())
+}
+
 fn subdomain(flag: &str, name: &str) -> Outcome {
     match name.len() <= 253 && name.split('.').all(is_label) {
         true => Ok(()),
@@ -247,17 +257,18 @@ fn label(text: &str) -> Outcome<(String, String)> {
     }
 }
 
-fn quantity(text: &str) -> Outcome<String> {
+pub(super) fn quantity(flag: &str, text: &str) -> Outcome<String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let positive = number.len() <= 15 && number.parse::<u64>().is_ok_and(|number| number > 0);
     match positive && ["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit) {
         true => Ok(text.to_owned()),
-        false => Err(usage(format!("--spool-size {text:?} is not a quantity such as 10Gi or 800Mi"))),
+        false => Err(usage(format!("{flag} {text:?} is not a quantity such as 10Gi or 800Mi"))),
     }
 }
 
-fn image(text: &str) -> Outcome<String> {
+/// A reference of an image.
+pub(super) fn image(flag: &str, text: &str) -> Outcome<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '[' | ']');
     let digest = text.split_once('@').is_none_or(|(_, digest)| {
         digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.chars().all(|c| c.is_ascii_hexdigit()))
@@ -265,7 +276,7 @@ fn image(text: &str) -> Outcome<String> {
     match !text.is_empty() && text.chars().all(allowed) && digest {
         true => Ok(text.to_owned()),
         false => {
-            Err(usage(format!("--image {text:?} is not a reference such as registry.example/etcd-sidecar@sha256:...")))
+            Err(usage(format!("{flag} {text:?} is not a reference such as registry.example/etcd-sidecar@sha256:...")))
         }
     }
 }

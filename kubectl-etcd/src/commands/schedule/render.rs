@@ -68,6 +68,10 @@ fn head(plan: &Plan, apply: &str) -> String {
     if let Some(name) = &plan.sign_key {
         objects.push((secret(name, "--from-file=key=SIGN-KEY"), "signs the records; without a passphrase"));
     }
+    if let Some(name) = plan.drill.as_ref().and_then(|drill| drill.identity.as_ref()) {
+        let what = "decrypts ALL backups: whoever can read Secrets here can read them";
+        objects.push((secret(name, "--from-file=identity=IDENTITY-FILE"), what));
+    }
     if let Some((_, name)) = &plan.ca {
         let made = format!("kubectl create configmap {name} -n {namespace} --from-file=ca.crt=CA-FILE");
         objects.push((made, "the certificate authority of the store"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::cadence::short;
-use super::objects::{BACKUP, metadata};
+use super::objects::{BACKUP, DRILL, metadata};
 use super::plan::Plan;
 
 /// Days after which a key counts as not proven.
@@ -83,6 +83,22 @@ pub(super) fn rule(plan: &Plan) -> Value {
             format!(
                 "No backup of the last {PROVEN} days was decrypted and checked: \
                  kubectl etcd verify STORE/latest --identity FILE --attest does that, and records it."
+            ),
+        ));
+    }
+    if let Some(drill) = &plan.drill {
+        let booted = format!("kubectl_etcd_backup_booted_timestamp_seconds{here}");
+        let most = drill.max_age.as_secs();
+        rules.push(alert(
+            "EtcdBackupNotDrilled",
+            format!("time() - {booted} > {most} or (kubectl_etcd_backup_fresh{here} unless {booted})"),
+            "1h",
+            "warning",
+            "No backup of etcd was restored and served by an etcd lately",
+            format!(
+                "The newest backup that passed a restore drill is older than {}, or there is none. See the Jobs of CronJob {DRILL} in namespace \
+                 {namespace}.",
+                short(drill.max_age)
             ),
         ));
     }

@@ -113,19 +113,13 @@ async fn read(stored: &Stored, object: &StoredObject, context: &Context) -> Outc
 /// As [`only_bytes`].
 pub(crate) async fn rest(stored: &Stored, identities: Option<&Identities>, context: &Context) -> Outcome<Level> {
     let found = &stored.found;
-    let Some(object) = found.recorded(&found.backup.key(Part::NodeFiles)) else { return Ok(Level::Opened) };
-    match identities.filter(|identities| identities.fit(&object.recipients)) {
-        None => {
-            read(stored, object, context).await?;
-            context.printer.note("the files of the node have the bytes that are recorded; no identity decrypts them");
-            Ok(Level::Read)
-        }
-        Some(identities) => {
-            let watch = watch(context.printer, "read", object.size, context.cancelled());
-            let opened = found.open_node_files(object, identities, watch).await;
-            opened.map(|()| Level::Opened).map_err(|error| not_read(error, &stored.name()))
-        }
+    let size = found.recorded(&found.backup.key(Part::NodeFiles)).map_or(0, |object| object.size);
+    let watch = watch(context.printer, "read", size, context.cancelled());
+    let level = found.read_rest(identities, watch).await.map_err(|error| not_read(error, &stored.name()))?;
+    if level < Level::Opened {
+        context.printer.note("the files of the node have the bytes that are recorded; no identity decrypts them");
     }
+    Ok(level)
 }
 
 /// Writes a proof into the store, and beside it a report of how it was proved, if there is one.

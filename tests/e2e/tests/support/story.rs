@@ -38,6 +38,7 @@ pub(crate) fn outlives_its_cluster(scene: &Scene) {
     let mut story = Story::new(scene);
     story.render();
     story.backups_appear_and_age_out();
+    story.is_drilled();
     story.comes_back();
 }
 
@@ -80,7 +81,13 @@ impl Story<'_> {
         let to =
             ["schedule", "--store", &self.url(""), "--every", "1h", "--recipient", recipient.trim(), "--node-files"];
         let more = ["--sign-key-secret", "sign-key", "--trust-key", "sign.pub", "--keep-last", "1"];
-        let yaml = self.scene.ok(&[&to[..], &more].concat()).stdout;
+        // The very image of the cluster's etcd.
+        let etcd =
+            ["get", "pod", &format!("etcd-{NODE}"), "-n", "kube-system", "-o", "jsonpath={.spec.containers[0].image}"];
+        let etcd = self.kubectl(&etcd).expect_code(0).stdout;
+        let drill =
+            ["--drill", "weekly", "--drill-etcd-image", etcd.trim(), "--drill-identity-secret", "etcd-backup-identity"];
+        let yaml = self.scene.ok(&[&to[..], &more, &drill].concat()).stdout;
         std::fs::write(self.scene.path("all.yaml"), &yaml).unwrap();
         let documents = serde_yaml_ng::Deserializer::from_str(&yaml);
         self.objects = documents.map(|one| serde::Deserialize::deserialize(one).unwrap()).collect();
@@ -116,6 +123,7 @@ impl Story<'_> {
             ("etcd-backup-store", "--from-env-file=store.env"),
             ("etcd-backup-prune", "--from-env-file=store.env"),
             ("sign-key", "--from-file=key=sign"),
+            ("etcd-backup-identity", "--from-file=identity=identity.txt"),
         ] {
             // The lab takes JSON only, and kubectl would send it another form.
             let secret = ["create", "secret", "generic", name, "-n", NAMESPACE, from, "--dry-run=client", "-o", "json"];
@@ -276,6 +284,34 @@ impl Story<'_> {
         let (good, log) = self.job("etcd-backup-prune", 2);
         assert!(good, "{log}");
         assert_eq!((before.len(), self.stored()), (16, before[4..].to_vec()), "{log}");
+    }
+
+    /// The cluster's own etcd serves the newest backup, in a pod of the rendered template; the store and the metrics tell.
+    fn is_drilled(&mut self) {
+        let asked = ["freshness", &self.url(""), "--max-age", "3h", "--trust-key", "sign.pub", "--level", "booted"];
+        self.with_store(&asked).expect_code(1);
+        let (good, log) = self.job("etcd-backup-drill", 1);
+        assert!(good && log.contains("\"verdict\": \"passed\"") && log.contains(".proof"), "{log}");
+        let added: Vec<String> = self.stored().into_iter().filter(|name| name.contains(".booted-")).collect();
+        for end in [".proof", ".proof.sig", ".report", ".report.sig"] {
+            assert_eq!(added.iter().filter(|name| name.ends_with(end)).count(), 1, "{added:?}");
+        }
+        self.with_store(&asked).expect_code(0);
+        let metrics = self.metrics("kubectl_etcd_backup_level", 4.0);
+        assert!(value(&metrics, "kubectl_etcd_backup_booted_timestamp_seconds").is_some(), "{metrics:?}");
+        // What no longer is what was recorded fails the Job.
+        let newest = self.stored().into_iter().rfind(|name| name.ends_with(".db.zst.age")).unwrap();
+        let newest = Path::new(&self.prefix()).join(newest);
+        let turn = |bucket: &Path| {
+            let mut bytes = std::fs::read(bucket.join(&newest)).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(bucket.join(&newest), bytes).unwrap();
+        };
+        self.server.change(turn).unwrap();
+        let (good, log) = self.job("etcd-backup-drill", 2);
+        assert!(!good && log.contains("damaged"), "{log}");
+        self.server.change(turn).unwrap();
     }
 
     /// The machine is lost. Another of its address and name gets the store, the identity and the trust key, and nothing else.
