@@ -34,10 +34,10 @@ Examples:
   kubectl etcd member replace cp2
 
   # The same where etcd on the node does not run any more, over SSH
-  kubectl etcd member replace cp2 --ssh=root@ \
+  kubectl etcd member replace cp2 --ssh=root@ \\
     --nodes cp1=10.0.0.11,cp2=10.0.0.12";
 
-/// List the members, remove, promote and replace one, move the leadership
+/// List, remove, promote and replace members, move the leadership
 ///
 /// Members are reached as by `kubectl etcd status`, without a pod.
 ///
