@@ -105,8 +105,8 @@ pub(crate) async fn finish() {
 
 /// Takes away journals of what was undone.
 fn clear(state: &Place) -> Result<(), Failure> {
-    let undone = record::all(state)?.into_iter().filter(|record| record.phase == ReplacePhase::Undone);
-    undone.map(|record| record::remove(&record.layout(state)?)).collect()
+    let mut undone = record::all(state)?.into_iter().filter(|record| record.phase == ReplacePhase::Undone);
+    undone.try_for_each(|record| record::remove(&record.layout(state)?))
 }
 
 /// Refuses while a replacement is unfinished on the node.
