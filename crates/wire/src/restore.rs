@@ -42,6 +42,10 @@ pub struct RestorePlan {
     /// The etcd cluster has no quorum: the nodes are taken as they are found, whether or not etcd and the API server run there. Capability `quorumLost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum_lost: Option<QuorumLost>,
+    /// UID of namespace kube-system of the cluster that is in place, where the new data is that of another one. Revisions of the two have nothing to do with
+    /// each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// The build of the program that made the plan; only sidecars of the same build begin with it. Absent from earlier versions' journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
@@ -65,7 +69,7 @@ impl RestorePlan {
         returns.then(|| {
             let id = format!("{}{WAY_BACK}", self.id);
             let kind = RestoreKind::Aside { of: self.id.clone(), raise: true, token: format!("rollback-{id}") };
-            RestorePlan { id, kind, marker: None, ..self.clone() }
+            RestorePlan { id, kind, marker: None, replaces: None, ..self.clone() }
         })
     }
 
@@ -483,6 +487,7 @@ mod tests {
             start_timeout: 1,
             keep_unready: false,
             quorum_lost: None,
+            replaces: None,
             build: None,
         };
         let back = plan.way_back().expect("a restore");

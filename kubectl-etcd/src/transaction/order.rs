@@ -93,6 +93,7 @@ pub(crate) fn draw_up(
         marker: terms.marker.clone(),
         keep_unready: terms.keep_unready,
         quorum_lost: None,
+        replaces: None,
         build: Some(etcd_build::ID.to_owned()),
     })
 }

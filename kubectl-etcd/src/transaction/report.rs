@@ -8,6 +8,7 @@ use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind
 use serde::Serialize;
 
 use super::check::Check;
+use super::left_over::NodeLeft;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
 use crate::output::API_VERSION;
 use crate::output::visible::{self, quoted};
@@ -45,6 +46,12 @@ pub(crate) struct Report {
     check: Option<Check>,
     /// Nodes that the restored state knows and that had been removed.
     pub(crate) nodes_gone: Vec<String>,
+    /// Nodes of a lost cluster that are no machines here, with what came back of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes_without_machine: Vec<NodeLeft>,
+    /// What is to be done before all of a lost cluster's state works on the machines that took it over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) to_do: Vec<String>,
     /// Addresses of API servers that the restored state knows and that had gone.
     pub(crate) masters_gone: Vec<String>,
     /// Pods of this program that came back with the restored state.
@@ -143,6 +150,8 @@ impl Report {
             notes: reasons(ends),
             check,
             nodes_gone: Vec::new(),
+            nodes_without_machine: Vec::new(),
+            to_do: Vec::new(),
             masters_gone: Vec::new(),
             pods_back: Vec::new(),
         })
@@ -214,6 +223,12 @@ impl Report {
             table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty()]);
         }
         let _infallible = write!(text, "\n{table}");
+        if !self.nodes_without_machine.is_empty() {
+            text.push_str("\nNodes without a machine came back:\n");
+            for line in NodeLeft::lines(&self.nodes_without_machine) {
+                let _infallible = writeln!(text, "  {}", visible::name(&line));
+            }
+        }
         text
     }
 
@@ -262,7 +277,9 @@ impl Report {
             None => advice.extend(self.left_out.iter().map(LeftOut::advice)),
             Some(_) => advice.extend(self.left_out.iter().map(|one| format!("node {} stays left out", one.node))),
         }
-        if !self.nodes_gone.is_empty() {
+        advice.extend(self.to_do.iter().cloned());
+        // Of a lost cluster that is said above.
+        if !self.nodes_gone.is_empty() && self.nodes_without_machine.is_empty() {
             advice.push(format!(
                 "nodes that had been removed are listed again: {}; if they are gone\n  kubectl delete node {}",
                 self.nodes_gone.join(", "),
@@ -331,6 +348,11 @@ mod tests {
         assert!(advice.contains("kubectl etcd rollback") && advice.contains("kubectl delete node old"), "{advice}");
         assert!(advice.contains("came back: 10.0.0.9"), "{advice}");
         assert!(!advice.contains("watches"), "{advice}");
+        report.to_do = vec!["nodes of the lost cluster: old\n  kubectl delete node old".into()];
+        report.nodes_without_machine = vec![NodeLeft { node: "old".into(), pods: vec!["a/b".into()], lease: true }];
+        let advice = report.advice().join("\n");
+        assert!(advice.matches("kubectl delete node old").count() == 1 && advice.contains("lost cluster"), "{advice}");
+        assert!(report.text().ends_with("came back:\n  old: 1 pod (a/b), a lease\n"), "{}", report.text());
         report.may_be_lower = true;
         assert!(report.advice().join("\n").contains("existing watches stop receiving events; restart kubelets"));
         let json = serde_json::to_value(&report).expect("data");

@@ -299,6 +299,7 @@ pub(super) mod tests {
             marker: None,
             keep_unready: false,
             quorum_lost: None,
+            replaces: None,
             build: Some(etcd_build::ID.to_owned()),
         }
     }

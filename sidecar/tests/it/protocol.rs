@@ -74,6 +74,7 @@ async fn other_builds_change_nothing() {
         start_timeout: 180,
         keep_unready: false,
         quorum_lost: None,
+        replaces: None,
         build: Some("0123456789abcdef".into()),
     };
     // The session's own greeting names no build.

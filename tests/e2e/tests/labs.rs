@@ -19,6 +19,7 @@ mod interrupt;
 mod kubeconfig;
 mod left_out;
 mod live;
+mod new_cluster;
 mod objects;
 mod plan;
 #[path = "support/proxy.rs"]

@@ -80,6 +80,7 @@ fn journal(node: &str, nodes: usize) -> NodeRestore {
             start_timeout: 180,
             keep_unready: false,
             quorum_lost: None,
+            replaces: None,
             build: None,
         },
         node: node.into(),

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Found;
 use crate::digest::Sha256;
 use crate::layout::{Key, Part};
-use crate::node_files::{Limits, NodeFilesError, read_node_files};
+use crate::node_files::{Limits, NodeFile, NodeFilesError, read_node_files};
 use crate::{Identities, OpenError, StoreError, StoredObject, open_sealed};
 
 /// Pieces that wait between the network and the disk.
@@ -166,11 +166,31 @@ impl Found {
         identities: &Identities,
         watch: impl Watch,
     ) -> Result<(), TransferError> {
+        self.node_files(object, identities, watch, (), |(), _| {}).await
+    }
+
+    /// Reads node files, decrypts and unpacks them, and gives each to `take`, which adds to `taken` what it wants of it. What was taken counts only after
+    /// this has returned without an error.
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub async fn node_files<T: Send + 'static>(
+        &self,
+        object: &StoredObject,
+        identities: &Identities,
+        watch: impl Watch,
+        mut taken: T,
+        take: fn(&mut T, NodeFile),
+    ) -> Result<T, TransferError> {
         self.fits(object, Some(identities))?;
         let identities = identities.clone();
         self.pass(&self.backup.key(Part::NodeFiles), object, watch, move |source| {
             let opened = open_sealed(source, true, &identities)?;
-            read_node_files(opened, Limits::default(), |_| Ok(())).map_err(|error| match error {
+            let read = read_node_files(opened, Limits::default(), |file| {
+                take(&mut taken, file);
+                Ok(())
+            });
+            read.map(|()| taken).map_err(|error| match error {
                 NodeFilesError::Io(error) => Stop::Read(error),
                 error => Stop::Read(io::Error::new(io::ErrorKind::InvalidData, OpenError::Damaged(error.to_string()))),
             })

@@ -75,6 +75,15 @@ const OTHER: &str = "(other keys)";
 impl Changes {
     /// Both lists belong to one cluster, so that a revision means the same in both. `pod_namespace` is where sidecars run.
     pub(crate) fn between(live: &Keys, back: &Keys, prefix: &Prefix, pod_namespace: &str) -> Changes {
+        Changes::of(live, back, prefix, pod_namespace, |now, then| now == then)
+    }
+
+    /// The lists belong to two clusters, whose revisions have nothing to do with each other: nothing stays, whatever it is called.
+    pub(crate) fn replacing(live: &Keys, back: &Keys, prefix: &Prefix, pod_namespace: &str) -> Changes {
+        Changes::of(live, back, prefix, pod_namespace, |_, _| false)
+    }
+
+    fn of(live: &Keys, back: &Keys, prefix: &Prefix, pod_namespace: &str, stays: fn(i64, i64) -> bool) -> Changes {
         let mut changes = Changes::default();
         let mut by_resource: BTreeMap<Option<String>, Change> = BTreeMap::new();
         for (key, revision) in back {
@@ -90,7 +99,7 @@ impl Changes {
                     }
                     ChangeKind::ComesBack
                 }
-                Some(now) if now == revision => {
+                Some(now) if stays(*now, *revision) => {
                     change.stay += 1;
                     continue;
                 }
@@ -192,6 +201,10 @@ mod tests {
         assert_eq!(changes.masters_gone, ["10.0.0.9"]);
         assert_eq!((&changes.nodes_joined, &changes.nodes_gone), (&vec!["new".to_owned()], &vec!["old".to_owned()]));
         assert_eq!(changes.objects.len(), 5);
+        // Of two clusters, equal revisions are chance.
+        let other = Changes::replacing(&live, &snapshot, &Prefix::default(), "kube-system");
+        assert!(other.resources.iter().all(|one| one.stay == 0), "{:?}", other.resources);
+        assert_eq!(other.objects.len(), 7);
         let same = Changes::between(&snapshot, &snapshot, &Prefix::default(), "kube-system");
         assert!(
             same.objects.is_empty() && same.resources.iter().all(|one| one.vanish + one.come_back + one.change == 0)

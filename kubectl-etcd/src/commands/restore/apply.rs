@@ -1,5 +1,7 @@
 //! `kubectl etcd restore FILE`: shows the plan, asks, and carries it out.
 
+use etcd_store::ClusterUid;
+
 use super::Args;
 use super::Wanted;
 use super::begun_args::BegunArgs;
@@ -23,6 +25,10 @@ pub(super) struct LiveArgs {
     /// stopped; a node that cannot be reached stays as it is
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     pub(super) to_nodes: Vec<String>,
+    /// The cluster that the file is of, by the UID of its namespace kube-system, if it is another one whose machines are all lost: this control plane takes
+    /// over its state
+    #[arg(long, value_name = "UID")]
+    pub(super) new_cluster: Option<ClusterUid>,
     /// Allow revisions below those that clients have seen: existing watches stop receiving events; restart kubelets and controllers
     #[arg(long, requires = "bump_revision")]
     pub(super) allow_lower_revisions: bool,
@@ -82,6 +88,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         flags,
         keep_unready: args.live.no_rollback,
         lost: None,
+        new_cluster: args.live.new_cluster.as_ref(),
     };
     let snapshot = context.interruptible(read(&wanted, &args.access, &context)).await?;
     let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;

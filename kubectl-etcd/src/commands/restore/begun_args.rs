@@ -6,12 +6,13 @@ use crate::connection::parse_duration;
 use crate::idle::Idle;
 
 /// What says how a restore is to be done, and nothing to one that has begun.
-const ONLY_A_NEW_ONE: [&str; 12] = [
+const ONLY_A_NEW_ONE: [&str; 13] = [
     "file",
     "dry_run",
     "peer_port",
     "start_timeout",
     "to_nodes",
+    "new_cluster",
     "no_rollback",
     "bump_revision",
     "allow_lower_revisions",

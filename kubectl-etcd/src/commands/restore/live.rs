@@ -1,10 +1,12 @@
 //! What must be known before a running control plane is restored: the file, the members, and what they hold.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_objects::decode;
 use etcd_objects::key::Prefix;
 use etcd_snapshot::{DigestCheck, Keep, LiveKeys, Options, Pick, Report, VerifyError};
+use etcd_store::ClusterUid;
 use etcd_wire::facts::{EncryptionKey, FactsRequest, NodeFacts};
 use etcd_wire::message::KubeSystem;
 use etcd_wire::restore::Marker;
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
+use super::new_cluster::{self, Known, NewCluster, PublicFiles};
 use super::plan::{Cluster, Found, Plan, Seen};
 use super::{Bump, Wanted, without_digest};
 use crate::commands::proposal::{Keys, live_keys};
@@ -37,6 +40,10 @@ pub(super) struct Snapshot {
     report: Report,
     keys: LiveKeys,
     recorded: Recorded,
+    /// The nodes of pods, by the pods' keys: where the snapshot is that of a lost cluster.
+    bound: BTreeMap<Vec<u8>, String>,
+    /// Files of a node of that cluster.
+    node_files: Known<PublicFiles>,
 }
 
 /// A plan, and what it takes to carry it out.
@@ -58,7 +65,7 @@ pub(super) async fn plan(
     plane: &ControlPlane,
     snapshot: &Snapshot,
 ) -> Outcome<Planned> {
-    let Snapshot { file, report, keys, recorded } = snapshot;
+    let Snapshot { file, report, keys, recorded, .. } = snapshot;
     let found = members(wanted, context, plane).await?;
     let prefix = Evidence { api_servers: &found.api_servers, served: Err("") }.prefix().map(str::to_owned);
     let mut members = match plane.api() {
@@ -86,7 +93,10 @@ pub(super) async fn plan(
             Some(lost) => Cluster::without_api(plane.cluster(), lost.kube_system_uid.clone()),
         },
     };
-    let (prefix, others) = own_prefix(keys, live.as_ref().ok(), cluster.kube_system_uid.as_deref());
+    // Of a lost cluster it is the one that is named.
+    let own_uid = wanted.new_cluster.map(ClusterUid::as_str).or(cluster.kube_system_uid.as_deref());
+    let server_prefix = prefix;
+    let (prefix, others) = own_prefix(keys, live.as_ref().ok(), own_uid);
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(Prefix::as_str).collect();
         let warning = format!(
@@ -122,8 +132,13 @@ pub(super) async fn plan(
         allow_lower_revisions: wanted.allow_lower_revisions,
         to_nodes: wanted.to_nodes,
         lost: wanted.lost,
+        new_cluster: wanted.new_cluster,
+        server_prefix: server_prefix.as_deref(),
     };
     let mut plan = Plan::make(&found);
+    if let Some(uids) = found.takes_over() {
+        plan.new_cluster = Some(compared(uids, snapshot, &found, &surveyed, plane).await);
+    }
     for warning in &plan.warnings {
         context.printer.warn(warning);
     }
@@ -143,7 +158,7 @@ pub(super) async fn plan(
     let of_disks =
         facts.iter().flatten().flatten().flat_map(|facts| &facts.failures).filter_map(|one| one.hint.as_ref());
     let of_pods = surveyed.iter().filter_map(|one| one.outcome.as_ref().err()).flat_map(|failed| &failed.hints);
-    plan.hints = of_disks.chain(of_pods).cloned().collect();
+    plan.hints.extend(of_disks.chain(of_pods).cloned());
     let answers = |one: &Surveyed| one.etcd().is_ok_and(|status| status.leader_id != 0);
     if plane.api().is_none() && wanted.lost.is_none() && !surveyed.iter().all(answers) {
         plan.hints.insert(LOST.to_owned());
@@ -151,7 +166,48 @@ pub(super) async fn plan(
     Ok(Planned { plan, upload, members: taking_part, road })
 }
 
+/// The lost cluster beside the one that is in place.
+async fn compared(
+    uids: [&str; 2],
+    snapshot: &Snapshot,
+    found: &Found<'_>,
+    surveyed: &[Surveyed],
+    plane: &ControlPlane,
+) -> NewCluster {
+    let lost = new_cluster::Lost {
+        keys: &snapshot.keys,
+        prefix: found.prefix,
+        recorded: &snapshot.recorded,
+        etcd: &snapshot.report.writer,
+        encryption_keys: found.encryption_keys.clone(),
+        files: &snapshot.node_files,
+    };
+    let around = new_cluster::Around {
+        members: surveyed.iter().map(|one| &one.member).collect(),
+        encryption_keys: found.shared_keys(),
+        kubernetes: found.cluster.kubernetes_version.clone(),
+        etcd: found.oldest_etcd(),
+        nodes: found.live.as_ref().ok().map(|live| new_cluster::nodes_in(live.keys(), found.prefix)),
+        administrators: found.live.clone().map(|live| new_cluster::binds_administrators(live.keys(), found.prefix)),
+    };
+    let present = new_cluster::present(plane.api(), around).await;
+    let pods = snapshot.pods(found.prefix);
+    NewCluster::of(uids, &lost.side(), &present, &pods, &lost.leases())
+}
+
 impl Snapshot {
+    /// Pods below a prefix, NAMESPACE/NAME, by their nodes.
+    fn pods(&self, prefix: &Prefix) -> BTreeMap<String, Vec<String>> {
+        let directory = format!("{}/pods/", prefix.as_str());
+        let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, node) in &self.bound {
+            if let Some(pod) = key.strip_prefix(directory.as_bytes()).and_then(|pod| std::str::from_utf8(pod).ok()) {
+                by_node.entry(node.clone()).or_default().push(pod.to_owned());
+            }
+        }
+        by_node
+    }
+
     /// Its keys.
     pub(super) fn keys(&self) -> Keys {
         revisions(&self.keys)
@@ -222,14 +278,33 @@ pub(super) async fn read(wanted: &Wanted<'_>, access: &AccessArgs, context: &Con
     let (to_read, shown) = (file.clone(), wanted.file);
     let digest = if wanted.skip_hash_check { DigestCheck::Skip } else { DigestCheck::Compute };
     let (printer, cancelled) = (context.printer, context.cancelled());
+    let of_lost = wanted.new_cluster.is_some();
+    let node_files = match of_lost {
+        true => new_cluster::files(&file, access, context).await?,
+        false => Err("no lost cluster is named".to_owned()),
+    };
     let read = tokio::task::spawn_blocking(move || {
         let bar = Progress::new(printer, "verify", 0);
         let options = Options { digest, cancel: Some(&cancelled), ..Options::default() };
         let progress = |at: etcd_snapshot::Progress| bar.update(at.walked, at.total);
-        let keep = |key: &[u8]| if is_kube_system(key) { Keep::Value } else { Keep::Key };
-        etcd_snapshot::live_keys(to_read.source(), &options, &Pick::new(&keep), &progress)
+        let keep = |key: &[u8]| match of_lost {
+            true => new_cluster::keeps(key),
+            false if is_kube_system(key) => Keep::Value,
+            false => Keep::Key,
+        };
+        // The last revision of a pod counts, if it is still there.
+        let bound = RefCell::new(BTreeMap::new());
+        let look = |key: &[u8], revision: i64, value: Vec<u8>| {
+            bound.borrow_mut().insert(key.to_vec(), (revision, new_cluster::node_of(&value)));
+        };
+        let pick = Pick { look: Some(&look), ..Pick::new(&keep) };
+        let (report, keys) = etcd_snapshot::live_keys(to_read.source(), &options, &pick, &progress)?;
+        let is_live = |key: &Vec<u8>, revision| keys.get(key).is_some_and(|live| live.mod_revision == revision);
+        let bound = bound.into_inner().into_iter().filter(|(key, (revision, _))| is_live(key, *revision));
+        let bound = bound.filter_map(|(key, (_, node))| Some((key, node?))).collect::<BTreeMap<_, _>>();
+        Ok((report, keys, bound))
     });
-    let (mut report, keys) =
+    let (mut report, keys, bound) =
         read.await.or_fail(|| "cannot read the file".to_owned())?.map_err(|error| match error {
             VerifyError::Damaged(damage) => damaged(shown, &damage),
             error => explain(error, shown),
@@ -242,7 +317,7 @@ pub(super) async fn read(wanted: &Wanted<'_>, access: &AccessArgs, context: &Con
     for warning in &report.warnings {
         context.printer.warn(warning.to_string());
     }
-    Ok(Snapshot { file, report, keys, recorded })
+    Ok(Snapshot { file, report, keys, recorded, bound, node_files })
 }
 
 fn kube_system_of(prefix: &Prefix) -> Vec<u8> {

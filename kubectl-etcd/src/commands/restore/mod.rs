@@ -7,6 +7,7 @@ mod live;
 mod look;
 mod lost;
 mod members;
+mod new_cluster;
 mod node_plan;
 mod node_role;
 mod objections;
@@ -21,6 +22,7 @@ mod unfinished;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use etcd_store::ClusterUid;
 pub(crate) use lost::Lost;
 pub(crate) use recovery::{Contents, How, contents, recover};
 
@@ -48,6 +50,9 @@ Examples:
 
   # Back up the current state into a store first
   kubectl etcd restore etcd.db --store s3://backups/prod --recipient age1...
+
+  # All machines of a cluster are lost: these new ones take over its state
+  kubectl etcd restore etcd.db --new-cluster 5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d
 
   # Without a node that is gone; nodes that are not named are stopped
   kubectl etcd restore etcd.db --to-nodes cp1,cp2
@@ -100,6 +105,9 @@ Examples:
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again. The
 /// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`.
 ///
+/// A file of another cluster is refused. If all machines of that cluster are lost, and new ones are to take over its state, --new-cluster names it. The plan
+/// compares both clusters and says what will not work, and what mends it (docs/RESTORE.md).
+///
 /// --data-dir builds a data directory offline, on any machine, as `etcdutl snapshot restore` does and with its flags. Names and peer
 /// URLs of the members are those of --initial-cluster, or else those that FILE.json or the file itself records. The file is
 /// verified while it is read, and the new database is read back and compared with it. It runs on etcd 3.4 to 3.7. A run that fails
@@ -151,8 +159,15 @@ impl Args {
         const WHY: &str = "--data-dir builds a directory from the file, and asks no cluster";
         const EXPLAINED: &str = "--explain prints commands, and does nothing";
         let explained = self.explain.then(|| {
-            let flags =
-                ["output", "peer_port", "start_timeout", "no_rollback", "allow_lower_revisions", "allow_older_etcd"];
+            let flags = [
+                "output",
+                "peer_port",
+                "start_timeout",
+                "no_rollback",
+                "new_cluster",
+                "allow_lower_revisions",
+                "allow_older_etcd",
+            ];
             Idle::flags(&flags, EXPLAINED)
         });
         // By hand, the nodes that are left out would have to be stopped as well, and to stay so.
@@ -217,6 +232,8 @@ struct Wanted<'a> {
     keep_unready: bool,
     /// What is known of a cluster that has lost its quorum, if this one has.
     lost: Option<&'a Lost>,
+    /// The lost cluster that the file is of, by the user's word.
+    new_cluster: Option<&'a ClusterUid>,
 }
 
 /// By how much the revision is raised.

@@ -36,6 +36,7 @@ impl Plan {
                 if let Some(lost) = lost {
                     lost.mark(&mut transaction);
                 }
+                transaction.replaces.clone_from(&self.replaces);
                 self.transaction = Some(transaction);
             }
             // Some of it may have been said.

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use etcd_objects::key::Prefix;
 use etcd_snapshot::minor;
-use etcd_wire::facts::EncryptionKey;
+use etcd_wire::facts::{Encryption, EncryptionKey};
 
 use super::at_rest::{Verdict, judge, names};
+use super::live::uid;
+use super::new_cluster::{Known, NotThis, permitted};
 use super::node_role::{self, NodeRole};
 use super::plan::{Found, Seen};
 use super::room::Room;
 use crate::output::Failed;
+use crate::output::visible::quoted;
 use crate::transaction::{PeerUrls, peer_urls};
 
 impl Seen<'_> {
@@ -84,6 +88,40 @@ impl Found<'_> {
         doubts
     }
 
+    /// The keys that the API servers of all nodes have which get the snapshot.
+    pub(super) fn shared_keys(&self) -> Known<Vec<EncryptionKey>> {
+        let mut shared: Option<Vec<EncryptionKey>> = None;
+        for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {
+            let unknown = |why: &str| format!("what encrypts on node {} is not known: {why}", seen.pod.node);
+            let facts = seen.facts.as_ref().ok_or_else(|| unknown("no sidecar runs there"))?;
+            let keys = match &facts.as_ref().map_err(|why| unknown(why))?.encryption {
+                Encryption::Off => Vec::new(),
+                Encryption::Keys { keys } => keys.clone(),
+                Encryption::Unread { why } => return Err(unknown(why)),
+                Encryption::Unknown => return Err(unknown("its sidecar does not tell")),
+            };
+            shared = Some(match shared {
+                None => keys,
+                Some(others) => others.into_iter().filter(|key| keys.contains(key)).collect(),
+            });
+        }
+        shared.ok_or_else(|| "no node gets the snapshot".to_owned())
+    }
+
+    /// The oldest version of etcd that a member has.
+    pub(super) fn oldest_etcd(&self) -> Known<String> {
+        let versions = self.members.iter().filter_map(|seen| Some(&seen.status.as_ref().ok()?.version));
+        let oldest = versions.min_by_key(|version| minor(version));
+        oldest.cloned().ok_or_else(|| "no member tells its version".to_owned())
+    }
+
+    /// The UIDs of the lost cluster and of the one whose place it takes, where that is what was asked for and the file is the right one.
+    pub(super) fn takes_over(&self) -> Option<[&str; 2]> {
+        let (lost, replaced) = (self.new_cluster?.as_str(), self.cluster.kube_system_uid.as_deref()?);
+        let file = self.kube_system.and_then(uid);
+        self.permitted(file.as_deref()).is_ok().then_some([lost, replaced])
+    }
+
     /// Members of different etcd clusters, as where one is for events alone: their revisions have nothing in common.
     fn several_clusters(&self) -> Option<String> {
         let mut clusters: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
@@ -99,23 +137,28 @@ impl Found<'_> {
         })
     }
 
+    /// Whether the file may be restored here, by the cluster that it is of.
+    pub(super) fn permitted(&self, file_uid: Option<&str>) -> Result<(), NotThis> {
+        let command = format!("kubectl etcd restore {}", quoted(&self.file));
+        // recover has no flag for it.
+        let command = Some(command.as_str()).filter(|_| self.lost.is_none());
+        permitted(file_uid, self.cluster.kube_system_uid.as_deref(), self.new_cluster, command)
+    }
+
+    /// Objects of a lost cluster lie where its API servers have kept them.
+    fn other_prefix(&self) -> Option<String> {
+        let (_, own) = (self.new_cluster?, self.server_prefix?);
+        let (lost, own) = (self.prefix.as_str(), Prefix::new(own));
+        (lost != own.as_str()).then(|| {
+            format!("the objects of the lost cluster are below {lost}, and the API server reads those below {}: give it --etcd-prefix={lost}", own.as_str())
+        })
+    }
+
     /// What speaks against a restore of this file here.
     pub(super) fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
         let mut against = Vec::new();
-        match (file_uid, self.cluster.kube_system_uid.as_deref()) {
-            (Some(theirs), Some(ours)) if theirs == ours => {}
-            (Some(theirs), Some(ours)) => {
-                against.push(format!(
-                    "the file is another cluster's: namespace kube-system has UID {theirs} in the file, and {ours} in this cluster"
-                ));
-            }
-            (None, _) => against.push(
-                "cannot tell which cluster the file is from: it has no readable namespace kube-system".to_owned(),
-            ),
-            (_, None) => {
-                against.push("cannot identify this cluster: no UID of its namespace kube-system is known".to_owned())
-            }
-        }
+        against.extend(self.permitted(file_uid).err().map(|not| not.why));
+        against.extend(self.other_prefix());
         against.extend(self.several_clusters());
         let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
         against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));

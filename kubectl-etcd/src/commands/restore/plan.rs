@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_objects::key::Prefix;
 use etcd_snapshot::Report;
+use etcd_store::ClusterUid;
 use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
 use etcd_wire::restore::{RestorePlan, least_revision};
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::live::uid;
+use super::new_cluster::NewCluster;
 use super::node_role::{self, NodeRole};
 use super::room::Room;
 use super::{Bump, Lost};
@@ -52,6 +54,10 @@ pub(super) struct Found<'a> {
     pub(super) to_nodes: &'a [String],
     /// What is known of a cluster that has lost its quorum, if this one has.
     pub(super) lost: Option<&'a Lost>,
+    /// The lost cluster that the file is of, by the user's word (`--new-cluster`).
+    pub(super) new_cluster: Option<&'a ClusterUid>,
+    /// Where the API server keeps its objects (`--etcd-prefix`), if that is known.
+    pub(super) server_prefix: Option<&'a str>,
 }
 
 /// A member, and what is known of it.
@@ -95,6 +101,12 @@ pub(super) struct Plan {
     pub(super) not_reached: Vec<String>,
     pub(super) outage: Outage,
     pub(super) way_back: &'static str,
+    /// The lost cluster whose state is taken over, beside the one that is in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new_cluster: Option<NewCluster>,
+    /// UID of the cluster whose place is taken.
+    #[serde(skip)]
+    pub(super) replaces: Option<String>,
     /// `None` if it is not known what the cluster holds, or the file is not its own.
     #[serde(flatten)]
     pub(super) changes: Option<Changes>,
@@ -167,7 +179,8 @@ impl Plan {
         let report = found.report;
         let revision = Revision::of(found);
         let file_uid = found.kube_system.and_then(uid);
-        let same = file_uid.is_some() && file_uid == found.cluster.kube_system_uid;
+        let permitted = found.permitted(file_uid.as_deref());
+        let replaces = found.takes_over().map(|[_, replaced]| replaced.to_owned());
         let mut refusals = found.objections(file_uid.as_deref());
         let revision = revision.unwrap_or_else(|(revision, why)| {
             refusals.push(why);
@@ -196,18 +209,17 @@ impl Plan {
             },
             outage: Outage::new(),
             way_back: WAY_BACK,
-            // Revisions of two clusters have nothing to do with each other.
-            changes: found
-                .live
-                .as_ref()
-                .ok()
-                .filter(|_| same)
-                .map(|live| Changes::between(live, found.keys, found.prefix, found.pod_namespace)),
-            changes_unknown: found.live.as_ref().err().filter(|_| same).cloned(),
+            new_cluster: None,
+            changes: found.live.as_ref().ok().filter(|_| permitted.is_ok()).map(|live| {
+                let changes = if replaces.is_some() { Changes::replacing } else { Changes::between };
+                changes(live, found.keys, found.prefix, found.pod_namespace)
+            }),
+            changes_unknown: found.live.as_ref().err().filter(|_| permitted.is_ok()).cloned(),
+            replaces,
             transaction: None,
             warnings: found.doubts(),
             refusals,
-            hints: BTreeSet::new(),
+            hints: permitted.err().and_then(|not| not.hint).into_iter().collect(),
         }
     }
 }
@@ -338,6 +350,8 @@ mod tests {
             allow_lower_revisions: false,
             to_nodes: &[],
             lost: None,
+            new_cluster: None,
+            server_prefix: Some("/registry"),
         };
         change(&mut found);
         Plan::make(&found)
@@ -483,6 +497,101 @@ mod tests {
         assert!(refusals[0].contains("several etcd clusters: 0 (cp1) and 7 (cp1); -l"), "{refusals:?}");
         let silent = plan(|found| found.members[0].status = Err("no route".into()), status());
         assert!(silent.refusals[0].contains("does not answer: no route"), "{:?}", silent.refusals);
+    }
+
+    /// The UIDs of the lost cluster and of the one that is in place, for tests of --new-cluster.
+    const LOST: &str = "5f0c2a3e-9f4b-4b0e-8f0e-0d6a4b1f2c3d";
+
+    /// The plan for a snapshot of another cluster, where `named` is the cluster of --new-cluster.
+    fn plan_of_lost(named: Option<&str>, change: impl FnOnce(&mut Found<'_>)) -> Plan {
+        let named: Option<ClusterUid> = named.map(|uid| uid.parse().expect("a UID"));
+        let object = serde_json::json!({"metadata": {"uid": LOST}}).to_string();
+        let (report, one, facts, status) = (report(), pod("cp1"), facts(), status());
+        let keys: Keys =
+            [(b"/registry/namespaces/kube-system".to_vec(), 7), (b"/registry/minions/old".to_vec(), 8)].into();
+        // The same revision by chance.
+        let live: Keys = [(b"/registry/namespaces/kube-system".to_vec(), 7)].into();
+        let mut found = Found {
+            file: "a b.db".into(),
+            taken_at: None,
+            now: Timestamp::UNIX_EPOCH,
+            report: &report,
+            keys: &keys,
+            encryption_keys: Vec::new(),
+            kube_system: Some(object.as_bytes()),
+            cluster: Cluster::without_api("c", Some("a-b".into())),
+            prefix: &Prefix::default(),
+            members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(&facts)) }],
+            live: Ok(&live),
+            pod_namespace: "kube-system",
+            bump: Bump::Auto,
+            allow_lower_revisions: false,
+            to_nodes: &[],
+            lost: None,
+            new_cluster: named.as_ref(),
+            server_prefix: Some("/registry"),
+        };
+        found.cluster.server = "s".into();
+        change(&mut found);
+        Plan::make(&found)
+    }
+
+    #[test]
+    fn the_snapshot_of_a_lost_cluster_is_restored_only_by_its_uid() {
+        let refused = plan_of_lost(None, |_| {});
+        assert!(refused.refusals.len() == 1 && refused.refusals[0].contains("is another cluster's"), "{refused:?}");
+        assert!(refused.changes.is_none() && refused.replaces.is_none());
+        let hint = refused.hints.first().expect("what to type");
+        assert!(hint.ends_with(&format!("kubectl etcd restore 'a b.db' --new-cluster {LOST}")), "{hint}");
+        assert!(hint.contains("docs/RESTORE.md"), "{hint}");
+        let wrong = plan_of_lost(Some("11111111-2222-4333-8444-555555555555"), |_| {});
+        assert!(wrong.refusals.len() == 1 && wrong.refusals[0].starts_with("--new-cluster names"), "{wrong:?}");
+        assert!(wrong.replaces.is_none() && wrong.changes.is_none());
+
+        let taken = plan_of_lost(Some(LOST), |_| {});
+        assert!(taken.refusals.is_empty() && taken.hints.is_empty(), "{taken:?}");
+        assert_eq!(taken.replaces.as_deref(), Some("a-b"));
+        // Equal revisions of two clusters are not the same object.
+        let changes = serde_json::to_value(taken.changes.expect("both are known")).expect("JSON");
+        assert_eq!((&changes["resources"][0]["change"], &changes["nodesGone"][0]), (&1.into(), &"old".into()));
+
+        let own = plan_of_lost(Some(LOST), |found| found.cluster.kube_system_uid = Some(LOST.into()));
+        assert!(own.refusals.len() == 1 && own.refusals[0].starts_with("--new-cluster is not needed"), "{own:?}");
+        // Its API servers would not see the objects.
+        let elsewhere = plan_of_lost(Some(LOST), |found| found.server_prefix = Some("/tenant"));
+        assert!(
+            elsewhere.refusals.len() == 1 && elsewhere.refusals[0].ends_with("--etcd-prefix=/registry"),
+            "{elsewhere:?}"
+        );
+        assert!(plan_of_lost(Some(LOST), |found| found.server_prefix = None).refusals.is_empty());
+    }
+
+    #[test]
+    fn what_all_members_have_is_compared() {
+        let (key1, key2) = (key("key1"), key("key2"));
+        let with = |encryption| NodeFacts { encryption, ..facts() };
+        let (both, only) = (
+            with(Encryption::Keys { keys: vec![key1.clone(), key2.clone()] }),
+            with(Encryption::Keys { keys: vec![key2.clone()] }),
+        );
+        let unread = with(Encryption::Unread { why: "w".into() });
+        let (one, two) = (pod("cp1"), pod("cp2"));
+        let older = MemberStatus { version: "3.6.9".into(), ..status() };
+        let newer = MemberStatus { version: "3.10.1".into(), ..status() };
+        plan_of_lost(Some(LOST), |found| {
+            let seen = |pod, status, facts| Seen { pod, status: Ok(status), facts: Some(Ok(facts)) };
+            // Members of one test outlive its plan.
+            let leak = |value: &NodeFacts| -> &'static NodeFacts { Box::leak(Box::new(value.clone())) };
+            let (one, two): (&'static EtcdPod, &'static EtcdPod) =
+                (Box::leak(Box::new(one.clone())), Box::leak(Box::new(two.clone())));
+            let (older, newer): (&'static MemberStatus, &'static MemberStatus) =
+                (Box::leak(Box::new(older.clone())), Box::leak(Box::new(newer.clone())));
+            found.members = vec![seen(one, newer, leak(&both)), seen(two, older, leak(&only))];
+            assert_eq!(found.shared_keys(), Ok(vec![key2.clone()]));
+            assert_eq!(found.oldest_etcd().as_deref(), Ok("3.6.9"));
+            found.members[1] = seen(two, older, leak(&unread));
+            assert!(found.shared_keys().is_err_and(|why| why.ends_with("node cp2 is not known: w")));
+        });
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn wanted<'a>(file: &'a Path, how: &How<'a>, sidecar: &'a SidecarArgs, lost: Opt
         flags: how.flags,
         keep_unready: false,
         lost,
+        new_cluster: None,
     }
 }
 

@@ -6,6 +6,7 @@ use etcd_wire::facts::Encryption;
 use etcd_wire::restore::RestorePlan;
 
 use super::at_rest::describe;
+use super::new_cluster::NewCluster;
 use super::node_role::NodeRole;
 use super::plan::{Member, Plan};
 use super::room::Room;
@@ -37,6 +38,9 @@ impl Proposal for Plan {
             report.nodes_gone.clone_from(&changes.nodes_gone);
             report.masters_gone.clone_from(&changes.masters_gone);
         }
+        if let Some(new_cluster) = &self.new_cluster {
+            new_cluster.complete(report);
+        }
     }
 }
 
@@ -48,6 +52,7 @@ impl Plan {
         self.outage_and_undo(&mut fields);
         let mut text = fields.into_text();
         let _infallible = write!(text, "\n{}", self.table(wide));
+        text.push_str(&self.new_cluster.as_ref().map(NewCluster::text).unwrap_or_default());
         match (&self.changes, &self.changes_unknown) {
             (Some(changes), _) => text.push_str(&changes.text(DATA, wide)),
             (None, Some(_)) => {
@@ -73,6 +78,9 @@ impl Plan {
                 snapshot.etcd
             ),
         );
+        if let Some(new_cluster) = &self.new_cluster {
+            fields.line("Replaces", &new_cluster.line());
+        }
         let taken = match snapshot.age_seconds {
             Some(age) => format!("{}, {} ago", unknown(&snapshot.taken_at), seconds(age)),
             None => unknown(&snapshot.taken_at),

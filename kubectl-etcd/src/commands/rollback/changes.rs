@@ -9,7 +9,7 @@ use crate::output::{Failed, Outcome, Printer};
 use crate::road::Road;
 use crate::sidecar::{Ask, Operation, SidecarArgs, survey};
 
-/// By the first node that tells both. `of` is the restore that has kept the data.
+/// By the first node that tells both. `of` is the restore that has kept the data, `other_cluster` whether that is of another cluster.
 ///
 /// # Errors
 /// No node tells both; what the last one said.
@@ -18,12 +18,13 @@ pub(super) async fn changes(
     members: &[EtcdPod],
     order: &RestorePlan,
     of: &str,
+    other_cluster: bool,
     args: &SidecarArgs,
 ) -> Outcome<Changes> {
     let mut failed = Failed::plain("no etcd member is found on the nodes of that restore");
     for node in order.serving() {
         let Some(member) = members.iter().find(|member| member.node == node.node) else { continue };
-        match on_node(road, member, &node.data_dir, of, args).await {
+        match on_node(road, member, &node.data_dir, of, other_cluster, args).await {
             Ok(changes) => return Ok(changes),
             Err(why) => failed = why.context(format!("node {}", node.node)),
         }
@@ -31,7 +32,14 @@ pub(super) async fn changes(
     Err(failed)
 }
 
-async fn on_node(road: &Road, member: &EtcdPod, data_dir: &str, of: &str, args: &SidecarArgs) -> Outcome<Changes> {
+async fn on_node(
+    road: &Road,
+    member: &EtcdPod,
+    data_dir: &str,
+    of: &str,
+    other_cluster: bool,
+    args: &SidecarArgs,
+) -> Outcome<Changes> {
     let surveyed = survey(road, vec![member.clone()], Operation::Plan, &Ask::default()).await;
     let Some(sidecar) = surveyed.first().and_then(|one| one.sidecar.clone()) else {
         let failed = surveyed.first().and_then(|one| Some(one.outcome.as_ref().err()?.copy()));
@@ -42,7 +50,8 @@ async fn on_node(road: &Road, member: &EtcdPod, data_dir: &str, of: &str, args: 
         let live = live_keys(road, &surveyed, printer).await?;
         let kept = kept_keys(road, &sidecar, data_dir, of, printer).await?;
         let prefix = Prefix::detect(live.keys().map(Vec::as_slice)).unwrap_or_default();
-        Ok(Changes::between(&live, &kept, &prefix, &args.pod_namespace))
+        let changes = if other_cluster { Changes::replacing } else { Changes::between };
+        Ok(changes(&live, &kept, &prefix, &args.pod_namespace))
     };
     let both = both.await;
     // Whoever carries the plan out has sidecars of another kind.

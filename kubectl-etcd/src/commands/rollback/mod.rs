@@ -134,7 +134,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     });
     if let (Some(order), Some(earlier)) = (plan.transaction(), plan.restored()) {
         let of = earlier.to_owned();
-        let looking = changes(&road, &members, order, &of, &args.sidecar);
+        let looking = changes(&road, &members, order, &of, plan.other_cluster, &args.sidecar);
         let looked = context.interruptible(async { Ok(looking.await) }).await?;
         plan.add(looked);
     }

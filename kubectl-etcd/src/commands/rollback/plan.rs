@@ -40,6 +40,9 @@ pub(super) struct Plan {
     /// `None` if it is not known, or it was not looked at because the rollback is refused.
     #[serde(flatten)]
     pub(super) changes: Option<Changes>,
+    /// Whether the old data is of another cluster than the current data.
+    #[serde(skip)]
+    pub(super) other_cluster: bool,
     /// Why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) changes_unknown: Option<String>,
@@ -126,6 +129,7 @@ impl Plan {
             nodes: Vec::new(),
             outage: Outage::new(),
             changes: None,
+            other_cluster: false,
             changes_unknown: None,
             transaction: None,
             warnings: Vec::new(),
@@ -154,6 +158,7 @@ impl Plan {
             .filter(|restore| restore.plan.kind.may_lower_revisions())
             .map(|restore| restore.plan.id.as_str())
             .collect();
+        plan.other_cluster = all[..since].iter().any(|restore| restore.plan.replaces.is_some());
         for node in found.nodes {
             if let Err(failed) = &node.outcome
                 && earlier.is_none_or(|earlier| takes_part(&earlier.plan, &node.node))

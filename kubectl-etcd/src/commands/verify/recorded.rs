@@ -27,6 +27,9 @@ pub(crate) struct Recorded {
     /// etcd's revision, 0 in a store without a change; and the hash of all keys at that revision, which only the record of a store has.
     pub(crate) revision: Option<i64>,
     pub(crate) hash_kv: Option<u32>,
+    /// Version of Kubernetes, and where the API was: a URL.
+    pub(crate) kubernetes_version: Option<String>,
+    pub(crate) server: Option<String>,
     /// The members of the cluster, if all of them are recorded with a name and peer URLs.
     pub(crate) members: Vec<RecordedMember>,
     /// The record's own path.
@@ -156,6 +159,10 @@ fn believe(record: &[u8], size: u64, sha256: Option<&str>) -> Result<Recorded, S
         kube_system_uid: text(&record["cluster"]["kubeSystemUid"]).or_else(|| text(&record["cluster"]["uid"])),
         revision: snapshot["revision"].as_i64(),
         hash_kv: snapshot["hashKv"].as_u64().and_then(|hash| u32::try_from(hash).ok()),
+        kubernetes_version: text(&record["cluster"]["kubernetesVersion"]),
+        server: text(&record["cluster"]["server"])
+            .or_else(|| text(&record["recoveryPlan"]["api"]["server"]))
+            .filter(|server| !server.is_empty()),
         members: members.collect::<Option<_>>().unwrap_or_default(),
         path: None,
     })
@@ -190,11 +197,14 @@ mod tests {
     #[test]
     fn a_record_is_believed_only_of_its_own_file() {
         let record = json!({
-            "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "cluster": {"name": "prod-eu"}, "snapshot": {"size": 64, "sha256": "AB12"},
+            "takenAt": "2026-11-21T06:16:40Z", "source": {"etcdVersion": "3.5.1"}, "cluster": {"name": "prod-eu", "kubernetesVersion": "v1.36.2"},
+            "recoveryPlan": {"nodes": [], "api": {"server": "https://api:6443"}}, "snapshot": {"size": 64, "sha256": "AB12"},
         });
         let of = |size, sha256| believe(record.to_string().as_bytes(), size, sha256);
         let recorded = of(64, Some("ab12")).expect("its own");
         assert_eq!((recorded.etcd_version.as_deref(), recorded.taken_at.is_some()), (Some("3.5.1"), true));
+        assert_eq!(recorded.kubernetes_version.as_deref(), Some("v1.36.2"));
+        assert_eq!(recorded.server.as_deref(), Some("https://api:6443"));
         assert!(recorded.members.is_empty() && recorded.cluster.as_deref() == Some("prod-eu"));
         for (size, sha256, why) in [
             (64, Some("ab13"), "another SHA-256"),

@@ -112,6 +112,7 @@ pub(super) fn layout(plan: &ReplacePlan, state: &Place) -> Result<Layout, Failur
         start_timeout: plan.patience,
         keep_unready: false,
         quorum_lost: None,
+        replaces: None,
         build: Some(plan.build.clone()),
     };
     Layout::at(like_restore, &plan.node, &state.path())
