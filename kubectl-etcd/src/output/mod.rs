@@ -3,6 +3,7 @@
 pub(crate) mod confirm;
 mod failure;
 mod format;
+pub(crate) mod html;
 pub(crate) mod passphrase;
 mod printer;
 mod progress;

@@ -135,7 +135,9 @@ fn values_of_secrets_are_shown_to_whoever_names_them() {
         assert!(ran.stdout.contains(name) && !ran.stdout.contains(value) && !ran.stderr.contains(value), "{what}");
     }
     assert!(offline.get("secrets -A -o yaml").stderr.contains("left out"));
-    assert!(!offline.run(&["inspect", "a.db", "-o", "json"]).expect_code(0).stdout.contains(value));
+    for format in ["json", "html"] {
+        assert!(!offline.run(&["inspect", "a.db", "-o", format]).expect_code(0).stdout.contains(value), "{format}");
+    }
     assert_eq!(&yaml(&offline.get(&format!("secret {name} -n {namespace} -o yaml")).expect_code(0).stdout), secret);
 }
 
@@ -386,6 +388,11 @@ fn stored_bytes_earlier_revisions_and_figures() {
     let none = offline.run(&["inspect", "a.db", "-n", "nosuch"]).expect_code(1);
     assert!(none.stdout.is_empty() && none.stderr.contains("has no namespace nosuch"), "{}", none.stderr);
     assert!(none.stderr.contains("kube-system, shop"), "{}", none.stderr);
+    let page = offline.run(&["inspect", "a.db", "-o", "html"]).expect_code(0).stdout;
+    for figure in ["keys", "totalSize", "bytes", "revision", "oldestRevision"] {
+        let element = format!("data-field=\"{figure}\" value=\"{}\"", inspection[figure]);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains(&element), "{element}");
+    }
     let people = offline.run(&["inspect", "a.db"]).expect_code(0).stdout;
     assert!(
         people.contains("LARGEST") && people.contains("kube-node-lease") && people.contains("prefix /registry"),

@@ -1,5 +1,9 @@
 //! `kubectl etcd inspect`: what is in a file, by resource and by namespace.
 
+mod page;
+mod space;
+mod treemap;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,11 +17,14 @@ use serde::Serialize;
 use crate::contents::{Checking, Contents, Entry, FileArgs, PassedOver, Undecodable, Unreadable, resource_name};
 use crate::context::Context;
 use crate::idle::{self, Idle};
-use crate::output::API_VERSION;
-use crate::output::{Failed, Format, Outcome, ResultExt, Table, bytes, print_data};
+use crate::output::{self, API_VERSION, Failed, Outcome, ResultExt, Table, bytes, print_data};
+use space::Part;
 
 /// Objects that are named because they are the largest, or have the longest history.
 const NAMED: usize = 10;
+
+/// What keys are of that are neither objects nor the API server's own.
+const OF_OTHERS: &str = "of others than this API server";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +33,9 @@ Examples:
 
   # What fills a database: resources by bytes
   kubectl etcd inspect etcd.db -o json | jq '.resources | sort_by(-.bytes)'
+
+  # Where the space goes, as a page with a map for a browser
+  kubectl etcd inspect etcd.db -o html > etcd.html
 
   # One namespace
   kubectl etcd inspect etcd.db -n shop
@@ -38,7 +48,7 @@ Examples:
 ///
 /// Reads the value of every object, and names those that cannot be read; of what is encrypted only what --encryption-config decrypts. Counts keys, objects and bytes by resource and by namespace, names the largest objects and those that changed most often as far back as
 /// the file's history goes, and by which keys of the API server values are encrypted; with --encryption-config also how many of those
-/// values can be decrypted. With -n only the objects of that namespace count, and itself. Reads only the file: no cluster is needed, and
+/// values can be decrypted. -o html is a page for a browser, with the same figures and a map of what takes the space; it has names and sizes, and no values. With -n only the objects of that namespace count, and itself. Reads only the file: no cluster is needed, and
 /// nothing is changed. Its pages and records are checked while it is read, its digest is not: kubectl etcd verify does that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -48,6 +58,34 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For people with wide terminals.
+    Wide,
+    /// One JSON object.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// One page for a browser or a printer, with a map of what takes the space.
+    Html,
+}
+
+impl Format {
+    /// As other data is printed; `None` for the page.
+    fn data(self) -> Option<output::Format> {
+        match self {
+            Format::Table => Some(output::Format::Table),
+            Format::Wide => Some(output::Format::Wide),
+            Format::Json => Some(output::Format::Json),
+            Format::Yaml => Some(output::Format::Yaml),
+            Format::Html => None,
+        }
+    }
 }
 
 impl Args {
@@ -84,7 +122,16 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     inspection.name_unreadable(&contents, &context).await?;
     contents.tell(&inspection.passed_over, &context);
-    print_data(context.printer, args.output, &inspection, || inspection.text(args.output == Format::Wide))
+    match args.output.data() {
+        Some(format) => {
+            print_data(context.printer, format, &inspection, || inspection.text(args.output == Format::Wide))
+        }
+        None => {
+            let document = serde_json::to_value(&inspection).or_fail(|| "cannot write the page".to_owned())?;
+            let space = Part::of(&contents.neighbours, &keys);
+            context.printer.data(&page::page(&document, &space))
+        }
+    }
 }
 
 /// The keys of a namespace's objects, and of itself.
@@ -278,7 +325,7 @@ impl Inspection {
                     counted
                 }
                 Key::Internal(internal) => others.entry(kept_for(&internal)).or_default(),
-                _ => others.entry("of others than this API server").or_default(),
+                _ => others.entry(OF_OTHERS).or_default(),
             };
             entry.objects += 1;
             entry.bytes += live.value_bytes;
