@@ -312,7 +312,7 @@ impl Work {
         block_in_place(|| self.record.write(&self.layout))
     }
 
-    /// Waits until etcd has been stopped for a while: nothing listens where it listens, and nobody has locked its database.
+    /// Waits until etcd has been stopped for a while: no process listens on its ports, and its database is not locked.
     async fn until_stopped(&self) -> Result<(), Failure> {
         let (begun, mut since) = (Instant::now(), None);
         loop {
