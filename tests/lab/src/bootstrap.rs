@@ -1,12 +1,14 @@
 //! How the members of a lab's etcd come together: one by one, as kubeadm joins nodes, before the kubelets start. So each node's
-//! manifest names the members that were there when it joined, and the cluster's ID is that of its first member alone.
+//! manifest names the members that were there when it joined, and the cluster's ID is that of its first member alone. Members join
+//! as learners, as those of kubeadm do: a vote of a member that does not run yet leaves the first without a quorum, and then etcd
+//! 3.5 waits 5 seconds for a read that cannot be answered.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use etcd_client::Member;
+use etcd_client::{Member, MemberAddOptions};
 use fs_err as fs;
 
 use crate::client::Client;
@@ -21,13 +23,32 @@ const IN_A_HURRY: [&str; 4] =
     ["--strict-reconfig-check=false", "--heartbeat-interval=20", "--election-timeout=200", "--unsafe-no-fsync"];
 
 /// A member that runs until the data of all is made.
-struct Running(Child);
+struct Running {
+    command: Command,
+    child: Child,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        let child = command.spawn().context("cannot run nsenter")?;
+        Ok(Self { command, child })
+    }
+
+    /// As a kubelet does. A member that joins asks the others for the list of members, and ends where the one that answers has not
+    /// applied the change yet.
+    fn start_again_if_ended(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            self.child = self.command.spawn()?;
+        }
+        Ok(())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It is ours and not waited for before, so that both succeed. All that it has written, the kernel has.
-        let _killed = self.0.kill();
-        let _reaped = self.0.wait();
+        // Ours, so that both succeed, or ended already. All that it has written, the kernel has.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }
 
@@ -41,13 +62,29 @@ pub(crate) async fn members(lab: &Lab, options: &Options, until: Instant) -> Res
         if record.nodes == 1 {
             break;
         }
+        let mut joins = None;
         if number > 1 {
-            let added = lab.etcd_client().await?.member_add([peer(number)], None).await?;
+            let learner = MemberAddOptions::new().with_is_learner();
+            let added = lab.etcd_client().await?.member_add([peer(number)], Some(learner)).await?;
             clusters.push(initial_cluster(added.member_list(), number));
+            joins = added.member().map(Member::id);
         }
-        running.push(Running(run(lab, number, clusters.last().context("a cluster")?, options)?));
+        let mut member = Running::start(command(lab, number, clusters.last().context("a cluster")?, options)?)?;
         let etcd = client(lab, number)?;
-        start::poll(until, "etcd", async || Ok(etcd.get("/health").await?["health"] == "true")).await?;
+        start::poll(until, "etcd", async || {
+            member.start_again_if_ended()?;
+            Ok(etcd.get("/health").await?["health"] == "true")
+        })
+        .await?;
+        running.push(member);
+        if let Some(id) = joins {
+            // Refused until the learner has caught up.
+            start::poll(until, "the vote of etcd's member", async || {
+                lab.etcd_client().await?.member_promote(id).await?;
+                Ok(true)
+            })
+            .await?;
+        }
     }
     Ok(clusters)
 }
@@ -61,7 +98,7 @@ fn initial_cluster(members: &[Member], number: u8) -> String {
 }
 
 /// The node's member as its manifest will have it, but as a process of this machine.
-fn run(lab: &Lab, number: u8, initial_cluster: &str, options: &Options) -> Result<Child> {
+fn command(lab: &Lab, number: u8, initial_cluster: &str, options: &Options) -> Result<Command> {
     let (record, name) = (&lab.record, node_name(number));
     let dir = lab.dir(&name)?;
     let node = start::node(record, &name, number, initial_cluster, options);
@@ -69,12 +106,17 @@ fn run(lab: &Lab, number: u8, initial_cluster: &str, options: &Options) -> Resul
         flag.replace(PKI, &dir.pki().to_string_lossy())
             .replace(&format!("--data-dir={DATA_DIR}"), &format!("--data-dir={}", dir.host(DATA_DIR).display()))
     };
-    let log: File = fs::File::create(record.state().log(&format!("etcd-{name}")))?.into_parts().0;
+    let output: File = fs::File::create(record.state().log(&log(&name)))?.into_parts().0;
     let mut etcd = Command::new("nsenter");
     etcd.arg(format!("--net=/run/netns/{}", record.netns(&name))).arg(record.etcd.join("etcd"));
     etcd.args(manifests::etcd_flags(&node).into_iter().map(here)).args(IN_A_HURRY);
-    etcd.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    etcd.spawn().context("cannot run nsenter")
+    etcd.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    Ok(etcd)
+}
+
+/// The name of the log of what runs before the kubelet of this node.
+pub(crate) fn log(node: &str) -> String {
+    format!("etcd-{node}")
 }
 
 /// A client of a node's etcd.

@@ -19,7 +19,7 @@ use crate::record::Record;
 use crate::{bootstrap, disk, files, network};
 
 /// How long a lab may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The folder of etcd's programs, and its version.
@@ -214,7 +214,7 @@ async fn come_up(lab: &Lab, options: &Options) -> Result<()> {
 }
 
 /// Asks again and again until the answer is yes.
-pub(crate) async fn poll(until: Instant, what: &str, check: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn poll(until: Instant, what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     loop {
         let result = check().await;
         if matches!(result, Ok(true)) {
@@ -240,6 +240,7 @@ fn logs(record: &Record) -> String {
     };
     for name in record.node_names() {
         let dir = record.state().node(&name);
+        tell(&record.state().log(&bootstrap::log(&name)));
         tell(&dir.kubelet_log());
         for pod in std::fs::read_dir(dir.pods()).into_iter().flatten().flatten() {
             for log in std::fs::read_dir(pod.path()).into_iter().flatten().flatten() {
