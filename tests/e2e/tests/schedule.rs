@@ -145,6 +145,26 @@ fn no_pod_has_more_rights_than_it_needs() {
     }
 }
 
+/// A Job whose pod is on a node that is off does not end: no other may wait for it.
+#[test]
+fn no_schedule_waits_for_a_node_that_is_off() {
+    let desk = Desk::new();
+    for (name, line) in lines() {
+        let objects = objects(&desk.schedule(&line).expect_code(0).stdout);
+        let jobs = of(&objects, "CronJob");
+        assert!(!jobs.is_empty(), "{name}");
+        for job in jobs {
+            let spec = &job["spec"]["jobTemplate"]["spec"];
+            assert_eq!(job["spec"]["concurrencyPolicy"], "Allow", "{name}: {}", job["metadata"]["name"]);
+            // And none is at work for ever.
+            assert!(spec["activeDeadlineSeconds"].as_u64().is_some_and(|seconds| seconds > 0), "{name}");
+            let tolerations = spec["template"]["spec"]["tolerations"].as_array().into_iter().flatten();
+            // A pod that puts up with a node that is off would stay on it.
+            assert!(tolerations.into_iter().all(|one| one["effect"] == "NoSchedule"), "{name}");
+        }
+    }
+}
+
 #[test]
 fn kubernetes_has_these_objects() {
     let desk = Desk::new();
