@@ -4,7 +4,7 @@ use std::io;
 
 use crate::fetch::{Found, TransferError, Watch};
 use crate::layout::{Key, Part};
-use crate::{LARGEST_RECORD, Listed, Object, Store, StoreError, StoredObject, proof, signature};
+use crate::{LARGEST_RECORD, Listed, Object, PartsLeft, Store, StoreError, StoredObject, proof, signature};
 
 /// An object of a backup that is to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub enum CopyError {
     /// The bytes, where they come from.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// The same, and parts that were sent could not be taken back.
+    #[error("{0}; {1}")]
+    Left(TransferError, PartsLeft),
     /// A store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -135,10 +138,10 @@ async fn stream(
             Err(refused) => Err(refused.into()),
             Ok(_) => Err(TransferError::Write(error).into()),
         },
-        Err(error) => {
-            upload.abort().await;
-            Err(error.into())
-        }
+        Err(error) => match upload.abort().await {
+            None => Err(error.into()),
+            Some(parts) => Err(CopyError::Left(error, parts)),
+        },
     }
 }
 

@@ -84,7 +84,7 @@ pub use signature::{SignatureError, Signer, SigningKey, SigningKeyError, TrustEr
 pub use small_file::FileError;
 pub use spool::Spool;
 pub use store::Store;
-pub use trouble::{StoreError, Task, Trouble};
+pub use trouble::{PartsLeft, StoreError, Task, Trouble};
 pub use uid::{ClusterUid, UidError};
 pub use upload::{Sent, Upload, UploadWriter};
 pub use url::{StoreUrl, UrlError, looks_like_store};

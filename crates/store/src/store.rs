@@ -8,7 +8,7 @@ use crate::backend::folder::blocking;
 use crate::backend::{Cloud, Failure, Folder};
 use crate::download::Download;
 use crate::layout::{self, Key};
-use crate::trouble::{StoreError, Task, Trouble};
+use crate::trouble::{PartsLeft, StoreError, Task, Trouble};
 use crate::upload::{Upload, UploadWriter};
 use crate::url::Place;
 use crate::{ClusterUid, Environment, Listed, Object, PartFile, Patience, StoreUrl};
@@ -280,5 +280,9 @@ pub(crate) fn told(url: &StoreUrl, task: Task, object: Option<&str>, failure: Fa
     let unknown = failure.unknown && task == Task::Write;
     let error = StoreError::new(task, url, failure.trouble, failure.detail);
     let error = object.map_or_else(|| error.clone(), |object| error.clone().of(object));
+    let error = match (failure.parts, object) {
+        (Some(why), Some(object)) => error.leaving(PartsLeft { object: object.to_owned(), why }),
+        _ => error,
+    };
     if unknown { error.unknown() } else { error }
 }

@@ -16,6 +16,26 @@ struct Inner {
     trouble: Trouble,
     detail: String,
     unknown: bool,
+    parts: Option<PartsLeft>,
+}
+
+/// Parts of an object that was not written to its end, and that could not be taken back. They are no object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartsLeft {
+    /// Of which object.
+    pub object: String,
+    /// Why they could not be taken back.
+    pub why: String,
+}
+
+impl fmt::Display for PartsLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PartsLeft { object, why } = self;
+        write!(
+            f,
+            "parts of {object} stay in the store, where no listing shows them, until a rule of the bucket ends incomplete uploads: {why}"
+        )
+    }
 }
 
 /// What was being done.
@@ -93,6 +113,7 @@ impl StoreError {
             trouble,
             detail: one_line(&detail.into()),
             unknown: false,
+            parts: None,
         }))
     }
 
@@ -105,6 +126,17 @@ impl StoreError {
     pub(crate) fn unknown(mut self) -> StoreError {
         self.0.unknown = true;
         self
+    }
+
+    /// Says that parts of the object could not be taken back.
+    pub(crate) fn leaving(mut self, parts: PartsLeft) -> StoreError {
+        self.0.parts = Some(PartsLeft { why: one_line(&parts.why), ..parts });
+        self
+    }
+
+    /// Parts of the object that could not be taken back.
+    pub fn parts_left(&self) -> Option<&PartsLeft> {
+        self.0.parts.as_ref()
     }
 
     /// Why it failed.
@@ -212,6 +244,16 @@ fn one_line(text: &str) -> String {
 }
 
 impl Trouble {
+    /// Why, and the same in the words of the server or the system.
+    pub(crate) fn reason(&self, detail: &str) -> String {
+        match (self.words(), detail) {
+            (Some(words), "") => words,
+            (Some(words), detail) => format!("{words}: {detail}"),
+            (None, "") => "unknown reason".to_owned(),
+            (None, detail) => detail.to_owned(),
+        }
+    }
+
     fn words(&self) -> Option<String> {
         Some(
             match self {
@@ -246,7 +288,7 @@ impl Trouble {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { task, object, store, trouble, detail, unknown } = &*self.0;
+        let Inner { task, object, store, trouble, detail, unknown, parts } = &*self.0;
         match (task, object) {
             (Task::Open, _) => write!(f, "cannot use store {store}")?,
             (Task::List, _) => write!(f, "cannot list store {store}")?,
@@ -257,16 +299,11 @@ impl fmt::Display for StoreError {
             (Task::Write, None) => write!(f, "cannot write to store {store}")?,
             (Task::Delete, None) => write!(f, "cannot delete in store {store}")?,
         }
-        match (trouble.words(), detail.as_str()) {
-            (Some(words), "") => write!(f, ": {words}")?,
-            (Some(words), detail) => write!(f, ": {words}: {detail}")?,
-            (None, "") => write!(f, ": unknown reason")?,
-            (None, detail) => write!(f, ": {detail}")?,
-        }
+        write!(f, ": {}", trouble.reason(detail))?;
         if *unknown {
             write!(f, " (the answer did not come: the object may have been written)")?;
         }
-        Ok(())
+        parts.as_ref().map_or(Ok(()), |parts| write!(f, "; {parts}"))
     }
 }
 
@@ -289,6 +326,9 @@ mod tests {
         assert!(error.hint().unwrap().contains("s3:PutObject"));
         let error = error.unknown();
         assert!(error.is_outcome_unknown() && error.to_string().contains("may have been written"));
+        let left = PartsLeft { object: "v1/x.db.zst.age".to_owned(), why: "access\ndenied".to_owned() };
+        let error = StoreError::new(Task::Write, "s3://b", Trouble::Abandoned, "").of("v1/x.db.zst.age").leaving(left);
+        assert!(error.to_string().ends_with("not sent to its end; parts of v1/x.db.zst.age stay in the store, where no listing shows them, until a rule of the bucket ends incomplete uploads: access denied"), "{error}");
         assert_eq!(
             StoreError::new(Task::List, "s3://b", Trouble::WrongRegion(Some("eu-west-1".to_owned())), "").to_string(),
             "cannot list store s3://b: the bucket is in region eu-west-1"

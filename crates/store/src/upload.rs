@@ -18,7 +18,7 @@ use crate::backend::cloud::failure_of;
 use crate::backend::folder::{Unnamed, blocking};
 use crate::backend::{Cloud, Failure, Folder};
 use crate::store::{Backend, told};
-use crate::trouble::{StoreError, Task, Trouble};
+use crate::trouble::{PartsLeft, StoreError, Task, Trouble};
 
 /// The size of a part, to begin with: 8 MiB.
 const PART: usize = 8 * 1024 * 1024;
@@ -131,10 +131,10 @@ impl Upload {
         ended(self.done).await
     }
 
-    /// Gives the upload up, and waits until the store knows.
-    pub async fn abort(self) {
+    /// Gives the upload up, and waits until the store knows. Gives what could not be taken back.
+    pub async fn abort(self) -> Option<PartsLeft> {
         drop(self.commit);
-        let _ = ended(self.done).await;
+        ended(self.done).await.err().and_then(|error| error.parts_left().cloned())
     }
 }
 
@@ -221,17 +221,15 @@ async fn to_cloud(cloud: &Cloud, path: &str, mut courier: Courier) -> Result<Sen
                 Ok(sent) => complete(cloud, path, &mut *multipart, sent).await,
                 Err(failure) => Err(failure),
             };
-            if completed.is_err()
-                && let Err(error) = multipart.abort().await
-            {
-                // What is left of it is no object, and is not listed. A rule of the bucket takes it away.
-                tracing::warn!(
-                    path,
-                    error = failure_of(&error).detail,
-                    "an upload that has failed could not be aborted"
-                );
-            }
-            completed
+            let Err(failure) = completed else { return completed };
+            Err(match multipart.abort().await {
+                Ok(()) => failure,
+                // What the store does not know is not there. Anything else is no object, and is not listed.
+                Err(error) => match failure_of(&error) {
+                    aborted if aborted.trouble == Trouble::NotFound => failure,
+                    aborted => Failure { parts: Some(aborted.trouble.reason(&aborted.detail)), ..failure },
+                },
+            })
         }
     }
 }

@@ -55,6 +55,12 @@ pub(crate) fn consent(flag: Option<&str>, cluster: &str, interactive: bool, befo
     })
 }
 
+/// The flag with a name, as it is typed: one that begins as a flag does is no word of its own.
+fn flag_with(name: &str) -> String {
+    let between = if name.starts_with('-') { '=' } else { ' ' };
+    format!("--confirm{between}{}", quoted(name))
+}
+
 /// The same for anything that has a name; `noun` is what it is.
 ///
 /// # Errors
@@ -72,7 +78,7 @@ pub(crate) fn consent_to(
         Some(named) => Err(refused(format!("--confirm names {noun} {named}, and this is {noun} {name}"))),
         None if interactive => Ok(Consent::Wanted),
         None => Err(refused("confirmation required: no terminal to ask on".to_owned())
-            .hint(format!("{before}; then name the {noun}\n  --confirm {}", quoted(name)))),
+            .hint(format!("{before}; then name the {noun}\n  {}", flag_with(name)))),
     }
 }
 
@@ -116,6 +122,8 @@ mod tests {
         let nobody = consent(None, "my cluster", false, "look").expect_err("nobody");
         assert!(nobody.exit == Exit::Refused && nobody.hints[0].ends_with("--confirm 'my cluster'"), "{nobody}");
         assert!(nobody.to_string().contains("\nnothing was changed\n"), "{nobody}");
+        let nobody = consent(None, "-prod", false, "look").expect_err("nobody");
+        assert!(nobody.hints[0].ends_with("--confirm=-prod"), "{nobody}");
     }
 
     #[tokio::test]

@@ -42,10 +42,12 @@ struct Writing {
 
 impl Writing {
     async fn give_up(self, failure: Failure) -> Failure {
+        let mut parts = Vec::new();
         for upload in [self.data, self.node_files].into_iter().flatten() {
-            upload.abort().await;
+            parts.extend(upload.abort().await);
         }
-        left_behind(failure, &self.pending.abandon().await, false)
+        let failure = left_behind(failure, &self.pending.abandon().await, false);
+        parts.into_iter().fold(failure, Failure::cause)
     }
 }
 

@@ -27,6 +27,7 @@ pub enum Source {
 }
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/backup";
+/// What session tokens begin with. Each that is given has a number of its own.
 const SESSION: &str = "session-token-of-the-tests";
 const TOKEN: &str = "projected-token-of-the-tests";
 const METADATA: &str = "metadata-token-of-the-tests";
@@ -37,7 +38,25 @@ pub struct CloudIdentity {
     folder: TempDir,
     http: u16,
     https: u16,
-    given: Arc<Mutex<Vec<Source>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Who has given credentials since the last look.
+    given: Vec<Source>,
+    /// How many were given in all.
+    count: usize,
+    /// For how long a credential is good.
+    lifetime: SignedDuration,
+}
+
+impl State {
+    /// The session token of the next credential, and until when that is good.
+    fn session(&self) -> (String, String) {
+        let until = Timestamp::now().saturating_add(self.lifetime);
+        (format!("{SESSION}-{}", self.count), until.map_or_else(|_| String::new(), |at| at.to_string()))
+    }
 }
 
 impl CloudIdentity {
@@ -47,11 +66,12 @@ impl CloudIdentity {
         fs::write(folder.path().join("token"), TOKEN)?;
         let files = certificates::make(folder.path())?;
         let tls = certificates::server_config(&files)?;
-        let given = Arc::new(Mutex::new(Vec::new()));
+        let state = State { given: Vec::new(), count: 0, lifetime: SignedDuration::from_hours(1) };
+        let state = Arc::new(Mutex::new(state));
         let (http, https) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
         let identity =
-            CloudIdentity { folder, http: http.local_addr()?.port(), https: https.local_addr()?.port(), given };
-        let (plain, secure) = (Arc::clone(&identity.given), Arc::clone(&identity.given));
+            CloudIdentity { folder, http: http.local_addr()?.port(), https: https.local_addr()?.port(), state };
+        let (plain, secure) = (Arc::clone(&identity.state), Arc::clone(&identity.state));
         serve::plain(http, move |stream| answer(stream, &metadata, &plain));
         serve::secure(https, tls, move |stream| answer(stream, &sts, &secure));
         Ok(identity)
@@ -84,7 +104,16 @@ impl CloudIdentity {
 
     /// Who has given credentials since the last look.
     pub fn given(&self) -> Vec<Source> {
-        std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().given)
+    }
+
+    /// From now on credentials are good for so long. They were for an hour.
+    pub fn give_for(&self, lifetime: SignedDuration) {
+        self.lock().lifetime = lifetime;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on the token of the pod is another one, which nobody knows.
@@ -98,21 +127,25 @@ type Answer = (u16, String, Option<Source>);
 
 fn answer(
     mut stream: &mut dyn Stream,
-    service: &dyn Fn(&Head, &str) -> Answer,
-    given: &Mutex<Vec<Source>>,
+    service: &dyn Fn(&Head, &str, &State) -> Answer,
+    state: &Mutex<State>,
 ) -> Result<()> {
     let Some(head) = Head::read(&mut stream)? else { return Ok(()) };
     let mut body = vec![0; head.length()];
     stream.read_exact(&mut body)?;
-    let (status, body, source) = service(&head, &String::from_utf8(body).context("a form is text")?);
-    given.lock().unwrap_or_else(PoisonError::into_inner).extend(source);
+    let body = String::from_utf8(body).context("a form is text")?;
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let (status, body, source) = service(&head, &body, &state);
+    state.count += usize::from(source.is_some());
+    state.given.extend(source);
+    drop(state);
     let length = body.len();
     write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
     Ok(stream.flush()?)
 }
 
 /// The metadata service and the agent.
-fn metadata(head: &Head, _body: &str) -> Answer {
+fn metadata(head: &Head, _body: &str, state: &State) -> Answer {
     let mut words = head.first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let knows = head.header("x-aws-ec2-metadata-token").as_deref() == Some(METADATA);
@@ -128,34 +161,33 @@ fn metadata(head: &Head, _body: &str) -> Answer {
         // An instance that insists on version 2.
         ("GET", ROLES | "/latest/meta-data/iam/security-credentials/backup") if !knows => nothing(401),
         ("GET", ROLES) => (200, "backup".to_owned(), None),
-        ("GET", "/latest/meta-data/iam/security-credentials/backup") => (200, credential(), Some(Source::Instance)),
+        ("GET", "/latest/meta-data/iam/security-credentials/backup") => {
+            (200, credential(state), Some(Source::Instance))
+        }
         ("GET", "/v1/credentials") if head.header("authorization").as_deref() == Some(TOKEN) => {
-            (200, credential(), Some(Source::Pod))
+            (200, credential(state), Some(Source::Pod))
         }
         ("GET", "/v1/credentials") => nothing(403),
         _ => nothing(404),
     }
 }
 
-fn expiration() -> String {
-    Timestamp::now().saturating_add(SignedDuration::from_hours(1)).map_or_else(|_| String::new(), |at| at.to_string())
-}
-
-fn credential() -> String {
+fn credential(state: &State) -> String {
+    let (token, until) = state.session();
     let credential = serde_json::json!({
         "Code": "Success",
         "Type": "AWS-HMAC",
         "LastUpdated": Timestamp::now().to_string(),
         "AccessKeyId": ACCESS_KEY,
         "SecretAccessKey": SECRET_KEY,
-        "Token": SESSION,
-        "Expiration": expiration(),
+        "Token": token,
+        "Expiration": until,
     });
     credential.to_string()
 }
 
 /// STS.
-fn sts(head: &Head, body: &str) -> Answer {
+fn sts(head: &Head, body: &str, state: &State) -> Answer {
     let error = |status, code: &str| {
         (
             status,
@@ -178,9 +210,9 @@ fn sts(head: &Head, body: &str) -> Answer {
     if !has("RoleArn", ROLE) || !query.contains("RoleSessionName=") {
         return error(403, "AccessDenied");
     }
+    let (token, until) = state.session();
     let credential = format!(
-        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{ACCESS_KEY}</AccessKeyId><SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>{SESSION}</SessionToken><Expiration>{}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
-        expiration()
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{ACCESS_KEY}</AccessKeyId><SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>{token}</SessionToken><Expiration>{until}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
     );
     (200, credential, Some(Source::WebIdentity))
 }

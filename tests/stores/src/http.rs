@@ -62,6 +62,25 @@ pub(crate) fn request_with(port: u16, method: &str, target: &str, headers: &str)
     Ok((status, body.to_owned()))
 }
 
+/// The status and the body of what a server of this machine gives for a path. By HTTP/1.0, in which bodies come as they are.
+pub(crate) fn get(port: u16, target: &str) -> Result<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {target} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n\r\n")?;
+    let head = Head::read(&mut stream)?.context("the server has closed the connection")?;
+    let status = head.first.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
+    let mut body = Vec::new();
+    stream.read_to_end(&mut body)?;
+    Ok((status, body))
+}
+
+/// A path, or a prefix, as URLs have it.
+pub fn encoded(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.bytes().map(one).collect()
+}
+
 /// A connection for many requests.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,

@@ -18,6 +18,7 @@ mod signed;
 pub use azurite::Azurite;
 pub use cloud_identity::{CloudIdentity, Source};
 pub use gcs::{Asked, Gcs};
+pub use http::encoded;
 pub use proxy::{Act, Proxy, Seen};
 pub use rclone::Rclone;
 pub use seaweed::Seaweed;

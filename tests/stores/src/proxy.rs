@@ -7,6 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::http::Head;
 use crate::{BUCKET, Variables, s3_variables};
@@ -20,6 +22,8 @@ pub struct Seen {
     pub method: String,
     /// The path with its query.
     pub target: String,
+    /// The session token of its credential, if that has one.
+    pub token: Option<String>,
 }
 
 /// What becomes of a request.
@@ -35,6 +39,8 @@ pub enum Act {
     CutRequest(usize),
     /// The server's answer is cut after so many bytes: 0 is an answer that gets lost.
     CutAnswer(usize),
+    /// It is answered by the server, whose clock says that it is so much later, by the header of the answer.
+    Later(SignedDuration),
     /// It waits until so many requests are on their way at the same time, which may be over by then, and passes. If they never are, the
     /// connection is closed after a minute.
     Gather(usize),
@@ -144,7 +150,8 @@ fn serve(mut client: TcpStream, upstream: u16, shared: &Shared) -> Result<()> {
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (act, under_way) = {
         let mut state = shared.lock();
-        let seen = Seen { index: state.seen.len(), method, target };
+        let token = head.header("x-amz-security-token");
+        let seen = Seen { index: state.seen.len(), method, target, token };
         state.seen.push(seen.clone());
         state.under_way += 1;
         state.most = state.most.max(state.under_way);
@@ -188,10 +195,25 @@ fn serve(mut client: TcpStream, upstream: u16, shared: &Shared) -> Result<()> {
     server.write_all(&whole)?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
-    if let Act::CutAnswer(bytes) = act {
-        answer.truncate(bytes);
+    match act {
+        Act::CutAnswer(bytes) => answer.truncate(bytes),
+        Act::Later(time) => answer = dated(&answer, time)?,
+        _ => {}
     }
     drop(under_way);
     client.write_all(&answer)?;
     Ok(client.shutdown(Shutdown::Both)?)
+}
+
+/// An answer with another date in its head.
+fn dated(answer: &[u8], later: SignedDuration) -> Result<Vec<u8>> {
+    let head = Head::read(&mut &*answer)?.context("the server has not answered")?;
+    let body = answer.get(head.bytes.len()..).unwrap_or_default();
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now().saturating_add(later)?)?;
+    let text = String::from_utf8_lossy(&head.bytes);
+    let kept = text.split_inclusive("\r\n").filter(|line| !line.to_lowercase().starts_with("date:"));
+    let mut lines: Vec<&str> = kept.collect();
+    let date = format!("Date: {date}\r\n");
+    lines.insert(1, &date);
+    Ok([lines.concat().as_bytes(), body].concat())
 }

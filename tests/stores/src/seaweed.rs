@@ -1,12 +1,16 @@
 //! SeaweedFS: an S3 that honours what backups rely on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::child::{Server, ports};
 use crate::{ACCESS_KEY, BUCKET, LOCKED, SECRET_KEY, Variables, certificates, http, s3_variables, signed, tool};
+
+/// What the mode of a folder has, of those that Go's `os` has.
+const FOLDER: u64 = 1 << 31;
 
 /// A server with one bucket, over HTTPS with a certificate authority of its own, and over HTTP for a proxy.
 #[derive(Debug)]
@@ -153,6 +157,30 @@ impl Seaweed {
             ensure!(status == 201, "{path}: {status} {body}");
         }
         Ok(())
+    }
+
+    /// Everything that lies in the bucket, by its path there: objects, and parts of uploads that are begun and neither completed nor aborted.
+    pub fn contents(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let root = format!("/buckets/{BUCKET}");
+        let (mut all, mut folders) = (BTreeMap::new(), vec![root.clone()]);
+        while let Some(folder) = folders.pop() {
+            let (status, body) = http::get(self.filer, &format!("{}/?limit=100000", http::encoded(&folder)))?;
+            ensure!(status == 200, "{folder}: {status}");
+            let listing: serde_json::Value = serde_json::from_slice(&body)?;
+            for entry in listing["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().context("the path of an entry")?;
+                let mode = entry["Mode"].as_u64().context("the mode of an entry")?;
+                if mode & FOLDER != 0 {
+                    folders.push(path.to_owned());
+                    continue;
+                }
+                let (status, bytes) = http::get(self.filer, &http::encoded(path))?;
+                let size = entry["FileSize"].as_u64().context("the size of an entry")?;
+                ensure!(status == 200 && bytes.len() as u64 == size, "{path}: {status}, {} of {size}", bytes.len());
+                all.insert(path.strip_prefix(&format!("{root}/")).unwrap_or(path).to_owned(), bytes);
+            }
+        }
+        Ok(all)
     }
 
     /// How many multipart uploads are begun and neither completed nor aborted.

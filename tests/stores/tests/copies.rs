@@ -176,7 +176,7 @@ fn cut_data(seen: &Seen, before: usize) -> Act {
     }
 }
 
-const BREAKS: [Break; 9] = [
+const BREAKS: [Break; 11] = [
     Break {
         what: "the source is cut once",
         source: |seen, before| if before == 0 { cut_data(seen, 0) } else { Act::Pass },
@@ -258,6 +258,36 @@ const BREAKS: [Break; 9] = [
         left: |_| false,
     },
     Break {
+        what: "the token expires while the source is read",
+        source: |seen, _| if seen.index < 3 { Act::Pass } else { Act::Refuse(400, "ExpiredToken", "") },
+        target: pass,
+        to: To::Folder,
+        code: 1,
+        said: &[
+            "the credential has expired: ExpiredToken",
+            "get a new credential",
+            "without its record it is no backup",
+        ],
+        left: |_| false,
+    },
+    // The parts that were sent cannot be taken back with a token that has expired: that is said.
+    Break {
+        what: "the token expires while the target is written",
+        source: pass,
+        target: |seen, _| if seen.index < 3 { Act::Pass } else { Act::Refuse(400, "ExpiredToken", "") },
+        to: To::Store,
+        code: 1,
+        said: &[
+            "cannot write v1/",
+            "the credential has expired: ExpiredToken",
+            ".db.zst.age stay in the store, where no listing shows them",
+            "get a new credential",
+            "without its record it is no backup",
+            "go on with\n  kubectl etcd copy ",
+        ],
+        left: |_| false,
+    },
+    Break {
         what: "the target takes no record",
         source: pass,
         target: |seen, _| if seen.target.ends_with(".json") { Act::Refuse(503, "SlowDown", "") } else { Act::Pass },
@@ -290,7 +320,8 @@ async fn a_copy_that_breaks_says_so_and_goes_on() {
             assert_eq!(there.len(), backup.objects.len(), "{}", BREAKS[index].what);
         }
     }
-    assert_eq!(server.incomplete_uploads().unwrap(), 0);
+    // Of the token that has expired.
+    assert_eq!(server.incomplete_uploads().unwrap(), 1);
 }
 
 fn counted(decide: fn(&Seen, usize) -> Act) -> impl FnMut(&Seen) -> Act + Send + 'static {

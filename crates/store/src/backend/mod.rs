@@ -28,11 +28,13 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
     /// Whether a write may have happened all the same.
     pub(crate) unknown: bool,
+    /// Why parts of an object that were sent could not be taken back, where that is so.
+    pub(crate) parts: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(trouble: Trouble, detail: impl Into<String>) -> Failure {
-        Failure { trouble, detail: detail.into(), unknown: false }
+        Failure { trouble, detail: detail.into(), unknown: false, parts: None }
     }
 }
 

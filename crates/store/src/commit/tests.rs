@@ -210,7 +210,7 @@ async fn another_snapshot_of_the_same_name_is_left_alone() {
     // Given up before it was finished: what lies under the name is not its own.
     let mut pending = Pending::new(&store, &CLUSTER.parse().unwrap(), &name);
     let (writer, upload) = pending.upload(DATA);
-    upload.abort().await;
+    assert_eq!(upload.abort().await, None);
     drop(writer);
     assert_eq!(pending.abandon().await, Leftovers::default());
     assert_eq!(all(&faulty).await, theirs);
@@ -246,7 +246,7 @@ async fn what_is_given_up_leaves_nothing() {
         writer.write_all(&bytes).map(|()| writer)
     });
     let writer = written.await.unwrap().unwrap();
-    upload.abort().await;
+    assert_eq!(upload.abort().await, None);
     drop(writer);
     assert_eq!(pending.abandon().await, Leftovers::default());
     assert_eq!(all(&faulty).await, []);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use etcd_store::{Encryption, Environment, Recipients, Scope, SigningKey, Store, StoreUrl};
 
+use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Outcome};
 
 /// A backup in a store.
@@ -43,7 +44,10 @@ impl StoreArgs {
         let Some(url) = &self.store else { return Ok(None) };
         if let Ok(Scope { store, cluster: Some(cluster) }) = url.to_string().parse() {
             let message = format!("the store ends in the UID of a cluster, {cluster}, below which backups lie anyway");
-            return Err(Failed::new(Exit::Usage, message).hint(format!("name the store alone\n  --store {store}")));
+            let store = store.to_string();
+            return Err(
+                Failed::new(Exit::Usage, message).hint(format!("name the store alone\n  --store {}", quoted(&store)))
+            );
         }
         let encryption = match self.no_encryption {
             true => Encryption::Off,

@@ -76,10 +76,12 @@ pub(super) fn not_committed(error: NotCommitted, url: &StoreUrl) -> Failed {
 
 /// Gives up what was begun, and tells what is left of it.
 pub(super) async fn give_up(failed: Failed, pending: Pending, uploads: impl IntoIterator<Item = Upload>) -> Failed {
+    let mut parts = Vec::new();
     for upload in uploads {
-        upload.abort().await;
+        parts.extend(upload.abort().await);
     }
-    with_leftovers(failed, &pending.abandon().await, false)
+    let failed = with_leftovers(failed, &pending.abandon().await, false);
+    parts.into_iter().fold(failed, Failed::effect)
 }
 
 fn with_leftovers(failed: Failed, left: &etcd_store::Leftovers, may_be_there: bool) -> Failed {

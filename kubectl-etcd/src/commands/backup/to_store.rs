@@ -254,8 +254,10 @@ impl Work<'_> {
         let released = futures::future::join_all(spare.iter().map(|one| self.asked.road.release(one)));
         let (pending, upload, encryption) = (&mut self.pending, &mut self.upload, &self.order.destination.encryption);
         let begin = async || {
-            if let Some(earlier) = upload.take() {
-                earlier.abort().await;
+            if let Some(earlier) = upload.take()
+                && let Some(parts) = earlier.abort().await
+            {
+                printer.warn(parts.to_string());
             }
             let (writer, sent) = pending.upload(data(encryption));
             *upload = Some(sent);

@@ -128,6 +128,7 @@ async fn into_store(stored: &Stored, url: &StoreUrl, again: &str, context: &Cont
 fn told(error: CopyError, name: &str, to: &StoreUrl, again: &str) -> Failed {
     let failed = match error {
         CopyError::Transfer(error) => not_read(error, name),
+        CopyError::Left(error, parts) => not_read(error, name).effect(parts),
         CopyError::Store(error) => stores::failed(&error),
         error @ CopyError::Taken(_) => Failed::new(Exit::Refused, format!("cannot copy to {to}")).source(&error),
     };

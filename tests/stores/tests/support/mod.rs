@@ -90,6 +90,41 @@ pub fn run(mut command: Command) -> Ran {
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// The key of whoever signs what is [`planted`](Planted).
+pub fn sign_key() -> SigningKey {
+    SigningKey::read(&data("sign.key")).unwrap()
+}
+
+/// What is recorded of a backup with these objects.
+pub fn record(cluster: &ClusterUid, name: &Name, objects: Vec<StoredObject>) -> Record {
+    Record {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        name: name.to_string(),
+        class: name.class(),
+        taken_at: name.taken(),
+        program: Program { name: "kubectl-etcd".to_owned(), version: "0.1.0".to_owned() },
+        level: Level::Written,
+        cluster: Cluster {
+            uid: cluster.to_string(),
+            name: Some("prod-eu".to_owned()),
+            kubernetes_version: None,
+            etcd_cluster_id: "c1".to_owned(),
+        },
+        source: SourceMember {
+            node: "cp1".to_owned(),
+            name: "cp1".to_owned(),
+            member_id: "a1".to_owned(),
+            role: "leader".to_owned(),
+            etcd_version: "3.6.5".to_owned(),
+        },
+        snapshot: Snapshot { size: 1, sha256: sha256(b"x"), checked: None },
+        recipients: vec![RECIPIENT.to_owned()],
+        objects,
+        recovery_plan: RecoveryPlan::default(),
+    }
+}
+
 /// All objects of a backup in the order in which they are written: its record last.
 #[derive(Clone)]
 pub struct Planted {
@@ -100,6 +135,17 @@ pub struct Planted {
 impl Planted {
     /// A signed backup of a cluster with these bytes in place of a sealed snapshot.
     pub fn new(cluster: &ClusterUid, taken: Timestamp, data: Bytes, node_files: Option<Bytes>) -> Planted {
+        Planted::changed(cluster, taken, data, node_files, |_| {})
+    }
+
+    /// The same with another record, which is signed all the same.
+    pub fn changed(
+        cluster: &ClusterUid,
+        taken: Timestamp,
+        data: Bytes,
+        node_files: Option<Bytes>,
+        change: impl FnOnce(&mut Record),
+    ) -> Planted {
         let name = Name::new(taken, 48211, Class::Manual);
         let key = |part| Key::new(cluster, &name, part);
         let mut objects = vec![(key(Part::Data { encrypted: true }), data)];
@@ -110,34 +156,10 @@ impl Planted {
             sha256: sha256(bytes),
             recipients: vec![RECIPIENT.to_owned()],
         });
-        let record = Record {
-            api_version: API_VERSION.to_owned(),
-            kind: KIND.to_owned(),
-            name: name.to_string(),
-            class: Class::Manual,
-            taken_at: name.taken(),
-            program: Program { name: "kubectl-etcd".to_owned(), version: "0.1.0".to_owned() },
-            level: Level::Written,
-            cluster: Cluster {
-                uid: cluster.to_string(),
-                name: Some("prod-eu".to_owned()),
-                kubernetes_version: None,
-                etcd_cluster_id: "c1".to_owned(),
-            },
-            source: SourceMember {
-                node: "cp1".to_owned(),
-                name: "cp1".to_owned(),
-                member_id: "a1".to_owned(),
-                role: "leader".to_owned(),
-                etcd_version: "3.6.5".to_owned(),
-            },
-            snapshot: Snapshot { size: 1, sha256: sha256(b"x"), checked: None },
-            recipients: vec![RECIPIENT.to_owned()],
-            objects: stored.collect(),
-            recovery_plan: RecoveryPlan::default(),
-        };
+        let mut record = record(cluster, &name, stored.collect());
+        change(&mut record);
         let record = Bytes::from(record.to_json().unwrap());
-        let signature = SigningKey::read(&self::data("sign.key")).unwrap().sign(&record).unwrap();
+        let signature = sign_key().sign(&record).unwrap();
         objects.push((key(Part::Signature), Bytes::from(signature)));
         objects.push((key(Part::Record), record));
         Planted { name, objects }
