@@ -5,6 +5,7 @@ mod copied;
 pub(crate) mod offline;
 mod passphrase;
 mod proxied;
+mod rotated;
 
 use std::process::Command;
 

@@ -19,6 +19,12 @@ pub(crate) struct Offline {
     pub(crate) recipient: String,
 }
 
+/// Whom a backup is encrypted for, and the file of the key that signs it.
+pub(crate) struct Keys {
+    pub(crate) recipients: Vec<String>,
+    pub(crate) sign: &'static str,
+}
+
 impl Offline {
     pub(crate) fn new() -> Offline {
         let folder = tempfile::tempdir().unwrap();
@@ -80,7 +86,11 @@ impl Offline {
     }
 
     pub(crate) fn seal(&self, plain: &[u8]) -> Vec<u8> {
-        let recipients = Recipients::parse::<_, &Path>(&[&self.recipient], &[]).unwrap();
+        self.seal_for(std::slice::from_ref(&self.recipient), plain)
+    }
+
+    fn seal_for(&self, recipients: &[String], plain: &[u8]) -> Vec<u8> {
+        let recipients = Recipients::parse::<_, &Path>(recipients, &[]).unwrap();
         let mut sealer = Sealer::new(Vec::new(), &Encryption::Recipients(recipients)).unwrap();
         sealer.write_all(plain).unwrap();
         sealer.finish().unwrap()
@@ -94,6 +104,21 @@ impl Offline {
 
     /// The same of other bytes, and begun at another time.
     pub(crate) fn backup_of(&self, snapshot: &[u8], data: &[u8], taken: Timestamp) -> Name {
+        self.store(snapshot, data, taken, &Keys { recipients: vec![self.recipient.clone()], sign: "sign" })
+    }
+
+    /// The same with these keys; every object is as old as the backup.
+    pub(crate) fn backup_with(&self, snapshot: &[u8], taken: Timestamp, keys: &Keys) -> Name {
+        let name = self.store(snapshot, &self.seal_for(&keys.recipients, snapshot), taken, keys);
+        let folder = self.path("store/v1").join(self.cluster.as_str());
+        for file in names(&folder).iter().filter(|file| file.starts_with(&name.to_string())) {
+            let file = std::fs::File::options().write(true).open(folder.join(file)).unwrap();
+            file.set_modified(taken.into()).unwrap();
+        }
+        name
+    }
+
+    fn store(&self, snapshot: &[u8], data: &[u8], taken: Timestamp, keys: &Keys) -> Name {
         let name = Name::new(taken, 7, Class::Manual);
         let mut objects = Vec::new();
         let mut put = |part: Part, bytes: &[u8]| {
@@ -104,11 +129,11 @@ impl Offline {
                 name: Key::new(&self.cluster, &name, part).file(),
                 size: bytes.len() as u64,
                 sha256: sha256(bytes),
-                recipients: vec![self.recipient.clone()],
+                recipients: keys.recipients.clone(),
             });
         };
         put(Part::Data { encrypted: true }, data);
-        put(Part::NodeFiles, &self.seal(&node_files()));
+        put(Part::NodeFiles, &self.seal_for(&keys.recipients, &node_files()));
         let node = |name: &str, address: &str| Node {
             name: name.to_owned(),
             member: Some(Member {
@@ -140,12 +165,12 @@ impl Offline {
                 etcd_version: "3.6.5".to_owned(),
             },
             snapshot: Snapshot { size: snapshot.len() as u64, sha256: sha256(snapshot), checked: None },
-            recipients: vec![self.recipient.clone()],
+            recipients: keys.recipients.clone(),
             objects,
             recovery_plan: RecoveryPlan { nodes: vec![node("cp1", "10.0.0.1"), node("cp2", "10.0.0.2")], api: None },
         };
         let bytes = record.to_json().unwrap();
-        let key = SigningKey::read(&self.path("sign")).unwrap();
+        let key = SigningKey::read(&self.path(keys.sign)).unwrap();
         std::fs::write(self.object(&name, Part::Signature), key.sign(&bytes).unwrap()).unwrap();
         std::fs::write(self.object(&name, Part::Record), &bytes).unwrap();
         name
