@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use etcd_store::{Backups, Environment, LARGEST_RECORD, Level, Part, Record, Store};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal};
+use stores::Seaweed;
 use tempfile::TempDir;
 
 use crate::member::Member;
@@ -32,17 +33,40 @@ impl Node {
 
     /// A node with a store that is no folder.
     pub(crate) fn with(store: Option<(String, BTreeMap<String, String>)>) -> Node {
-        let node = Node { member: Member::start(), folder: tempfile::tempdir().unwrap(), store };
+        let node = Node { store, ..Node::of(Member::start()) };
+        node.fill();
+        node
+    }
+
+    /// The node of a member, whose cluster has objects or not.
+    pub(crate) fn of(member: Member) -> Node {
+        let node = Node { member, folder: tempfile::tempdir().unwrap(), store: None };
         for folder in ["kubernetes/manifests", "kubernetes/pki", "store", "spool"] {
             std::fs::create_dir_all(node.path(folder)).unwrap();
         }
         node.manifests(&node.member.url);
         std::fs::write(node.path("kubernetes/pki/ca.key"), SECRET).unwrap();
+        node
+    }
+
+    /// The objects that every cluster has.
+    fn fill(&self) {
         let namespace =
             format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"kube-system","uid":"{UID}"}}}}"#);
-        node.member.ctl(&["put", "--", "/registry/namespaces/kube-system", &namespace]);
-        node.member.ctl(&["put", "--", "/registry/configmaps/default/a", "{}"]);
-        node
+        self.member.ctl(&["put", "--", "/registry/namespaces/kube-system", &namespace]);
+        self.member.ctl(&["put", "--", "/registry/configmaps/default/a", "{}"]);
+    }
+
+    /// Nodes of one cluster, a member each. The last one leads.
+    pub(crate) fn three() -> [Node; 3] {
+        let nodes = Member::three().map(Node::of);
+        nodes[0].fill();
+        nodes
+    }
+
+    /// From now on the store is this one.
+    pub(crate) fn store_in(&mut self, url: String, variables: BTreeMap<String, String>) {
+        self.store = Some((url, variables));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -108,6 +132,15 @@ impl Node {
             records.push(Record::read(&bytes, &backup.cluster, &backup.name).unwrap());
         }
         (records, listed.objects.len())
+    }
+
+    /// Nothing of a snapshot or of a key lies in clear in a store that is a server.
+    pub(crate) fn nothing_in_clear_at(&self, server: &Seaweed) {
+        self.nothing_in_clear();
+        let contents = server.contents().unwrap();
+        let has = |text: &[u8]| contents.values().any(|bytes| bytes.windows(text.len()).any(|some| some == text));
+        assert!(has(b"age-encryption.org/v1"), "{:?}", contents.keys());
+        assert!(!has(SECRET.as_bytes()) && !has(b"/registry/"), "{:?}", contents.keys());
     }
 
     /// Nothing of a snapshot or of a key lies anywhere in clear.

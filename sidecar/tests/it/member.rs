@@ -99,6 +99,27 @@ impl Member {
         }
     }
 
+    /// Three members of one cluster with one authority, whose leader is the last.
+    pub(crate) fn three() -> [Member; 3] {
+        // Members are added one after the other, without a look at how long the others have been connected.
+        let first = Member::with(&servers()[0], &["--strict-reconfig-check=false"]);
+        let second = first.voter("m1", &format!("m0={}", first.peer));
+        let third = first.voter("m2", &format!("m0={},m1={}", first.peer, second.peer));
+        let list = first.ctl(&["member", "list"]);
+        let last = list.lines().find(|line| line.contains(", m2, ")).and_then(|line| line.split(',').next()).unwrap();
+        first.ctl(&["move-leader", last]);
+        [first, second, third]
+    }
+
+    /// Starts a member of this one's cluster that votes, with the same authority.
+    fn voter(&self, name: &str, others: &str) -> Member {
+        let (folder, pki) = (tempfile::tempdir().unwrap(), self.pki.clone());
+        Member::joining(&servers()[0], &["--initial-cluster-state=existing"], folder, pki, |peer| {
+            self.ctl(&["member", "add", name, &format!("--peer-urls={peer}")]);
+            vec![format!("--name={name}"), format!("--initial-cluster={others},{name}={peer}")]
+        })
+    }
+
     /// Starts a learner of this member's cluster.
     pub(crate) fn learner(&self) -> Member {
         let folder = tempfile::tempdir().unwrap();

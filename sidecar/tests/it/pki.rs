@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use etcd_wire::message::KeyPair;
 use rcgen::{
@@ -9,9 +10,10 @@ use rcgen::{
     date_time_ymd,
 };
 
+#[derive(Clone)]
 pub(crate) struct Pki {
     folder: PathBuf,
-    issuer: Issuer<'static, Key>,
+    issuer: Arc<Issuer<'static, Key>>,
 }
 
 impl Pki {
@@ -24,7 +26,7 @@ impl Pki {
         let key = Key::generate().unwrap();
         let ca = params.self_signed(&key).unwrap();
         std::fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
-        let pki = Pki { folder: folder.to_owned(), issuer: Issuer::new(params, key) };
+        let pki = Pki { folder: folder.to_owned(), issuer: Arc::new(Issuer::new(params, key)) };
         pki.issue("server", 2096);
         pki.issue("client", 2096);
         pki
