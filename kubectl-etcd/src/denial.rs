@@ -32,12 +32,18 @@ impl Denial {
         })
     }
 
+    /// The rule of a Role that allows it.
+    pub(crate) fn rule(&self) -> String {
+        let Denial { verb, resource, subresource, group, .. } = self;
+        let of = if subresource.is_empty() { resource.clone() } else { format!("{resource}/{subresource}") };
+        format!("{{apiGroups: [\"{group}\"], resources: [{of}], verbs: [{verb}]}}")
+    }
+
     /// How to see it, and what mends it.
     pub(crate) fn hints(&self) -> Vec<String> {
         let Denial { verb, resource, subresource, group, namespace } = self;
         let dotted = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
         let sub = if subresource.is_empty() { String::new() } else { format!(" --subresource={subresource}") };
-        let rule = if subresource.is_empty() { resource.clone() } else { format!("{resource}/{subresource}") };
         let (kind, scope, place) = match namespace {
             Some(namespace) => ("Role", format!(" -n {namespace}"), format!(", namespace: {namespace}")),
             None => ("ClusterRole", String::new(), String::new()),
@@ -50,7 +56,8 @@ impl Denial {
                  \x20 kind: {kind}\n\
                  \x20 metadata: {{name: kubectl-etcd-{verb}-{resource}{place}}}\n\
                  \x20 rules:\n\
-                 \x20 - {{apiGroups: [\"{group}\"], resources: [{rule}], verbs: [{verb}]}}"
+                 \x20 - {}",
+                self.rule()
             ),
         ]
     }

@@ -25,6 +25,7 @@ mod interruption;
 mod json_path;
 mod kube_system;
 mod kubeconfig;
+mod left_overs;
 mod live_members;
 mod login;
 mod member_probe;

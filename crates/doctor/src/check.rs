@@ -50,7 +50,11 @@ pub struct Check {
 impl Check {
     /// Makes the check.
     pub fn make(&'static self, facts: &Facts) -> Finding {
-        let Judgement { found, unknown, passed } = (self.judge)(facts);
+        self.finding((self.judge)(facts))
+    }
+
+    pub(crate) fn finding(&'static self, judgement: Judgement) -> Finding {
+        let Judgement { found, unknown, passed } = judgement;
         let worst = found.iter().map(|one| one.severity).max();
         let severity = worst.unwrap_or(if unknown.is_empty() { Severity::Ok } else { Severity::Unknown });
         let mut mend: Vec<String> = Vec::new();

@@ -3,6 +3,8 @@
 use etcd_wire::facts::{Encryption, HealthFacts, NodeFacts};
 use etcd_wire::message::{Certificate, MemberHash, MemberStatus};
 
+use crate::left_overs::LeftOvers;
+
 /// Something that is known, or why it is not: one line.
 pub type Known<T> = Result<T, String>;
 
@@ -23,6 +25,8 @@ pub struct Facts {
     pub backups: Known<Backups>,
     /// Who could be reached without an API server.
     pub logins: Known<Vec<Login>>,
+    /// What a restore may have left over.
+    pub left_overs: LeftOvers,
 }
 
 /// A node and its member.

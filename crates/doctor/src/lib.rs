@@ -7,11 +7,16 @@ mod check;
 mod checks;
 mod facts;
 mod judgement;
+mod left_overs;
 #[cfg(test)]
 mod samples;
 
 pub use check::{Check, Finding, Severity, Summary};
 pub use facts::{BackupAge, Backups, Clock, Component, Facts, Kept, Known, Login, Node};
+pub use left_overs::{
+    ApiServer, ApiServerLease, CameBack, Claim, ClaimRef, Kubelet, LeftOvers, Look, NodeLeft, NodeObject, RunningPod,
+    Token, Volume,
+};
 
 /// All checks, in the order in which they are told.
 pub const CHECKS: &[Check] = checks::ALL;
@@ -24,4 +29,9 @@ pub fn find(name: &str) -> Option<&'static Check> {
 /// Makes all checks. One finding a check, in the order of [`CHECKS`].
 pub fn examine(facts: &Facts) -> Vec<Finding> {
     CHECKS.iter().map(|check| check.make(facts)).collect()
+}
+
+/// Makes the checks of what a restore may have left over, and no other. One finding a check, in the order of [`CHECKS`].
+pub fn examine_left_overs(facts: &LeftOvers) -> Vec<Finding> {
+    checks::left_overs::ALL.iter().map(|(check, judge)| check.finding(judge(facts))).collect()
 }

@@ -5,6 +5,9 @@ use etcd_wire::message::{Certificate, HashOutcome, Member, MemberHash, MemberSta
 
 use crate::check::{Finding, Severity};
 use crate::facts::{BackupAge, Backups, Clock, Component, Facts, Login, Node};
+use crate::left_overs::{
+    ApiServer, ApiServerLease, Claim, ClaimRef, Kubelet, LeftOvers, Look, NodeObject, RunningPod, Token, Volume,
+};
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 
@@ -78,6 +81,59 @@ pub(crate) fn healthy(count: usize) -> Facts {
         clock: Ok(Clock { ahead_ms: 20, within_ms: 50 }),
         restores: Ok(Vec::new()),
     };
+    let look = Look {
+        nodes: Ok((1..=count).map(|number| NodeObject { name: name(number), silent_since: None }).collect()),
+        node_leases: Ok((1..=count).map(|number| (name(number), NOW - 5)).collect()),
+        kubelets: (1..=count)
+            .map(|number| {
+                let etcd = RunningPod {
+                    uid: format!("static-{number}"),
+                    namespace: "kube-system".to_owned(),
+                    name: format!("etcd-{}", name(number)),
+                    is_static: true,
+                };
+                let web = RunningPod {
+                    uid: format!("web-{number}"),
+                    namespace: "shop".to_owned(),
+                    name: format!("web-{number}"),
+                    is_static: false,
+                };
+                (name(number), Kubelet::Runs(vec![etcd, web]))
+            })
+            .collect(),
+        pods: Ok((1..=count).map(|number| format!("web-{number}")).collect()),
+        api_server_leases: Ok((1..=count)
+            .map(|number| ApiServerLease {
+                name: format!("apiserver-{number}"),
+                host: name(number),
+                renewed: Some(NOW - 5),
+            })
+            .collect()),
+        registered: Ok((1..=count).map(|number| format!("10.0.0.{number}")).collect()),
+        api_servers: Ok((1..=count)
+            .map(|number| ApiServer { node: name(number), addresses: [format!("10.0.0.{number}")].into() })
+            .collect()),
+        volumes: Ok(vec![Volume {
+            name: "pv-1".to_owned(),
+            claim: Some(ClaimRef { namespace: "shop".to_owned(), name: "data".to_owned(), uid: "c1".to_owned() }),
+            provisioned: true,
+            deleting: false,
+            policy: "Delete".to_owned(),
+        }]),
+        claims: Ok(vec![Claim {
+            namespace: "shop".to_owned(),
+            name: "data".to_owned(),
+            uid: "c1".to_owned(),
+            volume: "pv-1".to_owned(),
+        }]),
+        tokens: Ok(vec![Token {
+            namespace: "shop".to_owned(),
+            name: "robot-token".to_owned(),
+            account: "robot".to_owned(),
+            account_uid: "u1".to_owned(),
+        }]),
+        accounts: Ok([(("shop".to_owned(), "robot".to_owned()), "u1".to_owned())].into()),
+    };
     let kubelet = |number| Component { node: name(number), name: "kubelet", version: "v1.33.1".to_owned() };
     Facts {
         now: NOW,
@@ -92,6 +148,7 @@ pub(crate) fn healthy(count: usize) -> Facts {
             why: String::new(),
         }),
         logins: Ok((1..=count).map(|number| Login { node: name(number), outcome: Ok(()) }).collect()),
+        left_overs: LeftOvers { looks: vec![look], came_back: Vec::new() },
     }
 }
 
@@ -153,6 +210,7 @@ fn a_control_plane_of_which_nothing_is_known_passes_none() {
         kubeconfig: Err(why()),
         backups: Err(why()),
         logins: Err(why()),
+        left_overs: LeftOvers::not_looked("no right"),
         ..known
     };
     let empty = Facts { nodes: Vec::new(), ..unknown.clone() };

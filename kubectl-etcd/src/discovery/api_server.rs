@@ -9,9 +9,9 @@ use super::member::{addresses, host_path};
 use crate::connection::Connection;
 
 /// Labels of API servers that run as pods.
-pub(super) const SELECTOR: &str = "component=kube-apiserver";
+pub(crate) const SELECTOR: &str = "component=kube-apiserver";
 /// Those of kOps and Talos.
-pub(super) const OTHER_SELECTOR: &str = "k8s-app=kube-apiserver";
+pub(crate) const OTHER_SELECTOR: &str = "k8s-app=kube-apiserver";
 const PROGRAM: &str = "kube-apiserver";
 /// Where they run.
 pub(super) const NAMESPACE: &str = "kube-system";

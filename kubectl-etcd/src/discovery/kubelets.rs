@@ -5,8 +5,9 @@ use http::Request;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::core::{Expression, ObjectList, Selector, SelectorExt as _};
+use kube::core::{Expression, Selector, SelectorExt as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 
 use super::NodeTrouble;
 use super::readiness::LIMIT;
@@ -71,18 +72,32 @@ async fn control_plane(client: &Client) -> Outcome<Vec<String>> {
 /// The longest list of pods that is read, in bytes: a kubelet runs hundreds of pods at most.
 const LONGEST: u64 = 32 << 20;
 
-/// What a node's kubelet runs.
-async fn pods(client: &Client, node: &str) -> Outcome<Vec<Pod>> {
+/// The pods that a node's kubelet tells under a path of its own server, through the API server's node proxy.
+///
+/// # Errors
+/// Those of the request; the answer is longer than `longest` bytes, or no list of pods.
+pub(crate) async fn kubelet_pods(client: &Client, node: &str, path: &str, longest: u64) -> kube::Result<Vec<Pod>> {
     let name = utf8_percent_encode(node, NON_ALPHANUMERIC).to_string().replace("%2D", "-").replace("%2E", ".");
+    let request = Request::get(format!("/api/v1/nodes/{name}/proxy/{path}")).body(Vec::new());
+    let request = request.map_err(kube::Error::HttpError)?;
+    let text = bounded::text(client, request, longest).await?;
+    // Of no pods Go makes null.
+    let list: PodList = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+    Ok(list.items.unwrap_or_default())
+}
+
+/// A list of pods as kubelets give it.
+#[derive(Debug, Deserialize)]
+struct PodList {
+    items: Option<Vec<Pod>>,
+}
+
+/// What a node's kubelet is to run.
+async fn pods(client: &Client, node: &str) -> Outcome<Vec<Pod>> {
     let failed = || Failed::plain(format!("cannot ask the kubelet of node {node} for its pods"));
-    let request = Request::get(format!("/api/v1/nodes/{name}/proxy/pods")).body(Vec::new());
-    let request = request.map_err(|error| failed().source(&error))?;
-    let answer = tokio::time::timeout(LIMIT, bounded::text(client, request, LONGEST)).await;
+    let answer = tokio::time::timeout(LIMIT, kubelet_pods(client, node, "pods", LONGEST)).await;
     match answer.map_err(|_| failed().cause("no answer"))? {
-        Ok(text) => match serde_json::from_str::<ObjectList<Pod>>(&text) {
-            Ok(pods) => Ok(pods.items),
-            Err(error) => Err(failed().source(&error)),
-        },
+        Ok(pods) => Ok(pods),
         Err(kube::Error::Api(status)) if status.code == 403 => {
             Err(failed().cause("no right to get nodes/proxy").hint("kubectl auth can-i get nodes --subresource=proxy"))
         }

@@ -17,10 +17,11 @@ mod urls;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-pub(crate) use api_server::ApiServer;
 #[cfg(test)]
 pub(crate) use api_server::Override;
+pub(crate) use api_server::{ApiServer, OTHER_SELECTOR as OTHER_API_SERVERS, SELECTOR as API_SERVERS};
 pub(crate) use encryption::add_encryption_configs;
+pub(crate) use kubelets::kubelet_pods;
 pub(crate) use member::EtcdPod;
 pub(crate) use on_nodes::{MANIFESTS, on_nodes};
 pub(crate) use readiness::NodeTrouble;

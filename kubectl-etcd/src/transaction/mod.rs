@@ -7,7 +7,6 @@ mod begun_by;
 mod by_journal;
 mod check;
 mod follow;
-mod left_over;
 mod node_sessions;
 mod operator;
 mod order;
@@ -19,6 +18,7 @@ mod verdict;
 
 use std::time::Duration;
 
+use etcd_doctor::{CameBack, examine_left_overs};
 pub(crate) use etcd_recovery::step_labels::LOWER;
 pub(crate) use etcd_recovery::{Phase, Told, is_unready, settle, step_labels};
 use etcd_wire::restore::{RestoreNode, RestorePlan};
@@ -32,7 +32,6 @@ use begun_by::begun_by;
 pub(crate) use by_journal::{describe, to_recall};
 pub(crate) use follow::Watched;
 use follow::{Board, follow};
-pub(crate) use left_over::NodeLeft;
 pub(crate) use node_sessions::MARGIN;
 use node_sessions::NodeSessions;
 pub(crate) use operator::{carry_out, dismiss};
@@ -47,6 +46,7 @@ use crate::context::Context;
 use crate::control_plane::ControlPlane;
 use crate::discovery::EtcdPod;
 use crate::interruption;
+use crate::left_overs::{self, Besides, Patience};
 use crate::output::{Exit, Failed, Outcome, Printer};
 use crate::road::{Road, Sidecar};
 use crate::sidecar::{Committed, MANAGED_BY, Operation, SidecarArgs, Upload, remove};
@@ -60,6 +60,8 @@ pub(crate) struct Work<'a> {
     pub(crate) members: &'a [EtcdPod],
     /// The file that every node gets, if they get one.
     pub(crate) upload: Option<Upload>,
+    /// Nodes that come back with the data, by the plan.
+    pub(crate) came_back: Vec<CameBack>,
     /// Image of the sidecar, and of the nodes' participants, where pods are made.
     pub(crate) image: String,
     pub(crate) pod_running_timeout: Duration,
@@ -81,6 +83,7 @@ impl<'a> Work<'a> {
             road,
             members,
             upload: None,
+            came_back: Vec::new(),
             image: args.image.clone(),
             pod_running_timeout: args.pod_running_timeout,
             namespace: args.pod_namespace.clone(),
@@ -234,6 +237,9 @@ async fn judge(
         (Verdict::Restored, _, Some(report)) => {
             let begun = ends.iter().filter_map(|end| end.restore.as_ref()).map(|restore| restore.begun_at).min();
             report.pods_back = send_away(work, begun).await;
+            let besides = Besides { came_back: work.came_back.clone(), own: work.road.pods() };
+            let found = left_overs::look(work.plane.api(), Patience::PodsMayEnd, besides).await;
+            report.left_overs = examine_left_overs(&found);
             healthy(report)
         }
         _ => verdict.outcome(&plan.id, ends),

@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use etcd_doctor::{Finding, NodeLeft, Severity};
 use etcd_recovery::{is_unready, names, step_labels};
 use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
-use super::left_over::NodeLeft;
 use super::verdict::{NodeEnd, Verdict, away, reasons, seconds};
 use crate::output::API_VERSION;
 use crate::output::visible::{self, quoted};
 use crate::output::{Table, bytes};
+
+/// Checks of left-overs that tell what the plan knew as well.
+const NODES: &str = "left-over-nodes";
+const API_SERVERS: &str = "left-over-leases";
 
 /// A restore or a way back, at its end.
 #[derive(Debug, Serialize)]
@@ -54,6 +58,9 @@ pub(crate) struct Report {
     pub(crate) to_do: Vec<String>,
     /// Addresses of API servers that the restored state knows and that had gone.
     pub(crate) masters_gone: Vec<String>,
+    /// What is left over after the restore, as `doctor` finds it: every check of left-overs, those that passed as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_overs: Vec<Finding>,
     /// Pods of this program that came back with the restored state.
     pub(crate) pods_back: Vec<String>,
 }
@@ -153,6 +160,7 @@ impl Report {
             nodes_without_machine: Vec::new(),
             to_do: Vec::new(),
             masters_gone: Vec::new(),
+            left_overs: Vec::new(),
             pods_back: Vec::new(),
         })
     }
@@ -223,11 +231,40 @@ impl Report {
             table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty()]);
         }
         let _infallible = write!(text, "\n{table}");
-        if !self.nodes_without_machine.is_empty() {
+        if !self.nodes_without_machine.is_empty() && !self.is_checked(NODES) {
             text.push_str("\nNodes without a machine came back:\n");
             for line in NodeLeft::lines(&self.nodes_without_machine) {
                 let _infallible = writeln!(text, "  {}", visible::name(&line));
             }
+        }
+        text.push_str(&self.left_over_text());
+        text
+    }
+
+    /// Whether a check of left-overs was made, so that it has told what the plan knew.
+    fn is_checked(&self, check: &str) -> bool {
+        let made = |one: &Finding| one.check == check && one.severity != Severity::Unknown;
+        self.left_overs.iter().any(made)
+    }
+
+    /// What is left over, and what could not be looked for; nothing where all passed.
+    fn left_over_text(&self) -> String {
+        let mut text = String::new();
+        let of = |severity: Severity| self.left_overs.iter().filter(move |one| one.severity == severity);
+        for (number, one) in of(Severity::Error).chain(of(Severity::Warning)).enumerate() {
+            if number == 0 {
+                text.push_str("\nLeft over after the restore. To look again: kubectl etcd doctor\n");
+            }
+            let _infallible = writeln!(text, "  {}", one.check);
+            one.evidence.iter().for_each(|line| text.push_str(&format!("    {}\n", visible::name(line))));
+            one.mend.iter().for_each(|line| text.push_str(&format!("    -> {}\n", visible::name(line))));
+        }
+        for (number, one) in of(Severity::Unknown).enumerate() {
+            if number == 0 {
+                text.push_str("\nLeft-overs that could not be looked for:\n");
+            }
+            let why = one.evidence.join("; ");
+            let _infallible = writeln!(text, "  {}: {}", one.check, visible::name(&why));
         }
         text
     }
@@ -278,15 +315,15 @@ impl Report {
             Some(_) => advice.extend(self.left_out.iter().map(|one| format!("node {} stays left out", one.node))),
         }
         advice.extend(self.to_do.iter().cloned());
-        // Of a lost cluster that is said above.
-        if !self.nodes_gone.is_empty() && self.nodes_without_machine.is_empty() {
+        // Of a lost cluster that is said above, and what was looked for among the left-overs.
+        if !self.nodes_gone.is_empty() && self.nodes_without_machine.is_empty() && !self.is_checked(NODES) {
             advice.push(format!(
                 "nodes that had been removed are listed again: {}; if they are gone\n  kubectl delete node {}",
                 self.nodes_gone.join(", "),
                 self.nodes_gone.iter().map(|node| quoted(node)).collect::<Vec<_>>().join(" ")
             ));
         }
-        if !self.masters_gone.is_empty() {
+        if !self.masters_gone.is_empty() && !self.is_checked(API_SERVERS) {
             advice.push(format!(
                 "records of API servers that are gone came back: {}; they expire within a minute. If they do not, service kubernetes still has their addresses\n  \
                  kubectl get endpoints kubernetes",
@@ -353,6 +390,25 @@ mod tests {
         let advice = report.advice().join("\n");
         assert!(advice.matches("kubectl delete node old").count() == 1 && advice.contains("lost cluster"), "{advice}");
         assert!(report.text().ends_with("came back:\n  old: 1 pod (a/b), a lease\n"), "{}", report.text());
+        // What was looked for is told once.
+        let finding = |check, severity, evidence: &str, mend: &[&str]| Finding {
+            check,
+            severity,
+            evidence: vec![evidence.to_owned()],
+            why: "",
+            mend: mend.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        report.left_overs = vec![
+            finding("left-over-pods", Severity::Ok, "none", &[]),
+            finding(NODES, Severity::Warning, "old: it came back", &["kubectl delete node old"]),
+            finding(API_SERVERS, Severity::Ok, "none", &[]),
+            finding("left-over-tokens", Severity::Unknown, "no right", &[]),
+        ];
+        let (text, advice) = (report.text(), report.advice().join("\n"));
+        assert!(!text.contains("came back:") && !advice.contains("came back: 10.0.0.9"), "{text}{advice}");
+        let told = "  left-over-nodes\n    old: it came back\n    -> kubectl delete node old\n";
+        assert!(text.contains(told) && text.ends_with("looked for:\n  left-over-tokens: no right\n"), "{text}");
+        assert!(!text.contains("left-over-pods"), "{text}");
         report.may_be_lower = true;
         assert!(report.advice().join("\n").contains("existing watches stop receiving events; restart kubelets"));
         let json = serde_json::to_value(&report).expect("data");

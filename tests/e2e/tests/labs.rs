@@ -15,6 +15,8 @@ mod faults;
 mod findings;
 mod full;
 mod glass;
+#[path = "support/image.rs"]
+mod image;
 mod interrupt;
 mod kubeconfig;
 mod left_out;

@@ -120,6 +120,20 @@ fn new_machines_take_over_the_state_of_a_lost_cluster() {
     let report = ran.json();
     assert_eq!((&report["result"], &report["nodesWithoutMachine"][0]["node"]), (&"restored".into(), &"cp2".into()));
     assert_eq!(report["check"]["troubles"], json!([]), "{report}");
+    // Their machines are gone, so that their kubelets cannot be asked what they run.
+    let left_over = |check: &str| {
+        let found = report["leftOvers"].as_array().and_then(|all| all.iter().find(|one| one["check"] == check));
+        found.unwrap_or_else(|| panic!("no check {check}: {report}")).clone()
+    };
+    let machines = left_over("left-over-nodes");
+    let commands = ["cp2", "cp3"].map(|node| format!("kubectl delete node {node} (if its machine is gone for good)"));
+    assert_eq!((&machines["severity"], &machines["mend"]), (&json!("warning"), &json!(commands)), "{report}");
+    let evidence = machines["evidence"][0].as_str().expect("text");
+    assert!(evidence.starts_with("cp2: it came back with the restored data, with "), "{evidence}");
+    assert_eq!(left_over("left-over-pods")["severity"], "unknown", "{report}");
+    for check in ["left-over-leases", "left-over-volumes", "left-over-tokens"] {
+        assert_eq!(left_over(check)["severity"], "ok", "{report}");
+    }
     // The API server serves the lost cluster now.
     assert_eq!((uid(&new, "kube-system"), uid(&new, "shop")), (lost_system, lost_shop));
     assert!(get(&new, &["configmap", "of-the-lost"]).is_object() && get(&new, &["configmap", "of-the-new"]).is_null());

@@ -1,13 +1,12 @@
 //! What is refused, by whom, what is said of it, and that nothing is left: rights, admission, images, folders.
 
-#[path = "support/image.rs"]
-mod image;
-
 use std::process::Command;
 
 use e2e::{Ran, Running, Scene, plugin, run, until};
 use lab::Etcd;
 use serde_json::{Value, json};
+
+use crate::image;
 
 /// What every refused backup says at its end.
 const UNCHANGED: &str = "no file was written; nothing was changed on any node";

@@ -28,6 +28,10 @@ fn a_control_plane_goes_back_to_a_snapshot_and_forth_again() {
         let ran = run(restore(&scene, &["-o", "json"])).expect_code(0);
         let report = ran.json();
         assert_eq!(report["kind"], "RestoreReport", "{report}");
+        // Nothing is left over, and all of it was looked for.
+        let left_overs = report["leftOvers"].as_array().expect("checks");
+        let all_pass = left_overs.iter().all(|check| check["severity"] == "ok");
+        assert!(left_overs.len() == 5 && all_pass, "{left_overs:?}");
         let revision = report["snapshotRevision"].as_i64().expect("the snapshot's revision");
         let result = format!("restored cluster {CLUSTER} to revision {revision}; API away ");
         assert!(ran.stderr.lines().last().is_some_and(|line| line.starts_with(&result)), "{}", ran.stderr);

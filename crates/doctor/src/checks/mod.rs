@@ -4,6 +4,7 @@ mod access;
 mod backups;
 mod certificates;
 mod disk;
+pub(crate) mod left_overs;
 mod members;
 mod settings;
 mod space;
@@ -35,6 +36,11 @@ pub(crate) const ALL: &[Check] = &[
     disk::OLD_DATA,
     disk::UNFINISHED,
     disk::CLOCKS,
+    left_overs::PODS,
+    left_overs::NODES,
+    left_overs::API_SERVERS,
+    left_overs::VOLUMES,
+    left_overs::TOKENS,
     backups::AGE,
     backups::NODE_FILES,
     access::BREAK_GLASS,

@@ -15,6 +15,7 @@ use crate::control_plane::ControlPlane;
 use crate::discovery::{self, ApiServer, EtcdPod, Unreadable};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::kube_system::{self, Served};
+use crate::left_overs::{self, Besides, Patience};
 use crate::member_probe::{self, Certificates, Looked, Probed};
 use crate::output::{Failed, Outcome};
 use crate::sidecar::{Surveyed, Via};
@@ -80,8 +81,18 @@ pub(super) async fn facts(
     if let Ok(road) = road {
         visits.into_iter().flatten().for_each(|visit| visit.end(&road));
     }
+    let left_overs = left_overs::look(plane.api(), Patience::Twice, Besides::default()).await;
     let unreadable = found.unreadable.iter().map(|one| format!("{}: {}", one.pod, one.failed.one_line())).collect();
-    Ok(Facts { now: Timestamp::now().as_second(), nodes, unreadable, components, kubeconfig, backups, logins })
+    Ok(Facts {
+        now: Timestamp::now().as_second(),
+        nodes,
+        unreadable,
+        components,
+        kubeconfig,
+        backups,
+        logins,
+        left_overs,
+    })
 }
 
 /// The members as `status` finds and asks them: without a pod, so that much is known also where no pod can be made.

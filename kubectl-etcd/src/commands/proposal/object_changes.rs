@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_doctor::CameBack;
 use etcd_objects::key::{Internal, Key, Place, Prefix};
 use serde::Serialize;
 
@@ -81,6 +82,11 @@ impl Changes {
     /// The lists belong to two clusters, whose revisions have nothing to do with each other: nothing stays, whatever it is called.
     pub(crate) fn replacing(live: &Keys, back: &Keys, prefix: &Prefix, pod_namespace: &str) -> Changes {
         Changes::of(live, back, prefix, pod_namespace, |_, _| false)
+    }
+
+    /// Nodes that come back. What is bound to them is not known by keys.
+    pub(crate) fn came_back(&self) -> Vec<CameBack> {
+        self.nodes_gone.iter().map(|node| CameBack { node: node.clone(), with: None }).collect()
     }
 
     fn of(live: &Keys, back: &Keys, prefix: &Prefix, pod_namespace: &str, stays: fn(i64, i64) -> bool) -> Changes {

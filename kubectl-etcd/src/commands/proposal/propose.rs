@@ -1,5 +1,6 @@
 //! One way to change a whole control plane: the plan is shown, refused or confirmed, carried out, and its end is told.
 
+use etcd_doctor::CameBack;
 use etcd_store::{Class, Level};
 use etcd_wire::restore::RestorePlan;
 use serde::Serialize;
@@ -24,6 +25,9 @@ pub(crate) trait Proposal: Serialize {
 
     /// Why it is refused.
     fn refused(&self) -> Failed;
+
+    /// Nodes that come back with the data, and are no nodes of the cluster before.
+    fn came_back(&self) -> Vec<CameBack>;
 
     /// Adds to the report of what was done what only the plan knows.
     fn complete(&self, report: &mut Report);
@@ -105,6 +109,7 @@ pub(crate) async fn propose(proposal: &impl Proposal, means: Means<'_>) -> Outco
     }
     let mut work = Work::new(context, plane, road, &members, means.sidecar);
     work.upload = means.upload;
+    work.came_back = proposal.came_back();
     let mut ended = transaction::run(&work, order).await?;
     if let Some(report) = &mut ended.report {
         proposal.complete(report);

@@ -100,7 +100,8 @@ Examples:
 /// fails before the decision, all nodes roll back. The old data is kept on the nodes: `kubectl etcd rollback` puts it back. --dry-run=client only shows the plan: whether the file is of this cluster, which objects would be deleted, come back or
 /// change back, the new revision, and whether every node has the room, the static pods and the encryption keys. --dry-run=server
 /// also asks the API server whether it would admit the sidecars. With --store a backup of the current state, of class pre-restore, is
-/// taken after the confirmation; if it fails, nothing is restored.
+/// taken after the confirmation; if it fails, nothing is restored. At the end the report names what is left over, such as pods that run and that no API
+/// server has, and what mends it; nothing of it is deleted.
 ///
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again. The
 /// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`.

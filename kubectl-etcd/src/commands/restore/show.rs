@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use etcd_doctor::CameBack;
 use etcd_wire::facts::Encryption;
 use etcd_wire::restore::RestorePlan;
 
@@ -10,7 +11,7 @@ use super::new_cluster::NewCluster;
 use super::node_role::NodeRole;
 use super::plan::{Member, Plan};
 use super::room::Room;
-use crate::commands::proposal::{Fields, Proposal};
+use crate::commands::proposal::{Changes, Fields, Proposal};
 use crate::output::{Exit, Failed, Table, bytes, seconds};
 use crate::transaction::{LOWER, Report};
 
@@ -30,6 +31,13 @@ impl Proposal for Plan {
         let (file, cluster) = (&self.snapshot.file, &self.cluster.name);
         let failed = Failed::new(Exit::Refused, format!("cannot restore {file} to cluster {cluster}"));
         self.hints.iter().fold(failed.causes(self.refusals.clone()), Failed::hint)
+    }
+
+    fn came_back(&self) -> Vec<CameBack> {
+        match &self.new_cluster {
+            Some(new_cluster) => new_cluster.came_back(),
+            None => self.changes.as_ref().map(Changes::came_back).unwrap_or_default(),
+        }
     }
 
     fn complete(&self, report: &mut Report) {

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use etcd_doctor::CameBack;
 use etcd_wire::restore::{RestoreKind, RestorePlan};
 
 use super::plan::Plan;
-use crate::commands::proposal::{Fields, Proposal};
+use crate::commands::proposal::{Changes, Fields, Proposal};
 use crate::output::visible::quoted;
 use crate::output::{Exit, Failed, Table, bytes, visible};
 use crate::transaction::{LOWER, Report};
@@ -44,6 +45,10 @@ impl Proposal for Plan {
             )),
             None => failed,
         }
+    }
+
+    fn came_back(&self) -> Vec<CameBack> {
+        self.changes.as_ref().map(Changes::came_back).unwrap_or_default()
     }
 
     fn complete(&self, report: &mut Report) {

@@ -1,7 +1,7 @@
 //! The kubelet stand-in: static pods from the manifests folder, mirror pods, pods from the API, exec, port forwarding. One process a
 //! node, in the node's network, mount and process namespaces, where it is the first process.
 //!
-//! Its own server answers on port 10250 as the real one does: `/pods`, `/run`, `/exec`, `/portForward`, `/containerLogs`,
+//! Its own server answers on port 10250 as the real one does: `/pods`, `/runningpods/`, `/run`, `/exec`, `/portForward`, `/containerLogs`,
 //! `/healthz`. What it does not do: ask the API server who may do what (it obeys the API server's certificate and no
 //! other), take the UID of a pod in a path, speak SPDY, measure (`/metrics`, `/stats`).
 

@@ -12,7 +12,26 @@ use crate::defaults;
 
 /// The list.
 pub(super) fn list(node: &Node) -> Answer {
-    let mut pods: Vec<Value> = node.pods().iter().map(|handle| pod(handle)).collect();
+    answer(node.pods().iter().map(|handle| pod(handle)).collect())
+}
+
+/// `/runningpods/`: what runs, as the container runtime tells it, whatever the API knows. There are no sandboxes here: a pod of which no container runs
+/// is none of these.
+pub(super) fn running(node: &Node) -> Answer {
+    answer(node.pods().iter().filter_map(|handle| in_runtime(handle, node)).collect())
+}
+
+/// One pod of the runtime: no more than it knows. A static pod has its hash as its UID there.
+fn in_runtime(handle: &Handle, node: &Node) -> Option<Value> {
+    let containers = handle.pod.spec.containers.iter().filter(|one| handle.container_id(&one.name).is_some());
+    let containers: Vec<Value> =
+        containers.map(|one| json!({"name": one.name, "image": one.image, "resources": {}})).collect();
+    let metadata = json!({"name": handle.api_name(&node.name), "namespace": handle.namespace(), "uid": handle.pod.metadata.uid,
+        "creationTimestamp": null});
+    (!containers.is_empty()).then(|| json!({"metadata": metadata, "spec": {"containers": containers}, "status": {}}))
+}
+
+fn answer(mut pods: Vec<Value>) -> Answer {
     pods.sort_by_key(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
     // Of no pods Go makes null.
     let items = if pods.is_empty() { Value::Null } else { pods.into() };

@@ -32,6 +32,13 @@ pub(super) fn text(status: StatusCode, message: impl Into<String>) -> Answer {
     answer
 }
 
+/// What Go's router answers where a path lacks its last slash.
+fn moved(to: &'static str) -> Answer {
+    let mut answer = text(StatusCode::MOVED_PERMANENTLY, "");
+    answer.headers_mut().insert(header::LOCATION, header::HeaderValue::from_static(to));
+    answer
+}
+
 /// Serves exec and logs for ever.
 pub(super) async fn serve(node: Arc<Node>) -> Result<()> {
     let read = |path: &str| fs::read(node.dir.host(path));
@@ -88,6 +95,8 @@ async fn route(node: Arc<Node>, user: &str, request: Request<Incoming>) -> Answe
     match (parts.as_slice(), &method) {
         (["healthz"], _) => text(StatusCode::OK, "ok"),
         (["pods"], &Method::GET) => pods::list(&node),
+        (["runningpods"], _) if !path.ends_with('/') => moved("/runningpods/"),
+        (["runningpods"], &Method::GET) => pods::running(&node),
         (["run", namespace, pod, container], &Method::POST) => {
             run::run(&node, namespace, pod, container, &request).await
         }
@@ -100,7 +109,7 @@ async fn route(node: Arc<Node>, user: &str, request: Request<Incoming>) -> Answe
         (["containerLogs", namespace, pod, container], &Method::GET) => {
             logs(&node, namespace, pod, container, request.uri().query())
         }
-        (["pods"] | ["run" | "exec" | "containerLogs", _, _, _] | ["portForward", _, _], _) => {
+        (["pods" | "runningpods"] | ["run" | "exec" | "containerLogs", _, _, _] | ["portForward", _, _], _) => {
             text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
@@ -117,7 +126,11 @@ fn forbidden(user: &str, method: &Method, place: &str) -> Answer {
         Method::DELETE => "delete",
         _ => "get",
     };
-    let subresources = if matches!(place, "healthz" | "pods") { format!("{place} proxy") } else { "proxy".into() };
+    let subresources = match place {
+        "healthz" | "pods" => format!("{place} proxy"),
+        "runningpods" => "pods proxy".into(),
+        _ => "proxy".into(),
+    };
     let what = format!("resource=nodes, subresource(s)=[{subresources}]");
     text(StatusCode::FORBIDDEN, format!("Forbidden (user={user}, verb={verb}, {what})\n"))
 }

@@ -10,10 +10,10 @@ mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use etcd_doctor::NodeLeft;
 use etcd_store::ClusterUid;
 use serde::Serialize;
 
-use crate::transaction::NodeLeft;
 use compare::{Comparison, compare};
 pub(super) use files::files;
 pub(super) use lost::{Lost, binds_administrators, keeps, node_of, nodes_in};

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use etcd_doctor::{CameBack, NodeLeft};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::NewCluster;
 use super::compare::{Comparison, Outcome};
 use crate::output::visible;
-use crate::transaction::{NodeLeft, Report};
+use crate::transaction::Report;
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -52,6 +53,12 @@ impl NewCluster {
             }
         }
         text
+    }
+
+    /// Nodes that come back, and are no machines here.
+    pub(in super::super) fn came_back(&self) -> Vec<CameBack> {
+        let of = |left: &NodeLeft| CameBack { node: left.node.clone(), with: Some(left.clone()) };
+        self.nodes_without_machine.iter().map(of).collect()
     }
 
     /// Adds to the report of what was done what is left to do.
