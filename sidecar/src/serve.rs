@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::transaction::{self, Enlisted};
-use crate::{copies, hash, kept_keys, keys, node, node_files, recover, replay, snapshot, status};
+use crate::{copies, drill, hash, kept_keys, keys, node, node_files, recover, replay, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -226,6 +226,7 @@ impl Client {
             Request::Facts(request) => Ok(Reply::Facts(Box::new(self.during(node::facts(request)).await??))),
             Request::Survey(request) => Ok(Reply::Survey(Box::new(self.during(recover::survey(request)).await??))),
             Request::Replay(request) => Ok(Reply::Replay(replay::send(*request, self).await?)),
+            Request::Drill(request) => Ok(Reply::Drill(drill::session::run(*request, self).await?)),
             Request::Prepare(request) => {
                 if enlisted.is_some() {
                     return Err(Failure::new(FailureCode::BadRequest, "a session prepares one restore").into());

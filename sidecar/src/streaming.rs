@@ -1,9 +1,11 @@
-//! Work that reads on a thread of its own for a client, and ends when the client gives up.
+//! Streams between a client and work on a thread of its own, which ends when the client gives up.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use etcd_wire::{Begin, End, Failure, FailureCode, Frame};
+use etcd_wire::{Begin, End, Failure, FailureCode, Frame, Incoming, WireError};
 use tokio::sync::mpsc;
 
 use crate::serve::{Client, Stop};
@@ -47,4 +49,60 @@ pub(crate) async fn stream<D: Send + 'static>(
     client.send(Frame::End(end)).await?;
     client.acknowledged(length).await?;
     Ok(done)
+}
+
+/// Receives what the client sends, of so many bytes, into a file that is made once it begins. `not_written` tells why it cannot be written.
+///
+/// # Errors
+/// The client sends something else, gives up or goes away; or the file cannot be written, of which the client has been told.
+pub(crate) async fn receive(
+    client: &mut Client,
+    announced: u64,
+    not_written: impl Fn(io::Error) -> Failure,
+    make: impl FnOnce() -> io::Result<File>,
+) -> Result<File, Stop> {
+    let unexpected = |frame: &Frame, expected| Stop::Protocol(WireError::Unexpected { got: frame.name(), expected });
+    match client.next().await? {
+        Frame::Begin(begin) if begin.total == Some(announced) => {}
+        Frame::Begin(_) => {
+            return Err(Failure::new(FailureCode::BadRequest, "the snapshot has another size than announced").into());
+        }
+        other => return Err(unexpected(&other, "begin")),
+    }
+    let written = |error| Stop::from(not_written(error));
+    let mut file = make().map_err(written)?;
+    let mut incoming = Incoming::new(announced);
+    loop {
+        match client.next().await? {
+            Frame::Data(chunk) => {
+                let took = tokio::task::block_in_place(|| {
+                    let bytes = incoming.accept(&chunk).map_err(Stop::Protocol)?;
+                    file.write_all(&bytes).map_err(written)
+                });
+                match took {
+                    // What is on its way still comes, and is passed over.
+                    Err(Stop::Failed(failure)) => return drain(client, failure).await,
+                    took => took?,
+                }
+            }
+            Frame::End(end) => {
+                incoming.finish(&end).map_err(Stop::Protocol)?;
+                return Ok(file);
+            }
+            other => return Err(unexpected(&other, "data or end")),
+        }
+    }
+}
+
+/// Says at once why it does not go on, and passes over what comes until the client has heard it.
+async fn drain(client: &mut Client, failure: Failure) -> Result<File, Stop> {
+    client.send(Frame::Failure(failure.clone())).await?;
+    loop {
+        match client.next().await {
+            Ok(Frame::Data(_)) => {}
+            Ok(Frame::End(_)) | Err(Stop::GaveUp(_)) => return Err(Stop::Told),
+            Ok(other) => return Err(Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "end" })),
+            Err(stop) => return Err(stop),
+        }
+    }
 }

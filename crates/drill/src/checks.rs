@@ -1,9 +1,11 @@
 //! What etcd serves, beside what was recorded of the backup and what is in the file. Pure.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// What a comparison came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Result {
     /// As expected.
@@ -27,15 +29,15 @@ impl Result {
 }
 
 /// One comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     /// `revision`, `hashKv`, `keys` or `kubeSystemUid`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What was expected; nothing where nothing is known.
     pub expected: Option<String>,
     /// Where that is from: `record` or `file`.
-    pub source: &'static str,
+    pub source: Cow<'static, str>,
     /// What etcd serves.
     pub served: Option<String>,
     /// What it came to.
@@ -70,9 +72,9 @@ pub(crate) fn revision(expected: &Expected<i64>, served: i64, leases: u64) -> Ch
         _ => (Result::Different, None),
     };
     Check {
-        name: "revision",
+        name: "revision".into(),
         expected: Some(expected.value.to_string()),
-        source: expected.source,
+        source: expected.source.into(),
         served: Some(served.to_string()),
         result,
         note,
@@ -87,9 +89,9 @@ pub(crate) fn hash_kv(expected: &Expected<u32>, served: u32, comparable: std::re
         Err(why) => (Result::NotProved, Some(why)),
     };
     Check {
-        name: "hashKv",
+        name: "hashKv".into(),
         expected: Some(expected.value.to_string()),
-        source: expected.source,
+        source: expected.source.into(),
         served: Some(served.to_string()),
         result,
         note,
@@ -99,9 +101,9 @@ pub(crate) fn hash_kv(expected: &Expected<u32>, served: u32, comparable: std::re
 /// The number of keys.
 pub(crate) fn keys(expected: u64, served: u64) -> Check {
     Check {
-        name: "keys",
+        name: "keys".into(),
         expected: Some(expected.to_string()),
-        source: "file",
+        source: "file".into(),
         served: Some(served.to_string()),
         result: if expected == served { Result::Equal } else { Result::Different },
         note: None,
@@ -117,9 +119,9 @@ pub(crate) fn cluster(expected: &Expected<Option<String>>, served: std::result::
         (_, Err(why)) => (Result::NotProved, Some(why.clone())),
     };
     Check {
-        name: "kubeSystemUid",
+        name: "kubeSystemUid".into(),
         expected: expected.value.clone(),
-        source: expected.source,
+        source: expected.source.into(),
         served: served.ok(),
         result,
         note,

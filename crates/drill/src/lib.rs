@@ -35,7 +35,7 @@ pub use prove::Proved;
 pub use report::{Drill, Verdict};
 pub use trouble::{Kind, Outcome, Trouble};
 
-use report::{Backup, By, Etcd, Rpo};
+use report::{Backup, By, Etcd, Rpo, Rto};
 use samples::Samples;
 use server::Server;
 
@@ -164,11 +164,10 @@ impl Trial<'_> {
         let (of, recorded) = (self.subject.report, self.recorded);
         let warnings = of.warnings.iter().map(ToString::to_string);
         let remarks = remarks.into_iter().chain(warnings).chain(not_proved).collect();
-        let taken = recorded.taken_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
         let uid = checks.iter().find(|check| check.name == "kubeSystemUid").and_then(|check| check.served.clone());
         Drill {
-            api_version: report::API_VERSION,
-            kind: "Drill",
+            api_version: report::API_VERSION.into(),
+            kind: "Drill".into(),
             verdict,
             reasons,
             remarks,
@@ -187,18 +186,12 @@ impl Trial<'_> {
                 auth: of.auth.enabled,
                 signer,
             },
-            etcd: Etcd { path: self.program.path.display().to_string(), version },
-            by: By {
-                program: by.0,
-                version: by.1,
-                user: ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()),
-                host: host(),
-                platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-            },
+            etcd: Etcd { path: self.program.path.display().to_string(), version, image: None, node: None },
+            by: By::here(by.0, by.1),
             started_at: moment(begun),
             ended_at: moment(Timestamp::now()),
-            rpo: Rpo { seconds: taken.map(|taken| begun.as_second() - taken.as_second()) },
-            rto: clock.rto(),
+            rpo: Rpo::of(recorded.taken_at.as_deref(), begun),
+            rto: Rto::of(clock.phases()),
             checks,
             resources,
             encryption,
@@ -209,10 +202,4 @@ impl Trial<'_> {
 /// As in Kubernetes objects: whole seconds.
 fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// The name of this machine.
-fn host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    name.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned())
 }

@@ -1,20 +1,24 @@
 //! What a drill came to, as data (docs/DRILL.md).
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::checks::{self, Check};
+use crate::clock::Clock;
 
 /// Of the documents of these programs.
 pub(crate) const API_VERSION: &str = "kubectl-etcd/v1";
 
 /// The whole document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drill {
     /// `kubectl-etcd/v1`.
-    pub api_version: &'static str,
+    pub api_version: Cow<'static, str>,
     /// `Drill`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Whether the backup can be relied on.
     pub verdict: Verdict,
     /// Why it has failed, a sentence each.
@@ -44,7 +48,7 @@ pub struct Drill {
 }
 
 /// Whether the backup can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// etcd serves what was recorded.
@@ -65,7 +69,7 @@ impl Verdict {
 }
 
 /// The backup that was drilled.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backup {
     /// The file, or the backup in its store.
@@ -97,23 +101,29 @@ pub struct Backup {
 }
 
 /// The etcd that has served it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Etcd {
     /// Where the program lies.
     pub path: String,
     /// Its version.
     pub version: String,
+    /// The image that the program is of, where it ran in a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The node of that pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// Who has drilled, and where.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct By {
     /// The program.
-    pub program: &'static str,
+    pub program: Cow<'static, str>,
     /// Its version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// The user, by the environment.
     pub user: Option<String>,
     /// The name of the machine.
@@ -122,16 +132,38 @@ pub struct By {
     pub platform: String,
 }
 
+impl By {
+    /// This machine, and this user of it.
+    #[must_use]
+    pub fn here(program: &'static str, version: &'static str) -> By {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        By {
+            program: program.into(),
+            version: version.into(),
+            user: ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()),
+            host: host.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned()),
+            platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
 /// What would have been lost: the age of the backup when the drill began.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rpo {
     /// `None`: the time of the backup was not recorded.
     pub seconds: Option<i64>,
 }
 
+impl Rpo {
+    pub(crate) fn of(taken_at: Option<&str>, begun: Timestamp) -> Rpo {
+        let taken = taken_at.and_then(|at| at.parse::<Timestamp>().ok());
+        Rpo { seconds: taken.map(|taken| begun.as_second() - taken.as_second()) }
+    }
+}
+
 /// How long it took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rto {
     /// From the beginning until etcd served the snapshot.
@@ -140,12 +172,19 @@ pub struct Rto {
     pub phases: Vec<Phase>,
 }
 
+impl Rto {
+    pub(crate) fn of(phases: Vec<Phase>) -> Rto {
+        let millis: f64 = phases.iter().filter(|phase| phase.counts).map(|phase| phase.seconds * 1000.0).sum();
+        Rto { seconds: millis.round() / 1000.0, phases }
+    }
+}
+
 /// A part of the drill.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Phase {
     /// Which.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How long it took.
     pub seconds: f64,
     /// Whether it comes before etcd serves.
@@ -153,7 +192,7 @@ pub struct Phase {
 }
 
 /// What became of one object of a resource.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
     /// As in `deployments.apps`.
@@ -167,7 +206,7 @@ pub struct Resource {
 }
 
 /// What became of one value of an encryption key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Encryption {
     /// As values begin with it: `secretbox:v1:key1`. Never the key.
@@ -181,7 +220,7 @@ pub struct Encryption {
 }
 
 /// What became of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Sampled {
     /// It was served by etcd and is an object.
@@ -214,7 +253,7 @@ pub(crate) fn judge(
     let shown = |text: &Option<String>| text.as_deref().unwrap_or("nothing").to_owned();
     for check in checks {
         let note = check.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
-        let (name, source) = (check.name, check.source);
+        let (name, source) = (&check.name, &check.source);
         match check.result {
             checks::Result::Different => reasons.push(format!(
                 "{name}: the {source} has {}, and etcd serves {}{note}",
@@ -244,6 +283,21 @@ pub(crate) fn rounded(duration: std::time::Duration) -> f64 {
 }
 
 impl Drill {
+    /// The same drill as seen by the program that has ordered it elsewhere: `by` that program, `begun` when it began, by its own clock, and `clock` the phases
+    /// until the other program began.
+    #[must_use]
+    pub fn ordered(self, by: By, begun: Timestamp, clock: Clock) -> Drill {
+        let phases = clock.phases().into_iter().chain(self.rto.phases).collect();
+        Drill {
+            by,
+            started_at: crate::moment(begun),
+            ended_at: crate::moment(Timestamp::now()),
+            rpo: Rpo::of(self.backup.taken_at.as_deref(), begun),
+            rto: Rto::of(phases),
+            ..self
+        }
+    }
+
     /// As it is kept in a store.
     ///
     /// # Errors
@@ -258,6 +312,28 @@ impl Drill {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ordered_a_drill_tells_it_by_the_own_clock_and_adds_the_time_until_it_began() {
+        let text = r#"{"apiVersion": "kubectl-etcd/v1", "kind": "Drill", "verdict": "passed", "reasons": [], "remarks": [],
+            "backup": {"file": "a.db", "size": 5, "digest": true, "takenAt": "2026-11-21T06:16:40Z", "revision": 7, "leases": 0, "auth": false},
+            "etcd": {"path": "/usr/local/bin/etcd", "version": "3.5.16"},
+            "by": {"program": "etcd-sidecar", "version": "9", "user": null, "host": "pod", "platform": "linux/x86_64"},
+            "startedAt": "1970-01-01T00:00:00Z", "endedAt": "1970-01-01T00:00:09Z", "rpo": {"seconds": -1},
+            "rto": {"seconds": 2.5, "phases": [{"name": "boot", "seconds": 2.5, "counts": true}, {"name": "read", "seconds": 1.0, "counts": false}]},
+            "checks": [], "resources": [], "encryption": []}"#;
+        let drill: Drill = serde_json::from_str(text).unwrap();
+        let begun: Timestamp = "2026-11-21T07:16:40Z".parse().unwrap();
+        let mut clock = Clock::new();
+        clock.lap("open", true);
+        let drill = drill.ordered(By::here("kubectl-etcd", "1"), begun, clock);
+        assert_eq!((drill.by.program.as_ref(), drill.started_at.as_str()), ("kubectl-etcd", "2026-11-21T07:16:40Z"));
+        assert_eq!(drill.rpo.seconds, Some(3600));
+        assert_eq!(drill.rto.phases.iter().map(|phase| phase.name.as_ref()).collect::<Vec<_>>(), ["open", "boot", "read"]);
+        assert!((drill.rto.seconds - 2.5 - drill.rto.phases[0].seconds).abs() < 0.0015, "{:?}", drill.rto);
+        let again: Drill = serde_json::from_slice(&drill.bytes().unwrap()).unwrap();
+        assert_eq!(again.bytes().unwrap(), drill.bytes().unwrap());
+    }
 
     #[test]
     fn one_difference_fails_the_drill_and_what_is_not_proved_is_told() {

@@ -24,6 +24,7 @@
 
 mod bounds;
 mod connection;
+pub mod drill;
 mod error;
 pub mod facts;
 mod frame;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bounds::{TOLD_CAUSES, told};
+use crate::drill::{DrillDone, DrillRequest};
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::replace::{ReplacePlan, Replacement};
 use crate::replay::{ReplayDone, ReplayRequest};
@@ -34,6 +35,7 @@ pub const CAPABILITIES: &[&str] = &[
     "replay",
     "health",
     "replaceMember",
+    "drill",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -101,6 +103,9 @@ pub enum Request {
     /// Stream a snapshot of a member without quorum, with everything that its log has: `Begin`, `Data`..., `End`, then the client's `Ack`, then
     /// [`Reply::Replay`]. `Begin` comes once the log is applied, which may take minutes. Capability `replay`.
     Replay(Box<ReplayRequest>),
+    /// Let the etcd program beside the sidecar serve a snapshot in a throw-away folder, and compare: the client's `Begin`, `Data`..., `End` follow. Answered by
+    /// [`Reply::Drill`], also where the drill has failed. Capability `drill`.
+    Drill(Box<DrillRequest>),
     /// Check that this node can take part in a restore. Answered by [`Reply::Prepared`].
     Prepare(Box<PrepareRequest>),
     /// Put the new data beside the old: the client's `Begin`, `Data`..., `End` follow for a snapshot. Answered by [`Reply::Staged`].
@@ -305,6 +310,8 @@ pub enum Reply {
     Survey(Box<NodeSurvey>),
     /// To [`Request::Replay`].
     Replay(ReplayDone),
+    /// To [`Request::Drill`].
+    Drill(DrillDone),
     /// To [`Request::Prepare`].
     Prepared(Prepared),
     /// To [`Request::Stage`].
@@ -662,6 +669,8 @@ pub enum FailureCode {
     Busy,
     /// A check before a restore failed, or a step of it; the message says what was found.
     Refused,
+    /// A snapshot is damaged, or no etcd serves it.
+    Damaged,
     /// A kind that a later version added.
     #[serde(other)]
     Other,

@@ -9,6 +9,7 @@ use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
+use etcd_wire::drill::{DrillDone, DrillRequest, EncryptionConfig};
 use etcd_wire::replay::{ReplayDone, ReplayRequest};
 use etcd_wire::survey::{
     EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,
@@ -73,6 +74,17 @@ fn frames() -> impl Strategy<Value = Frame> {
         }),
         any::<i64>()
             .prop_map(|revision| { Frame::Reply(Reply::Replay(ReplayDone { revision, ..ReplayDone::default() })) }),
+        (text, any::<u64>(), proptest::option::of(any::<u32>()), proptest::option::of(text)).prop_map(
+            |(name, bytes, hash_kv, config)| {
+                let encryption_config = config.map(EncryptionConfig);
+                let drill = DrillRequest { name, bytes, hash_kv, encryption_config, ..DrillRequest::default() };
+                Frame::Request(Request::Drill(Box::new(drill)))
+            }
+        ),
+        (text, any::<i64>()).prop_map(|(file, revision)| {
+            let document = serde_json::json!({"verdict": "passed", "backup": {"file": file, "revision": revision}});
+            Frame::Reply(Reply::Drill(DrillDone { document }))
+        }),
         survey(text).prop_map(|survey| Frame::Reply(Reply::Survey(Box::new(survey)))),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),
         (text, vec(text, 0..3)).prop_map(|(message, causes)| {

@@ -92,6 +92,11 @@ impl FileArgs {
         &self.access
     }
 
+    /// The file that values are decrypted with.
+    pub(crate) fn encryption_config(&self) -> Option<&Path> {
+        self.encryption_config.as_deref()
+    }
+
     /// Whether there is a configuration to decrypt values with.
     pub(crate) fn decrypts(&self) -> bool {
         self.encryption_config.is_some()

@@ -199,6 +199,7 @@ impl From<etcd_wire::Failure> for Failed {
     fn from(failure: etcd_wire::Failure) -> Failed {
         let exit = match failure.code {
             FailureCode::Busy | FailureCode::Refused => Exit::Refused,
+            FailureCode::Damaged => Exit::Damaged,
             _ => Exit::Failed,
         };
         let mut failed = Failed::new(exit, failure.message).causes(failure.causes);

@@ -8,25 +8,30 @@ use super::channel::{Channel, Stdout, ended};
 use crate::connection::Connection;
 use crate::output::Failed;
 use crate::sidecar::access::explain;
-use crate::sidecar::{DEFAULT_IMAGE, TransferError};
+use crate::sidecar::{CONTAINER, DEFAULT_IMAGE, TransferError};
 
 /// kube's client is fastest with this much room for stdout (measured against a real API server).
 const STDOUT_BUFFER: usize = 1 << 20;
 
-/// Runs `etcd-sidecar serve` in a running pod.
+/// Runs `etcd-sidecar serve` in a running pod, in which it lies at `program`.
 ///
 /// # Errors
 /// No right to exec, or the pod is gone.
-pub(super) async fn open(connection: &Connection, pod: &str, namespace: &str) -> Result<Channel, TransferError> {
+pub(super) async fn open(
+    connection: &Connection,
+    pod: &str,
+    namespace: &str,
+    program: &str,
+) -> Result<Channel, TransferError> {
     let pods: Api<Pod> = Api::namespaced(connection.streams.clone(), namespace);
     let params = AttachParams::default()
-        .container("sidecar")
+        .container(CONTAINER)
         .stdin(true)
         .stdout(true)
         .stderr(true)
         .max_stdout_buf_size(STDOUT_BUFFER);
     let mut process =
-        pods.exec(pod, ["/etcd-sidecar", "serve"], &params).await.map_err(|error| explained(&error, pod, namespace))?;
+        pods.exec(pod, [program, "serve"], &params).await.map_err(|error| explained(&error, pod, namespace))?;
     let streams = (process.stdin(), process.stdout(), process.stderr(), process.take_status());
     let (Some(stdin), Some(stdout), Some(stderr), Some(status)) = streams else {
         let failed = Failed::plain(format!("cannot talk to the sidecar in pod {pod}"));

@@ -30,6 +30,8 @@ pub(crate) enum Sidecar {
         pod: String,
         /// Its namespace.
         namespace: String,
+        /// The sidecar's program in it.
+        program: &'static str,
     },
     /// A process.
     Process {
@@ -76,7 +78,7 @@ impl Road {
         match self {
             Road::Exec(pods) => {
                 let (pod, namespace) = pods.start(member, operation, folder).await?;
-                Ok(Sidecar::Pod { pod, namespace })
+                Ok(Sidecar::Pod { pod, namespace, program: operation.program() })
             }
             Road::Ssh(ssh) => {
                 let sidecar = Sidecar::Process { node: member.node.clone() };
@@ -104,8 +106,8 @@ impl Road {
     /// The road cannot be opened, or what answers is not a sidecar of this protocol version (exit 4).
     pub(crate) async fn session(&self, sidecar: &Sidecar) -> Result<Session, TransferError> {
         match (self, sidecar) {
-            (Road::Exec(pods), Sidecar::Pod { pod, namespace }) => {
-                Session::establish(exec::open(pods.connection(), pod, namespace).await?).await
+            (Road::Exec(pods), Sidecar::Pod { pod, namespace, program }) => {
+                Session::establish(exec::open(pods.connection(), pod, namespace, program).await?).await
             }
             (Road::Ssh(ssh), Sidecar::Process { node }) => ssh.session(node).await,
             (_, sidecar) => Err(TransferError::Final(no_way_to(sidecar))),

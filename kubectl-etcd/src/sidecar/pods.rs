@@ -262,6 +262,8 @@ impl State {
     fn of(pod: &Pod) -> State {
         let Some(status) = &pod.status else { return State::Waiting("the kubelet has not started the pod".to_owned()) };
         let container = status.container_statuses.iter().flatten().next();
+        // What comes first: the others wait for it.
+        let init = status.init_container_statuses.iter().flatten().find(|init| !has_succeeded(init));
         let never = |reason: &str, message: Option<String>| State::Never {
             reason: reason.to_owned(),
             message: message.unwrap_or_else(|| "no message".to_owned()),
@@ -269,7 +271,7 @@ impl State {
         match status.phase.as_deref() {
             Some("Running") if container.is_some_and(runs) => State::Running,
             Some("Failed" | "Succeeded") => {
-                let ended = container.and_then(|c| c.state.as_ref()?.terminated.as_ref());
+                let ended = init.or(container).and_then(|c| c.state.as_ref()?.terminated.as_ref());
                 match ended {
                     Some(ended) => never(
                         ended.reason.as_deref().unwrap_or("Ended"),
@@ -278,7 +280,7 @@ impl State {
                     None => never(status.reason.as_deref().unwrap_or("Failed"), status.message.clone()),
                 }
             }
-            _ => match container.and_then(|c| c.state.as_ref()?.waiting.as_ref()) {
+            _ => match init.or(container).and_then(|c| c.state.as_ref()?.waiting.as_ref()) {
                 Some(waiting) => match waiting.reason.as_deref().unwrap_or("ContainerCreating") {
                     reason @ ("ErrImagePull"
                     | "ImagePullBackOff"
@@ -296,6 +298,10 @@ impl State {
             },
         }
     }
+}
+
+fn has_succeeded(init: &ContainerStatus) -> bool {
+    init.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|ended| ended.exit_code == 0)
 }
 
 fn runs(container: &ContainerStatus) -> bool {
@@ -345,6 +351,29 @@ mod tests {
         let running = serde_json::json!({"phase": "Running", "containerStatuses": [{"name": "s", "image": "", "imageID": "",
             "ready": true, "restartCount": 0, "state": {"running": {"startedAt": "2026-11-21T04:57:09Z"}}}]});
         assert_eq!(state(running), State::Running);
+        let of = |name: &str, state: serde_json::Value| {
+            serde_json::json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+        };
+        let with_init = |phase: &str, init: serde_json::Value, main: &str| {
+            let main = serde_json::json!({"waiting": {"reason": main, "message": "m"}});
+            serde_json::json!({"phase": phase, "initContainerStatuses": [of("i", init)], "containerStatuses": [of("s", main)]})
+        };
+        let pulls = serde_json::json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        assert_eq!(
+            state(with_init("Pending", pulls, "PodInitializing")),
+            State::Never { reason: "ErrImagePull".into(), message: "no such image".into() }
+        );
+        let ended = |code: i32| serde_json::json!({"terminated": {"exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }}});
+        assert_eq!(
+            state(with_init("Failed", ended(1), "PodInitializing")),
+            State::Never { reason: "Error".into(), message: "exit code 1 ".into() }
+        );
+        assert_eq!(
+            state(with_init("Pending", ended(0), "ErrImageNeverPull")),
+            State::Never { reason: "ErrImageNeverPull".into(), message: "m".into() }
+        );
+        let running = serde_json::json!({"running": {"startedAt": "2026-11-21T04:57:09Z"}});
+        assert_eq!(state(with_init("Pending", running, "PodInitializing")), State::Waiting("starting".into()));
         assert!(matches!(
             state(serde_json::json!({"phase": "Failed", "reason": "DeadlineExceeded"})),
             State::Never { .. }

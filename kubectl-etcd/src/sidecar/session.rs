@@ -72,7 +72,7 @@ pub(crate) struct Session {
     stderr: Arc<std::sync::Mutex<String>>,
     held: Box<dyn Any + Send + Sync>,
     peer: Hello,
-    place: String,
+    pub(super) place: String,
 }
 
 impl Session {

@@ -1,8 +1,9 @@
 //! The sidecar's pod, as a pure function of what it is for: least privilege by operation.
 
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::drill_pod;
 use crate::discovery::EtcdPod;
 
 /// The image of this release; a release build pins it by digest.
@@ -19,6 +20,9 @@ pub(crate) const POD_NAMES: &str = "etcd-sidecar-";
 pub(crate) const OPERATION: &str = "kubectl-etcd/operation";
 /// Label: the run of the plugin that made it.
 pub(crate) const SESSION: &str = "kubectl-etcd/session";
+
+/// Name of the container to which an exec leads.
+pub(crate) const CONTAINER: &str = "sidecar";
 
 /// Seconds without a session after which a sidecar ends by itself, on top of the time that pods have to start.
 const IDLE: u64 = 60;
@@ -69,6 +73,11 @@ pub(crate) enum Operation {
     Restore,
     /// Give the member new data from the rest of its cluster.
     Replace,
+    /// Let the cluster's own etcd program serve a snapshot, in a volume of so many bytes. The pod sees nothing of its node.
+    Drill {
+        /// Bytes.
+        room: u64,
+    },
     /// Read what restores have left on the node.
     Recall,
     /// Follow a restore to its end.
@@ -89,6 +98,7 @@ impl Operation {
             Operation::Doctor => "doctor",
             Operation::Restore => "restore",
             Operation::Replace => "replace",
+            Operation::Drill { .. } => "drill",
             Operation::Recall => "recall",
             Operation::Follow => "follow",
             Operation::Remove => "remove",
@@ -106,9 +116,20 @@ impl Operation {
             | Operation::Recall
             | Operation::Follow
             | Operation::Remove => 600,
-            Operation::Backup | Operation::Store | Operation::Restore | Operation::Replace | Operation::List => {
-                6 * 3600
-            }
+            Operation::Backup
+            | Operation::Store
+            | Operation::Restore
+            | Operation::Replace
+            | Operation::Drill { .. }
+            | Operation::List => 6 * 3600,
+        }
+    }
+
+    /// The sidecar's program in the container to which an exec leads.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Operation::Drill { .. } => drill_pod::SIDECAR,
+            _ => "/etcd-sidecar",
         }
     }
 
@@ -156,7 +177,7 @@ impl PodPlan<'_> {
                 let files = member.encryption_config.clone().into_iter().map(|file| Mount::read(file, "File"));
                 topmost(std::iter::once(folder).chain(files).collect())
             }
-            Operation::List => Vec::new(),
+            Operation::List | Operation::Drill { .. } => Vec::new(),
             Operation::Plan => {
                 let folders = [&member.manifests_dir, &member.data_dir, &member.wal_dir].into_iter().flatten();
                 let folders = folders.map(|folder| Mount::read(folder.clone(), "Directory"));
@@ -198,6 +219,45 @@ impl PodPlan<'_> {
 
     /// The pod.
     pub(crate) fn pod(&self) -> Pod {
+        // While other nodes' pods may still be waited for, nobody speaks to the one that started first.
+        let idle = IDLE + self.args.pod_running_timeout.as_secs();
+        let wait = ["wait".to_owned(), format!("--idle-timeout={idle}s")];
+        let mut spec = match self.operation {
+            Operation::Drill { room } => drill_pod::spec(&self.member.image, room, &wait, self.args),
+            _ => self.on_the_node(&wait),
+        };
+        let secrets = self.args.image_pull_secret.iter().filter(|name| !name.is_empty());
+        let secrets: Vec<_> = secrets.map(|name| json!({"name": name})).collect();
+        spec["nodeName"] = json!(self.member.node);
+        spec["restartPolicy"] = json!("Never");
+        spec["automountServiceAccountToken"] = json!(false);
+        spec["enableServiceLinks"] = json!(false);
+        spec["terminationGracePeriodSeconds"] = json!(2);
+        spec["activeDeadlineSeconds"] = json!(self.operation.deadline());
+        spec["tolerations"] = json!([{"operator": "Exists"}]);
+        spec["imagePullSecrets"] = json!(secrets);
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name(),
+                "namespace": self.args.pod_namespace,
+                "labels": {
+                    "app.kubernetes.io/name": "etcd-sidecar",
+                    "app.kubernetes.io/managed-by": "kubectl-etcd",
+                    "app.kubernetes.io/version": env!("CARGO_PKG_VERSION"),
+                    SESSION: self.session,
+                    OPERATION: self.operation.name(),
+                },
+                "annotations": {"kubectl-etcd/started-by": self.started_by},
+            },
+            "spec": spec,
+        });
+        serde_json::from_value(pod).expect("the structure above is a pod")
+    }
+
+    /// What a pod is that works with its node.
+    fn on_the_node(&self, wait: &[String]) -> Value {
         let mut volumes = Vec::new();
         let mut mounts = Vec::new();
         for (index, Mount { path, kind, read_only }) in self.mounts().into_iter().enumerate() {
@@ -231,55 +291,21 @@ impl PodPlan<'_> {
         if let Some(kind) = looks_wider.or(self.member.selinux_type.as_deref()) {
             security["seLinuxOptions"] = json!({"type": kind});
         }
-        // While other nodes' pods may still be waited for, nobody speaks to the one that started first.
-        let idle = IDLE + self.args.pod_running_timeout.as_secs();
-        let secrets: Vec<_> = self
-            .args
-            .image_pull_secret
-            .iter()
-            .filter(|name| !name.is_empty())
-            .map(|name| json!({"name": name}))
-            .collect();
-        let pod = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": self.name(),
-                "namespace": self.args.pod_namespace,
-                "labels": {
-                    "app.kubernetes.io/name": "etcd-sidecar",
-                    "app.kubernetes.io/managed-by": "kubectl-etcd",
-                    "app.kubernetes.io/version": env!("CARGO_PKG_VERSION"),
-                    SESSION: self.session,
-                    OPERATION: self.operation.name(),
-                },
-                "annotations": {"kubectl-etcd/started-by": self.started_by},
-            },
-            "spec": {
-                "nodeName": self.member.node,
-                // A node short of disk or memory takes and keeps no others, and that is when backups are wanted.
-                "priorityClassName": "system-node-critical",
-                "hostNetwork": true,
-                "restartPolicy": "Never",
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 2,
-                "activeDeadlineSeconds": self.operation.deadline(),
-                "tolerations": [{"operator": "Exists"}],
-                "imagePullSecrets": secrets,
-                "containers": [{
-                    "name": "sidecar",
-                    "image": self.args.image,
-                    "imagePullPolicy": self.args.image_pull_policy,
-                    "args": ["wait", format!("--idle-timeout={idle}s")],
-                    "securityContext": security,
-                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-                    "volumeMounts": mounts,
-                }],
-                "volumes": volumes,
-            },
-        });
-        serde_json::from_value(pod).expect("the structure above is a pod")
+        json!({
+            // A node short of disk or memory takes and keeps no others, and that is when backups are wanted.
+            "priorityClassName": "system-node-critical",
+            "hostNetwork": true,
+            "containers": [{
+                "name": CONTAINER,
+                "image": self.args.image,
+                "imagePullPolicy": self.args.image_pull_policy,
+                "args": wait,
+                "securityContext": security,
+                "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        })
     }
 }
 

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_wire::drill::DrillRequest;
 use etcd_wire::message::{Reply, Request};
 use etcd_wire::restore::{StageRequest, Staged};
 use etcd_wire::{Begin, CHUNK, Compression, Digest, End, Failure, FailureCode, Frame, Outgoing, Sha256, WireError};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::session::{CHUNKS_AHEAD, SILENCE, Session, next};
@@ -14,7 +16,7 @@ use super::voice::Voice;
 use crate::output::{Failed, Outcome};
 use crate::snapshot_file::SnapshotFile;
 
-/// How long a node may take to verify the file and to build the new directory from it.
+/// How long a node may take to verify the file and to build a directory from it.
 const BUILD: Duration = Duration::from_secs(1800);
 /// Why a file is not sent to its end.
 const CHANGED: &str = "it has changed since it was verified";
@@ -37,7 +39,7 @@ pub(crate) struct Upload {
 pub(crate) enum Stage {
     /// So many bytes of the file were sent.
     Sent(u64),
-    /// All of it: the node verifies it and builds the new directory.
+    /// All of it: the other side verifies it and builds a directory.
     Building,
 }
 
@@ -61,10 +63,41 @@ impl Session {
         progress: impl Fn(Stage),
     ) -> Outcome<Staged> {
         const DOING: &str = "put the new data beside the old";
+        match self.hand_over(Request::Stage(stage), upload, progress, DOING).await? {
+            Reply::Staged(staged) => Ok(staged),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Sends the snapshot to a pod with an etcd program, which serves it there in a throw-away folder. Gives the document of the drill.
+    ///
+    /// # Errors
+    /// Exit 3: the snapshot is damaged, or etcd does not serve it at all. Exit 4: etcd is too old, or there is not enough room. The file has changed since it was
+    /// verified, or the road broke.
+    pub(crate) async fn drill(
+        &mut self,
+        upload: &Upload,
+        request: DrillRequest,
+        progress: impl Fn(Stage),
+    ) -> Outcome<Value> {
+        let request = Request::Drill(Box::new(request));
+        match self.hand_over(request, Some(upload), progress, "drill the backup").await? {
+            Reply::Drill(done) => Ok(done.document),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Makes a request that a file may belong to, sends the file, and waits for what is made of it.
+    async fn hand_over(
+        &mut self,
+        request: Request,
+        upload: Option<&Upload>,
+        progress: impl Fn(Stage),
+        doing: &'static str,
+    ) -> Outcome<Reply> {
         let compression = if self.peer().can("zstd") { Compression::Zstd } else { Compression::None };
-        let request = Frame::Request(Request::Stage(stage));
-        if let Err(error) = self.voice.send(&request).await {
-            return Err(self.broken(error, DOING).into_failed());
+        if let Err(error) = self.voice.send(&Frame::Request(request)).await {
+            return Err(self.broken(error, doing).into_failed());
         }
         let heard = AtomicBool::new(false);
         let answer = {
@@ -75,7 +108,7 @@ impl Session {
                     None => Ok(()),
                 }
             };
-            let hearing = next(incoming, "the new data", BUILD + BUILD);
+            let hearing = next(incoming, "what comes of the snapshot", BUILD + BUILD);
             tokio::pin!(sending, hearing);
             tokio::select! {
                 answer = &mut hearing => {
@@ -100,19 +133,19 @@ impl Session {
             }
         };
         match answer {
-            Ok(Ok(Frame::Reply(Reply::Staged(staged)))) => Ok(staged),
+            Ok(Ok(Frame::Reply(reply))) => Ok(reply),
             Ok(Ok(other)) => Err(self.unexpected(other).into_failed()),
-            Ok(Err(error)) | Err(Unsent::Wire(error)) => Err(self.broken(error, DOING).into_failed()),
+            Ok(Err(error)) | Err(Unsent::Wire(error)) => Err(self.broken(error, doing).into_failed()),
             Err(Unsent::File(why)) => {
                 let path = upload.map(|upload| upload.file.path().display().to_string()).unwrap_or_default();
-                Err(Failed::plain(format!("cannot send {path} to the node")).cause(why))
+                Err(Failed::plain(format!("cannot send {path} to {}", self.place)).cause(why))
             }
         }
     }
 }
 
 fn too_long() -> WireError {
-    let silent = format!("the node has been building for {} minutes", BUILD.as_secs() / 60);
+    let silent = format!("nothing has come of the snapshot for {} minutes", BUILD.as_secs() / 60);
     WireError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, silent))
 }
 

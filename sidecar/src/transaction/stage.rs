@@ -1,14 +1,13 @@
 //! The new data, put beside the old on the same file system.
 
 use std::fs::File;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, restore};
 use etcd_snapshot::{DigestCheck, FileSource, Options, verify};
 use etcd_wire::restore::{Decision, Ending, Staged};
-use etcd_wire::{Failure, FailureCode, Frame, Incoming, WireError};
+use etcd_wire::{Failure, FailureCode};
 
 use super::journal::storage;
 use super::layout::Layout;
@@ -16,6 +15,7 @@ use super::owner::adopt;
 use super::records;
 use crate::node::{Place, dir};
 use crate::serve::{Client, Stop};
+use crate::streaming;
 
 /// How a snapshot is made into data.
 pub(super) struct How {
@@ -29,7 +29,8 @@ pub(super) async fn snapshot(layout: &Layout, how: How, announced: u64, client: 
     for folder in layout.folders() {
         folder.create_folders().map_err(|error| storage("create a folder beside the data", &error))?;
     }
-    let file = receive(layout, announced, client).await?;
+    let written = |error: std::io::Error| storage("write the snapshot on the node", &error);
+    let file = streaming::receive(client, announced, written, || layout.upload().create()).await?;
     let layout = layout.clone();
     built(move |cancel| build(&layout, &how, file, cancel), client).await
 }
@@ -89,53 +90,6 @@ pub(super) fn raise(
         return Err(Failure::new(FailureCode::BadRequest, message));
     };
     build(layout, &How { bump, token, skip_hash_check: true }, file, cancel)
-}
-
-async fn receive(layout: &Layout, announced: u64, client: &mut Client) -> Result<File, Stop> {
-    let unexpected = |frame: &Frame, expected| Stop::Protocol(WireError::Unexpected { got: frame.name(), expected });
-    match client.next().await? {
-        Frame::Begin(begin) if begin.total == Some(announced) => {}
-        Frame::Begin(_) => {
-            return Err(Failure::new(FailureCode::BadRequest, "the snapshot has another size than announced").into());
-        }
-        other => return Err(unexpected(&other, "begin")),
-    }
-    let written = |error: std::io::Error| Stop::from(storage("write the snapshot on the node", &error));
-    let mut file = layout.upload().create().map_err(written)?;
-    let mut incoming = Incoming::new(announced);
-    loop {
-        match client.next().await? {
-            Frame::Data(chunk) => {
-                let took = tokio::task::block_in_place(|| {
-                    let bytes = incoming.accept(&chunk).map_err(Stop::Protocol)?;
-                    file.write_all(&bytes).map_err(written)
-                });
-                match took {
-                    // What is on its way still comes, and is passed over.
-                    Err(Stop::Failed(failure)) => return drain(client, failure).await,
-                    took => took?,
-                }
-            }
-            Frame::End(end) => {
-                incoming.finish(&end).map_err(Stop::Protocol)?;
-                return Ok(file);
-            }
-            other => return Err(unexpected(&other, "data or end")),
-        }
-    }
-}
-
-/// Says at once why it does not go on, and passes over what comes until the client has heard it.
-async fn drain(client: &mut Client, failure: Failure) -> Result<File, Stop> {
-    client.send(Frame::Failure(failure.clone())).await?;
-    loop {
-        match client.next().await {
-            Ok(Frame::Data(_)) => {}
-            Ok(Frame::End(_)) | Err(Stop::GaveUp(_)) => return Err(Stop::Told),
-            Ok(other) => return Err(Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "end" })),
-            Err(stop) => return Err(stop),
-        }
-    }
 }
 
 fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<Staged, Failure> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use e2e::{Ran, Running, names, plugin, run, unpacked, until, workspace};
+use e2e::{Ran, Running, Scene, names, plugin, run, unpacked, until, workspace};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -445,4 +445,48 @@ fn a_drill_of_a_backup_in_a_store_is_attested_beside_it() {
     // Of a file there is no store to write to.
     let file = place.file("a.db", &snapshot);
     place.drill(&new(), &[&file, "--attest"]).expect_code(2).expect_error(&["the file is in no store"]);
+}
+
+/// On a lab: nothing of the machine's etcds is used, the pod serves the backup with the image of the cluster's etcd, and it goes whatever comes of the drill.
+#[test]
+fn the_clusters_own_etcd_serves_a_backup_in_a_pod() {
+    let scene = Scene::new(1, lab::Etcd::V3_4);
+    let outside = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| outside.path().join(name).to_str().expect("text").to_owned();
+    let file = path("etcd.db");
+    scene.ok(&["backup", &file]);
+
+    let plan = scene.ok(&["drill", &file, "--in-cluster", "--dry-run=client", "-o", "json"]).json();
+    assert_eq!((&plan["node"], &plan["namespace"]), (&"cp1".into(), &"kube-system".into()));
+    assert!(plan["image"].as_str().is_some_and(|image| image.contains("etcd:3.4")), "{plan}");
+    scene.assert_nothing_left();
+
+    let drill = scene.ok(&["drill", &file, "--in-cluster", "-o", "json"]).json();
+    assert_eq!((&drill["verdict"], &drill["reasons"]), (&"passed".into(), &json!([])), "{drill}");
+    for name in ["revision", "hashKv", "keys", "kubeSystemUid"] {
+        let check = check(&drill, name);
+        assert_eq!((&check["result"], &check["source"]), (&"equal".into(), &if name == "keys" { "file" } else { "record" }.into()), "{drill}");
+    }
+    assert_eq!((&drill["etcd"]["node"], &drill["etcd"]["image"]), (&"cp1".into(), &plan["image"]));
+    assert_eq!((&drill["by"]["program"], &drill["backup"]["file"]), (&"kubectl-etcd".into(), &file.into()));
+    let phases: Vec<_> = drill["rto"]["phases"].as_array().expect("phases").iter().map(|one| &one["name"]).collect();
+    assert_eq!(phases, ["open", "verify", "send", "restore", "boot", "compare", "read"]);
+    scene.assert_nothing_left();
+
+    // What that etcd cannot read, what is no snapshot, and a sidecar that no node has.
+    let newer = path("newer.db");
+    std::fs::write(&newer, unpacked("snapshots/3.5.1.db.zst")).expect("a file");
+    run(scene.plugin(&["drill", &newer, "--node", "cp1"])).expect_code(4).expect_error(&["3.5"]);
+    scene.assert_nothing_left();
+    run(scene.plugin(&["drill", &newer, "--node", "cp9"])).expect_code(1).expect_error(&["cp9"]);
+    let no_image = ["drill", &path("etcd.db"), "--in-cluster", "--image", "nowhere:1", "--image-pull-policy", "Never"];
+    run(scene.plugin(&no_image)).expect_code(1).expect_error(&["nowhere:1"]);
+    scene.assert_nothing_left();
+
+    // Interrupted once the pod is there.
+    let drilling = Running::start(scene.plugin(&["drill", &path("etcd.db"), "--in-cluster"]));
+    until("the pod is there", || !scene.sidecars().is_empty());
+    drilling.signal("INT");
+    assert_eq!(drilling.end().0.code(), Some(130));
+    scene.assert_nothing_left();
 }

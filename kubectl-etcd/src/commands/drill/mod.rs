@@ -1,6 +1,7 @@
 //! `kubectl etcd drill`: a backup is restored to a throw-away folder, a real etcd serves it there, and what that serves is compared with what was
 //! recorded.
 
+mod in_cluster;
 mod page;
 mod plan;
 mod table;
@@ -22,8 +23,9 @@ use crate::idle::Idle;
 use crate::interruption::interrupted;
 use crate::kube_system;
 use crate::output::{self, Exit, Failed, Outcome, Progress, ResultExt as _};
+use crate::sidecar::SidecarArgs;
 use crate::snapshot_file::{SnapshotFile, find, is_stored};
-use plan::{Facts, Plan};
+use plan::{Facts, Place, Plan};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +36,9 @@ Examples:
   # into the store that it was proved
   kubectl etcd drill s3://backups/prod/latest --identity key.txt \\
     --trust-key sign.pub --etcd ./etcd-3.5.16/etcd --attest
+
+  # In the cluster, with its own etcd, as from a machine that cannot run etcd
+  kubectl etcd drill etcd.db --in-cluster
 
   # Also decrypt what the API server has encrypted
   kubectl etcd drill etcd.db --encryption-config enc.yaml
@@ -51,6 +56,10 @@ Examples:
 /// one object of every resource; with --encryption-config also decrypts one value of every encryption key. Then stops etcd, and removes the folder, however
 /// the command ends. No cluster is needed, and nothing of a cluster is changed.
 ///
+/// With --in-cluster or --node this happens in a pod of the cluster of the kubeconfig, of the image of that cluster's etcd. The pod sees nothing of its node,
+/// opens no port, and has no token; it goes with the command. The backup is opened and verified on this machine, so that no identity or key leaves it, and the
+/// snapshot is sent to the pod in clear, with every Secret in it. It lies on the disk of the node until the pod is deleted.
+///
 /// RPO is the age of the backup, RTO the time until etcd served it. What could not be proved is said. A drill that fails ends with exit
 /// code 3, and says why.
 #[derive(Debug, clap::Args)]
@@ -64,6 +73,12 @@ pub(crate) struct Args {
     /// Folder in which the folder of the drill is made [default: the system's for temporary files]
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
+    /// Drill in a pod of the cluster, with the etcd of its first control-plane node
+    #[arg(long, conflicts_with_all = ["etcd", "data_dir"])]
+    in_cluster: bool,
+    /// Drill in a pod of the cluster, on this control-plane node and with its etcd
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["etcd", "data_dir", "in_cluster"])]
+    node: Option<String>,
     /// Only show what would be done (client)
     #[arg(long, value_name = "client", value_parser = ["client"])]
     dry_run: Option<String>,
@@ -72,6 +87,8 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     attest: AttestArgs,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
 }
 
 /// `-o`.
@@ -101,8 +118,16 @@ impl Args {
     pub(crate) fn idle(&self) -> Vec<Idle> {
         let mut idle = self.file.idle([]);
         idle.extend(self.attest.idle(is_stored(&self.file.file)));
-        idle.push(Idle::connection("drill asks no cluster"));
+        if !self.is_in_cluster() {
+            const ASKS_NONE: &str = "without --in-cluster or --node, drill asks no cluster";
+            idle.push(Idle::connection(ASKS_NONE));
+            idle.push(Idle::group::<SidecarArgs>(ASKS_NONE));
+        }
         idle
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.in_cluster || self.node.is_some()
     }
 
     fn parent(&self) -> PathBuf {
@@ -113,9 +138,12 @@ impl Args {
 /// Drills.
 ///
 /// # Errors
-/// There is no etcd that can read the file, or not enough room (exit 4); the backup cannot be opened or is damaged (exit 3), or etcd does not serve what was
+/// There is no etcd that can read the file, or not enough room, or the user may not make the pod (exit 4); the backup cannot be opened or is damaged (exit 3), or etcd does not serve what was
 /// recorded (exit 3). Nothing is left behind.
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.is_in_cluster() {
+        return in_cluster::run(args, context).await;
+    }
     let (begun, mut clock) = (Timestamp::now(), Clock::new());
     let key = args.attest.key()?;
     let keyring = args.file.keyring()?;
@@ -124,11 +152,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let asked = async { Program::ask(&etcd).await.map_err(|trouble| Failed::from(trouble).unchanged()) };
     let program = context.interruptible(asked).await?;
     if args.dry_run.is_some() {
-        let Some(format) = args.output.data() else {
-            return Err(Failed::new(Exit::Usage, "a plan is no page: -o html and --dry-run exclude each other"));
+        let place = Place::Here {
+            etcd: program.path.display().to_string(),
+            etcd_version: program.version.clone(),
+            parent: args.parent().display().to_string(),
         };
-        let plan = Plan::of(facts(&args, &program, &context).await?);
-        return output::print_data(context.printer, format, &plan, || plan.text());
+        return show_plan(&args, place, &context).await;
     }
     clock.skip();
     let file = open(&args, &context).await?;
@@ -143,7 +172,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let trial = Trial {
         program: &program,
         subject: Subject {
-            name: contents.file().stored().map_or_else(|| contents.name(), |stored| stored.name()),
+            name: name(&contents),
             source: contents.file().shared_source(),
             report: &contents.report,
             keys: &keys,
@@ -163,11 +192,21 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         (Err(failed), Err(left)) => return Err(failed.also(Err(left))),
         (Ok(_), Err(left)) => return Err(left),
     };
-    let signer = contents.file().stored().and_then(|stored| stored.found.signer.as_ref()).map(ToString::to_string);
+    let signer = signer(contents.file());
     let by = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let drill = trial.document(proved, newer.into_iter().collect(), signer, (begun, clock), by);
     tell(&drill, &args, &context)?;
     prove_in_store(&args, contents.file(), &drill, key.as_ref(), &context).await
+}
+
+/// What a backup is called in the document.
+fn name(contents: &Contents) -> String {
+    contents.file().stored().map_or_else(|| contents.name(), |stored| stored.name())
+}
+
+/// Who has signed its record, if a trusted key has.
+fn signer(file: &SnapshotFile) -> Option<String> {
+    file.stored().and_then(|stored| stored.found.signer.as_ref()).map(ToString::to_string)
 }
 
 /// What was recorded, as a drill takes it.
@@ -222,8 +261,17 @@ async fn look(
     Contents::of(file, keyring, &args.file, context, keep).await
 }
 
+/// Shows what would be done, and does nothing.
+async fn show_plan(args: &Args, place: Place, context: &Context) -> Outcome {
+    let Some(format) = args.output.data() else {
+        return Err(Failed::new(Exit::Usage, "a plan is no page: -o html and --dry-run exclude each other"));
+    };
+    let plan = Plan::of(facts(args, place, context).await?);
+    output::print_data(context.printer, format, &plan, || plan.text())
+}
+
 /// What a plan needs: nothing of the backup but its size is read.
-async fn facts(args: &Args, program: &Program, context: &Context) -> Outcome<Facts> {
+async fn facts(args: &Args, place: Place, context: &Context) -> Outcome<Facts> {
     let path = &args.file.file;
     let (size, at_least) = match is_stored(path) {
         true => (find(path, args.file.access(), context).await?.found.record.snapshot.size, false),
@@ -237,9 +285,7 @@ async fn facts(args: &Args, program: &Program, context: &Context) -> Outcome<Fac
         file: path.display().to_string(),
         size,
         at_least,
-        etcd: program.path.display().to_string(),
-        etcd_version: program.version.clone(),
-        parent: args.parent().display().to_string(),
+        place,
         decrypts: args.file.decrypts(),
         attests: args.attest.attest,
     })

@@ -156,17 +156,19 @@ impl Page<'_> {
     }
 
     fn circumstances(&self) -> String {
-        facts(
-            "Who, where and when",
-            &[
-                ("User", self.0.field("by.user")),
-                ("Host", self.0.field("by.host")),
-                ("Platform", self.0.field("by.platform")),
-                ("etcd program", code(&self.0.field("etcd.path"))),
-                ("Started at", self.0.field("startedAt")),
-                ("Ended at", self.0.field("endedAt")),
-            ],
-        )
+        let mut rows = vec![
+            ("User", self.0.field("by.user")),
+            ("Host", self.0.field("by.host")),
+            ("Platform", self.0.field("by.platform")),
+            ("etcd program", code(&self.0.field("etcd.path"))),
+        ];
+        for (name, path) in [("Image of the pod", "etcd.image"), ("Node of the pod", "etcd.node")] {
+            if *self.0.at(path) != Value::Null {
+                rows.push((name, self.0.field(path)));
+            }
+        }
+        rows.extend([("Started at", self.0.field("startedAt")), ("Ended at", self.0.field("endedAt"))]);
+        facts("Who, where and when", &rows)
     }
 }
 

@@ -14,15 +14,33 @@ pub(super) struct Facts {
     /// Bytes of the snapshot, and whether there may be more: the file is compressed.
     pub(super) size: u64,
     pub(super) at_least: bool,
-    /// The program and its version.
-    pub(super) etcd: String,
-    pub(super) etcd_version: String,
-    /// Where the folder is made.
-    pub(super) parent: String,
+    /// Where it is drilled.
+    pub(super) place: Place,
     /// Whether an encryption configuration is given.
     pub(super) decrypts: bool,
     /// Whether what was proved is written into the store.
     pub(super) attests: bool,
+}
+
+/// Where a backup is drilled, and by which etcd.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// On this machine.
+    Here {
+        /// The program and its version.
+        etcd: String,
+        etcd_version: String,
+        /// Where the folder is made.
+        parent: String,
+    },
+    /// In a pod.
+    Pod {
+        /// etcd's image.
+        image: String,
+        node: String,
+        /// Namespace of the pod.
+        namespace: String,
+    },
 }
 
 /// What will be done.
@@ -32,14 +50,29 @@ pub(super) struct Plan {
     api_version: &'static str,
     kind: &'static str,
     file: String,
-    etcd: String,
-    etcd_version: String,
-    /// The folder in which one is made for the drill.
-    data_dir: String,
+    #[serde(flatten)]
+    place: Shown,
     /// Bytes that it takes there, at least.
     needs: u64,
     /// In their order.
     steps: Vec<String>,
+}
+
+/// [`Place`], as data.
+#[derive(Debug, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Shown {
+    Here {
+        etcd: String,
+        etcd_version: String,
+        /// The folder in which one is made for the drill.
+        data_dir: String,
+    },
+    Pod {
+        image: String,
+        node: String,
+        namespace: String,
+    },
 }
 
 impl Plan {
@@ -47,20 +80,31 @@ impl Plan {
     pub(super) fn of(facts: Facts) -> Plan {
         let needs = etcd_drill::needs(facts.size);
         let least = if facts.at_least { "at least " } else { "" };
-        let mut steps = vec![
-            format!("open and verify {}", facts.file),
-            format!("restore it to a new folder in {}, which needs {least}{}", facts.parent, bytes(needs)),
-            format!(
-                "start {} (etcd {}) there, on sockets that only this command can use",
-                facts.etcd, facts.etcd_version
-            ),
+        let room = format!("{least}{}", bytes(needs));
+        let mut steps = vec![format!("open and verify {} on this machine", facts.file)];
+        match &facts.place {
+            Place::Here { etcd, etcd_version, parent } => {
+                steps.push(format!("restore it to a new folder in {parent}, which needs {room}"));
+                steps.push(format!("start {etcd} (etcd {etcd_version}) there, on sockets that only this command can use"));
+            }
+            Place::Pod { image, node, namespace } => {
+                steps.push(format!("create a pod in namespace {namespace} on node {node}, of image {image}"));
+                steps.push("send the snapshot to it, in clear, through the API server".to_owned());
+                steps.push(format!("restore it to a volume of the pod, which needs {room}"));
+                steps.push("start etcd there, on sockets that only the pod can use".to_owned());
+            }
+        }
+        steps.extend([
             "compare revision, HashKV, number of keys and kube-system UID with the record".to_owned(),
             "read one object of every resource through etcd".to_owned(),
-        ];
+        ]);
         if facts.decrypts {
             steps.push("decrypt one value of every encryption key".to_owned());
         }
-        steps.push("stop etcd, and remove the folder".to_owned());
+        steps.push(match facts.place {
+            Place::Here { .. } => "stop etcd, and remove the folder".to_owned(),
+            Place::Pod { .. } => "delete the pod, and its volume with it".to_owned(),
+        });
         if facts.attests {
             steps.push("write into the store that a real etcd has served the backup".to_owned());
         }
@@ -68,9 +112,10 @@ impl Plan {
             api_version: API_VERSION,
             kind: "DrillPlan",
             file: facts.file,
-            etcd: facts.etcd,
-            etcd_version: facts.etcd_version,
-            data_dir: facts.parent,
+            place: match facts.place {
+                Place::Here { etcd, etcd_version, parent } => Shown::Here { etcd, etcd_version, data_dir: parent },
+                Place::Pod { image, node, namespace } => Shown::Pod { image, node, namespace },
+            },
             needs,
             steps,
         }
@@ -78,7 +123,10 @@ impl Plan {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text = String::from("Would do, and changes no cluster:\n");
+        let mut text = String::from(match self.place {
+            Shown::Here { .. } => "Would do, and changes no cluster:\n",
+            Shown::Pod { .. } => "Would do, and changes nothing of the cluster but the pod:\n",
+        });
         for (number, step) in (1..).zip(&self.steps) {
             let _ = writeln!(text, "  {number}. {step}");
         }
@@ -95,9 +143,7 @@ mod tests {
             file: "a.db".into(),
             size: 1_000_000,
             at_least: false,
-            etcd: "/bin/etcd".into(),
-            etcd_version: "3.5.16".into(),
-            parent: "/tmp".into(),
+            place: Place::Here { etcd: "/bin/etcd".into(), etcd_version: "3.5.16".into(), parent: "/tmp".into() },
             decrypts: false,
             attests: false,
         }
@@ -116,5 +162,14 @@ mod tests {
         let more = Plan::of(Facts { decrypts: true, attests: true, at_least: true, ..facts() });
         assert_eq!(more.steps.len(), 8);
         assert!(more.steps[1].contains("at least") && more.steps[7].contains("into the store"), "{more:?}");
+        let json = serde_json::to_value(&more).unwrap();
+        assert_eq!((&json["dataDir"], &json["image"]), (&"/tmp".into(), &serde_json::Value::Null));
+        let place = Place::Pod { image: "etcd:3.5".into(), node: "cp1".into(), namespace: "kube-system".into() };
+        let pod = Plan::of(Facts { place, ..facts() });
+        assert_eq!(pod.steps.len(), 8);
+        assert_eq!(pod.steps[1], "create a pod in namespace kube-system on node cp1, of image etcd:3.5");
+        assert!(pod.text().contains("nothing of the cluster but the pod"), "{}", pod.text());
+        let json = serde_json::to_value(&pod).unwrap();
+        assert_eq!((&json["node"], &json["dataDir"]), (&"cp1".into(), &serde_json::Value::Null));
     }
 }

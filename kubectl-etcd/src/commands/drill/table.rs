@@ -13,9 +13,9 @@ pub(super) fn text(drill: &Drill) -> String {
     let mut facts = Table::new(&["CHECK", "EXPECTED", "BY", "SERVED", "RESULT"]);
     for check in &drill.checks {
         facts.row(vec![
-            check.name.to_owned(),
+            check.name.to_string(),
             check.expected.clone().unwrap_or_default(),
-            check.source.to_owned(),
+            check.source.to_string(),
             check.served.clone().unwrap_or_default(),
             check.result.word().to_owned(),
         ]);
@@ -48,9 +48,10 @@ pub(super) fn text(drill: &Drill) -> String {
         Verdict::Passed => "serves",
         Verdict::Failed => "does not serve",
     };
+    let node = drill.etcd.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
     let _ = writeln!(
         text,
-        "\nDrill {}: etcd {serves} {file} as recorded (etcd {}, {}, revision {})",
+        "\nDrill {}: etcd {serves} {file} as recorded (etcd {}{node}, {}, revision {})",
         drill.verdict.word(),
         drill.etcd.version,
         bytes(drill.backup.size),
@@ -87,10 +88,10 @@ pub(super) mod tests {
                 reason: Some("encrypted by kms:v2:vault: only that KMS can decrypt it".into()),
             },
         ];
-        let equal = |name, source, value: &str| Check {
-            name,
+        let equal = |name: &'static str, source: &'static str, value: &str| Check {
+            name: name.into(),
             expected: Some(value.to_owned()),
-            source,
+            source: source.into(),
             served: Some(value.to_owned()),
             result: checks::Result::Equal,
             note: None,
@@ -104,8 +105,8 @@ pub(super) mod tests {
         let remarks =
             vec!["widgets.example.com: a <kind> that is not known".to_owned(), "kms:v2:vault: encrypted".to_owned()];
         Drill {
-            api_version: crate::output::API_VERSION,
-            kind: "Drill",
+            api_version: crate::output::API_VERSION.into(),
+            kind: "Drill".into(),
             verdict: Verdict::Passed,
             reasons: Vec::new(),
             remarks,
@@ -124,10 +125,15 @@ pub(super) mod tests {
                 auth: false,
                 signer: None,
             },
-            etcd: Etcd { path: "/usr/bin/etcd".into(), version: "3.5.16".into() },
+            etcd: Etcd {
+                path: "/usr/bin/etcd".into(),
+                version: "3.5.16".into(),
+                image: Some("registry.k8s.io/etcd:3.5.16-0".into()),
+                node: Some("cp1".into()),
+            },
             by: By {
-                program: "kubectl-etcd",
-                version: "0.1.0",
+                program: "kubectl-etcd".into(),
+                version: "0.1.0".into(),
                 user: Some("admin".into()),
                 host: Some("bastion".into()),
                 platform: "linux/x86_64".into(),
@@ -138,9 +144,9 @@ pub(super) mod tests {
             rto: Rto {
                 seconds: 3.25,
                 phases: vec![
-                    Phase { name: "open", seconds: 0.5, counts: true },
-                    Phase { name: "boot", seconds: 2.75, counts: true },
-                    Phase { name: "read", seconds: 0.125, counts: false },
+                    Phase { name: "open".into(), seconds: 0.5, counts: true },
+                    Phase { name: "boot".into(), seconds: 2.75, counts: true },
+                    Phase { name: "read".into(), seconds: 0.125, counts: false },
                 ],
             },
             checks,
@@ -158,7 +164,7 @@ pub(super) mod tests {
             "One value of encryption key kms:v2:vault: not proved",
             "RPO 3h",
             "RTO 3.250s (open 0.500s, boot 2.750s, read 0.125s)",
-            "Drill passed: etcd serves etcd-<prod>&\"1\".db as recorded (etcd 3.5.16, 21 kB, revision 48211)",
+            "Drill passed: etcd serves etcd-<prod>&\"1\".db as recorded (etcd 3.5.16 on node cp1, 21 kB, revision 48211)",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

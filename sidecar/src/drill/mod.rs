@@ -1,5 +1,7 @@
 //! `etcd-sidecar drill`: the newest backup of a store is restored to a throw-away folder, and a real etcd serves it there. The same drill as
-//! `kubectl etcd drill`, for a pod that asks no API server.
+//! `kubectl etcd drill`, for a pod that asks no API server. `session` is one whose snapshot a client sends.
+
+pub(crate) mod session;
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -12,7 +14,8 @@ use etcd_drill::{Clock, Drill, Folder, Kind, NotRestored, Program, Proved, Subje
 use etcd_objects::Neighbours;
 use etcd_objects::encryption::Keyring;
 use etcd_objects::key::Prefix;
-use etcd_snapshot::{FileSource, Keep, LiveKeys, Options, Pick, Report, live_keys};
+use etcd_snapshot::restore::RestoreError;
+use etcd_snapshot::{FileSource, Keep, LiveKeys, Options, Pick, Report, VerifyError, live_keys};
 use etcd_store::fetch::{FindError, Found, TransferError};
 use etcd_store::proof::{Proof, ProofError};
 use etcd_store::{
@@ -121,7 +124,8 @@ fn of_drill(trouble: Trouble) -> Failure {
     let Trouble { kind, message, causes, effect, hint } = trouble;
     let code = match kind {
         Kind::Refused => FailureCode::Refused,
-        Kind::Failed | Kind::Damaged | Kind::Left => FailureCode::Other,
+        Kind::Damaged => FailureCode::Damaged,
+        Kind::Failed | Kind::Left => FailureCode::Other,
     };
     let failure = causes.into_iter().chain(effect).fold(Failure::new(code, message), Failure::cause);
     match hint {
@@ -262,7 +266,7 @@ impl Session {
     ) -> Result<Proved, Failure> {
         let restore = async {
             let restored = trial.restore(folder, |_| {}).await;
-            restored.map_err(|error: NotRestored| other("cannot restore the snapshot").source(&error))
+            restored.map_err(not_restored)
         };
         self.or_wait(restore).await?;
         clock.lap("restore", true);
@@ -329,14 +333,30 @@ async fn verify(
     cancel: Arc<AtomicBool>,
     found: &Found,
 ) -> Result<(Report, LiveKeys), Failure> {
-    let read = tokio::task::spawn_blocking(move || {
-        let keep = |key: &[u8]| if key.ends_with(KUBE_SYSTEM.as_bytes()) { Keep::Value } else { Keep::Key };
-        let options = Options { cancel: Some(&cancel), ..Options::default() };
-        live_keys(&*source, &options, &Pick::new(&keep), &|_| {})
-    });
-    let cannot = || other(format!("backup {} is damaged, or cannot be read", found.backup.name));
-    let read = read.await.map_err(|error| cannot().source(&error))?;
-    read.map_err(|error| cannot().source(&error))
+    let name = format!("backup {}", found.backup.name);
+    let read = tokio::task::spawn_blocking(move || verified(&source, &cancel, &name));
+    read.await.map_err(|error| other("reading the backup was cut off").source(&error))?
+}
+
+/// As [`verify`], on this thread.
+fn verified(source: &FileSource, cancel: &AtomicBool, name: &str) -> Result<(Report, LiveKeys), Failure> {
+    let keep = |key: &[u8]| if key.ends_with(KUBE_SYSTEM.as_bytes()) { Keep::Value } else { Keep::Key };
+    let options = Options { cancel: Some(cancel), ..Options::default() };
+    live_keys(source, &options, &Pick::new(&keep), &|_| {}).map_err(|error| {
+        let code = match error {
+            VerifyError::Damaged(_) => FailureCode::Damaged,
+            _ => FailureCode::Other,
+        };
+        Failure::new(code, format!("{name} is damaged, or cannot be read")).source(&error)
+    })
+}
+
+fn not_restored(error: NotRestored) -> Failure {
+    let code = match error {
+        NotRestored::Restore(RestoreError::Verify(VerifyError::Damaged(_))) => FailureCode::Damaged,
+        _ => FailureCode::Other,
+    };
+    Failure::new(code, "cannot restore the snapshot").source(&error)
 }
 
 /// What its record says. Its bytes were compared with the record as they came.
