@@ -76,11 +76,12 @@ pub fn glance(source: &dyn Source) -> Result<Glance, VerifyError> {
         glance.revision = last.unwrap_or_default().max(marks).max(1);
         glance.kube_system = checked(walk(), |walk| kube_system(walk, rows))?;
     }
+    let members = settings.members();
     Ok(Glance {
         consistent_index: settings.consistent_index,
         term: settings.term,
         compaction: settings.compaction,
-        members: settings.members,
+        members,
         alarms: settings.alarms,
         version: settings.version,
         cluster_version: settings.cluster_version,

@@ -44,15 +44,14 @@ pub(crate) fn removed_member(key: &[u8], value: &[u8]) -> Option<String> {
 /// Raft's voters and learners. etcd writes them, but reads them nowhere; a restore by etcdutl leaves stale ones.
 #[derive(Deserialize)]
 struct StoredConfState {
-    #[serde(rename = "voters")]
-    _voters: Option<Vec<u64>>,
+    voters: Option<Vec<u64>>,
     #[serde(rename = "learners")]
     _learners: Option<Vec<u64>>,
 }
 
-/// Whether `meta`'s confState is one.
-pub(crate) fn is_conf_state(value: &[u8]) -> bool {
-    json::<StoredConfState>(value).is_some()
+/// The IDs of the members that vote, by `meta`'s confState; `None` if that is none.
+pub(crate) fn voters(value: &[u8]) -> Option<Vec<u64>> {
+    Some(json::<StoredConfState>(value)?.voters.unwrap_or_default())
 }
 
 /// Record `downgrade` of bucket `cluster`.
@@ -230,9 +229,12 @@ mod tests {
         assert_eq!(downgrade(br#"{"target-version":"","enabled":false}"#), Some(None));
         assert_eq!(downgrade(br#"{"target-version":"3.5.0","enabled":true}"#), Some(Some("3.5.0".to_owned())));
         assert_eq!(downgrade(b"{"), None);
-        assert!(is_conf_state(br#"{"voters":[10276657743932975437],"auto_leave":false}"#));
-        assert!(is_conf_state(br#"{"voters":null,"x":1}"#) && is_conf_state(b"{}"));
-        assert!(!is_conf_state(br#"{"voters":["a"]}"#) && !is_conf_state(b"[1"));
+        assert_eq!(
+            voters(br#"{"voters":[10276657743932975437],"auto_leave":false}"#),
+            Some(vec![10276657743932975437])
+        );
+        assert_eq!((voters(br#"{"voters":null,"x":1}"#), voters(b"{}")), (Some(vec![]), Some(vec![])));
+        assert_eq!((voters(br#"{"voters":["a"]}"#), voters(b"[1")), (None, None));
         assert_eq!((number(&[0, 0, 0, 0, 0, 0, 1, 0]), number(&[0; 7]), number(&[0; 9])), (Some(256), None, None));
     }
 }

@@ -20,12 +20,13 @@ pub(crate) struct Settings {
     pub(crate) version: String,
     pub(crate) consistent_index: Option<u64>,
     pub(crate) term: Option<u64>,
-    has_conf_state: bool,
+    /// The IDs of raft's voters.
+    voters: Option<Vec<u64>>,
     pub(crate) compaction: Compaction,
     pub(crate) cluster_version: Option<String>,
     /// The version that a downgrade is to lead to.
     pub(crate) downgrade: Option<String>,
-    pub(crate) members: Vec<Member>,
+    members: Vec<Member>,
     pub(crate) members_removed: Vec<String>,
     pub(crate) leases: u64,
     pub(crate) auth: Auth,
@@ -58,10 +59,7 @@ impl Settings {
         match (bucket, key) {
             (b"meta", b"consistent_index") => self.consistent_index = Some(record::number(value)?),
             (b"meta", b"term") => self.term = Some(record::number(value)?),
-            (b"meta", b"confState") => {
-                self.has_conf_state = true;
-                return record::is_conf_state(value).then_some(());
-            }
+            (b"meta", b"confState") => self.voters = Some(record::voters(value)?),
             (b"meta", b"scheduledCompactRev") => self.compaction.scheduled = Some(mark(value)?),
             (b"meta", b"finishedCompactRev") => self.compaction.finished = Some(mark(value)?),
             (b"meta", b"storageVersion") => self.version = record::version(value)?,
@@ -110,6 +108,15 @@ impl Settings {
         }
     }
 
+    /// The members. One that raft counts as a voter is no learner, whatever its own record says: etcd 3.5.1 to 3.5.19 do not write into it that a learner was
+    /// promoted (<https://github.com/etcd-io/etcd/issues/19557>), and kubeadm lets members join as learners.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let voters = self.voters.as_deref().unwrap_or_default();
+        let votes = |member: &Member| voters.iter().any(|id| member.id == format!("{id:x}"));
+        let own = |member: &Member| Member { is_learner: member.is_learner && !votes(member), ..member.clone() };
+        self.members.iter().map(own).collect()
+    }
+
     /// The minor version of etcd that wrote the records.
     ///
     /// The storage version tells from 3.6 on, but a cluster records it only some seconds after it has started. Before
@@ -118,7 +125,7 @@ impl Settings {
         let recorded = record::minor(&self.version).or_else(|| self.cluster_version.as_deref().and_then(record::minor));
         match recorded {
             Some(recorded) if recorded >= (3, 6) => recorded,
-            _ if self.term.is_some() || self.has_conf_state => (3, 5),
+            _ if self.term.is_some() || self.voters.is_some() => (3, 5),
             _ => (3, 4),
         }
     }
@@ -127,4 +134,31 @@ impl Settings {
 /// The revision in a mark of a compaction, which has the form of a row's key.
 pub(crate) fn mark(value: &[u8]) -> Option<i64> {
     RowKey::parse(value).filter(|row| !row.tombstone).map(|row| row.revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_raft_counts_is_no_learner_whatever_its_own_record_says() {
+        let learners = |conf_state: Option<&str>| {
+            let mut settings = Settings::default();
+            for (id, learner) in [(253, ""), (254, r#","isLearner":true"#), (255, r#","isLearner":true"#)] {
+                let value = format!(r#"{{"id":{id},"peerURLs":["http://a:2380"]{learner}}}"#).into_bytes();
+                settings.take(b"members", format!("{id:x}").as_bytes(), Some(&value)).unwrap();
+            }
+            if let Some(state) = conf_state {
+                settings.take(b"meta", b"confState", Some(&state.as_bytes().to_vec())).unwrap();
+            }
+            let learners = settings.members().into_iter().filter(|member| member.is_learner);
+            learners.map(|member| member.id).collect::<Vec<_>>()
+        };
+        // As etcd 3.4 has it, which writes no state of raft.
+        assert_eq!(learners(None), ["fe", "ff"]);
+        // After one was promoted by etcd 3.5.1 to 3.5.19.
+        assert_eq!(learners(Some(r#"{"voters":[253,255],"learners":[254],"auto_leave":false}"#)), ["fe"]);
+        // Of another cluster, as a restore by etcdutl leaves it.
+        assert_eq!(learners(Some(r#"{"voters":[1,2],"auto_leave":false}"#)), ["fe", "ff"]);
+    }
 }

@@ -137,6 +137,7 @@ pub(crate) fn run(
         Extent::Copy => DigestState::Absent,
     };
     let (major, minor) = settings.writer();
+    let members = settings.members();
     let mut report = Report {
         hash: figures.hash,
         revision: rows.revision,
@@ -150,7 +151,7 @@ pub(crate) fn run(
         cluster_version: settings.cluster_version,
         consistent_index: settings.consistent_index,
         term: settings.term,
-        members: settings.members,
+        members,
         members_removed: settings.members_removed,
         hash_kv,
         current_revision: current_revision(rows.revision, settings.compaction),

@@ -19,8 +19,8 @@ pub enum Warning {
     DigestUnchecked,
     /// The cluster has a learner.
     #[error(
-        "{members} is a learner: if the snapshot was taken from it, it may lag behind the cluster; a restore makes every \
-         member that it is given a voter"
+        "learner {members} does not vote: if the snapshot was taken from it, it may lag behind the cluster; a restore makes \
+         every member that it is given a voter"
     )]
     Learner {
         /// Names or ids of the learners.
