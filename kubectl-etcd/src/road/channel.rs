@@ -40,22 +40,22 @@ pub(crate) struct Channel {
     pub(crate) held: Box<dyn Any + Send + Sync>,
 }
 
-/// The stdout of a process, which ends with the process. kube's client shuts its pipe down only when the kubelet says how the process
+/// The stdout or stderr of a process, which ends with the process. kube's client shuts its pipe down only when the kubelet says how the process
 /// ended; after a connection that broke the pipe stays open, and its reader would wait in vain. The status is told or given up in both
 /// cases, and nothing is written to the pipe after that.
-pub(crate) struct Stdout<R> {
+pub(crate) struct Output<R> {
     pipe: R,
     /// `None` once it has ended: what has told its end cannot be asked again.
     ended: Option<Ended>,
 }
 
-impl<R> Stdout<R> {
-    pub(crate) fn new(pipe: R, ended: Ended) -> Stdout<R> {
-        Stdout { pipe, ended: Some(ended) }
+impl<R> Output<R> {
+    pub(crate) fn new(pipe: R, ended: Ended) -> Output<R> {
+        Output { pipe, ended: Some(ended) }
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Stdout<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         if let Poll::Ready(read) = Pin::new(&mut self.pipe).poll_read(cx, buf) {
             return Poll::Ready(read);
@@ -83,7 +83,7 @@ mod tests {
     async fn a_connection_that_broke_ends_the_stream_after_its_last_byte() {
         let (pipe, mut writer) = tokio::io::simplex(1 << 20);
         let (tell, told) = tokio::sync::oneshot::channel::<String>();
-        let mut stdout = Stdout::new(pipe, ended(told.map(std::result::Result::ok)));
+        let mut stdout = Output::new(pipe, ended(told.map(std::result::Result::ok)));
         let reader = tokio::spawn(async move {
             let mut bytes = Vec::new();
             stdout.read_to_end(&mut bytes).await.map(|_| bytes.len())
@@ -96,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_has_ended_can_be_read_again() {
         let (pipe, _writer) = tokio::io::simplex(16);
-        let mut stdout = Stdout::new(pipe, ended(std::future::ready(None)));
+        let mut stdout = Output::new(pipe, ended(std::future::ready(None)));
         for _ in 0..3 {
             assert_eq!(stdout.read(&mut [0]).await.expect("an end"), 0);
         }
@@ -106,7 +106,7 @@ mod tests {
     async fn the_end_is_not_told_while_the_connection_stands() {
         let (pipe, mut writer) = tokio::io::simplex(16);
         let (tell, told) = tokio::sync::oneshot::channel::<String>();
-        let mut stdout = Stdout::new(pipe, ended(told.map(std::result::Result::ok)));
+        let mut stdout = Output::new(pipe, ended(told.map(std::result::Result::ok)));
         writer.write_all(b"ab").await.expect("room");
         assert_eq!(stdout.read_u16().await.expect("two bytes"), u16::from_be_bytes(*b"ab"));
         let mut byte = [0];

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams};
 use kube::client::UpgradeConnectionError;
 
-use super::channel::{Channel, Stdout, ended};
+use super::channel::{Channel, Output, ended};
 use crate::connection::Connection;
 use crate::output::Failed;
 use crate::sidecar::access::explain;
@@ -40,8 +40,8 @@ pub(super) async fn open(
     let ended = ended(async { status.await.and_then(|status| status.message) });
     Ok(Channel {
         stdin: Box::new(stdin),
-        stdout: Box::new(Stdout::new(stdout, ended.clone())),
-        stderr: Box::new(stderr),
+        stdout: Box::new(Output::new(stdout, ended.clone())),
+        stderr: Box::new(Output::new(stderr, ended.clone())),
         ended,
         place: format!("pod {pod}"),
         another: format!("--image {DEFAULT_IMAGE}"),

@@ -16,6 +16,7 @@ use etcd_wire::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::voice::Voice;
 use crate::output::{Exit, Failed, Outcome};
@@ -28,6 +29,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(30);
 /// How long a node may read log and database.
 const SURVEY: Duration = Duration::from_secs(600);
+/// How long to wait for the last of what a process that has ended was saying.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 const STDERR_KEPT: usize = 4096;
 
 /// Where a received stream goes, byte by byte in order. Called on a thread that may block.
@@ -82,16 +85,18 @@ impl Session {
     /// What answers is not a sidecar of this protocol version (exit 4), or the road breaks.
     pub(crate) async fn establish(channel: Channel) -> Result<Session, TransferError> {
         let Channel { stdin, stdout, stderr, ended, place, another, held } = channel;
-        let stderr = keep_tail(stderr);
+        let (stderr, heard) = keep_tail(stderr);
         let greeting = Wire::establish(stdout, stdin, Hello::ours().of_build(etcd_build::ID));
         let wire = match tokio::time::timeout(GREETING, greeting).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(error)) => {
-                let said = tokio::time::timeout(Duration::from_secs(2), ended.clone()).await.ok().flatten();
+                let said = tokio::time::timeout(LAST_WORDS, ended.clone()).await.ok().flatten();
                 let said = said.filter(|message| !message.is_empty()).map(|mut message| {
                     keep_last(&mut message, STDERR_KEPT);
                     message
                 });
+                // A process that has ended says nothing more: what it has said is waited for.
+                let _all_or_late = tokio::time::timeout(LAST_WORDS, heard).await;
                 let transport = error.is_transport();
                 let failed = not_greeted(error, &place, &another, said, &stderr);
                 return Err(if transport { TransferError::Transport(failed) } else { TransferError::Final(failed) });
@@ -390,10 +395,11 @@ pub(super) async fn next<R: AsyncRead + Unpin>(
 }
 
 /// Reads stderr to its end in the background and keeps the last of it.
-fn keep_tail(mut stderr: Reader) -> Arc<std::sync::Mutex<String>> {
+/// Keeps the last of what a process says to people. The task ends with the stream.
+fn keep_tail(mut stderr: Reader) -> (Arc<std::sync::Mutex<String>>, JoinHandle<()>) {
     let kept = Arc::new(std::sync::Mutex::new(String::new()));
     let tail = Arc::clone(&kept);
-    tokio::spawn(async move {
+    let heard = tokio::spawn(async move {
         let mut buffer = [0; 1024];
         while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
             let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -401,7 +407,7 @@ fn keep_tail(mut stderr: Reader) -> Arc<std::sync::Mutex<String>> {
             keep_last(&mut tail, STDERR_KEPT);
         }
     });
-    kept
+    (kept, heard)
 }
 
 /// Takes away what is too much from the beginning.

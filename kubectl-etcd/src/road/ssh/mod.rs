@@ -26,7 +26,7 @@ pub(crate) use self::args::{Host, SshArgs};
 use self::binary::Binaries;
 use self::greeting::{Broken, Stderr, Talk};
 use self::script::{FOLDERS, Obstacle, Sudo};
-use super::channel::{Channel, Ended, Stdout, ended};
+use super::channel::{Channel, Ended, Output, ended};
 use crate::output::{Exit, Failed, Outcome, Printer, bytes, passphrase};
 use crate::sidecar::{Session, TransferError, random_name};
 
@@ -230,7 +230,7 @@ impl Ssh {
         let earlier = futures::stream::iter([Ok(Bytes::from(said.said))]);
         Ok(Channel {
             stdin: Box::new(stdin),
-            stdout: Box::new(Stdout::new(stdout, over.clone())),
+            stdout: Box::new(Output::new(stdout, over.clone())),
             stderr: Box::new(tokio_util::io::StreamReader::new(earlier.chain(rest))),
             ended: ended(async move {
                 // A number tells nobody anything; what was said on stderr does.
