@@ -398,7 +398,11 @@ pub(crate) mod samples {
             kube_system: Some(kube_system),
             ..MemberStatus::default()
         };
-        let sidecar = Sidecar::Pod { pod: format!("pod-{node}-{port}"), namespace: "kube-system".into(), program: "/etcd-sidecar" };
+        let sidecar = Sidecar::Pod {
+            pod: format!("pod-{node}-{port}"),
+            namespace: "kube-system".into(),
+            program: "/etcd-sidecar",
+        };
         let status = NodeStatus { etcd: Some(status), ..NodeStatus::default() };
         Surveyed {
             member: pod(node, port),

@@ -96,13 +96,20 @@ pub(crate) async fn receive(
 
 /// Says at once why it does not go on, and passes over what comes until the client has heard it.
 async fn drain(client: &mut Client, failure: Failure) -> Result<File, Stop> {
-    client.send(Frame::Failure(failure.clone())).await?;
+    Err(refuse(client, failure).await)
+}
+
+/// Says at once why nothing is made of a stream that the client has begun or is about to begin, and passes over it. Gives how that ended.
+pub(crate) async fn refuse(client: &mut Client, failure: Failure) -> Stop {
+    if let Err(stop) = client.send(Frame::Failure(failure)).await {
+        return stop;
+    }
     loop {
         match client.next().await {
-            Ok(Frame::Data(_)) => {}
-            Ok(Frame::End(_)) | Err(Stop::GaveUp(_)) => return Err(Stop::Told),
-            Ok(other) => return Err(Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "end" })),
-            Err(stop) => return Err(stop),
+            Ok(Frame::Begin(_) | Frame::Data(_)) => {}
+            Ok(Frame::End(_)) | Err(Stop::GaveUp(_)) => return Stop::Told,
+            Ok(other) => return Stop::Protocol(WireError::Unexpected { got: other.name(), expected: "end" }),
+            Err(stop) => return stop,
         }
     }
 }

@@ -329,7 +329,10 @@ mod tests {
         let drill = drill.ordered(By::here("kubectl-etcd", "1"), begun, clock);
         assert_eq!((drill.by.program.as_ref(), drill.started_at.as_str()), ("kubectl-etcd", "2026-11-21T07:16:40Z"));
         assert_eq!(drill.rpo.seconds, Some(3600));
-        assert_eq!(drill.rto.phases.iter().map(|phase| phase.name.as_ref()).collect::<Vec<_>>(), ["open", "boot", "read"]);
+        assert_eq!(
+            drill.rto.phases.iter().map(|phase| phase.name.as_ref()).collect::<Vec<_>>(),
+            ["open", "boot", "read"]
+        );
         assert!((drill.rto.seconds - 2.5 - drill.rto.phases[0].seconds).abs() < 0.0015, "{:?}", drill.rto);
         let again: Drill = serde_json::from_slice(&drill.bytes().unwrap()).unwrap();
         assert_eq!(again.bytes().unwrap(), drill.bytes().unwrap());

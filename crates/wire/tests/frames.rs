@@ -1,6 +1,7 @@
 //! Frames over a road that cuts, loses and changes bytes.
 
 use bytes::Bytes;
+use etcd_wire::drill::{DrillDone, DrillRequest, EncryptionConfig};
 use etcd_wire::facts::{
     Disk, Encryption, EncryptionKey, FactsRequest, HealthFacts, HealthRequest, LeftFile, NodeFacts, StaticFile, Waits,
     Within,
@@ -9,7 +10,6 @@ use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
-use etcd_wire::drill::{DrillDone, DrillRequest, EncryptionConfig};
 use etcd_wire::replay::{ReplayDone, ReplayRequest};
 use etcd_wire::survey::{
     EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,

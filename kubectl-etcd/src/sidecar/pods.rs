@@ -351,9 +351,7 @@ mod tests {
         let running = serde_json::json!({"phase": "Running", "containerStatuses": [{"name": "s", "image": "", "imageID": "",
             "ready": true, "restartCount": 0, "state": {"running": {"startedAt": "2026-11-21T04:57:09Z"}}}]});
         assert_eq!(state(running), State::Running);
-        let of = |name: &str, state: serde_json::Value| {
-            serde_json::json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
-        };
+        let of = |name: &str, state: serde_json::Value| serde_json::json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
         let with_init = |phase: &str, init: serde_json::Value, main: &str| {
             let main = serde_json::json!({"waiting": {"reason": main, "message": "m"}});
             serde_json::json!({"phase": phase, "initContainerStatuses": [of("i", init)], "containerStatuses": [of("s", main)]})

@@ -30,14 +30,11 @@ const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin";
 /// There is no etcd, it is too old, the snapshot is damaged or cannot be served, or the client does not want it any more. Nothing is left.
 pub(crate) async fn run(request: DrillRequest, client: &mut Client) -> Result<DrillDone, Stop> {
     let (begun, mut clock) = (Timestamp::now(), Clock::new());
-    let keyring = match &request.encryption_config {
-        Some(config) => Keyring::parse(&config.0).map_err(|error| {
-            Failure::new(FailureCode::BadRequest, "cannot read the encryption configuration").source(&error)
-        })?,
-        None => Keyring::default(),
+    let (keyring, program) = match prepared(&request).await {
+        Ok(prepared) => prepared,
+        // The snapshot is on its way already.
+        Err(failure) => return Err(streaming::refuse(client, failure).await),
     };
-    let etcd = etcd_drill::find(None, Some(OsStr::new(PROGRAMS))).map_err(of_drill)?;
-    let program = client.during(Program::ask(&etcd)).await?.map_err(of_drill)?;
     clock.skip();
     let not_written = |error: std::io::Error| {
         Failure::new(FailureCode::Storage, format!("cannot write the snapshot to {FOLDER} of the pod")).source(&error)
@@ -79,6 +76,18 @@ pub(crate) async fn run(request: DrillRequest, client: &mut Client) -> Result<Dr
     let drill = trial.document(proved, newer.into_iter().collect(), request.signer, (begun, clock), by);
     let document = serde_json::to_value(&drill);
     Ok(DrillDone { document: document.map_err(|error| other("cannot write the document as JSON").source(&error))? })
+}
+
+/// What can be refused before the snapshot is here.
+async fn prepared(request: &DrillRequest) -> Result<(Keyring, Program), Failure> {
+    let keyring = match &request.encryption_config {
+        Some(config) => Keyring::parse(&config.0).map_err(|error| {
+            Failure::new(FailureCode::BadRequest, "cannot read the encryption configuration").source(&error)
+        })?,
+        None => Keyring::default(),
+    };
+    let etcd = etcd_drill::find(None, Some(OsStr::new(PROGRAMS))).map_err(of_drill)?;
+    Ok((keyring, Program::ask(&etcd).await.map_err(of_drill)?))
 }
 
 /// Restores, boots, asks. etcd has ended when this returns, and so has the thread that restores.

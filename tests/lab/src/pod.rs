@@ -203,8 +203,10 @@ impl Pod {
     /// Why the lab cannot run this pod, if it cannot.
     pub(crate) fn unsupported(&self) -> Option<String> {
         let spec = &self.spec;
-        if !spec.host_network {
-            return Some("the lab has no pod network: set hostNetwork".into());
+        if !spec.host_network && spec.containers.len() > 1 {
+            return Some(
+                "the lab has no pod network: a container has a loopback of its own, so set hostNetwork".into(),
+            );
         }
         if !spec.init_containers.is_empty() && spec.restart_policy != RestartPolicy::Never {
             return Some("the lab runs init containers only of pods that are never restarted".into());

@@ -97,7 +97,8 @@ mod tests {
             ..Default::default()
         };
         change(&mut status);
-        let sidecar = Sidecar::Pod { pod: format!("pod-{node}"), namespace: "kube-system".into(), program: "/etcd-sidecar" };
+        let sidecar =
+            Sidecar::Pod { pod: format!("pod-{node}"), namespace: "kube-system".into(), program: "/etcd-sidecar" };
         let status = NodeStatus { etcd: Some(status), ..Default::default() };
         Surveyed { member: member(node), outcome: Ok(status), via: Via::Sidecar, sidecar: Some(sidecar), served: None }
     }

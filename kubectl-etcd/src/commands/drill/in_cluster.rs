@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(choose(members(), false).unwrap().node, "cp2");
         assert_eq!(choose(vec![member("cp1", silent())], true).unwrap().node, "cp1");
         let failed = choose(vec![member("cp1", silent())], false).unwrap_err();
-        assert_eq!((failed.exit, failed.causes.as_slice()), (Exit::Refused, &["no node with a pod of etcd is ready: cp1".to_owned()][..]));
+        assert_eq!(
+            (failed.exit, failed.causes.as_slice()),
+            (Exit::Refused, &["no node with a pod of etcd is ready: cp1".to_owned()][..])
+        );
     }
 
     #[test]

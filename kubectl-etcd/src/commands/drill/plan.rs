@@ -85,7 +85,9 @@ impl Plan {
         match &facts.place {
             Place::Here { etcd, etcd_version, parent } => {
                 steps.push(format!("restore it to a new folder in {parent}, which needs {room}"));
-                steps.push(format!("start {etcd} (etcd {etcd_version}) there, on sockets that only this command can use"));
+                steps.push(format!(
+                    "start {etcd} (etcd {etcd_version}) there, on sockets that only this command can use"
+                ));
             }
             Place::Pod { image, node, namespace } => {
                 steps.push(format!("create a pod in namespace {namespace} on node {node}, of image {image}"));

@@ -150,10 +150,15 @@ pub(super) fn oci(
     if !pod.spec.host_ipc {
         namespaces.push(json!({"type": "ipc"}));
     }
+    // There is no pod network: such a container reaches nobody, and nobody reaches it.
+    if !pod.spec.host_network {
+        namespaces.push(json!({"type": "network"}));
+    }
+    let hostname = if pod.spec.host_network { &node.name } else { &pod.metadata.name };
     let (masked, read_only): (&[&str], &[&str]) = if privileged { (&[], &[]) } else { (&MASKED, &READ_ONLY) };
     Ok(json!({
         "ociVersion": "1.0.0",
-        "hostname": node.name,
+        "hostname": hostname,
         "root": {"path": root, "readonly": own.read_only_root_filesystem == Some(true)},
         "process": {
             "terminal": false, "cwd": working_dir, "args": args, "env": env(node, pod, container, image, given),

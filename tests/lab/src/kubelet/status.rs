@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use super::handle::Handle;
+use crate::pod::Container;
 
 /// The state of one container.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ fn id(state: &State) -> Option<&String> {
 pub(super) fn status(
     node: &Node,
     handle: &Handle,
-    tracks: &[Track],
+    (init, tracks): (&[Track], &[Track]),
     summary: &Summary,
     started: &str,
     conditions: &mut Conditions,
@@ -117,23 +118,34 @@ pub(super) fn status(
         }
         list.push(condition);
     }
-    let containers = handle.pod.spec.containers.iter().zip(tracks).map(|(container, track)| {
-        let mut status = json!({
-            "name": container.name, "image": container.image, "imageID": track.image_id,
-            "ready": runs(track), "started": runs(track), "restartCount": track.restarts,
-            "state": state(&track.state), "lastState": track.last.as_ref().map_or_else(|| json!({}), state),
-        });
-        if let Some(id) = id(&track.state).or(track.last.as_ref().and_then(id)) {
-            status["containerID"] = format!("containerd://{id}").into();
-        }
-        status
-    });
+    let of = |containers: &[Container], tracks: &[Track], is_init: bool| {
+        let one = |(container, track): (&Container, &Track)| {
+            let mut status = json!({
+                "name": container.name, "image": container.image, "imageID": track.image_id,
+                // An init container is ready once it has done its work.
+                "ready": runs(track) || matches!(track.state, State::Terminated { code: 0, .. }) && is_init,
+                "started": runs(track), "restartCount": track.restarts,
+                "state": state(&track.state), "lastState": track.last.as_ref().map_or_else(|| json!({}), state),
+            });
+            if let Some(id) = id(&track.state).or(track.last.as_ref().and_then(id)) {
+                status["containerID"] = format!("containerd://{id}").into();
+            }
+            status
+        };
+        containers.iter().zip(tracks).map(one).collect::<Vec<_>>()
+    };
     let mut status = json!({
-        "phase": summary.phase, "conditions": list, "containerStatuses": containers.collect::<Vec<_>>(),
+        "phase": summary.phase, "conditions": list, "containerStatuses": of(&handle.pod.spec.containers, tracks, false),
         "hostIP": node.address, "hostIPs": [{"ip": node.address}],
-        "podIP": node.address, "podIPs": [{"ip": node.address}],
         "startTime": started, "qosClass": "BestEffort",
     });
+    if !init.is_empty() {
+        status["initContainerStatuses"] = of(&handle.pod.spec.init_containers, init, true).into();
+    }
+    if handle.pod.spec.host_network {
+        status["podIP"] = json!(node.address);
+        status["podIPs"] = json!([{"ip": node.address}]);
+    }
     if generation > 0 {
         status["observedGeneration"] = generation.into();
     }

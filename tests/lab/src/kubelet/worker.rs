@@ -18,13 +18,16 @@ struct Worker {
     node: Arc<Node>,
     handle: Arc<Handle>,
     tracks: Vec<Track>,
+    /// Of the init containers.
+    init: Vec<Track>,
     started: String,
     conditions: Conditions,
 }
 
 impl Worker {
     fn report(&mut self, summary: &Summary) {
-        let value = status(&self.node, &self.handle, &self.tracks, summary, &self.started, &mut self.conditions);
+        let value =
+            status(&self.node, &self.handle, (&self.init, &self.tracks), summary, &self.started, &mut self.conditions);
         self.handle.report(value);
     }
 }
@@ -44,13 +47,12 @@ pub(super) async fn run(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
 }
 
 async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
-    let waiting = Track {
-        state: State::Waiting { reason: "ContainerCreating", message: None },
-        last: None,
-        restarts: 0,
-        image_id: String::new(),
-    };
+    let initialises = !handle.pod.spec.init_containers.is_empty();
+    let reason = if initialises { "PodInitializing" } else { "ContainerCreating" };
+    let waiting =
+        Track { state: State::Waiting { reason, message: None }, last: None, restarts: 0, image_id: String::new() };
     let mut worker = Worker {
+        init: vec![waiting.clone(); handle.pod.spec.init_containers.len()],
         tracks: vec![waiting; handle.pod.spec.containers.len()],
         started: handle.pod.status.start_time.clone().unwrap_or_else(now),
         node,
@@ -108,8 +110,22 @@ async fn drive(node: Arc<Node>, handle: Arc<Handle>) -> Result<()> {
     worker.report(&plain("Pending", true));
 
     for (index, container) in handle.pod.spec.init_containers.iter().enumerate() {
-        let (stop, (events, _not_in_the_status)) = (handle.stop.subscribe(), mpsc::unbounded_channel());
-        let code = Life { node: &node, handle: &handle, index, container, stop, events }.run().await?;
+        let (stop, (events, mut inbox)) = (handle.stop.subscribe(), mpsc::unbounded_channel());
+        let life = Life { node: &node, handle: &handle, index, container, stop, events }.run();
+        tokio::pin!(life);
+        let code = loop {
+            tokio::select! {
+                biased;
+                Some(event) = inbox.recv() => {
+                    note(&mut worker.init, event);
+                    worker.report(&plain("Pending", true));
+                }
+                code = &mut life => break code?,
+            }
+        };
+        while let Ok(event) = inbox.try_recv() {
+            note(&mut worker.init, event);
+        }
         if code != Some(0) {
             // The containers have not run: the pod has failed.
             finish(&mut worker, late);
