@@ -244,8 +244,7 @@ pub(super) struct Tick<'a> {
     pub(super) longest: u64,
 }
 
-/// Jobs of one schedule may overlap. A pod on a node that goes off is never gone before the node is back or deleted, and since Kubernetes 1.31 its Job does
-/// not end before that: with `Forbid` there would be no backup any more. Whatever overlaps does no harm: a backup finds that of the other or is a
+/// One Job of a schedule at a time. What overlaps all the same, as a pod on a node that comes back, does no harm: a backup finds that of the other or is a
 /// whole one beside it, and deletes nothing; a deletion goes by its own plan, and finds some of it done.
 pub(super) fn cron_job(plan: &Plan, tick: &Tick<'_>, mut spec: Value) -> Value {
     spec["restartPolicy"] = json!("Never");
@@ -257,7 +256,7 @@ pub(super) fn cron_job(plan: &Plan, tick: &Tick<'_>, mut spec: Value) -> Value {
         "spec": {
             "schedule": tick.schedule,
             "timeZone": plan.time_zone,
-            "concurrencyPolicy": "Allow",
+            "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": tick.late,
             "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 3,
