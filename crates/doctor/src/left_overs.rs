@@ -1,6 +1,7 @@
 //! What may be left over after a restore, as it was looked at. Whoever collects it changes nothing.
 //!
-//! A cluster is looked at while it changes: a pod may end between two questions. So there may be several looks, and what counts was there in all of them.
+//! A cluster is looked at while it changes: a pod may end between two questions. So there may be several looks, and what counts was there in all
+//! of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

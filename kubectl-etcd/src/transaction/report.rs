@@ -259,12 +259,20 @@ impl Report {
             one.evidence.iter().for_each(|line| text.push_str(&format!("    {}\n", visible::name(line))));
             one.mend.iter().for_each(|line| text.push_str(&format!("    -> {}\n", visible::name(line))));
         }
-        for (number, one) in of(Severity::Unknown).enumerate() {
-            if number == 0 {
-                text.push_str("\nLeft-overs that could not be looked for:\n");
-            }
+        // Over SSH all have the same reason.
+        let mut unknown: Vec<(String, Vec<&str>)> = Vec::new();
+        for one in of(Severity::Unknown) {
             let why = one.evidence.join("; ");
-            let _infallible = writeln!(text, "  {}: {}", one.check, visible::name(&why));
+            match unknown.iter_mut().find(|(reason, _)| *reason == why) {
+                Some((_, checks)) => checks.push(one.check),
+                None => unknown.push((why, vec![one.check])),
+            }
+        }
+        if !unknown.is_empty() {
+            text.push_str("\nLeft-overs that could not be looked for:\n");
+        }
+        for (why, checks) in unknown {
+            let _infallible = writeln!(text, "  {}: {}", checks.join(", "), visible::name(&why));
         }
         text
     }
@@ -402,12 +410,16 @@ mod tests {
             finding("left-over-pods", Severity::Ok, "none", &[]),
             finding(NODES, Severity::Warning, "old: it came back", &["kubectl delete node old"]),
             finding(API_SERVERS, Severity::Ok, "none", &[]),
+            finding("left-over-volumes", Severity::Unknown, "no right", &[]),
             finding("left-over-tokens", Severity::Unknown, "no right", &[]),
         ];
         let (text, advice) = (report.text(), report.advice().join("\n"));
         assert!(!text.contains("came back:") && !advice.contains("came back: 10.0.0.9"), "{text}{advice}");
         let told = "  left-over-nodes\n    old: it came back\n    -> kubectl delete node old\n";
-        assert!(text.contains(told) && text.ends_with("looked for:\n  left-over-tokens: no right\n"), "{text}");
+        assert!(
+            text.contains(told) && text.ends_with("looked for:\n  left-over-volumes, left-over-tokens: no right\n"),
+            "{text}"
+        );
         assert!(!text.contains("left-over-pods"), "{text}");
         report.may_be_lower = true;
         assert!(report.advice().join("\n").contains("existing watches stop receiving events; restart kubelets"));

@@ -46,8 +46,8 @@ Examples:
 /// Asks the members as status does, and looks at every control-plane node by a sidecar: certificates, data that differs, quorum,
 /// the database's quota, room on the disks, stray manifests, versions, clocks, what earlier restores and kubeadm have left on the nodes, and,
 /// with --store, the newest backup. What a restore has left over in the cluster is asked of the API and of every kubelet: pods that no API
-/// server has, Nodes without a machine, leases of API servers, volumes and tokens. Changes nothing but that a pod runs on each node for some seconds; the kubelet makes the folders
-/// /var/lib/kubectl-etcd and /etc/kubernetes/tmp if they are not there, and they stay empty.
+/// server has, Nodes without a machine, leases of API servers, volumes and tokens. Changes nothing but that a pod runs on each node for some
+/// seconds; the kubelet makes the folders /var/lib/kubectl-etcd and /etc/kubernetes/tmp if they are not there, and they stay empty.
 ///
 /// Shows what is wrong or could not be checked, errors first, and what mends it; -o wide and -o json show the checks that passed as well.
 /// The last line says how many checks came to what. A check that could not be made is unknown, with the reason; it is no warning.

@@ -15,8 +15,8 @@ pub(super) fn list(node: &Node) -> Answer {
     answer(node.pods().iter().map(|handle| pod(handle)).collect())
 }
 
-/// `/runningpods/`: what runs, as the container runtime tells it, whatever the API knows. There are no sandboxes here: a pod of which no container runs
-/// is none of these.
+/// `/runningpods/`: what runs, as the container runtime tells it, whatever the API knows. There are no sandboxes here: a pod of which no container
+/// runs is none of these.
 pub(super) fn running(node: &Node) -> Answer {
     answer(node.pods().iter().filter_map(|handle| in_runtime(handle, node)).collect())
 }
