@@ -13,7 +13,7 @@ use support::{Planted, Ran, keys, open, plugin, read, run, sha256, trust_key, ui
 
 /// Prefixes as they are, of characters that mean something to URLs, to shells, to XML or to this layout.
 fn prefixes() -> Vec<String> {
-    let long = format!("{}/{}/{}", "l".repeat(250), "ö".repeat(120), "n".repeat(250));
+    let long = format!("{}/{}/{}", "l".repeat(250), "\u{f6}".repeat(120), "n".repeat(250));
     let odd = [
         "a b",
         "it's",
@@ -28,7 +28,7 @@ fn prefixes() -> Vec<String> {
         "a/..b/c..",
         ".hidden/-rf",
         "&amp;&#47;",
-        "日本語/ü",
+        "\u{65e5}\u{672c}\u{8a9e}/\u{fc}",
         "e\u{301}",
         "\u{202e}gnol",
         "v1",
@@ -160,7 +160,7 @@ fn clusters() -> Vec<(ClusterUid, String)> {
         "it's \"quoted\" $(id) `id`; rm -rf /",
         "100%s %2F..",
         "../../etc/passwd",
-        "日本語 ü",
+        "\u{65e5}\u{672c}\u{8a9e} \u{fc}",
         "\u{202e}evil",
         "-confirm",
         "two\nlines\tand \u{1b}[2J",
@@ -265,9 +265,17 @@ async fn a_record_names_nothing_outside_its_backup() {
     let store = open(&url, [].into());
     let key = trust_key();
     let trust = ["--trust-key", key.to_str().unwrap()];
-    for odd in
-        ["../outside", "../../../outside", "/etc/passwd", "a b", "", ".", "日本語", "x\n\u{1b}[2J", &"x".repeat(5000)]
-    {
+    for odd in [
+        "../outside",
+        "../../../outside",
+        "/etc/passwd",
+        "a b",
+        "",
+        ".",
+        "\u{65e5}\u{672c}\u{8a9e}",
+        "x\n\u{1b}[2J",
+        &"x".repeat(5000),
+    ] {
         let outside = StoredObject {
             name: odd.to_owned(),
             size: 4,
