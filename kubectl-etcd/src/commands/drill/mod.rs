@@ -57,8 +57,9 @@ Examples:
 /// the command ends. No cluster is needed, and nothing of a cluster is changed.
 ///
 /// With --in-cluster or --node this happens in a pod of the cluster of the kubeconfig, of the image of that cluster's etcd. The pod sees nothing of its node,
-/// opens no port, and has no token; it goes with the command. The backup is opened and verified on this machine, so that no identity or key leaves it, and the
-/// snapshot is sent to the pod in clear, with every Secret in it. It lies on the disk of the node until the pod is deleted.
+/// opens no port, and has no token; it goes with the command. The backup is opened and verified on this machine: no age identity and no credential of a store
+/// leaves it. The snapshot is sent to the pod in clear, with every Secret in it, and lies on the disk of the node until the pod is deleted. The file of
+/// --encryption-config is sent as well, and is only in the memory of the pod.
 ///
 /// RPO is the age of the backup, RTO the time until etcd served it. What could not be proved is said. A drill that fails ends with exit
 /// code 3, and says why.
