@@ -95,7 +95,7 @@ impl Session {
                     keep_last(&mut message, STDERR_KEPT);
                     message
                 });
-                // A process that has ended says nothing more: what it has said is waited for.
+                // The reason may arrive on stderr after the exit code.
                 let _all_or_late = tokio::time::timeout(LAST_WORDS, heard).await;
                 let transport = error.is_transport();
                 let failed = not_greeted(error, &place, &another, said, &stderr);

@@ -233,8 +233,8 @@ pub(super) const API_SERVERS: Check = Check {
     title: "every API server that has registered is there",
     looks_at: "The leases of API servers in kube-system (label apiserver.kubernetes.io/identity): one that was renewed more than five minutes before another is a warning. And the addresses of
 service kubernetes, which are those that API servers have written to /registry/masterleases in etcd: an address that no API server's pod has is a warning.",
-    why: "A restore brings back what API servers wrote that are gone. Pods reach the API through service kubernetes: with an address that nobody has, part of their requests fail. It goes
-by itself within a minute where etcd's lease came back with it.",
+    why: "A restore brings back the records of API servers that are gone. Pods reach the API through service kubernetes: requests to an address without an API server fail. The record
+expires within a minute if its etcd lease came back with it.",
     by_hand: "See who has registered:
     kubectl get lease -n kube-system -l apiserver.kubernetes.io/identity
     kubectl get endpoints kubernetes
