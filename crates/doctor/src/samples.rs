@@ -73,6 +73,7 @@ pub(crate) fn healthy(count: usize) -> Facts {
                 }]),
                 kubeadm_backups: Ok(Vec::new()),
                 database_members: Ok(members.iter().map(|member| format!("{:x}", member.id)).collect()),
+                unrecorded_promotions: Ok(Vec::new()),
                 wal_fsync: Ok(Waits { count: 1000, within: vec![Within { micros: 1000, count: 1000 }] }),
                 peer_port_taken: Ok(false),
             }),

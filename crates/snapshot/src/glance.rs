@@ -32,6 +32,8 @@ pub struct Glance {
     pub compaction: Compaction,
     /// The members that it knows.
     pub members: Vec<Member>,
+    /// IDs of the members that raft counts as voters and whose own records say that they are learners: etcd 3.6 goes by those records.
+    pub unrecorded_promotions: Vec<String>,
     /// The alarms that are active.
     pub alarms: Vec<Alarm>,
     /// The storage version of 3.6 and later; empty before.
@@ -76,12 +78,13 @@ pub fn glance(source: &dyn Source) -> Result<Glance, VerifyError> {
         glance.revision = last.unwrap_or_default().max(marks).max(1);
         glance.kube_system = checked(walk(), |walk| kube_system(walk, rows))?;
     }
-    let members = settings.members();
+    let (members, unrecorded_promotions) = (settings.members(), settings.unrecorded_promotions());
     Ok(Glance {
         consistent_index: settings.consistent_index,
         term: settings.term,
         compaction: settings.compaction,
         members,
+        unrecorded_promotions,
         alarms: settings.alarms,
         version: settings.version,
         cluster_version: settings.cluster_version,

@@ -111,10 +111,19 @@ impl Settings {
     /// The members. One that raft counts as a voter is no learner, whatever its own record says: etcd 3.5.1 to 3.5.19 do not write into it that a learner was
     /// promoted (<https://github.com/etcd-io/etcd/issues/19557>), and kubeadm lets members join as learners.
     pub(crate) fn members(&self) -> Vec<Member> {
-        let voters = self.voters.as_deref().unwrap_or_default();
-        let votes = |member: &Member| voters.iter().any(|id| member.id == format!("{id:x}"));
-        let own = |member: &Member| Member { is_learner: member.is_learner && !votes(member), ..member.clone() };
+        let own = |member: &Member| Member { is_learner: member.is_learner && !self.votes(member), ..member.clone() };
         self.members.iter().map(own).collect()
+    }
+
+    /// IDs of the members that raft counts as voters and whose own records say that they are learners.
+    pub(crate) fn unrecorded_promotions(&self) -> Vec<String> {
+        let unrecorded = self.members.iter().filter(|member| member.is_learner && self.votes(member));
+        unrecorded.map(|member| member.id.clone()).collect()
+    }
+
+    fn votes(&self, member: &Member) -> bool {
+        let voters = self.voters.as_deref().unwrap_or_default();
+        voters.iter().any(|id| member.id == format!("{id:x}"))
     }
 
     /// The minor version of etcd that wrote the records.
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_member_that_raft_counts_is_no_learner_whatever_its_own_record_says() {
-        let learners = |conf_state: Option<&str>| {
+        let read = |conf_state: Option<&str>| {
             let mut settings = Settings::default();
             for (id, learner) in [(253, ""), (254, r#","isLearner":true"#), (255, r#","isLearner":true"#)] {
                 let value = format!(r#"{{"id":{id},"peerURLs":["http://a:2380"]{learner}}}"#).into_bytes();
@@ -152,13 +161,17 @@ mod tests {
                 settings.take(b"meta", b"confState", Some(&state.as_bytes().to_vec())).unwrap();
             }
             let learners = settings.members().into_iter().filter(|member| member.is_learner);
-            learners.map(|member| member.id).collect::<Vec<_>>()
+            (learners.map(|member| member.id).collect::<Vec<_>>(), settings.unrecorded_promotions())
+        };
+        let told = |learners: &[&str], unrecorded: &[&str]| {
+            let owned = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>();
+            (owned(learners), owned(unrecorded))
         };
         // As etcd 3.4 has it, which writes no state of raft.
-        assert_eq!(learners(None), ["fe", "ff"]);
+        assert_eq!(read(None), told(&["fe", "ff"], &[]));
         // After one was promoted by etcd 3.5.1 to 3.5.19.
-        assert_eq!(learners(Some(r#"{"voters":[253,255],"learners":[254],"auto_leave":false}"#)), ["fe"]);
+        assert_eq!(read(Some(r#"{"voters":[253,255],"learners":[254],"auto_leave":false}"#)), told(&["fe"], &["ff"]));
         // Of another cluster, as a restore by etcdutl leaves it.
-        assert_eq!(learners(Some(r#"{"voters":[1,2],"auto_leave":false}"#)), ["fe", "ff"]);
+        assert_eq!(read(Some(r#"{"voters":[1,2],"auto_leave":false}"#)), told(&["fe", "ff"], &[]));
     }
 }

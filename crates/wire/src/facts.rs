@@ -62,10 +62,18 @@ pub struct HealthFacts {
     pub kubeadm_backups: Result<Vec<LeftFile>, String>,
     /// IDs of the members that the database itself has, in hex, as etcdctl prints them.
     pub database_members: Result<Vec<String>, String>,
+    /// IDs of those of them that vote by raft's own state in the database, and are learners by their records in it.
+    #[serde(default = "untold")]
+    pub unrecorded_promotions: Result<Vec<String>, String>,
     /// How long etcd has waited for the disk of its log.
     pub wal_fsync: Result<Waits, String>,
     /// Whether a process listens at the port that was asked about.
     pub peer_port_taken: Result<bool, String>,
+}
+
+/// What a sidecar does not tell that does not know the fact.
+fn untold<T>() -> Result<T, String> {
+    Err("the sidecar cannot tell: it is of another version".to_owned())
 }
 
 /// Most files of a folder that are told.

@@ -144,7 +144,8 @@ fn health(text: &'static str) -> impl Strategy<Value = HealthFacts> {
                 trouble: trouble.clone(),
             }]),
             kubeadm_backups: Ok(vec![LeftFile { path: name.clone(), bytes: count }]),
-            database_members: trouble.map_or_else(|| Ok(vec![name.clone()]), Err),
+            database_members: trouble.clone().map_or_else(|| Ok(vec![name.clone()]), Err),
+            unrecorded_promotions: trouble.map_or_else(|| Ok(vec![name.clone()]), Err),
             wal_fsync: Ok(Waits { count, within: vec![Within { micros: count, count }] }),
             peer_port_taken: if taken { Ok(taken) } else { Err(name) },
         },
@@ -305,6 +306,26 @@ fn a_later_minor_may_send_what_this_one_does_not_know() {
     assert_eq!(alone(&unknown).unwrap(), Some(Frame::Request(Request::Unknown)));
     let code = raw(0x04, br#"{"code":"tooLate","message":"no"}"#);
     assert_eq!(alone(&code).unwrap(), Some(Frame::Failure(Failure::new(FailureCode::Other, "no"))));
+}
+
+#[test]
+fn a_fact_that_an_earlier_sidecar_does_not_know_is_not_told() {
+    let none = || Err::<(), _>("why".to_owned());
+    let health = HealthFacts {
+        clock_ms: 1,
+        static_files: none().map(|()| Vec::new()),
+        kubeadm_backups: none().map(|()| Vec::new()),
+        database_members: Ok(vec!["1".to_owned()]),
+        unrecorded_promotions: Ok(vec!["1".to_owned()]),
+        wal_fsync: none().map(|()| Waits::default()),
+        peer_port_taken: none().map(|()| false),
+    };
+    let mut json = serde_json::to_value(&health).unwrap();
+    assert_eq!(serde_json::from_value::<HealthFacts>(json.clone()).unwrap(), health);
+    json.as_object_mut().unwrap().remove("unrecordedPromotions").expect("the field");
+    let read: HealthFacts = serde_json::from_value(json).unwrap();
+    assert!(read.unrecorded_promotions.unwrap_err().contains("another version"));
+    assert_eq!(read.database_members, health.database_members);
 }
 
 /// One value of each kind of frame that holds too much of something; each is read while it is one less.

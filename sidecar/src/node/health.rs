@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use etcd_snapshot::{FileSource, VerifyError, glance};
+use etcd_snapshot::{FileSource, Glance, VerifyError, glance};
 use etcd_wire::Failure;
 use etcd_wire::facts::{FactsRequest, HealthFacts, HealthRequest, LeftFile, MOST_FILES, StaticFile, Waits, Within};
 use http::Uri;
@@ -27,11 +27,19 @@ const LISTENS: &str = "0A";
 
 /// All but what etcd has to be asked.
 pub(super) fn of(request: &FactsRequest, health: &HealthRequest) -> HealthFacts {
+    let (database_members, unrecorded_promotions) = match database(Path::new(&request.data_dir)) {
+        Ok(Glance { members, unrecorded_promotions, .. }) => {
+            let members = members.into_iter().map(|member| member.id);
+            (Ok(at_most(members)), Ok(at_most(unrecorded_promotions.into_iter())))
+        }
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
     HealthFacts {
         clock_ms: clock_ms(),
         static_files: static_files(Path::new(&request.manifests_dir)),
         kubeadm_backups: kubeadm_backups(Path::new(KUBEADM)),
-        database_members: database_members(Path::new(&request.data_dir)),
+        database_members,
+        unrecorded_promotions,
         wal_fsync: Err("etcd was not asked".to_owned()),
         peer_port_taken: listens(health.peer_port),
     }
@@ -77,8 +85,12 @@ fn kubeadm_backups(dir: &Path) -> Result<Vec<LeftFile>, String> {
     Ok(found)
 }
 
-/// The members that the database itself has, beside those that etcd tells.
-fn database_members(data_dir: &Path) -> Result<Vec<String>, String> {
+fn at_most(members: impl Iterator<Item = String>) -> Vec<String> {
+    members.take(MOST_MEMBERS).collect()
+}
+
+/// What the database itself says, beside what etcd tells.
+fn database(data_dir: &Path) -> Result<Glance, String> {
     let database = Place::new(data_dir).join("member/snap/db");
     let cannot = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", database.display());
     let mut tries = TRIES;
@@ -88,7 +100,7 @@ fn database_members(data_dir: &Path) -> Result<Vec<String>, String> {
         match glance(&source) {
             Err(VerifyError::Damaged(_) | VerifyError::Truncated { .. }) if tries > 0 => {}
             Err(error) => return Err(cannot(&error)),
-            Ok(seen) => return Ok(seen.members.into_iter().take(MOST_MEMBERS).map(|member| member.id).collect()),
+            Ok(seen) => return Ok(seen),
         }
     }
 }
@@ -207,10 +219,10 @@ mod tests {
     #[test]
     fn what_is_no_database_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(database_members(folder.path()).unwrap_err().contains("member/snap/db"));
+        assert!(database(folder.path()).unwrap_err().contains("member/snap/db"));
         std::fs::create_dir_all(folder.path().join("member/snap")).unwrap();
         std::fs::write(folder.path().join("member/snap/db"), [0; 8192]).unwrap();
-        assert!(database_members(folder.path()).unwrap_err().contains("member/snap/db"));
+        assert!(database(folder.path()).unwrap_err().contains("member/snap/db"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Snapshots of servers in a state that a random history seldom or never has.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use etcd_client::{AlarmType, CompactionOptions, Error, LeaseGrantOptions, MemberAddOptions, PutOptions};
 use etcd_client::{Txn, TxnOp};
@@ -72,8 +72,8 @@ pub async fn follower(etcd: Etcd, folder: &Path, seed: u64) -> Case {
     Case::take(format!("{etcd:?}, follower, seed {seed}"), etcd, &mut live, &path).await
 }
 
-/// A learner, which answers no HashKV: its leader's are taken. 3.4.23 gives no snapshot of one.
-pub async fn learner(etcd: Etcd, folder: &Path) -> Case {
+/// A learner, which answers no HashKV: its leader's are taken. 3.4.23 gives no snapshot of one. And a snapshot of its leader once it was promoted.
+pub async fn learner(etcd: Etcd, folder: &Path) -> (Case, PathBuf) {
     assert!(etcd >= Etcd::V3_5_1, "{etcd:?} gives no snapshot of a learner");
     let [leading, mut learning] = Setup::cluster::<2>(etcd, folder);
     let leader = Server::start(&leading.by_itself());
@@ -85,7 +85,8 @@ pub async fn learner(etcd: Etcd, folder: &Path) -> Case {
     }
     live.client.compact(200, Some(CompactionOptions::new().with_physical())).await.expect("a compaction");
     let learn = MemberAddOptions::new().with_is_learner();
-    live.client.member_add([learning.peer_url()], Some(learn)).await.expect("a learner");
+    let added = live.client.member_add([learning.peer_url()], Some(learn)).await.expect("a learner");
+    let id = added.member().expect("the learner").id();
     learning = learning.with(&["--initial-cluster-state", "existing"]);
     let server = Server::start(&learning);
 
@@ -97,7 +98,11 @@ pub async fn learner(etcd: Etcd, folder: &Path) -> Case {
     }
     let path = folder.join(format!("{etcd:?}-learner.db"));
     reader.snapshot(&path).await;
-    Case { name: format!("{etcd:?}, learner"), path, etcd, hashes: live.hashes().await }
+    let case = Case { name: format!("{etcd:?}, learner"), path, etcd, hashes: live.hashes().await };
+    live.client.member_promote(id).await.expect("it has everything");
+    let promoted = folder.join(format!("{etcd:?}-promoted.db"));
+    live.snapshot(&promoted).await;
+    (case, promoted)
 }
 
 /// The database file of a member that was killed, as it lies on its disk.

@@ -1,7 +1,10 @@
 //! Files of servers in a state that random histories seldom or never have.
 
+use std::fs::File;
+use std::path::Path;
+
 use differential::{Etcd, scene};
-use etcd_snapshot::AlarmKind;
+use etcd_snapshot::{AlarmKind, FileSource};
 
 #[tokio::test]
 async fn a_member_without_space() {
@@ -44,10 +47,21 @@ async fn a_follower_of_three() {
 async fn a_learner() {
     for etcd in [Etcd::V3_5_1, Etcd::V3_5_16] {
         let folder = tempfile::tempdir().expect("a folder");
-        let case = scene::learner(etcd, folder.path()).await;
+        let (case, promoted) = scene::learner(etcd, folder.path()).await;
         let report = case.verified();
         case.warns(&report, &["learner"]);
-        assert_eq!(report.members.iter().filter(|member| member.is_learner).count(), 1);
+        let learners: Vec<&str> =
+            report.members.iter().filter(|member| member.is_learner).map(|member| &*member.id).collect();
+        assert_eq!(learners.len(), 1);
+        // Both versions do not record that it was promoted.
+        let glance = |path: &Path| {
+            let source = FileSource::new(File::open(path).expect("a file")).expect("a source");
+            etcd_snapshot::glance(&source).expect("a database")
+        };
+        assert!(glance(&case.path).unrecorded_promotions.is_empty(), "{}", case.name);
+        let promoted = glance(&promoted);
+        assert!(promoted.members.iter().all(|member| !member.is_learner), "{}: {:?}", case.name, promoted.members);
+        assert_eq!(promoted.unrecorded_promotions, learners, "{}", case.name);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use etcd_wire::facts::HealthFacts;
 use etcd_wire::message::{HashOutcome, Member, MemberStatus};
 
 use super::versions::Version;
 use crate::check::Check;
-use crate::facts::{Facts, Node};
+use crate::facts::{Facts, Known, Node};
 use crate::judgement::Judgement;
 
 /// The member list, by the member that has applied most.
@@ -159,6 +160,9 @@ fn hash(facts: &Facts) -> Judgement {
     judgement
 }
 
+/// What mends databases that etcd 3.6 would misread.
+const UPDATE: &str = "update etcd to 3.5.26 or later, one member at a time, before 3.6";
+
 pub(super) const STALE: Check = Check {
     name: "stale-members",
     title: "no removed member is left in a database",
@@ -173,21 +177,54 @@ removed members in the database. etcd 3.6 uses that copy: the removed members co
 fn stale(facts: &Facts) -> Judgement {
     let Some(members) = listed(facts) else { return unlisted(facts) };
     let known: Vec<String> = members.iter().map(|member| format!("{:x}", member.id)).collect();
-    let is_newer = |node: &Node| {
-        let version = node.status.as_ref().ok().and_then(|status| Version::parse(&status.version));
-        version.is_some_and(|version| version >= Version { major: 3, minor: 6, patch: 0 })
-    };
-    // Of 3.6 and later nothing has to be known.
-    const NONE: &[String] = &[];
-    let told = |node| match is_newer(node) {
-        true => Ok(NONE),
-        false => node.health()?.database_members.as_deref().map_err(Clone::clone),
-    };
+    let told = before_3_6(|health| &health.database_members);
     Judgement::each(&facts.nodes, "databases and member list agree", told, |node, told, judgement| {
         for id in told.iter().filter(|id| !known.contains(id)) {
-            judgement.error(
-                format!("{}: its database has member {id}, which was removed", node.title()),
-                "update etcd to 3.5.26 or later, one member at a time, before 3.6",
+            judgement.error(format!("{}: its database has member {id}, which was removed", node.title()), UPDATE);
+        }
+    })
+}
+
+/// What the database of a member says, where another copy of it may say something else: from 3.6 on there is none, and nothing has to be known.
+fn before_3_6(
+    fact: impl for<'a> Fn(&'a HealthFacts) -> &'a Known<Vec<String>>,
+) -> impl for<'a> Fn(&'a Node) -> Known<&'a [String]> {
+    const NONE: &[String] = &[];
+    move |node| {
+        let version = node.status.as_ref().ok().and_then(|status| Version::parse(&status.version));
+        match version {
+            Some(version) if version >= Version { major: 3, minor: 6, patch: 0 } => Ok(NONE),
+            _ => fact(node.health()?).as_deref().map_err(Clone::clone),
+        }
+    }
+}
+
+pub(super) const PROMOTIONS: Check = Check {
+    name: "promotions",
+    title: "every promoted member is recorded as a voter",
+    looks_at: "Before etcd 3.6: raft's list of voters in each database beside the records of the members in it. It is a warning if a member votes and its
+record says that it is a learner.",
+    why: "etcd 3.5.1 to 3.5.19 do not record in the database that a learner was promoted (etcd-io/etcd issue 19557), and kubeadm lets members join as learners. etcd 3.5 does not
+use these records. etcd 3.6 does: after an upgrade these members no longer vote, and with two or more of them etcd does not start: too many learner members in cluster. Then the way
+back is a restore.",
+    by_hand: "Update etcd to 3.5.26 or later, one member at a time, before any upgrade to 3.6: it corrects the records when it starts. 3.5.20 is the first that does; up to 3.5.23 a member
+can get the wrong records again from one of an earlier version (etcd-io/etcd issue 20793). Then run this check again.",
+    judge: promotions,
+};
+
+fn promotions(facts: &Facts) -> Judgement {
+    let members = listed(facts).unwrap_or_default();
+    let title = |id: &String| {
+        let member = members.iter().find(|member| format!("{:x}", member.id) == *id);
+        member.map_or_else(|| id.clone(), name)
+    };
+    let told = before_3_6(|health| &health.unrecorded_promotions);
+    Judgement::each(&facts.nodes, "every member that votes is recorded as a voter", told, |node, told, judgement| {
+        if !told.is_empty() {
+            let titles: Vec<String> = told.iter().map(title).collect();
+            judgement.warning(
+                format!("{}: its database has {} as learners, and they vote", node.title(), titles.join(", ")),
+                UPDATE,
             );
         }
     })
@@ -198,7 +235,7 @@ mod tests {
     use etcd_wire::message::{HashOutcome, MemberHash};
 
     use crate::check::Severity;
-    use crate::samples::{assert_finds, assert_passes, healthy, made};
+    use crate::samples::{assert_finds, assert_passes, health, healthy, made};
 
     #[test]
     fn a_quorum_needs_three_members_that_answer() {
@@ -268,5 +305,22 @@ mod tests {
         let mut unread = healthy(3);
         unread.nodes[0].disk = Err("no pod".to_owned());
         assert_finds("stale-members", &unread, Severity::Unknown, "cp1: no pod");
+    }
+
+    #[test]
+    fn a_promotion_that_a_database_does_not_have_is_told() {
+        assert_passes("promotions");
+        let mut facts = healthy(3);
+        health(&mut facts, 0).unrecorded_promotions = Ok(vec!["2".to_owned(), "3".to_owned()]);
+        let wanted = "cp1: its database has cp2, cp3 as learners, and they vote";
+        assert_finds("promotions", &facts, Severity::Warning, wanted);
+        // A member that is in no list is named by its ID.
+        health(&mut facts, 0).unrecorded_promotions = Ok(vec!["abc".to_owned()]);
+        assert_finds("promotions", &facts, Severity::Warning, "cp1: its database has abc as learners");
+        // What the database says is what the member goes by.
+        facts.nodes[0].status.as_mut().unwrap().version = "3.6.1".to_owned();
+        assert_eq!(made("promotions", &facts).severity, Severity::Ok);
+        health(&mut facts, 1).unrecorded_promotions = Err("no file".to_owned());
+        assert_finds("promotions", &facts, Severity::Unknown, "cp2: no file");
     }
 }

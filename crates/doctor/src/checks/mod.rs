@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Check] = &[
     members::LEARNERS,
     members::HASH,
     members::STALE,
+    members::PROMOTIONS,
     space::ALARMS,
     space::DATABASE,
     space::ROOM,

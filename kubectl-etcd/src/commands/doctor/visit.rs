@@ -107,6 +107,7 @@ mod tests {
             static_files: none().map(|()| Vec::new()),
             kubeadm_backups: none().map(|()| Vec::new()),
             database_members: none().map(|()| Vec::new()),
+            unrecorded_promotions: none().map(|()| Vec::new()),
             wal_fsync: none().map(|()| Default::default()),
             peer_port_taken: none().map(|()| false),
         };
