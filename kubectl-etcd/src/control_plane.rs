@@ -135,9 +135,7 @@ impl ControlPlane {
     ) -> Outcome<Found> {
         let ControlPlane::Nodes(nodes) = self else { return Err(Failed::plain("the nodes are not reached over SSH")) };
         let (road, dir) = (Road::Ssh(nodes.ssh.clone()), &manifests.manifests_dir);
-        let mut found = discovery::on_nodes(&road, hosts, overrides, dir).await?;
-        found.members.iter_mut().for_each(|member| member.manifests_dir = Some(dir.clone()));
-        Ok(found)
+        discovery::on_nodes(&road, hosts, overrides, dir).await?.in_pods(dir)
     }
 
     /// All members, where it takes no login to look for more than were found.

@@ -34,6 +34,7 @@ mod preface;
 pub mod replace;
 pub mod replay;
 pub mod restore;
+pub mod services;
 pub mod survey;
 mod transfer;
 

@@ -13,6 +13,7 @@ use crate::restore::{
     Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
     RemoveAsideRequest, StageRequest, Staged,
 };
+use crate::services::NodeServices;
 use crate::survey::{NodeSurvey, SurveyRequest};
 
 /// What this build can do, as it says in its [`Hello`]. A client asks only for what it finds here.
@@ -36,6 +37,7 @@ pub const CAPABILITIES: &[&str] = &[
     "health",
     "replaceMember",
     "drill",
+    "services",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -100,6 +102,8 @@ pub enum Request {
     /// What is left of etcd on the node's disk, whether or not it runs. Answered by [`Reply::Survey`] even where it tells only a part. Capability
     /// `survey`.
     Survey(SurveyRequest),
+    /// Which etcd the node starts outside of static pods. Answered by [`Reply::Services`] even where it tells only a part. Capability `services`.
+    Services,
     /// Stream a snapshot of a member without quorum, with everything that its log has: `Begin`, `Data`..., `End`, then the client's `Ack`, then
     /// [`Reply::Replay`]. `Begin` comes once the log is applied, which may take minutes. Capability `replay`.
     Replay(Box<ReplayRequest>),
@@ -310,6 +314,8 @@ pub enum Reply {
     Survey(Box<NodeSurvey>),
     /// To [`Request::Replay`].
     Replay(ReplayDone),
+    /// To [`Request::Services`].
+    Services(Box<NodeServices>),
     /// To [`Request::Drill`].
     Drill(DrillDone),
     /// To [`Request::Prepare`].

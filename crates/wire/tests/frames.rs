@@ -11,6 +11,7 @@ use etcd_wire::message::{
     StatusRequest,
 };
 use etcd_wire::replay::{ReplayDone, ReplayRequest};
+use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::survey::{
     EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,
 };
@@ -84,6 +85,12 @@ fn frames() -> impl Strategy<Value = Frame> {
         (text, any::<i64>()).prop_map(|(file, revision)| {
             let document = serde_json::json!({"verdict": "passed", "backup": {"file": file, "revision": revision}});
             Frame::Reply(Reply::Drill(DrillDone { document }))
+        }),
+        Just(Frame::Request(Request::Services)),
+        (text, vec((text, text), 0..3), vec(text, 0..2)).prop_map(|(found_by, settings, why)| {
+            let etcd = vec![EtcdService { found_by, settings: settings.into_iter().collect() }];
+            let failures = why.into_iter().map(|message| Failure::new(FailureCode::Storage, message)).collect();
+            Frame::Reply(Reply::Services(Box::new(NodeServices { etcd, failures })))
         }),
         survey(text).prop_map(|survey| Frame::Reply(Reply::Survey(Box::new(survey)))),
         proptest::option::of(text).prop_map(|kept| Frame::Reply(Reply::Snapshot(SnapshotDone { kept }))),

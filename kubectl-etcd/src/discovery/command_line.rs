@@ -1,6 +1,6 @@
 //! Flags of a container's command line, as the programs of the control plane take them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -79,6 +79,12 @@ impl Flags {
             flags.add_environment(&environment);
         }
         flags
+    }
+
+    /// Of settings that are known, by the names of flags.
+    pub(super) fn of_settings(settings: &BTreeMap<String, String>) -> Flags {
+        let word = |text: &String| Word { text: text.clone(), why: None };
+        Flags { all: settings.iter().map(|(name, value)| (name.clone(), word(value))).collect(), more: None }
     }
 
     /// Reads `--name=value`, `--name value` and the bare `--name` of a switch, with one dash or two.

@@ -1,9 +1,11 @@
 //! One etcd pod, read: names, URLs, and every path as the path on its node.
 
 use etcd_wire::message::{EtcdAccess, KeyPair};
+use etcd_wire::services::EtcdService;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde::Serialize;
 
+use super::api_server::ApiServer;
 use super::command_line::{Flags, starts};
 use super::environment::Sources;
 use super::{NodeTrouble, Overrides};
@@ -20,8 +22,11 @@ pub(crate) struct EtcdPod {
     pub(crate) node: String,
     /// `--name`; empty if it is not known before the member is asked.
     pub(crate) name: String,
-    /// Name of the pod; empty for an etcd outside the cluster.
+    /// Name of the pod; empty for an etcd outside of pods.
     pub(crate) pod: String,
+    /// What starts an etcd outside of pods on its node, where that is known: `the unit /etc/systemd/system/etcd.service`.
+    #[serde(skip)]
+    pub(crate) service: Option<String>,
     /// Image reference of the etcd container.
     pub(crate) image: String,
     /// `--advertise-client-urls`.
@@ -182,22 +187,15 @@ impl EtcdPod {
             peer_urls: flags.list("initial-advertise-peer-urls"),
             listen_urls: flags.list("listen-client-urls"),
             data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
-            // A log that is where it is without the flag is part of the data directory.
-            wal_dir: path("wal-dir").filter(|wal| {
-                let data = overrides.data_dir.clone().or_else(|| path("data-dir")).unwrap_or_default();
-                *wal != format!("{}/member/wal", data.trim_end_matches('/'))
-            }),
+            wal_dir: wal_dir(path("wal-dir"), overrides.data_dir.clone().or_else(|| path("data-dir"))),
+            service: None,
             manifests_dir: None,
             encryption_config: None,
             node_trouble: None,
             own: OwnContainer::of(pod, spec, container, &flags, overrides),
             addresses: addresses(pod),
             flags: flags.all(),
-            quota: flags
-                .get("quota-backend-bytes")
-                .and_then(|q| q.parse().ok())
-                .filter(|&q| q > 0)
-                .unwrap_or(DEFAULT_QUOTA),
+            quota: quota(&flags),
             selinux_type: own
                 .and_then(|c| c.se_linux_options.as_ref())
                 .or(security.and_then(|s| s.se_linux_options.as_ref()))
@@ -207,6 +205,50 @@ impl EtcdPod {
             certificates,
             access,
         })
+    }
+
+    /// An etcd that its node starts outside of pods. The files with which the API server of the node reaches etcd, where one runs there, are client
+    /// certificates for certain.
+    pub(super) fn of_service(
+        node: &str,
+        service: &EtcdService,
+        api_server: Option<&ApiServer>,
+        overrides: &Overrides,
+    ) -> EtcdPod {
+        let flags = Flags::of_settings(&service.settings);
+        let text = |flag: &str| flags.get(flag).map(str::to_owned);
+        let certificates = CertificatePaths {
+            ca: overrides.reach.cacert.clone().or_else(|| text("trusted-ca-file")),
+            server_cert: text("cert-file"),
+            server_key: text("key-file"),
+            peer_ca: text("peer-trusted-ca-file"),
+            peer_cert: text("peer-cert-file"),
+            peer_key: text("peer-key-file"),
+        };
+        let [_, cert, key] = api_server.map(|server| server.files.clone()).unwrap_or_default();
+        let client = cert.zip(key).filter(|_| overrides.reach.cert.is_none());
+        let client = client.map(|(cert, key)| KeyPair { cert, key });
+        let credentials = client.into_iter().chain(credentials(&certificates, overrides)).collect();
+        let endpoints = match overrides.reach.endpoints.is_empty() {
+            true => local_endpoints(&flags),
+            false => overrides.reach.endpoints.clone(),
+        };
+        let data_dir = overrides.data_dir.clone().or_else(|| text("data-dir"));
+        EtcdPod {
+            node: node.to_owned(),
+            name: flags.get("name").unwrap_or("default").to_owned(),
+            service: Some(service.found_by.clone()),
+            client_urls: flags.list("advertise-client-urls"),
+            peer_urls: flags.list("initial-advertise-peer-urls"),
+            listen_urls: flags.list("listen-client-urls"),
+            wal_dir: wal_dir(text("wal-dir"), data_dir.clone()),
+            data_dir,
+            quota: quota(&flags),
+            flags: flags.all(),
+            access: EtcdAccess { endpoints, ca: certificates.ca.clone(), credentials },
+            certificates,
+            ..EtcdPod::default()
+        }
     }
 
     /// An etcd that is no pod, reached from `node` by what the flags say.
@@ -269,6 +311,18 @@ impl EtcdPod {
         let (_, tag) = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
         Some(tag.trim_start_matches('v'))
     }
+}
+
+/// Where the log is, unless it is where it is without the flag: there, it is part of the data directory.
+fn wal_dir(wal_dir: Option<String>, data_dir: Option<String>) -> Option<String> {
+    let data_dir = data_dir.unwrap_or_default();
+    wal_dir.filter(|wal| *wal != format!("{}/member/wal", data_dir.trim_end_matches('/')))
+}
+
+/// `--quota-backend-bytes`, or etcd's default.
+fn quota(flags: &Flags) -> i64 {
+    let set = flags.get("quota-backend-bytes").and_then(|quota| quota.parse().ok());
+    set.filter(|&quota| quota > 0).unwrap_or(DEFAULT_QUOTA)
 }
 
 /// What a container does that does not run: the kubelet's word for it, `CrashLoopBackOff` or `terminated`.

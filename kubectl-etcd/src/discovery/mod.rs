@@ -35,6 +35,10 @@ use crate::sidecar::access;
 /// Labels that kubeadm gives its etcd pods.
 const SELECTOR: &str = "component=etcd,tier=control-plane";
 
+/// What is left to do where etcd runs outside of pods, for a command that stops and starts it.
+const OUTSIDE: &str = "etcd outside of pods is not stopped and started from here; build the data directories, and put them in place by hand\n  \
+                       kubectl etcd restore FILE --data-dir DIR";
+
 /// Where etcd is, where discovery cannot tell or is wrong.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Where etcd is (found by itself on kubeadm clusters)")]
@@ -152,6 +156,23 @@ impl Found {
             printer.warn(one.failed.one_line());
         }
         self.all()
+    }
+
+    /// The same for a command that stops and starts etcd by its manifest in this folder: members outside of pods cannot be understood then.
+    ///
+    /// # Errors
+    /// No member is left.
+    pub(crate) fn in_pods(mut self, dir: &str) -> Outcome<Found> {
+        for member in self.members.extract_if(.., |member| member.pod.is_empty()) {
+            let by = member.service.as_deref().unwrap_or("nothing that is known here");
+            let failed = Failed::new(Exit::Refused, format!("etcd on node {} is not a static pod", member.node));
+            let failed = failed.cause(format!("etcd is started by {by}")).hint(OUTSIDE);
+            self.unreadable.push(Unreadable { pod: String::new(), node: Some(member.node), failed });
+        }
+        for member in &mut self.members {
+            member.manifests_dir = Some(dir.to_owned());
+        }
+        if self.members.is_empty() { Err(unreadable(self.unreadable)) } else { Ok(self) }
     }
 
     /// Whether anything is on a node.
@@ -344,11 +365,7 @@ pub(crate) async fn with_manifests(
     overrides: &Overrides,
     manifests: &Manifests,
 ) -> Outcome<Found> {
-    let mut found = find(connection, namespace, overrides, None).await?;
-    for member in &mut found.members {
-        member.manifests_dir = Some(manifests.manifests_dir.clone());
-    }
-    Ok(found)
+    find(connection, namespace, overrides, None).await?.in_pods(&manifests.manifests_dir)
 }
 
 #[cfg(test)]
@@ -390,6 +407,21 @@ mod tests {
             said.contains("none of --endpoints leads to node cp2 (10.0.0.2)") && said.contains("--node cp2"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_stops_etcd_refuses_an_etcd_outside_of_pods() {
+        let (mut all, _) = found();
+        all.members[1].pod.clear();
+        all.members[1].service = Some("the unit /etc/systemd/system/etcd.service".into());
+        let found = all.in_pods("/m").unwrap();
+        assert_eq!(found.members[0].manifests_dir.as_deref(), Some("/m"));
+        let failed = found.all().unwrap_err();
+        assert_eq!((failed.exit, failed.message.as_str()), (Exit::Refused, "etcd on node cp2 is not a static pod"));
+        assert!(failed.to_string().contains("by the unit /etc/systemd"), "{failed}");
+        let outside = EtcdPod { node: "cp1".into(), ..EtcdPod::default() };
+        let none = Found { members: vec![outside], ..Found::default() }.in_pods("/m").unwrap_err();
+        assert!(none.hints[0].contains("restore FILE --data-dir DIR"), "{none}");
     }
 
     #[test]

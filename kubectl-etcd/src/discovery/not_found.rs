@@ -196,10 +196,7 @@ fn is_local(server: &ApiServer) -> bool {
 /// How an etcd outside of pods is reached: with the files that the API server itself uses.
 fn reach(failed: Failed, server: &ApiServer, typed: &Typed) -> Failed {
     if !reads(typed) && typed.command() != "version" {
-        return failed.hint(
-            "etcd outside of pods is not stopped and started from here; build the data directories, and put them in \
-             place by hand\n  kubectl etcd restore FILE --data-dir DIR",
-        );
+        return failed.hint(super::OUTSIDE);
     }
     let urls = server.servers.join(",");
     let secure = server.servers.iter().any(|url| url.starts_with("https:"));

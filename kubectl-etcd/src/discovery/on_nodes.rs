@@ -1,10 +1,12 @@
-//! Members by the manifests on their nodes, where no API server tells of them: read by a sidecar, understood as pods of the API are.
+//! Members by what is on their nodes, where no API server tells of them: manifests, read by a sidecar and understood as pods of the API are; and where
+//! there is none of etcd, the node's systemd unit.
 
 use std::io;
 
 use etcd_store::node_files::{Kind, Limits, read_node_files};
-use etcd_wire::Compression;
 use etcd_wire::message::NodeFilesRequest;
+use etcd_wire::services::{EtcdService, NodeServices};
+use etcd_wire::{Compression, Failure};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::core::SelectorExt as _;
@@ -23,15 +25,23 @@ const NAMESPACE: &str = "kube-system";
 /// Files that a failure tells of, of those that were passed over.
 const TOLD: usize = 5;
 
-/// The members on these nodes, by the manifests in this folder.
+/// What a node tells of the etcd that it starts.
+struct Told {
+    /// The files in the folder of the manifests, by name; or why it cannot be read.
+    files: Outcome<Vec<(String, Vec<u8>)>>,
+    /// Those outside of static pods.
+    services: NodeServices,
+}
+
+/// The members on these nodes, by the manifests in this folder; on a node without one of etcd, by what else starts etcd there.
 ///
 /// # Errors
 /// None is found on any of them.
 pub(crate) async fn on_nodes(road: &Road, hosts: &[Host], overrides: &Overrides, dir: &str) -> Outcome<Found> {
-    let read = join_all(hosts.iter().map(|host| manifests(road, host, dir))).await;
+    let read = join_all(hosts.iter().map(|host| ask(road, host, dir))).await;
     let mut found = Found { named: overrides.reach.pods.selector != SELECTOR, ..Found::default() };
-    for (host, files) in hosts.iter().zip(read) {
-        match files.and_then(|files| node(host, &files, overrides, dir)) {
+    for (host, told) in hosts.iter().zip(read) {
+        match told.and_then(|told| node(host, told, overrides, dir)) {
             Ok(mut node) => {
                 found.members.append(&mut node.members);
                 found.unreadable.append(&mut node.unreadable);
@@ -69,20 +79,25 @@ fn none(nodes: Vec<Unreadable>) -> Failed {
     hints.into_iter().fold(failed, |failed, hint| failed.hint(hint))
 }
 
-/// The files in the manifests' folder of a node, by name.
-async fn manifests(road: &Road, host: &Host, dir: &str) -> Outcome<Vec<(String, Vec<u8>)>> {
+/// Asks a node.
+async fn ask(road: &Road, host: &Host, dir: &str) -> Outcome<Told> {
     let member = EtcdPod { node: host.node.clone(), ..EtcdPod::default() };
     let sidecar = road.start(&member, Operation::Status, None).await?;
     let mut session = road.session(&sidecar).await.map_err(TransferError::into_failed)?;
     session.require("nodeFiles")?;
     let request = NodeFilesRequest { paths: vec![dir.to_owned()], compression: Compression::Zstd };
-    let read = session.node_files(request, Archive(Vec::new())).await;
     // A folder that is not there is an answer, and the session goes on.
+    let read = session.node_files(request, Archive(Vec::new())).await;
+    let services = session.services().await;
     road.rest(&sidecar, session);
-    let (Archive(archive), _) =
-        read.map_err(|failed| failed.context(format!("node {}: cannot read {dir}", host.node)))?;
-    let files = files(&archive, dir);
-    files.map_err(|error| Failed::plain(format!("cannot use the manifests of node {}", host.node)).source(&error))
+    let read = read.map_err(|failed| failed.context(format!("node {}: cannot read {dir}", host.node)));
+    let files = read.and_then(|(Archive(archive), _)| {
+        let files = files(&archive, dir);
+        files.map_err(|error| Failed::plain(format!("cannot use the manifests of node {}", host.node)).source(&error))
+    });
+    // Where the conversation broke, the first failure says why.
+    let services = services.or_else(|failed| if files.is_err() { Ok(NodeServices::default()) } else { Err(failed) })?;
+    Ok(Told { files, services })
 }
 
 /// The files right in the folder.
@@ -100,17 +115,21 @@ fn files(archive: &[u8], dir: &str) -> Result<Vec<(String, Vec<u8>)>, etcd_store
     Ok(files)
 }
 
-/// What the manifests of a node tell, as its kubelet would tell the API.
+/// What a node tells, as its kubelet would tell the API.
 ///
 /// # Errors
-/// There is none of etcd.
-fn node(host: &Host, files: &[(String, Vec<u8>)], overrides: &Overrides, dir: &str) -> Outcome<Found> {
+/// Nothing starts etcd there.
+fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Found> {
     let labels = &overrides.reach.pods.selector;
     let selector = kubelets::selector(labels).ok_or_else(|| {
         Failed::new(Exit::Usage, format!("the labels {labels:?} cannot be compared with those of static pods"))
     })?;
+    let (files, unread) = match told.files {
+        Ok(files) => (files, None),
+        Err(failed) => (Vec::new(), Some(failed)),
+    };
     let (mut pods, mut passed_over) = (Vec::new(), Vec::new());
-    for (name, content) in files {
+    for (name, content) in &files {
         match pod(content) {
             Ok(pod) => pods.push(mirrored(pod, host)),
             Err(why) => passed_over.push(format!("{name} was passed over: {why}")),
@@ -122,22 +141,49 @@ fn node(host: &Host, files: &[(String, Vec<u8>)], overrides: &Overrides, dir: &s
     let mut found = read(&etcd, overrides, &Sources::default());
     for member in &mut found.members {
         member.own.mirror = false;
-        member.encryption_config = pods.iter().find_map(encryption::config);
     }
     found.api_servers =
         pods.iter().filter(in_namespace).filter(|pod| is_api_server(pod)).filter_map(ApiServer::read).collect();
     if found.members.is_empty() && found.unreadable.is_empty() {
-        if !overrides.reach.endpoints.is_empty() {
-            found
-                .members
-                .push(EtcdPod { addresses: vec![host.address.clone()], ..EtcdPod::external(&host.node, overrides) });
-            return Ok(found);
-        }
-        let failed = Failed::new(Exit::Refused, format!("node {} has no manifest of etcd in {dir}", host.node));
-        let failed = passed_over.into_iter().take(TOLD).fold(failed, Failed::cause);
-        return Err(failed.hint("say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node), or by its labels with -l"));
+        let member = match (&told.services.etcd[..], overrides.reach.endpoints.is_empty()) {
+            ([service], _) => EtcdPod::of_service(&host.node, service, found.api_servers.first(), overrides),
+            (_, false) => EtcdPod::external(&host.node, overrides),
+            (services, true) => {
+                return Err(not_started(host, dir, unread, passed_over, services, &told.services.failures));
+            }
+        };
+        found.members.push(EtcdPod { addresses: vec![host.address.clone()], ..member });
+    }
+    for member in &mut found.members {
+        member.encryption_config = pods.iter().find_map(encryption::config);
     }
     Ok(found)
+}
+
+/// Why there is no member on a node.
+fn not_started(
+    host: &Host,
+    dir: &str,
+    unread: Option<Failed>,
+    passed_over: Vec<String>,
+    services: &[EtcdService],
+    failures: &[Failure],
+) -> Failed {
+    let node = &host.node;
+    let none = || format!("node {node} has no manifest of etcd in {dir}, and no unit etcd.service");
+    let failed = match (unread, services) {
+        (Some(failed), []) => failed,
+        (_, []) => Failed::new(Exit::Refused, none()),
+        (_, several) => {
+            let failed = Failed::new(Exit::Refused, format!("node {node} has several settings of etcd"));
+            failed.causes(several.iter().map(|one| one.found_by.clone()))
+        }
+    };
+    let failed = passed_over.into_iter().take(TOLD).fold(failed, Failed::cause);
+    let failed = failures.iter().fold(failed, |failed, one| failed.cause(Failed::from(one.clone()).one_line()));
+    failed.hint(
+        "say where etcd is with --endpoints, --cacert, --cert and --key (paths on the node), or by its labels with -l",
+    )
 }
 
 /// Reads a manifest.
@@ -193,10 +239,68 @@ mod tests {
         (Host { node: "cp2".into(), address: "10.89.0.12".into() }, files)
     }
 
+    fn told(files: Vec<(String, Vec<u8>)>) -> Told {
+        Told { files: Ok(files), services: NodeServices::default() }
+    }
+
+    /// As kubespray has it.
+    fn service() -> EtcdService {
+        let settings = [
+            ("name", "etcd2"),
+            ("data-dir", "/var/lib/etcd"),
+            ("wal-dir", "/var/lib/etcd/member/wal"),
+            ("listen-client-urls", "https://10.89.0.12:2379,https://127.0.0.1:2379"),
+            ("advertise-client-urls", "https://10.89.0.12:2379"),
+            ("trusted-ca-file", "/etc/ssl/etcd/ssl/ca.pem"),
+            ("cert-file", "/etc/ssl/etcd/ssl/member-cp2.pem"),
+            ("key-file", "/etc/ssl/etcd/ssl/member-cp2-key.pem"),
+            ("quota-backend-bytes", "8589934592"),
+        ];
+        EtcdService {
+            found_by: "the unit /etc/systemd/system/etcd.service".into(),
+            settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        }
+    }
+
+    #[test]
+    fn a_unit_tells_of_etcd_where_no_manifest_does() {
+        let (host, mut files) = cp2();
+        let services = || NodeServices { etcd: vec![service()], failures: Vec::new() };
+        // The kubelet starts what has a manifest; a unit may be one that nobody has enabled.
+        let all = Told { files: Ok(files.clone()), services: services() };
+        let found = node(&host, all, &Overrides::default(), MANIFESTS).expect("etcd");
+        assert_eq!((found.members[0].pod.as_str(), found.members.len()), ("etcd-cp2", 1));
+        files.retain(|(name, _)| name != "etcd.yaml");
+        let all = Told { files: Ok(files), services: services() };
+        let found = node(&host, all, &Overrides::default(), MANIFESTS).expect("etcd");
+        let [member] = &found.members[..] else { panic!("{found:?}") };
+        assert_eq!((member.name.as_str(), member.pod.as_str(), member.quota), ("etcd2", "", 8 << 30));
+        assert_eq!((member.data_dir.as_deref(), &member.wal_dir), (Some("/var/lib/etcd"), &None));
+        assert_eq!(member.access.endpoints, ["https://127.0.0.1:2379", "https://10.89.0.12:2379"]);
+        assert_eq!(member.addresses, ["10.89.0.12"]);
+        let certs: Vec<&str> = member.access.credentials.iter().map(|pair| pair.cert.as_str()).collect();
+        let [client, _, server] = certs[..] else { panic!("{certs:?}") };
+        assert_eq!(client, "/etc/kubernetes/pki/apiserver-etcd-client.crt", "the one of the API server beside it");
+        assert_eq!(server, "/etc/ssl/etcd/ssl/member-cp2.pem");
+
+        // A machine of etcd alone has no kubelet.
+        let missing = || Failed::new(Exit::Refused, "node cp2: cannot read /etc/kubernetes/manifests");
+        let alone = Told { files: Err(missing()), services: services() };
+        let found = node(&host, alone, &Overrides::default(), MANIFESTS).expect("etcd");
+        assert_eq!((found.members[0].access.credentials.len(), found.api_servers.len()), (2, 0));
+        let failures = vec![Failure::new(etcd_wire::FailureCode::BadRequest, "etcd.service starts no program etcd")];
+        let nothing = Told { files: Err(missing()), services: NodeServices { etcd: Vec::new(), failures } };
+        let failed = node(&host, nothing, &Overrides::default(), MANIFESTS).expect_err("nothing");
+        assert!(failed.message.contains("cannot read") && failed.to_string().contains("starts no program"), "{failed}");
+        let several = NodeServices { etcd: vec![service(), service()], failures: Vec::new() };
+        let failed = node(&host, Told { files: Err(missing()), services: several }, &Overrides::default(), MANIFESTS);
+        assert!(failed.expect_err("which?").message.contains("several"));
+    }
+
     #[test]
     fn manifests_tell_what_the_pods_of_the_api_tell() {
         let (host, files) = cp2();
-        let found = node(&host, &files, &Overrides::default(), MANIFESTS).expect("etcd");
+        let found = node(&host, told(files), &Overrides::default(), MANIFESTS).expect("etcd");
         let list: serde_json::Value =
             serde_json::from_str(include_str!("../../../tests/data/kubeadm/control-plane-pods.json")).expect("JSON");
         let pods = list["items"].as_array().expect("a list");
@@ -228,7 +332,7 @@ mod tests {
         let (host, mut files) = cp2();
         files.retain(|(name, _)| name != "etcd.yaml");
         files.push(("etcd.yaml.bak".into(), b"kind: [".to_vec()));
-        let failed = node(&host, &files, &Overrides::default(), MANIFESTS).expect_err("no etcd");
+        let failed = node(&host, told(files.clone()), &Overrides::default(), MANIFESTS).expect_err("no etcd");
         let said = failed.to_string();
         assert!(
             said.contains("node cp2 has no manifest of etcd") && said.contains("etcd.yaml.bak was passed over"),
@@ -237,7 +341,7 @@ mod tests {
         // What the flags say is enough.
         let mut overrides = Overrides::default();
         overrides.reach.endpoints = vec!["https://127.0.0.1:2379".into()];
-        let found = node(&host, &files, &overrides, MANIFESTS).expect("an external etcd");
+        let found = node(&host, told(files), &overrides, MANIFESTS).expect("an external etcd");
         assert_eq!((found.members[0].node.as_str(), found.members[0].access.endpoints.len()), ("cp2", 1));
     }
 

@@ -9,6 +9,7 @@ use etcd_wire::message::{
     HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MAX_NODE_FILES, MemberHash, NodeFilesDone,
     NodeFilesRequest, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
 };
+use etcd_wire::services::NodeServices;
 use etcd_wire::survey::{NodeSurvey, SurveyRequest};
 use etcd_wire::{
     Ack, Begin, Connection as Wire, Digest, End, Frame, Hello, Incoming, MAX_KEYS_BYTES, Preface, Receiving, WireError,
@@ -198,6 +199,16 @@ impl Session {
         let asked = self.ask(Request::Survey(request), "read what is left of etcd", SURVEY).await;
         match asked.map_err(TransferError::into_failed)? {
             Reply::Survey(survey) => Ok(*survey),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Asks which etcd the sidecar's node starts outside of static pods.
+    pub(crate) async fn services(&mut self) -> Outcome<NodeServices> {
+        self.require("services")?;
+        let asked = self.ask(Request::Services, "ask how etcd is started", SILENCE).await;
+        match asked.map_err(TransferError::into_failed)? {
+            Reply::Services(services) => Ok(*services),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }

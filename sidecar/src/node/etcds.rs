@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::{Failure, FailureCode};
-use serde::Deserialize;
 
 use super::document;
-use super::manifest::{Manifest, flags};
+use super::manifest::Manifest;
 use super::manifests;
+use super::settings::Settings;
 use super::unit::{Unit, environment_file};
 
 /// The kubelet's folder where nothing else is said.
@@ -25,6 +26,8 @@ const UNITS: [&str; 5] = [
 const ENVIRONMENT_FILES: [&str; 2] = ["/etc/etcd.env", "/etc/default/etcd"];
 /// Where packages and kubeadm put the data if nothing else is said.
 const USUAL: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/etcd"];
+/// What the node calls itself (proc_sys_kernel(5)).
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// More are no node's.
 const MOST: usize = 4;
 
@@ -43,51 +46,18 @@ pub(crate) struct Found {
     pub(crate) failures: Vec<Failure>,
 }
 
-/// The settings of an etcd that count here.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct Settings {
-    name: Option<String>,
-    data_dir: Option<String>,
-    wal_dir: Option<String>,
-    #[serde(skip)]
-    config_file: Option<String>,
+impl DataDir {
+    fn of(settings: &Settings, found_by: String, working_directory: &Path) -> DataDir {
+        let (data_dir, wal_dir) = (settings.data_dir(working_directory), settings.wal_dir(working_directory));
+        DataDir { found_by, data_dir, wal_dir }
+    }
 }
 
-impl Settings {
-    /// Of a command line and its variables; flags win (etcd server/etcdmain/config.go).
-    fn of(command: &[String], variables: &BTreeMap<String, String>) -> Settings {
-        let flags = flags(command, false);
-        let setting = |name: &str| {
-            let variable = format!("ETCD_{}", name.to_uppercase().replace('-', "_"));
-            flags.get(name).or_else(|| variables.get(&variable)).filter(|value| !value.is_empty()).cloned()
-        };
-        Settings {
-            name: setting("name"),
-            data_dir: setting("data-dir"),
-            wal_dir: setting("wal-dir"),
-            config_file: setting("config-file"),
-        }
-    }
-
-    /// With a configuration file, flags and variables do not count (etcd server/etcdmain/config.go).
-    fn with_file(self, read: impl FnOnce(&str) -> Result<Vec<u8>, String>) -> Result<Settings, String> {
-        let Some(file) = &self.config_file else { return Ok(self) };
-        let settings: Settings = document::parse(&read(file)?)?;
-        Ok(settings)
-    }
-
-    /// Where the data is; a path that is not absolute begins in the working directory.
-    fn dirs(self, found_by: String, working_directory: &Path) -> DataDir {
-        let name = self.name.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
-        let data_dir = self.data_dir.filter(|dir| !dir.is_empty()).unwrap_or_else(|| format!("{name}.etcd"));
-        let wal_dir = self.wal_dir.filter(|dir| !dir.is_empty());
-        DataDir {
-            found_by,
-            data_dir: working_directory.join(data_dir),
-            wal_dir: wal_dir.map(|dir| working_directory.join(dir)),
-        }
-    }
+/// An etcd that the node starts itself.
+struct Service {
+    found_by: String,
+    settings: Settings,
+    working_directory: PathBuf,
 }
 
 /// Looks in all places of a node whose root is `root`, in the order of likelihood. Directories without a member are left out, but for one that
@@ -99,9 +69,8 @@ pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
         Ok(None) => {}
         Err(failure) => found.failures.push(failure),
     }
-    let has_unit = of_unit(root, host, &mut found);
-    if !has_unit {
-        of_environment_files(root, &mut found);
+    for service in services(root, host, &mut found.failures) {
+        add(&mut found, DataDir::of(&service.settings, service.found_by, &service.working_directory));
     }
     for usual in USUAL {
         let data_dir = PathBuf::from(usual);
@@ -110,6 +79,37 @@ pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
         }
     }
     found
+}
+
+/// How etcd is started on this node outside of static pods.
+///
+/// # Errors
+/// The node's name cannot be read.
+pub(crate) fn started() -> Result<NodeServices, Failure> {
+    let host = hostname();
+    let host =
+        host.map_err(|error| Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error))?;
+    let mut failures = Vec::new();
+    let services = services(Path::new("/"), &host, &mut failures).into_iter();
+    let etcd =
+        services.map(|one| EtcdService { settings: one.settings.told(&one.working_directory), found_by: one.found_by });
+    Ok(NodeServices { etcd: etcd.collect(), failures })
+}
+
+/// What the node calls itself.
+///
+/// # Errors
+/// It does not say.
+pub(crate) fn hostname() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(HOSTNAME)?.trim().to_owned())
+}
+
+/// By a unit; where there is none, by the files that installers leave.
+fn services(root: &Path, host: &str, failures: &mut Vec<Failure>) -> Vec<Service> {
+    match of_unit(root, host, failures) {
+        Some(service) => service.into_iter().collect(),
+        None => of_environment_files(root, failures),
+    }
 }
 
 /// Where a path of the node is here.
@@ -137,17 +137,12 @@ fn unread(path: &Path, why: String) -> Failure {
 
 fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest, found: &mut Found) {
     let path = dir.join(&manifest.file);
-    let setting = |name: &str| manifest.flag(name).map(str::to_owned);
-    let settings = Settings {
-        name: setting("name"),
-        data_dir: setting("data-dir"),
-        wal_dir: setting("wal-dir"),
-        config_file: setting("config-file"),
-    };
+    let settings =
+        Settings::of_pairs(["name", "data-dir", "wal-dir", "config-file"].map(|name| (name, manifest.flag(name))));
     let host = |inside: &str| manifest.host_path(inside).ok_or_else(|| format!("{inside} is not a path of the node"));
     let settings = settings.with_file(|file| read(root, &host(file)?)?.ok_or_else(|| format!("there is no {file}")));
     let dirs = settings.and_then(|settings| {
-        let inside = settings.dirs(format!("the manifest {}", path.display()), Path::new("/"));
+        let inside = DataDir::of(&settings, format!("the manifest {}", path.display()), Path::new("/"));
         let wal_dir = inside.wal_dir.as_ref().map(|dir| host(&dir.display().to_string())).transpose()?;
         Ok(DataDir { data_dir: host(&inside.data_dir.display().to_string())?, wal_dir, ..inside })
     });
@@ -160,8 +155,8 @@ fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest, found: &mut Found) 
     }
 }
 
-/// Whether there is a unit `etcd.service`.
-fn of_unit(root: &Path, host: &str, found: &mut Found) -> bool {
+/// By the unit `etcd.service`: `None` if there is none, and nothing in it if the unit does not say how etcd is started.
+fn of_unit(root: &Path, host: &str, failures: &mut Vec<Failure>) -> Option<Option<Service>> {
     let paths = UNITS.map(|dir| Path::new(dir).join("etcd.service"));
     let mut unit = None;
     for path in paths {
@@ -171,44 +166,45 @@ fn of_unit(root: &Path, host: &str, found: &mut Found) -> bool {
                 break;
             }
             Ok(None) => {}
-            Err(why) => found.failures.push(unread(&path, why)),
+            Err(why) => failures.push(unread(&path, why)),
         }
     }
-    let Some((path, text)) = unit else { return false };
+    let (path, text) = unit?;
     let mut unit = Unit::default();
     unit.take(&String::from_utf8_lossy(&text), "etcd", host);
     for path in drop_ins(root) {
         match read(root, &path) {
             Ok(text) => unit.take(&String::from_utf8_lossy(&text.unwrap_or_default()), "etcd", host),
-            Err(why) => found.failures.push(unread(&path, why)),
+            Err(why) => failures.push(unread(&path, why)),
         }
     }
     let mut files = Vec::new();
     for file in unit.environment_files.clone() {
         match read(root, Path::new(&file)) {
             Ok(text) => files.push(environment_file(&String::from_utf8_lossy(&text.unwrap_or_default()))),
-            Err(why) => found.failures.push(unread(Path::new(&file), why)),
+            Err(why) => failures.push(unread(Path::new(&file), why)),
         }
     }
     let variables = unit.variables(files);
     let Some(command) = unit.command(&variables) else {
         let message = format!("{} starts no program etcd on the node itself", path.display());
-        found.failures.push(Failure::new(FailureCode::BadRequest, message).hint(WHERE));
-        return true;
+        failures.push(Failure::new(FailureCode::BadRequest, message).hint(WHERE));
+        return Some(None);
     };
     let settings = Settings::of(&command, &variables)
         .with_file(|file| read(root, Path::new(file))?.ok_or_else(|| format!("there is no {file}")));
     match settings {
         Ok(settings) => {
             let directory = unit.working_directory.as_deref().map_or(Path::new("/"), Path::new);
-            add(found, settings.dirs(format!("the unit {}", path.display()), directory));
+            let found_by = format!("the unit {}", path.display());
+            Some(Some(Service { found_by, settings, working_directory: directory.to_owned() }))
         }
         Err(why) => {
             let message = format!("the configuration file of {} cannot be read", path.display());
-            found.failures.push(Failure::new(FailureCode::Storage, message).cause(why).hint(WHERE));
+            failures.push(Failure::new(FailureCode::Storage, message).cause(why).hint(WHERE));
+            Some(None)
         }
     }
-    true
 }
 
 /// What to do where etcd is not found.
@@ -229,20 +225,22 @@ fn drop_ins(root: &Path) -> Vec<PathBuf> {
     all.into_values().collect()
 }
 
-fn of_environment_files(root: &Path, found: &mut Found) {
+fn of_environment_files(root: &Path, failures: &mut Vec<Failure>) -> Vec<Service> {
+    let mut services = Vec::new();
     for path in ENVIRONMENT_FILES.map(Path::new) {
         match read(root, path) {
             Ok(Some(text)) => {
-                let variables = environment_file(&String::from_utf8_lossy(&text));
-                let settings = Settings::of(&[], &variables);
-                if settings.data_dir.is_some() {
-                    add(found, settings.dirs(format!("the variables in {}", path.display()), Path::new("/")));
+                let settings = Settings::of(&[], &environment_file(&String::from_utf8_lossy(&text)));
+                if settings.get("data-dir").is_some() {
+                    let found_by = format!("the variables in {}", path.display());
+                    services.push(Service { found_by, settings, working_directory: PathBuf::from("/") });
                 }
             }
             Ok(None) => {}
-            Err(why) => found.failures.push(unread(path, why)),
+            Err(why) => failures.push(unread(path, why)),
         }
     }
+    services
 }
 
 #[cfg(test)]

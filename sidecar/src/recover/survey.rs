@@ -20,8 +20,6 @@ use crate::node::etcds::{self, DataDir, Found};
 
 /// How often the database of a running etcd is read again, whose pages change meanwhile.
 const TRIES: usize = 4;
-/// What the node calls itself (proc_sys_kernel(5)).
-const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// Most bytes of a key, and of any other text of a database, that are told.
 const LONGEST: usize = 1024;
 /// Most members, alarms and files that are told. With the keys, four directories stay far below what a frame can hold, whatever is in them.
@@ -58,8 +56,8 @@ impl Drop for SetOnDrop {
 }
 
 fn gather(request: SurveyRequest, cancel: &AtomicBool) -> NodeSurvey {
-    let host = std::fs::read_to_string(HOSTNAME);
-    let node = host.as_deref().unwrap_or_default().trim().to_owned();
+    let host = etcds::hostname();
+    let node = host.as_deref().unwrap_or_default().to_owned();
     let mut found = match request.data_dir {
         Some(data_dir) => {
             let wal_dir = request.wal_dir.map(PathBuf::from);
@@ -72,8 +70,7 @@ fn gather(request: SurveyRequest, cancel: &AtomicBool) -> NodeSurvey {
         }
     };
     if let Err(error) = host {
-        let message = format!("cannot read {HOSTNAME}");
-        found.failures.push(Failure::new(FailureCode::Storage, message).source(&error));
+        found.failures.push(Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error));
     }
     let etcd = found.dirs.into_iter().map(|dir| look(dir, cancel)).collect();
     NodeSurvey { node, etcd, failures: found.failures }

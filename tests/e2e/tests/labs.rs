@@ -36,4 +36,5 @@ mod status;
 mod stored;
 mod streams;
 mod transaction;
+mod units;
 mod verify;

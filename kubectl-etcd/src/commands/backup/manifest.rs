@@ -178,7 +178,8 @@ impl Manifest {
             cluster_members.iter().find(same).copied()
         };
         // Members of other clusters are none of this one's.
-        let ours = |pod: &&EtcdPod| !pod.pod.is_empty() && (asked(pod).is_some() || lists(&status.members, pod));
+        let known = |pod: &EtcdPod| !pod.pod.is_empty() || pod.service.is_some();
+        let ours = |pod: &&EtcdPod| known(pod) && (asked(pod).is_some() || lists(&status.members, pod));
         let member = |pod: &EtcdPod| {
             let said = asked(pod).and_then(|one| one.etcd().ok());
             let listed = status.members.iter().find(|listed| listed.name == pod.name).map(|listed| listed.id);

@@ -51,7 +51,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// through the kubelet of its node. Only where etcdctl cannot be run is a pod started on the node for a few seconds.
 ///
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
-/// It finds etcd by the manifests in /etc/kubernetes/manifests.
+/// The sidecar finds etcd by the manifests in /etc/kubernetes/manifests, or by the systemd unit etcd.service.
 ///
 /// LAG is the number of raft entries that a member has not applied yet. CERTS is the time until the certificate expires that the
 /// member presents to its clients; where a sidecar is used, until the first of its certificates does, the one for its peers among them. Where the members belong to several etcd clusters, CONTENTS says what the API server keeps in each.

@@ -1,0 +1,29 @@
+//! An etcd that the node starts itself, outside of static pods: as a systemd unit, or as installers leave its variables in a file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// Answer to [`Request::Services`](crate::Request::Services).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeServices {
+    /// Those that were found.
+    pub etcd: Vec<EtcdService>,
+    /// What could not be read.
+    pub failures: Vec<Failure>,
+}
+
+/// How an etcd outside of static pods is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EtcdService {
+    /// What has named it, for people: `the unit /etc/systemd/system/etcd.service`.
+    pub found_by: String,
+    /// Its settings by the names of etcd's flags, without dashes, whether they come from flags, variables or a configuration file. Those of a
+    /// configuration file's sections have the flags' names, too: `client-transport-security.cert-file` is `cert-file`. Paths are the node's own,
+    /// absolute. Only what tells where etcd is and how to reach it; variables may be secrets.
+    pub settings: BTreeMap<String, String>,
+}

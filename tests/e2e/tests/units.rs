@@ -1,0 +1,84 @@
+//! etcd outside of static pods, much as kubespray sets it up: a systemd unit with a file of variables. No systemd runs here; the test starts etcd as the
+//! unit says.
+
+use std::process::Command;
+
+use e2e::restores::stage;
+use e2e::ssh::OverSsh;
+use e2e::trouble::processes;
+use e2e::{Running, Scene, run, until};
+use lab::Etcd;
+
+const UNIT: &str = "[Unit]\nDescription=etcd\n[Service]\nType=notify\nUser=root\nEnvironmentFile=/etc/etcd/etcd.env\nExecStart=/usr/bin/etcd\nRestart=always\n";
+
+/// The variables of a member of kubeadm's, under the names and in the places of kubespray.
+fn variables(ip: &str) -> String {
+    let pki = "/etc/kubernetes/pki/etcd";
+    format!(
+        "# Environment file for etcd\nETCD_DATA_DIR=/var/lib/etcd\nETCD_NAME=cp1\nETCD_INITIAL_CLUSTER=cp1=https://{ip}:2380\n\
+         ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{ip}:2380\nETCD_ADVERTISE_CLIENT_URLS=https://{ip}:2379\n\
+         ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379,https://127.0.0.1:2379\nETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
+         ETCD_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_CERT_FILE={pki}/server.crt\nETCD_KEY_FILE={pki}/server.key\nETCD_CLIENT_CERT_AUTH=true\n\
+         ETCD_PEER_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_PEER_CERT_FILE={pki}/peer.crt\nETCD_PEER_KEY_FILE={pki}/peer.key\n\
+         ETCD_PEER_CLIENT_CERT_AUTH=true\nETCD_QUOTA_BACKEND_BYTES=4294967296\n"
+    )
+}
+
+/// Takes the manifest of etcd away, and starts etcd as a unit on the same data.
+fn as_a_unit(scene: &Scene) -> Running {
+    let root = scene.lab.node_root("cp1");
+    let etcd = || processes(&scene.lab, "cp1", &["etcd"]);
+    std::fs::rename(root.join("etc/kubernetes/manifests/etcd.yaml"), scene.path("etcd.yaml")).expect("a manifest");
+    until("the pod of etcd has ended", || etcd().is_empty());
+    for folder in ["etc/systemd/system", "etc/etcd"] {
+        std::fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    std::fs::write(root.join("etc/systemd/system/etcd.service"), UNIT).expect("a unit");
+    let variables = variables(&scene.lab.node_ip("cp1").to_string());
+    std::fs::write(root.join("etc/etcd/etcd.env"), &variables).expect("variables");
+    let variables =
+        variables.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| name.starts_with("ETCD_"));
+    let places = variables.map(|(name, value)| match value.strip_prefix('/') {
+        Some(path) => (name.to_owned(), root.join(path).display().to_string()),
+        None => (name.to_owned(), value.to_owned()),
+    });
+    // The lab's nodes have no program of their own: the paths are those of the node's file tree seen from here.
+    let mut command: Command = scene.lab.command("cp1", "/usr/bin/etcd").expect("the node runs");
+    command.envs(places);
+    let mut running = Running::start(command);
+    running.wait_for("ready to serve client requests");
+    running
+}
+
+#[test]
+fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() {
+    let scene = stage(1, Etcd::V3_4);
+    let _etcd = as_a_unit(&scene);
+    // The server shows the folders that the node has when it starts.
+    let ssh = OverSsh::start(&scene.lab);
+    let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
+
+    let status = go(&["status", "-o", "json", "--exit-code"]).expect_code(0).json();
+    let member = &status["members"][0];
+    assert_eq!((&member["name"], member["quota"].as_i64()), (&"cp1".into(), Some(4 << 30)), "{status}");
+    go(&["backup", "unit.db"]).expect_code(0);
+    scene.ok(&["verify", "unit.db"]);
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(scene.path("unit.db.json")).expect("a record")).expect("JSON");
+    let member = &record["members"][0];
+    assert_eq!((&member["name"], &member["dataDir"]), (&"cp1".into(), &"/var/lib/etcd".into()), "{record}");
+    go(&["verify", "unit.db", "--live"]).expect_code(0);
+    let survey = go(&["recover", "-o", "json"]).expect_code(0).json();
+    assert!(survey.to_string().contains("the unit /etc/systemd/system/etcd.service"), "{survey}");
+
+    let before = processes(&scene.lab, "cp1", &["etcd"]);
+    let ran = go(&["restore", "a.db", "--confirm", "cp1"]).expect_code(4);
+    ran.expect_error(&[
+        "etcd on node cp1 is not a static pod",
+        "the unit /etc/systemd/system/etcd.service",
+        "--data-dir DIR",
+    ]);
+    go(&["rollback", "--confirm", "cp1"]).expect_code(4).expect_error(&["not a static pod"]);
+    assert_eq!(processes(&scene.lab, "cp1", &["etcd"]), before);
+    ssh.assert_nothing_on_nodes(&scene.lab);
+}
