@@ -56,6 +56,11 @@ impl Folder {
         &self.path
     }
 
+    /// Its name, which no other drill has.
+    pub(crate) fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or(PREFIX)
+    }
+
     /// Takes the folder away.
     ///
     /// # Errors

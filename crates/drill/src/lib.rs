@@ -1,6 +1,6 @@
 //! A drill: a backup is restored to a throw-away folder, a real etcd serves it there, and what that serves is compared with what was recorded.
 //!
-//! [`Program`] is an etcd, [`Folder`] the place, [`Trial`] the drill in it, [`Drill`] the document that says what it came to (docs/DRILL.md). Who
+//! [`Program`] is an etcd, a file or of an image, [`Folder`] the place, [`Trial`] the drill in it, [`Drill`] the document that says what it came to (docs/DRILL.md). Who
 //! asks opens and verifies the backup before, and tells what came of it: `kubectl etcd drill`, and `etcd-sidecar drill` in a cluster.
 //!
 //! A program that drills calls [`guard::run`] first of all: it is also the process that ends etcd when the program ends, however that is.
@@ -8,6 +8,7 @@
 pub mod checks;
 mod client;
 mod clock;
+mod container;
 mod credentials;
 mod folder;
 pub mod guard;
@@ -29,8 +30,9 @@ use etcd_snapshot::{DigestCheck, DigestState, FileSource, LiveKeys, Report};
 use jiff::Timestamp;
 
 pub use clock::Clock;
+pub use container::{Engine, Image};
 pub use folder::{Folder, needs};
-pub use program::{Program, find};
+pub use program::{Origin, Program, find};
 pub use prove::Proved;
 pub use report::{Drill, Verdict};
 pub use trouble::{Kind, Outcome, Trouble};
@@ -162,6 +164,10 @@ impl Trial<'_> {
         let Proved { version, checks, resources, encryption } = proved;
         let (verdict, reasons, not_proved) = report::judge(&checks, &resources, &encryption);
         let (of, recorded) = (self.subject.report, self.recorded);
+        let image = match &self.program.origin {
+            Origin::File(_) => None,
+            Origin::Image(image) => Some(image),
+        };
         let warnings = of.warnings.iter().map(ToString::to_string);
         let remarks = remarks.into_iter().chain(warnings).chain(not_proved).collect();
         let uid = checks.iter().find(|check| check.name == "kubeSystemUid").and_then(|check| check.served.clone());
@@ -186,7 +192,14 @@ impl Trial<'_> {
                 auth: of.auth.enabled,
                 signer,
             },
-            etcd: Etcd { path: self.program.path.display().to_string(), version, image: None, node: None },
+            etcd: Etcd {
+                path: self.program.path(),
+                version,
+                image: image.map(|image| image.reference.clone()),
+                image_id: image.map(|image| image.id.clone()),
+                engine: image.map(|image| image.engine.name().to_owned()),
+                node: None,
+            },
             by: By::here(by.0, by.1),
             started_at: moment(begun),
             ended_at: moment(Timestamp::now()),

@@ -1,10 +1,11 @@
-//! Which etcd serves the backup: a program of the user's, and whether it can read the file.
+//! Which etcd serves the backup: a program of the user's or that of an image, and whether it can read the file.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::container::Image;
 use crate::{Kind, Outcome, Trouble};
 
 /// How long the program may take to print its version.
@@ -22,15 +23,33 @@ fn refused(message: impl Into<String>) -> Trouble {
 /// A program that says of itself that it is etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// Where it lies, absolute.
-    pub path: PathBuf,
+    /// Where it is from.
+    pub origin: Origin,
     /// As it prints it: `3.5.16`.
     pub version: String,
     /// Major and minor version.
-    minor: (u32, u32),
+    pub(crate) minor: (u32, u32),
+}
+
+/// Where an etcd is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file, absolute.
+    File(PathBuf),
+    /// A container image.
+    Image(Image),
 }
 
 impl Program {
+    /// Its path; in an image it is found there.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match &self.origin {
+            Origin::File(path) => path.display().to_string(),
+            Origin::Image(_) => "etcd".to_owned(),
+        }
+    }
+
     /// Asks a program for its version.
     ///
     /// # Errors
@@ -48,10 +67,8 @@ impl Program {
                 return Err(refused(format!("cannot run {name}")).cause(why).hint(HOW_TO_GET));
             }
         };
-        let said = String::from_utf8_lossy(&output.stdout);
-        let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim);
-        match version.and_then(|version| Some((version.to_owned(), etcd_snapshot::minor(version)?))) {
-            Some((version, minor)) => Ok(Program { path: path.to_owned(), version, minor }),
+        match version(&output.stdout) {
+            Some((version, minor)) => Ok(Program { origin: Origin::File(path.to_owned()), version, minor }),
             None => Err(refused(format!("{name} is no etcd"))
                 .cause(format!("{name} --version prints no version of etcd ({})", output.status))
                 .hint(HOW_TO_GET)),
@@ -67,9 +84,13 @@ impl Program {
         match file {
             Some(file) if file > self.minor => {
                 let message = format!("etcd {} cannot serve a snapshot of etcd {}", self.version, text(file));
+                let (kind, flag) = match self.origin {
+                    Origin::File(_) => ("a program", "--etcd PATH"),
+                    Origin::Image(_) => ("an image", "--etcd-image REF"),
+                };
                 Err(refused(message)
                     .cause("an older etcd does not know all records of the snapshot")
-                    .hint(format!("name a program of etcd {} or later\n  --etcd PATH", text(file))))
+                    .hint(format!("name {kind} of etcd {} or later\n  {flag}", text(file))))
             }
             Some(file) if file < self.minor => Ok(Some(format!(
                 "the snapshot is of etcd {}, and the drill runs {}: that etcd {} serves it is not proved",
@@ -89,15 +110,23 @@ impl Program {
 pub fn find(named: Option<&Path>, search: Option<&OsStr>) -> Outcome<PathBuf> {
     let path = match named {
         Some(named) => named.to_owned(),
-        None => search
-            .into_iter()
-            .flat_map(std::env::split_paths)
-            .map(|folder| folder.join("etcd"))
-            .find(|path| is_program(path))
-            .ok_or_else(|| refused("no etcd was found on PATH").hint(HOW_TO_GET))?,
+        None => in_search_path(search, "etcd").ok_or_else(|| refused("no etcd was found on PATH").hint(HOW_TO_GET))?,
     };
     // etcd is started in another folder.
     std::path::absolute(&path).map_err(|error| Trouble::plain(format!("cannot run {}", path.display())).source(&error))
+}
+
+/// What `etcd --version` prints, and the minor version that it means.
+pub(crate) fn version(stdout: &[u8]) -> Option<(String, (u32, u32))> {
+    let said = String::from_utf8_lossy(stdout);
+    let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: ")).map(str::trim)?;
+    Some((version.to_owned(), etcd_snapshot::minor(version)?))
+}
+
+/// The first program of that name in a search path.
+pub(crate) fn in_search_path(search: Option<&OsStr>, name: &str) -> Option<PathBuf> {
+    let folders = search.into_iter().flat_map(std::env::split_paths);
+    folders.map(|folder| folder.join(name)).find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -110,7 +139,7 @@ mod tests {
     use super::*;
 
     fn program(version: &str, minor: (u32, u32)) -> Program {
-        Program { path: "/bin/etcd".into(), version: version.to_owned(), minor }
+        Program { origin: Origin::File("/bin/etcd".into()), version: version.to_owned(), minor }
     }
 
     #[test]

@@ -108,9 +108,15 @@ pub struct Etcd {
     pub path: String,
     /// Its version.
     pub version: String,
-    /// The image that the program is of, where it ran in a pod.
+    /// The image that the program is of, where it ran in a pod or a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The image by its content, where it ran in a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// What ran the container: `docker` or `podman`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The node of that pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 
 use crate::client::Etcd;
+use crate::container::Image;
 use crate::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
-use crate::guard::GUARD;
+use crate::guard::{CONTAINER, GUARD};
+use crate::program::Origin;
 use crate::{Folder, Kind, Outcome, Program, Trouble};
 
 /// The member's name.
@@ -38,6 +40,8 @@ const LINES: usize = 5;
 /// An etcd process, which ends with this handle.
 pub(crate) struct Server {
     guard: Child,
+    /// What etcd runs in, if it runs in a container, and that one's name.
+    container: Option<(Image, String)>,
     /// The folder stays as long as etcd runs in it.
     folder: Arc<Folder>,
 }
@@ -52,14 +56,29 @@ impl Server {
         let log = File::create_new(folder.path().join(LOG)).map_err(|error| cannot(&error))?;
         let errors = log.try_clone().map_err(|error| cannot(&error))?;
         let mut command = Command::new(own_program().map_err(|error| cannot(&error))?);
-        command.arg(GUARD).arg(&program.path).args(arguments());
-        // etcd takes flags from the environment, too. For arm64, 3.4 asks for this one.
-        command.env_clear().env("ETCD_UNSUPPORTED_ARCH", "arm64");
+        let container = match &program.origin {
+            Origin::File(path) => {
+                command.arg(GUARD).arg(path);
+                // etcd takes flags from the environment, too. For arm64, 3.4 asks for this one.
+                command.env_clear().env("ETCD_UNSUPPORTED_ARCH", "arm64");
+                None
+            }
+            Origin::Image(image) => {
+                let name = folder.name().to_owned();
+                let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+                let path = folder.path().to_str().ok_or_else(|| {
+                    Trouble::plain("cannot start etcd").cause("the path of the drill's folder is no UTF-8")
+                })?;
+                command.arg(CONTAINER).arg(image.engine()).arg(&name).args(image.serve(&name, path, user));
+                Some((image.clone(), name))
+            }
+        };
+        command.args(arguments());
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).current_dir(folder.path());
         // Ctrl-C in the terminal is for this program, which ends etcd.
         command.process_group(0);
         let guard = command.spawn().map_err(|error| cannot(&error))?;
-        Ok(Server { guard, folder })
+        Ok(Server { guard, container, folder })
     }
 
     /// Waits until etcd serves.
@@ -76,6 +95,12 @@ impl Server {
             };
             let ended = self.guard.try_wait();
             if let Some(status) = ended.map_err(|error| Trouble::plain("cannot wait for etcd").source(&error))? {
+                // Docker and podman end with these where a container was not started, and otherwise as etcd does.
+                if let (Some((image, _)), Some(125..=127)) = (&self.container, status.code()) {
+                    let failed =
+                        Trouble::new(Kind::Refused, format!("cannot start a container of {}", image.reference));
+                    return Err(failed.causes(last_lines(&self.folder.path().join(LOG))));
+                }
                 let failed = Trouble::new(Kind::Damaged, "etcd does not start on the restored snapshot");
                 let failed = failed.cause(format!("etcd has ended: {status}"));
                 return Err(failed.causes(last_lines(&self.folder.path().join(LOG))));
@@ -95,6 +120,14 @@ impl Drop for Server {
         drop(self.guard.stdin.take());
         if let Err(error) = self.guard.wait() {
             tracing::error!("cannot wait for the end of etcd, process {}: {error}", self.guard.id());
+        }
+        if let Some((Image { engine, .. }, name)) = self.container.take()
+            && engine.is_there(&name)
+        {
+            tracing::error!(
+                "container {name} is left; it sees every Secret in clear: {} rm --force {name}",
+                engine.name()
+            );
         }
     }
 }

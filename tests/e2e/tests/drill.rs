@@ -337,6 +337,164 @@ fn however_a_drill_is_ended_no_etcd_runs_and_nobody_else_can_look() {
     }
 }
 
+/// A podman with a storage and a configuration of its own, so that nothing of this machine's is used or changed. It may run where no cgroup can be made and no limit
+/// raised.
+struct Podman(tempfile::TempDir);
+
+impl Podman {
+    fn new() -> Podman {
+        let podman = Podman(tempfile::tempdir().expect("a folder"));
+        let path = |name: &str| podman.path(name).display().to_string();
+        let write = |name: &str, text: &str| std::fs::write(podman.path(name), text).expect("a file");
+        write(
+            "containers.conf",
+            "[containers]\ncgroups = \"disabled\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n\
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n",
+        );
+        let (run, graph) = (path("run"), path("images"));
+        write("storage.conf", &format!("[storage]\ndriver = \"vfs\"\nrunroot = \"{run}\"\ngraphroot = \"{graph}\"\n"));
+        write("registries.conf", "unqualified-search-registries = []\n");
+        // Docker's client is often there without its daemon.
+        std::fs::create_dir(podman.path("bin")).expect("a folder");
+        write("bin/docker", "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(podman.path("bin/docker"), mode).expect("a mode");
+        podman
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The same command, in mounts of its own: crun refuses a machine that has both versions of cgroups, whether or not it is to make any.
+    fn around(&self, command: &Command) -> Command {
+        let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
+        let mut around = Command::new("unshare");
+        around.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+        around.arg(command.get_program()).args(command.get_args());
+        if let Some(folder) = command.get_current_dir() {
+            around.current_dir(folder);
+        }
+        around.env("CONTAINERS_CONF", self.path("containers.conf")).env("KUBECONFIG", "/nonexistent");
+        around.env("CONTAINERS_STORAGE_CONF", self.path("storage.conf"));
+        around.env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"));
+        let search = [self.path("bin"), "/usr/sbin".into(), "/usr/bin".into(), "/sbin".into(), "/bin".into()];
+        around.env("PATH", std::env::join_paths(search).expect("a path")).stdin(Stdio::null());
+        around
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut podman = Command::new("podman");
+        podman.args(args);
+        run(self.around(&podman))
+    }
+
+    /// Makes an image of files, each with its path in it. What programs need is added.
+    fn image(&self, name: &str, files: &[(&Path, &str)]) -> String {
+        let root = tempfile::tempdir().expect("a folder");
+        for (file, at) in files {
+            let at = root.path().join(at);
+            std::fs::create_dir_all(at.parent().expect("a folder")).expect("a folder");
+            std::fs::copy(file, &at).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
+        let tar = self.path(&format!("{name}.tar"));
+        let mut pack = Command::new("tar");
+        pack.arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".");
+        run(pack).expect_code(0);
+        let reference = format!("localhost/{name}:1");
+        self.run(&["import", "--quiet", tar.to_str().expect("text"), &reference]).expect_code(0);
+        std::fs::remove_file(tar).expect("the archive");
+        reference
+    }
+
+    /// An image with an etcd and the libraries that it is linked with.
+    fn image_of(&self, name: &str, etcd: &Path) -> String {
+        let mut ldd = Command::new("ldd");
+        ldd.arg(etcd);
+        let said = run(ldd).stdout;
+        let libraries = said.split_whitespace().filter(|word| word.starts_with('/'));
+        let mut files = vec![(etcd, "usr/local/bin/etcd")];
+        files.extend(libraries.map(|library| (Path::new(library), &library[1..])));
+        self.image(name, &files)
+    }
+
+    #[track_caller]
+    fn assert_no_container(&self) {
+        assert_eq!(self.run(&["ps", "--all", "--quiet"]).expect_code(0).stdout, "");
+    }
+}
+
+#[test]
+fn the_etcd_of_an_image_serves_a_backup_and_no_container_is_left() {
+    let (place, podman) = (Place::new(), Podman::new());
+    let file = place.file("a.db", &unpacked("snapshots/3.5.1.db.zst"));
+    let command = |args: &[&str]| {
+        let mut command = Command::new(plugin());
+        command.args(["drill", &file, "--data-dir"]).arg(place.path("drills")).args(args);
+        podman.around(command.current_dir(place.0.path()))
+    };
+    let drill = |args: &[&str]| {
+        let ran = run(command(args));
+        place.assert_nothing_left();
+        podman.assert_no_container();
+        ran
+    };
+    let image = podman.image_of("etcd", &new());
+    let plan = drill(&["--etcd-image", &image, "--dry-run=client", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&plan["engine"], &plan["etcdVersion"]), (&"podman".into(), &"3.5.16".into()), "{plan}");
+    let drilled = drill(&["--etcd-image", &image, "-o", "json"]).expect_code(0).json();
+    assert_eq!((&drilled["verdict"], &drilled["reasons"]), (&"passed".into(), &json!([])), "{drilled}");
+    let etcd = &drilled["etcd"];
+    assert_eq!(
+        (&etcd["image"], &etcd["engine"], &etcd["version"]),
+        (&image.into(), &"podman".into(), &"3.5.16".into())
+    );
+    assert!(etcd["imageId"].as_str().is_some_and(|id| id.starts_with("sha256:")), "{etcd}");
+
+    let old = podman.image_of("old", Path::new(OLD));
+    let ran = drill(&["--etcd-image", &old]).expect_code(4);
+    ran.expect_error(&["cannot serve a snapshot of etcd 3.5", "--etcd-image REF", "nothing was changed"]);
+    let ran = drill(&["--etcd-image", "nosuch:1"]).expect_code(4);
+    ran.expect_error(&["cannot pull image nosuch:1", "short-name", "nothing was changed"]);
+    let plan = drill(&["--etcd-image", "nosuch:1", "--dry-run=client"]).expect_code(0);
+    assert!(plan.stdout.contains("1. pull image nosuch:1 with podman"), "{}", plan.stdout);
+    let shell = Path::new("/bin/busybox");
+    let none = podman.image("none", &[(shell, "bin/sh")]);
+    drill(&["--etcd-image", &none])
+        .expect_code(4)
+        .expect_error(&["cannot run the etcd of image", "nothing was changed"]);
+    drill(&["--etcd-image=-v"]).expect_code(2).expect_error(&["no name of an image"]);
+    // No right to run containers, and nothing that could.
+    let mut without = command(&["--etcd-image", &old]);
+    without.env("PATH", podman.path("bin").display().to_string() + ":/usr/sbin");
+    // unshare and sh are found by their own paths.
+    std::os::unix::fs::symlink("/usr/bin/unshare", podman.path("bin/unshare")).expect("a link");
+    std::os::unix::fs::symlink("/bin/sh", podman.path("bin/sh")).expect("a link");
+    run(without).expect_code(4).expect_error(&["no container can be run", "Docker daemon", "--in-cluster"]);
+
+    // It never serves, so that it can be ended while it boots.
+    let script = place.path("stuck");
+    let text =
+        "#!/bin/sh\n[ \"$1\" = --version ] && { echo 'etcd Version: 3.5.16'; exit 0; }\nwhile :; do sleep 1; done\n";
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let stuck = podman.image("stuck", &[(shell, "bin/sh"), (shell, "bin/sleep"), (&script, "bin/etcd")]);
+    for (signal, code) in [("INT", Some(130)), ("KILL", None)] {
+        let running = Running::start(command(&["--etcd-image", &stuck]));
+        until("the container runs", || !podman.run(&["ps", "--quiet"]).stdout.is_empty());
+        running.signal(signal);
+        let (status, said) = running.end();
+        assert_eq!(status.code(), code, "{signal}: {said}");
+        until("the container is gone", || podman.run(&["ps", "--all", "--quiet"]).expect_code(0).stdout.is_empty());
+        if signal == "KILL" {
+            until("etcd has ended", || place.etcds().is_empty());
+            let folders = names(&place.path("drills"));
+            std::fs::remove_dir_all(place.path("drills").join(&folders[0])).expect("the folder is all that is left");
+        }
+        place.assert_nothing_left();
+    }
+}
+
 /// What the pod of a schedule runs.
 #[test]
 fn a_pod_drills_the_newest_backup_of_a_store() {

@@ -9,7 +9,9 @@ mod table;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use etcd_drill::{Clock, Drill, Folder, Kind, NotRestored, Program, Proved, Subject, Trial, Trouble, Verdict};
+use etcd_drill::{
+    Clock, Drill, Engine, Folder, Kind, NotRestored, Origin, Program, Proved, Subject, Trial, Trouble, Verdict,
+};
 use etcd_objects::encryption::Keyring;
 use etcd_snapshot::restore::RestoreError;
 use etcd_snapshot::{Keep, VerifyError};
@@ -37,6 +39,9 @@ Examples:
   kubectl etcd drill s3://backups/prod/latest --identity key.txt \\
     --trust-key sign.pub --etcd ./etcd-3.5.16/etcd --attest
 
+  # With the etcd of an image, in a container of docker or podman
+  kubectl etcd drill etcd.db --etcd-image registry.k8s.io/etcd:3.5.16-0
+
   # In the cluster, with its own etcd, as from a machine that cannot run etcd
   kubectl etcd drill etcd.db --in-cluster
 
@@ -56,6 +61,9 @@ Examples:
 /// one object of every resource; with --encryption-config also decrypts one value of every encryption key. Then stops etcd, and removes the folder, however
 /// the command ends. No cluster is needed, and nothing of a cluster is changed.
 ///
+/// With --etcd-image, docker or podman runs etcd in a container on this machine, which needs Linux. The container has no network and no capability, sees nothing but
+/// the folder of the drill, and goes with the command. The image is pulled if this machine does not have it.
+///
 /// With --in-cluster or --node this happens in a pod of the cluster of the kubeconfig, of the image of that cluster's etcd. The pod sees nothing of its node,
 /// opens no port, and has no token; it goes with the command. The backup is opened and verified on this machine: no age identity and no credential of a store
 /// leaves it. The snapshot is sent to the pod in clear, with every Secret in it, and lies on the disk of the node until the pod is deleted. The file of
@@ -71,6 +79,9 @@ pub(crate) struct Args {
     /// The etcd program to start [default: the first etcd on PATH]
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     etcd: Option<PathBuf>,
+    /// Drill with the etcd of this container image, which docker or podman runs without a network
+    #[arg(long, value_name = "REF", conflicts_with_all = ["etcd", "in_cluster", "node"], value_parser = reference)]
+    etcd_image: Option<String>,
     /// Folder in which the folder of the drill is made [default: the system's for temporary files]
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
@@ -148,18 +159,11 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let (begun, mut clock) = (Timestamp::now(), Clock::new());
     let key = args.attest.key()?;
     let keyring = args.file.keyring()?;
-    let etcd = etcd_drill::find(args.etcd.as_deref(), std::env::var_os("PATH").as_deref());
-    let etcd = etcd.map_err(|trouble| Failed::from(trouble).unchanged())?;
-    let asked = async { Program::ask(&etcd).await.map_err(|trouble| Failed::from(trouble).unchanged()) };
-    let program = context.interruptible(asked).await?;
-    if args.dry_run.is_some() {
-        let place = Place::Here {
-            etcd: program.path.display().to_string(),
-            etcd_version: program.version.clone(),
-            parent: args.parent().display().to_string(),
-        };
-        return show_plan(&args, place, &context).await;
-    }
+    let etcd = context.interruptible(etcd(&args, &context)).await.map_err(Failed::unchanged)?;
+    let program = match etcd {
+        Etcd::Found(program) if args.dry_run.is_none() => program,
+        etcd => return show_plan(&args, place(&etcd, &args), &context).await,
+    };
     clock.skip();
     let file = open(&args, &context).await?;
     clock.lap("open", true);
@@ -198,6 +202,54 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let drill = trial.document(proved, newer.into_iter().collect(), signer, (begun, clock), by);
     tell(&drill, &args, &context)?;
     prove_in_store(&args, contents.file(), &drill, key.as_ref(), &context).await
+}
+
+/// The etcd of the drill.
+enum Etcd {
+    /// It has told its version.
+    Found(Program),
+    /// An image that would be pulled, which a plan does not do.
+    NotPulled(Engine, String),
+}
+
+/// Finds the etcd, and asks it for its version. An image is pulled, unless only a plan is asked for.
+async fn etcd(args: &Args, context: &Context) -> Outcome<Etcd> {
+    let search = std::env::var_os("PATH");
+    let Some(reference) = &args.etcd_image else {
+        let path = etcd_drill::find(args.etcd.as_deref(), search.as_deref())?;
+        return Ok(Etcd::Found(Program::ask(&path).await?));
+    };
+    let engine = Engine::find(search.as_deref()).await?;
+    let image = match engine.image(reference).await? {
+        Some(image) => image,
+        None if args.dry_run.is_some() => return Ok(Etcd::NotPulled(engine, reference.clone())),
+        None => {
+            context.printer.note(format!("pulling image {reference} with {}", engine.name()));
+            engine.pull(reference).await?
+        }
+    };
+    Ok(Etcd::Found(image.ask().await?))
+}
+
+/// Where a plan drills.
+fn place(etcd: &Etcd, args: &Args) -> Place {
+    let parent = args.parent().display().to_string();
+    let (engine, image, etcd_version) = match etcd {
+        Etcd::Found(program) => match &program.origin {
+            Origin::File(_) => {
+                return Place::Here { etcd: program.path(), etcd_version: program.version.clone(), parent };
+            }
+            Origin::Image(image) => (&image.engine, &image.reference, Some(program.version.clone())),
+        },
+        Etcd::NotPulled(engine, reference) => (engine, reference, None),
+    };
+    Place::Container { engine: engine.name(), image: image.clone(), etcd_version, parent }
+}
+
+/// The name of an image, which docker and podman take for no flag.
+fn reference(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty() && !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(text.to_owned()) } else { Err("that is no name of an image".to_owned()) }
 }
 
 /// What a backup is called in the document.

@@ -162,7 +162,13 @@ impl Page<'_> {
             ("Platform", self.0.field("by.platform")),
             ("etcd program", code(&self.0.field("etcd.path"))),
         ];
-        for (name, path) in [("Image of the pod", "etcd.image"), ("Node of the pod", "etcd.node")] {
+        let details = [
+            ("Image", "etcd.image"),
+            ("Image ID", "etcd.imageId"),
+            ("Container run by", "etcd.engine"),
+            ("Node of the pod", "etcd.node"),
+        ];
+        for (name, path) in details {
             if *self.0.at(path) != Value::Null {
                 rows.push((name, self.0.field(path)));
             }

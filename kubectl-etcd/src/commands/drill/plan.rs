@@ -33,6 +33,16 @@ pub(super) enum Place {
         /// Where the folder is made.
         parent: String,
     },
+    /// In a container on this machine.
+    Container {
+        /// `docker` or `podman`.
+        engine: &'static str,
+        image: String,
+        /// Not known before the image is pulled.
+        etcd_version: Option<String>,
+        /// Where the folder is made.
+        parent: String,
+    },
     /// In a pod.
     Pod {
         /// etcd's image.
@@ -68,6 +78,12 @@ enum Shown {
         /// The folder in which one is made for the drill.
         data_dir: String,
     },
+    Container {
+        image: String,
+        engine: &'static str,
+        etcd_version: Option<String>,
+        data_dir: String,
+    },
     Pod {
         image: String,
         node: String,
@@ -81,12 +97,23 @@ impl Plan {
         let needs = etcd_drill::needs(facts.size);
         let least = if facts.at_least { "at least " } else { "" };
         let room = format!("{least}{}", bytes(needs));
-        let mut steps = vec![format!("open and verify {} on this machine", facts.file)];
+        let mut steps = Vec::new();
+        if let Place::Container { engine, image, etcd_version: None, .. } = &facts.place {
+            steps.push(format!("pull image {image} with {engine}, and refuse it if it has no etcd"));
+        }
+        steps.push(format!("open and verify {} on this machine", facts.file));
         match &facts.place {
             Place::Here { etcd, etcd_version, parent } => {
                 steps.push(format!("restore it to a new folder in {parent}, which needs {room}"));
                 steps.push(format!(
                     "start {etcd} (etcd {etcd_version}) there, on sockets that only this command can use"
+                ));
+            }
+            Place::Container { engine, image, etcd_version, parent } => {
+                steps.push(format!("restore it to a new folder in {parent}, which needs {room}"));
+                let version = etcd_version.as_ref().map(|version| format!(" (etcd {version})")).unwrap_or_default();
+                steps.push(format!(
+                    "start the etcd of image {image}{version} in a container of {engine}, which sees nothing but that folder and has no network"
                 ));
             }
             Place::Pod { image, node, namespace } => {
@@ -105,6 +132,7 @@ impl Plan {
         }
         steps.push(match facts.place {
             Place::Here { .. } => "stop etcd, and remove the folder".to_owned(),
+            Place::Container { .. } => "remove the container and the folder".to_owned(),
             Place::Pod { .. } => "delete the pod, and its volume with it".to_owned(),
         });
         if facts.attests {
@@ -116,6 +144,9 @@ impl Plan {
             file: facts.file,
             place: match facts.place {
                 Place::Here { etcd, etcd_version, parent } => Shown::Here { etcd, etcd_version, data_dir: parent },
+                Place::Container { engine, image, etcd_version, parent } => {
+                    Shown::Container { image, engine, etcd_version, data_dir: parent }
+                }
                 Place::Pod { image, node, namespace } => Shown::Pod { image, node, namespace },
             },
             needs,
@@ -126,7 +157,7 @@ impl Plan {
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = String::from(match self.place {
-            Shown::Here { .. } => "Would do, and changes no cluster:\n",
+            Shown::Here { .. } | Shown::Container { .. } => "Would do, and changes no cluster:\n",
             Shown::Pod { .. } => "Would do, and changes nothing of the cluster but the pod:\n",
         });
         for (number, step) in (1..).zip(&self.steps) {
@@ -166,6 +197,19 @@ mod tests {
         assert!(more.steps[1].contains("at least") && more.steps[7].contains("into the store"), "{more:?}");
         let json = serde_json::to_value(&more).unwrap();
         assert_eq!((&json["dataDir"], &json["image"]), (&"/tmp".into(), &serde_json::Value::Null));
+        let container = |etcd_version: Option<&str>| Place::Container {
+            engine: "podman",
+            image: "etcd:3.5".into(),
+            etcd_version: etcd_version.map(str::to_owned),
+            parent: "/tmp".into(),
+        };
+        let known = Plan::of(Facts { place: container(Some("3.5.16")), ..facts() });
+        assert_eq!(known.steps.len(), 6);
+        assert!(known.steps[2].contains("image etcd:3.5 (etcd 3.5.16) in a container of podman"), "{known:?}");
+        let json = serde_json::to_value(&known).unwrap();
+        assert_eq!((&json["engine"], &json["dataDir"]), (&"podman".into(), &"/tmp".into()));
+        let pulled = Plan::of(Facts { place: container(None), ..facts() });
+        assert!(pulled.steps.len() == 7 && pulled.steps[0].starts_with("pull image etcd:3.5"), "{pulled:?}");
         let place = Place::Pod { image: "etcd:3.5".into(), node: "cp1".into(), namespace: "kube-system".into() };
         let pod = Plan::of(Facts { place, ..facts() });
         assert_eq!(pod.steps.len(), 8);

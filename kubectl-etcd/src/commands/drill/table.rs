@@ -129,6 +129,8 @@ pub(super) mod tests {
                 path: "/usr/bin/etcd".into(),
                 version: "3.5.16".into(),
                 image: Some("registry.k8s.io/etcd:3.5.16-0".into()),
+                image_id: None,
+                engine: None,
                 node: Some("cp1".into()),
             },
             by: By {
