@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{backup, drill, install, prune, recover, replay, restore, serve, transaction, wait, watch};
+use crate::{backup, drill, install, prune, recover, replay, restore, serve, status, transaction, wait, watch};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -61,6 +61,9 @@ enum Command {
     /// that has lost its quorum, with everything that its log has.
     #[command(after_help = recover::EXAMPLES)]
     Recover(recover::Args),
+    /// Show how the member of etcd on this node is, without an API server.
+    #[command(after_help = status::command::EXAMPLES)]
+    Status(status::command::Args),
     /// Become etcd, as a process that ends with this one's parent.
     #[command(name = replay::ALONE, hide = true)]
     Alone {
@@ -136,6 +139,7 @@ pub(crate) fn main() -> ExitCode {
             return operate(transaction::operate(&args.begun), REFUSED);
         }
         Command::Restore(args) => build(*args),
+        Command::Status(args) => return operate(status::command::run(&args), USAGE_CODE),
         Command::Recover(args) => {
             return match args.replay() {
                 Some(replay) => operate(replay::order(replay), USAGE_CODE),
@@ -223,6 +227,12 @@ impl Told for String {
 impl Told for recover::Surveyed {
     fn tell(self) -> anyhow::Result<()> {
         recover::Surveyed::tell(self, print)
+    }
+}
+
+impl Told for status::command::Looked {
+    fn tell(self) -> anyhow::Result<()> {
+        status::command::Looked::tell(self, print)
     }
 }
 

@@ -23,6 +23,7 @@ mod snapshot;
 mod status;
 mod store_failure;
 mod streaming;
+mod table;
 mod transaction;
 mod wait;
 mod watch;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use etcd_wire::Failure;
 use etcd_wire::message::{EtcdAccess, KUBE_SYSTEM, KeyPair};
 
-use crate::node::{Manifest, Manifests};
+use crate::node::{Manifest, Manifests, settings};
 
 /// Where the folder is on every node.
 pub(super) const KUBERNETES: &str = "/etc/kubernetes";
@@ -70,15 +70,8 @@ impl Node {
 
     /// Where the member of this node is reached.
     pub(super) fn endpoints(&self) -> Vec<String> {
-        let mut all = self.urls("listen-client-urls");
-        // 0.0.0.0 is an address to listen at, not one to connect to.
-        all.retain(|url| !url.contains("//0.0.0.0") && !url.contains("//[::]"));
-        for url in self.urls("advertise-client-urls") {
-            if !all.contains(&url) {
-                all.push(url);
-            }
-        }
-        all
+        let urls = |flag: &str| self.etcd().flag(flag).unwrap_or_default();
+        settings::endpoints(urls("listen-client-urls"), urls("advertise-client-urls"))
     }
 
     /// Where the other members may be reached if the member of this node does not answer: at the peers' addresses, by the port that its clients use.

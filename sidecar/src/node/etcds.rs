@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use etcd_wire::message::KeyPair;
 use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::{Failure, FailureCode};
 
@@ -46,18 +47,23 @@ pub(crate) struct Found {
     pub(crate) failures: Vec<Failure>,
 }
 
-impl DataDir {
-    fn of(settings: &Settings, found_by: String, working_directory: &Path) -> DataDir {
-        let (data_dir, wal_dir) = (settings.data_dir(working_directory), settings.wal_dir(working_directory));
-        DataDir { found_by, data_dir, wal_dir }
-    }
-}
-
-/// An etcd that the node starts itself.
+/// An etcd that something on the node starts.
 struct Service {
     found_by: String,
     settings: Settings,
     working_directory: PathBuf,
+}
+
+impl Service {
+    fn data_dir(self) -> DataDir {
+        let Service { found_by, settings, working_directory } = self;
+        let (data_dir, wal_dir) = (settings.data_dir(&working_directory), settings.wal_dir(&working_directory));
+        DataDir { found_by, data_dir, wal_dir }
+    }
+
+    fn told(self) -> EtcdService {
+        EtcdService { settings: self.settings.told(&self.working_directory), found_by: self.found_by }
+    }
 }
 
 /// Looks in all places of a node whose root is `root`, in the order of likelihood. Directories without a member are left out, but for one that
@@ -65,12 +71,15 @@ struct Service {
 pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
     let mut found = Found::default();
     match manifests::etcd(&below(root, manifests_dir)) {
-        Ok(Some(manifest)) => of_manifest(root, manifests_dir, &manifest, &mut found),
         Ok(None) => {}
+        Ok(Some(manifest)) => match of_manifest(root, manifests_dir, &manifest) {
+            Ok(service) => add(&mut found, service.data_dir()),
+            Err(failure) => found.failures.push(failure),
+        },
         Err(failure) => found.failures.push(failure),
     }
     for service in services(root, host, &mut found.failures) {
-        add(&mut found, DataDir::of(&service.settings, service.found_by, &service.working_directory));
+        add(&mut found, service.data_dir());
     }
     for usual in USUAL {
         let data_dir = PathBuf::from(usual);
@@ -94,6 +103,32 @@ pub(crate) fn started() -> Result<NodeServices, Failure> {
     let etcd =
         services.map(|one| EtcdService { settings: one.settings.told(&one.working_directory), found_by: one.found_by });
     Ok(NodeServices { etcd: etcd.collect(), failures })
+}
+
+/// The etcd of this node, however it is started: the one of a static pod, or else those outside of static pods.
+///
+/// # Errors
+/// The node's name cannot be read.
+pub(crate) fn of_this_node(manifests_dir: &Path) -> Result<NodeServices, Failure> {
+    let root = Path::new("/");
+    let manifest = manifests::etcd(manifests_dir)
+        .and_then(|found| found.map(|manifest| of_manifest(root, manifests_dir, &manifest)).transpose());
+    match manifest {
+        Ok(Some(service)) => Ok(NodeServices { etcd: vec![service.told()], failures: Vec::new() }),
+        Ok(None) => started(),
+        Err(failure) => {
+            let mut found = started()?;
+            found.failures.insert(0, failure);
+            Ok(found)
+        }
+    }
+}
+
+/// The certificate with which the API server of this node, where one is a static pod, is a client of etcd.
+pub(crate) fn api_servers_pair(manifests_dir: &Path) -> Option<KeyPair> {
+    let manifest = manifests::only(manifests_dir, "kube-apiserver")?;
+    let file = |flag: &str| Some(manifest.host_path(manifest.flag(flag)?)?.display().to_string());
+    Some(KeyPair { cert: file("etcd-certfile")?, key: file("etcd-keyfile")? })
 }
 
 /// What the node calls itself.
@@ -135,24 +170,17 @@ fn unread(path: &Path, why: String) -> Failure {
     Failure::new(FailureCode::Storage, format!("cannot read {} on the node", path.display())).cause(why)
 }
 
-fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest, found: &mut Found) {
+/// An etcd that the kubelet starts, with paths of the node.
+fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest) -> Result<Service, Failure> {
     let path = dir.join(&manifest.file);
-    let settings =
-        Settings::of_pairs(["name", "data-dir", "wal-dir", "config-file"].map(|name| (name, manifest.flag(name))));
     let host = |inside: &str| manifest.host_path(inside).ok_or_else(|| format!("{inside} is not a path of the node"));
-    let settings = settings.with_file(|file| read(root, &host(file)?)?.ok_or_else(|| format!("there is no {file}")));
-    let dirs = settings.and_then(|settings| {
-        let inside = DataDir::of(&settings, format!("the manifest {}", path.display()), Path::new("/"));
-        let wal_dir = inside.wal_dir.as_ref().map(|dir| host(&dir.display().to_string())).transpose()?;
-        Ok(DataDir { data_dir: host(&inside.data_dir.display().to_string())?, wal_dir, ..inside })
-    });
-    match dirs {
-        Ok(dirs) => add(found, dirs),
-        Err(why) => {
-            let message = format!("{} does not say where on the node the data of etcd is", path.display());
-            found.failures.push(Failure::new(FailureCode::BadRequest, message).cause(why));
-        }
-    }
+    let settings = Settings::of_manifest(manifest)
+        .with_file(|file| read(root, &host(file)?)?.ok_or_else(|| format!("there is no {file}")));
+    let settings = settings.and_then(|settings| settings.on_node(manifest)).map_err(|why| {
+        let message = format!("{} does not say where on the node the data of etcd is", path.display());
+        Failure::new(FailureCode::BadRequest, message).cause(why)
+    })?;
+    Ok(Service { found_by: format!("the manifest {}", path.display()), settings, working_directory: "/".into() })
 }
 
 /// By the unit `etcd.service`: `None` if there is none, and nothing in it if the unit does not say how etcd is started.

@@ -12,7 +12,7 @@ mod manifest;
 pub(crate) mod manifests;
 #[cfg(test)]
 pub(crate) mod probe;
-mod settings;
+pub(crate) mod settings;
 mod unit;
 
 pub(crate) use dir::Place;

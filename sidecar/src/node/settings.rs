@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use etcd_wire::message::{EtcdAccess, KeyPair};
+
 use super::document;
-use super::manifest::flags;
+use super::manifest::{Manifest, flags};
 
 /// The settings that are told: where etcd is, who its peers are, how it is reached, and what a diagnosis looks at. Other variables may be secrets.
 const TOLD: [&str; 29] = [
@@ -49,6 +51,10 @@ const PATHS: [&str; 8] = [
     "peer-key-file",
     "peer-trusted-ca-file",
 ];
+/// Those of them without which there is nothing to look at.
+const DATA: [&str; 2] = ["data-dir", "wal-dir"];
+/// Names the file that has all settings.
+const CONFIG_FILE: &str = "config-file";
 /// Sections of a configuration file, and what the flags put before the names in them (etcd server/embed/config.go, `configJSON`).
 const SECTIONS: [(&str, &str); 2] = [("client-transport-security", ""), ("peer-transport-security", "peer-")];
 
@@ -68,10 +74,28 @@ impl Settings {
         Settings(all)
     }
 
-    /// Of pairs.
-    pub(super) fn of_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Settings {
-        let known = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-        Settings(known.collect())
+    /// Of a static pod, whose paths are those that its container sees.
+    pub(super) fn of_manifest(manifest: &Manifest) -> Settings {
+        let flag = |name: &&str| Some(((*name).to_owned(), manifest.flag(name)?.to_owned()));
+        Settings(TOLD.iter().chain(&[CONFIG_FILE]).filter_map(flag).collect())
+    }
+
+    /// The same with paths of the node. A certificate that is not the node's is left out: nobody outside of the container can use the file.
+    ///
+    /// # Errors
+    /// The data is not on the node.
+    pub(super) fn on_node(mut self, manifest: &Manifest) -> Result<Settings, String> {
+        let inside = self.data_dir(Path::new("/")).display().to_string();
+        self.0.insert("data-dir".to_owned(), inside);
+        for name in PATHS {
+            let Some(inside) = self.get(name).map(str::to_owned) else { continue };
+            match manifest.host_path(&inside) {
+                Some(path) => self.0.insert(name.to_owned(), path.display().to_string()),
+                None if DATA.contains(&name) => return Err(format!("{inside} is not a path of the node")),
+                None => self.0.remove(name),
+            };
+        }
+        Ok(self)
     }
 
     /// With a configuration file, flags and variables do not count (etcd server/etcdmain/config.go).
@@ -79,7 +103,7 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, or is not what etcd takes.
     pub(super) fn with_file(self, read: impl FnOnce(&str) -> Result<Vec<u8>, String>) -> Result<Settings, String> {
-        let Some(file) = self.get("config-file") else { return Ok(self) };
+        let Some(file) = self.get(CONFIG_FILE) else { return Ok(self) };
         Settings::of_file(&read(file)?)
     }
 
@@ -134,6 +158,42 @@ impl Settings {
     }
 }
 
+/// How to reach a member from its node by its settings: at a loopback address where it listens there. The client certificates are that of an API
+/// server on the node, where one is given, kubeadm's for health checks, and the server's own, of which the first that is there is used.
+pub(crate) fn access(settings: &BTreeMap<String, String>, api_server: Option<KeyPair>) -> EtcdAccess {
+    let file = |name: &str| settings.get(name).cloned();
+    let server = file("cert-file").zip(file("key-file")).map(|(cert, key)| KeyPair { cert, key });
+    let health = server.as_ref().and_then(|server| {
+        let folder = Path::new(&server.cert).parent()?;
+        let name = |name: &str| folder.join(name).display().to_string();
+        Some(KeyPair { cert: name("healthcheck-client.crt"), key: name("healthcheck-client.key") })
+    });
+    let urls = |name: &str| settings.get(name).map(String::as_str).unwrap_or_default();
+    EtcdAccess {
+        endpoints: endpoints(urls("listen-client-urls"), urls("advertise-client-urls")),
+        ca: file("trusted-ca-file"),
+        credentials: api_server.into_iter().chain(health).chain(server).collect(),
+    }
+}
+
+/// URLs to reach a member at from its node, loopback addresses first; etcd's default where it names none.
+pub(crate) fn endpoints(listen: &str, advertise: &str) -> Vec<String> {
+    let split = |urls: &str| -> Vec<String> {
+        urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect()
+    };
+    // 0.0.0.0 is an address to listen at, not one to connect to.
+    let dialed = |url: String| url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://127.0.0.1:");
+    let loopback = |url: &String| ["://127.", "://localhost:", "://[::1]:"].iter().any(|host| url.contains(host));
+    let mut all: Vec<String> = split(listen).into_iter().map(dialed).collect();
+    all.sort_by_key(|url| !loopback(url));
+    for url in split(advertise) {
+        if !all.contains(&url) {
+            all.push(url);
+        }
+    }
+    if all.is_empty() { vec!["http://127.0.0.1:2379".to_owned()] } else { all }
+}
+
 /// A value as a flag would have it; `None` for an empty one.
 fn scalar(value: &serde_yaml_ng::Value) -> Result<Option<String>, String> {
     match value {
@@ -149,6 +209,23 @@ fn scalar(value: &serde_yaml_ng::Value) -> Result<Option<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_reached_from_its_node() {
+        let urls = endpoints(
+            "https://10.0.0.1:2379, https://[::]:2379,https://0.0.0.0:1",
+            "https://10.0.0.1:2379,https://a:1",
+        );
+        assert_eq!(urls, ["https://127.0.0.1:2379", "https://127.0.0.1:1", "https://10.0.0.1:2379", "https://a:1"]);
+        assert_eq!(endpoints("", ""), ["http://127.0.0.1:2379"]);
+        let settings = [("cert-file", "/pki/server.crt"), ("key-file", "/pki/server.key")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let certs =
+            |pair| -> Vec<String> { access(&settings, pair).credentials.into_iter().map(|pair| pair.cert).collect() };
+        assert_eq!(certs(None), ["/pki/healthcheck-client.crt", "/pki/server.crt"]);
+        let pair = KeyPair { cert: "/api.crt".into(), key: "/api.key".into() };
+        assert_eq!(certs(Some(pair)), ["/api.crt", "/pki/healthcheck-client.crt", "/pki/server.crt"]);
+    }
 
     #[test]
     fn flags_win_over_variables_and_a_file_over_both() {

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use etcd_wire::Failure;
 use etcd_wire::survey::{EtcdState, EtcdSurvey, KeyInLog, NodeSurvey};
 
+use crate::table::aligned;
+
 /// Most keys that are shown; JSON has more.
 const KEYS: usize = 20;
 
@@ -132,20 +134,6 @@ fn change(key: &KeyInLog) -> String {
 
 fn line(failure: &Failure) -> String {
     std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
-}
-
-/// Columns with three spaces between them, as kubectl has them.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
-    let mut out = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}   "));
-        out.push_str(cells.collect::<String>().trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]

@@ -48,6 +48,11 @@ impl OverSsh {
         command
     }
 
+    /// The sidecar's own command on a node, as root.
+    pub fn sidecar_on(&self, lab: &Lab, node: &str, words: &str) -> Command {
+        self.on(lab, node, &format!("{} {words}", self.sidecar.display()))
+    }
+
     /// A command on a node, as root.
     pub fn on(&self, lab: &Lab, node: &str, script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -79,7 +84,8 @@ impl OverSsh {
 fn unpack_sidecar(path: PathBuf) -> PathBuf {
     let script = r#"set -e
         layer=$(tar -xOf "$1" manifest.json | jq -r '.[0].Layers[-1]')
-        tar -xOf "$1" "$layer" | tar -xO etcd-sidecar >"$2""#;
+        tar -xOf "$1" "$layer" | tar -xO etcd-sidecar >"$2"
+        chmod 755 "$2""#;
     let mut unpack = Command::new("sh");
     unpack.args(["-c", script, "sh"]).arg(image()).arg(&path);
     run(unpack).expect_code(0);

@@ -71,6 +71,10 @@ fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() 
     let survey = go(&["recover", "-o", "json"]).expect_code(0).json();
     assert!(survey.to_string().contains("the unit /etc/systemd/system/etcd.service"), "{survey}");
 
+    let on_node = run(ssh.sidecar_on(&scene.lab, "cp1", "status -o json")).expect_code(0).json();
+    let own = &on_node["members"][0];
+    assert_eq!(own["foundBy"], "the unit /etc/systemd/system/etcd.service", "{on_node}");
+    assert_eq!(format!("{:x}", own["status"]["etcd"]["memberId"].as_u64().expect("an ID")), member["id"], "{on_node}");
     let before = processes(&scene.lab, "cp1", &["etcd"]);
     let ran = go(&["restore", "a.db", "--confirm", "cp1"]).expect_code(4);
     ran.expect_error(&[

@@ -1,5 +1,7 @@
 //! How the member on this node is.
 
+pub(crate) mod command;
+
 use std::os::unix::fs::MetadataExt;
 
 use etcd_client::{Client, GetOptions};
