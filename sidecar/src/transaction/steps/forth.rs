@@ -57,6 +57,11 @@ pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
     })
     .await?;
     // What it could still write would go to a member whose data is about to be set aside.
+    api_ended(work, cancel).await
+}
+
+/// Waits until no API server runs whose manifest was taken out. One that does not end by itself is ended.
+pub(super) async fn api_ended(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     quiet(work, cancel, |work| {
         let server = work.component(API_SERVER)?;
         let ended = || -> std::io::Result<bool> {

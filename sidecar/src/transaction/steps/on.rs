@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use etcd_wire::Failure;
 
-use super::forth::{start_limit, take_api, take_etcd};
+use super::forth::{api_ended, start_limit, take_api, take_etcd};
 use super::wait::{self, until_well};
-use super::{new_cluster, put};
+use super::{new_cluster, put, take};
 use crate::transaction::ground::{API_SERVER, ETCD};
 use crate::transaction::hold::Conflict;
 use crate::transaction::launch::{self, InPlace};
@@ -53,6 +53,9 @@ const SPARED: Duration = Duration::from_secs(30);
 
 /// Gives etcd its own manifest back, and waits until it runs with that: while a quorum serves without it, so that nobody notices. Where another
 /// member is lost for longer, the restore still ends, and the restart is noticed.
+///
+/// An API server that has no other etcd is stopped meanwhile: its clients would wait for answers until their time is over. kubeadm's kubelet of this
+/// node is one of them, and starts etcd only when it was answered, or sees that nobody answers.
 pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let launched =
         work.blocking(|work| Ok(launch::in_place(&work.layout, &work.component(ETCD)?)? == InPlace::Launch)).await?;
@@ -66,6 +69,25 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
             work.note(format!("etcd is restarted with its own manifest although not all members serve{causes}"));
         }
     }
+    let stopped = launched && has_one_etcd(&work.component(API_SERVER)?.argv);
+    let restarted = async {
+        if stopped {
+            work.blocking(|work| take(work, &work.component(API_SERVER)?)).await?;
+            api_ended(work, cancel).await?;
+        }
+        restart_etcd(work, cancel).await
+    }
+    .await;
+    // Also where etcd does not run, and after a try that was cut off.
+    work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepFound)).await?;
+    restarted?;
+    let (api, open) = (&work.ground.api, work.ground.api_is_open);
+    let expected = api_server::Expected::default();
+    until_well("the API server", start_limit(work), cancel, || api_server::prove(api, open, &expected)).await
+}
+
+/// Puts etcd's own manifest in place, and waits until etcd runs with it.
+async fn restart_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     work.blocking(|work| {
         for kept in launch::restore_original(&work.layout, &work.component(ETCD)?)?.kept {
             let why = "a manifest of etcd: another program wrote a new one; this is the earlier one";
@@ -80,4 +102,44 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
     }
     let expected = new_cluster(work)?;
     until_well("etcd", start_limit(work), cancel, || member::prove(&work.layout, &expected)).await
+}
+
+/// Whether a command line of an API server names one etcd and no other.
+fn has_one_etcd(argv: &[String]) -> bool {
+    const FLAG: &str = "--etcd-servers";
+    let mut values = argv.iter().enumerate().filter_map(|(at, argument)| match argument.strip_prefix(FLAG) {
+        Some("") => argv.get(at + 1).map(String::as_str),
+        Some(rest) => rest.strip_prefix('='),
+        None => None,
+    });
+    // A flag that is given twice adds to the list.
+    matches!((values.next(), values.next()), (Some(servers), None) if !servers.is_empty() && !servers.contains(','))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_server_has_one_etcd_if_its_command_line_names_one() {
+        let cases: [(&[&str], bool); 7] = [
+            (&["kube-apiserver", "--etcd-servers=https://127.0.0.1:2379", "--etcd-cafile=ca.crt"], true),
+            (&["kube-apiserver", "--etcd-servers", "https://127.0.0.1:2379"], true),
+            (&["kube-apiserver", "--etcd-servers=https://10.0.0.11:2379,https://10.0.0.12:2379"], false),
+            (
+                &["kube-apiserver", "--etcd-servers=https://10.0.0.11:2379", "--etcd-servers=https://10.0.0.12:2379"],
+                false,
+            ),
+            (&["kube-apiserver", "--etcd-servers-overrides=/events#https://127.0.0.1:2381"], false),
+            (&["kube-apiserver", "--etcd-servers="], false),
+            (&["kube-apiserver", "--etcd-servers"], false),
+        ];
+        for (argv, one) in cases {
+            assert_eq!(
+                has_one_etcd(&argv.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>()),
+                one,
+                "{argv:?}"
+            );
+        }
+    }
 }
