@@ -42,6 +42,9 @@ pub(crate) struct Report {
     /// For how long the API was away on the node where that was longest.
     api_away_milliseconds: Option<i64>,
     nodes: Vec<Node>,
+    /// Whether the cluster had no quorum before: nothing rolls back to its old data.
+    #[serde(skip)]
+    quorum_rebuilt: bool,
     /// What the new state is without.
     left_out: Vec<LeftOut>,
     /// What the nodes noted.
@@ -153,6 +156,7 @@ impl Report {
             revision: staged.map(|staged| staged.revision).filter(|_| new).min(),
             api_away_milliseconds: nodes.iter().filter_map(|node| node.api_away_milliseconds).max(),
             nodes,
+            quorum_rebuilt: plan.quorum_lost.is_some(),
             left_out: if new { LeftOut::of(plan) } else { Vec::new() },
             notes: reasons(ends),
             check,
@@ -306,11 +310,18 @@ impl Report {
             return advice;
         }
         if self.nodes.iter().all(|node| node.aside.is_some()) {
-            advice.push(
-                "the old data is kept on every node; to return to it, or to remove it when it is not needed any more\n  \
-                 kubectl etcd rollback\n  kubectl etcd cleanup --old-data"
-                    .to_owned(),
-            );
+            let kept = match self.quorum_rebuilt {
+                false => {
+                    "the old data is kept on every node; to return to it, or to remove it when it is not needed any more\n  \
+                     kubectl etcd rollback\n  kubectl etcd cleanup --old-data"
+                }
+                // See docs/RECOVER.md.
+                true => {
+                    "the old data is kept on every node; no rollback returns to it, for it had no quorum; to remove it when it is not needed any more\n  \
+                     kubectl etcd cleanup --old-data"
+                }
+            };
+            advice.push(kept.to_owned());
         }
         if self.may_be_lower {
             advice.push(format!(
@@ -372,8 +383,20 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use etcd_wire::restore::QuorumLost;
+
     use super::super::verdict::tests::node;
     use super::*;
+
+    #[test]
+    fn nobody_is_sent_back_to_the_data_of_a_cluster_without_a_quorum() {
+        let mut one = node("cp1", Some(Ending::Restored));
+        let report = |one: &NodeEnd| Report::of(Verdict::Restored, std::slice::from_ref(one), None).expect("a journal");
+        assert!(report(&one).advice()[0].contains("kubectl etcd rollback"));
+        one.restore.as_mut().expect("a journal").plan.quorum_lost = Some(QuorumLost::default());
+        let advice = report(&one).advice().join("\n");
+        assert!(!advice.contains("etcd rollback") && advice.contains("kubectl etcd cleanup --old-data"), "{advice}");
+    }
 
     #[test]
     fn a_report_tells_what_was_done_and_where_the_old_data_is() {

@@ -23,6 +23,8 @@ use crate::transaction::MARGIN;
 
 /// Brings back the old data.
 const WAY_BACK: &str = "kubectl etcd rollback";
+/// Makes a snapshot of the old data of a cluster without a quorum: no rollback returns to that.
+const WAY_BACK_OF_LOST: &str = "etcd-sidecar recover --data-dir DATA_DIR/.kubectl-etcd/ID/old --snapshot FILE";
 
 /// All that is known before a restore.
 #[derive(Debug)]
@@ -208,7 +210,7 @@ impl Plan {
                 Some(lost) => lost.gone.clone(),
             },
             outage: Outage::new(),
-            way_back: WAY_BACK,
+            way_back: if found.lost.is_none() { WAY_BACK } else { WAY_BACK_OF_LOST },
             new_cluster: None,
             changes: found.live.as_ref().ok().filter(|_| permitted.is_ok()).map(|live| {
                 let changes = if replaces.is_some() { Changes::replacing } else { Changes::between };
@@ -418,6 +420,8 @@ mod tests {
         let plan = plan(found, status());
         assert_eq!((&plan.refusals, plan.revision.restored), (&Vec::new(), 9000 + MARGIN));
         assert_eq!(plan.not_reached, ["cp2", "cp3"]);
+        let text = plan.whole_text(false);
+        assert!(!text.contains("etcd rollback") && text.contains("Undo:       etcd-sidecar recover "), "{text}");
     }
 
     #[test]

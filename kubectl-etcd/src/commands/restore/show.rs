@@ -75,7 +75,10 @@ impl Plan {
         let (cluster, snapshot, revision) = (&self.cluster, &self.snapshot, &self.revision);
         let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".to_owned());
         fields.line("Cluster", &format!("{}, Kubernetes {}", cluster.name, unknown(&cluster.kubernetes_version)));
-        fields.line("Server", &cluster.server);
+        // Over SSH no API server is asked.
+        if !cluster.server.is_empty() {
+            fields.line("Server", &cluster.server);
+        }
         fields.line(
             "Snapshot",
             &format!(

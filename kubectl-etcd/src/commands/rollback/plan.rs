@@ -190,6 +190,11 @@ impl Plan {
                 .into_iter()
                 .map(|what| format!("old data of restore {id} is missing: {what}")),
         );
+        if earlier.plan.quorum_lost.is_some() {
+            plan.refusals.push(format!(
+                "the old data of restore {id} is that of a cluster without a quorum: its database lacks what only its log has; docs/RECOVER.md says how to return to it"
+            ));
+        }
         plan.restore = Some(Earlier {
             id: earlier.plan.id.clone(),
             begun_at: moment(earlier),
@@ -290,6 +295,8 @@ fn changed(plan: &RestorePlan, members: &[&EtcdPod]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use etcd_wire::restore::QuorumLost;
+
     use super::*;
     use crate::commands::proposal::Proposal as _;
     use crate::output::Failed;
@@ -420,6 +427,16 @@ mod tests {
         let found = Found { server, keep_revisions, terms: &terms, members: &members, nodes: &nodes, id };
         let refusals = Plan::make(&found).refusals;
         assert!(refusals.len() == 1 && refusals[0].contains("left nodes out (cp2)"), "{refusals:?}");
+    }
+
+    #[test]
+    fn nothing_rolls_back_to_a_cluster_without_a_quorum() {
+        let mut nodes = [recalled("cp1", &[("a", DONE)]), recalled("cp2", &[("a", DONE)])];
+        for restore in nodes.iter_mut().flat_map(|node| node.outcome.as_mut().expect("journals")) {
+            restore.plan.quorum_lost = Some(QuorumLost::default());
+        }
+        let refusals = plan(&nodes, &members()).refusals;
+        assert!(refusals.len() == 1 && refusals[0].contains("restore a is that of a cluster without"), "{refusals:?}");
     }
 
     #[test]

@@ -18,7 +18,10 @@ impl Proposal for Plan {
     fn text(&self, wide: bool) -> String {
         let mut fields = Fields::default();
         fields.line("Cluster", &self.cluster);
-        fields.line("Server", &self.server);
+        // Over SSH no API server is asked.
+        if !self.server.is_empty() {
+            fields.line("Server", &self.server);
+        }
         // The only one that there is stands below.
         if self.restores.len() > 1 || self.restore.is_none() && !self.restores.is_empty() {
             return format!(
