@@ -115,7 +115,7 @@ async fn serve(
     let road = plane.road(&args.sidecar, context).await?;
     let room = room(report.file_size, report.total_size);
     let (sidecar, mut session) = converse(&road, member, Operation::Drill { room }, "drill").await?;
-    let bar = Progress::new(context.printer, "send the snapshot", upload.bytes);
+    let bar = Progress::new(context.printer, &format!("node {}", member.node), upload.bytes);
     let told = |stage| match stage {
         Stage::Sent(sent) => bar.update(sent, upload.bytes),
         Stage::Building => bar.turn("etcd serves the snapshot"),
