@@ -84,7 +84,9 @@ impl<'a> Source<'a> {
         printer: Printer,
     ) -> Outcome<Source<'a>> {
         let cluster: Option<&EtcdCluster<'_>> = clusters.choose("backup")?;
-        if let Some(line) = cluster.and_then(|cluster| cluster.quorum().line()) {
+        // Where a node is named, the other members were not asked: that they said nothing means nothing.
+        let quorum = cluster.map(EtcdCluster::quorum).filter(|quorum| !(named && quorum.holds));
+        if let Some(line) = quorum.and_then(|quorum| quorum.line()) {
             printer.warn(line);
         }
         for one in cluster.map(|_| &clusters.unplaced).into_iter().flatten() {

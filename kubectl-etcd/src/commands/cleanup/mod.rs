@@ -68,9 +68,9 @@ pub(crate) struct Args {
     /// Delete without asking
     #[arg(short, long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Only show what would be deleted
-    #[arg(long)]
-    dry_run: bool,
+    /// Only show what would be deleted (client)
+    #[arg(long, value_name = "client", value_parser = ["client"], num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    dry_run: Option<String>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         printer.note(advice);
     }
     let ending = participants.left();
-    if report.pods.is_empty() && ending == 0 || args.dry_run {
+    if report.pods.is_empty() && ending == 0 || args.dry_run.is_some() {
         return Ok(());
     }
     let what = match (report.pods.len(), ending) {

@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
         }
     }
     let (count, size) = kept.removable();
-    let only_shown = count == 0 || args.dry_run;
+    let only_shown = count == 0 || args.dry_run.is_some();
     let (wide, is_table) = (args.output == Format::Wide, matches!(args.output, Format::Table | Format::Wide));
     // Data is what was done; until then what is kept is for whoever has to agree to it.
     if only_shown || is_table {
