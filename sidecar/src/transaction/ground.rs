@@ -79,6 +79,18 @@ pub(super) struct Component {
 }
 
 impl Component {
+    /// Of an API server: whether its command line names one etcd and no other. While that is stopped, the API server only keeps its clients waiting.
+    pub(super) fn has_one_etcd(&self) -> bool {
+        const FLAG: &str = "--etcd-servers";
+        let mut values = self.argv.iter().enumerate().filter_map(|(at, argument)| match argument.strip_prefix(FLAG) {
+            Some("") => self.argv.get(at + 1).map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        });
+        // A flag that is given twice adds to the list.
+        matches!((values.next(), values.next()), (Some(servers), None) if !servers.is_empty() && !servers.contains(','))
+    }
+
     /// The command lines that its process may have.
     pub(super) fn command_lines(&self) -> Vec<&[String]> {
         [Some(&self.argv), self.launch_argv.as_ref()].into_iter().flatten().map(Vec::as_slice).collect()
@@ -291,6 +303,24 @@ mod tests {
              spec: {{containers: [{{name: x, command: [{component}, {flags}]}}]}}\n"
         );
         Manifest::parse("a.yaml", text.as_bytes()).unwrap().unwrap().1
+    }
+
+    #[test]
+    fn an_api_server_has_one_etcd_if_its_command_line_names_one() {
+        let cases: [(&[&str], bool); 7] = [
+            (&["--etcd-servers=https://127.0.0.1:2379", "--etcd-cafile=ca.crt"], true),
+            (&["--etcd-servers", "https://127.0.0.1:2379"], true),
+            (&["--etcd-servers=https://10.0.0.11:2379,https://10.0.0.12:2379"], false),
+            (&["--etcd-servers=https://10.0.0.11:2379", "--etcd-servers=https://10.0.0.12:2379"], false),
+            (&["--etcd-servers-overrides=/events#https://127.0.0.1:2381"], false),
+            (&["--etcd-servers="], false),
+            (&["--etcd-servers"], false),
+        ];
+        for (flags, one) in cases {
+            let mut server = component(API_SERVER, &manifest("kube-apiserver", "--v=1"));
+            server.argv.extend(flags.iter().map(|&flag| flag.to_owned()));
+            assert_eq!(server.has_one_etcd(), one, "{flags:?}");
+        }
     }
 
     #[test]

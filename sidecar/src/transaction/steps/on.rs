@@ -69,7 +69,7 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
             work.note(format!("etcd is restarted with its own manifest although not all members serve{causes}"));
         }
     }
-    let stopped = launched && has_one_etcd(&work.component(API_SERVER)?.argv);
+    let stopped = launched && work.component(API_SERVER)?.has_one_etcd();
     let restarted = async {
         if stopped {
             work.blocking(|work| take(work, &work.component(API_SERVER)?)).await?;
@@ -102,44 +102,4 @@ async fn restart_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> 
     }
     let expected = new_cluster(work)?;
     until_well("etcd", start_limit(work), cancel, || member::prove(&work.layout, &expected)).await
-}
-
-/// Whether a command line of an API server names one etcd and no other.
-fn has_one_etcd(argv: &[String]) -> bool {
-    const FLAG: &str = "--etcd-servers";
-    let mut values = argv.iter().enumerate().filter_map(|(at, argument)| match argument.strip_prefix(FLAG) {
-        Some("") => argv.get(at + 1).map(String::as_str),
-        Some(rest) => rest.strip_prefix('='),
-        None => None,
-    });
-    // A flag that is given twice adds to the list.
-    matches!((values.next(), values.next()), (Some(servers), None) if !servers.is_empty() && !servers.contains(','))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_api_server_has_one_etcd_if_its_command_line_names_one() {
-        let cases: [(&[&str], bool); 7] = [
-            (&["kube-apiserver", "--etcd-servers=https://127.0.0.1:2379", "--etcd-cafile=ca.crt"], true),
-            (&["kube-apiserver", "--etcd-servers", "https://127.0.0.1:2379"], true),
-            (&["kube-apiserver", "--etcd-servers=https://10.0.0.11:2379,https://10.0.0.12:2379"], false),
-            (
-                &["kube-apiserver", "--etcd-servers=https://10.0.0.11:2379", "--etcd-servers=https://10.0.0.12:2379"],
-                false,
-            ),
-            (&["kube-apiserver", "--etcd-servers-overrides=/events#https://127.0.0.1:2381"], false),
-            (&["kube-apiserver", "--etcd-servers="], false),
-            (&["kube-apiserver", "--etcd-servers"], false),
-        ];
-        for (argv, one) in cases {
-            assert_eq!(
-                has_one_etcd(&argv.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>()),
-                one,
-                "{argv:?}"
-            );
-        }
-    }
 }
