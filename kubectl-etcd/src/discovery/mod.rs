@@ -158,15 +158,18 @@ impl Found {
         self.all()
     }
 
-    /// The same for a command that stops and starts etcd by its manifest in this folder: members outside of pods cannot be understood then.
+    /// The same for a command that stops and starts etcd by its manifest in this folder: members outside of pods are told as unreadable.
     ///
     /// # Errors
     /// No member is left.
     pub(crate) fn in_pods(mut self, dir: &str) -> Outcome<Found> {
         for member in self.members.extract_if(.., |member| member.pod.is_empty()) {
-            let by = member.service.as_deref().unwrap_or("nothing that is known here");
             let failed = Failed::new(Exit::Refused, format!("etcd on node {} is not a static pod", member.node));
-            let failed = failed.cause(format!("etcd is started by {by}")).hint(OUTSIDE);
+            let failed = match &member.service {
+                Some(service) => failed.cause(format!("etcd is started by {service}")),
+                None => failed,
+            };
+            let failed = failed.hint(OUTSIDE);
             self.unreadable.push(Unreadable { pod: String::new(), node: Some(member.node), failed });
         }
         for member in &mut self.members {

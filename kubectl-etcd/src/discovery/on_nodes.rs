@@ -175,7 +175,7 @@ fn not_started(
         (Some(failed), []) => failed,
         (_, []) => Failed::new(Exit::Refused, none()),
         (_, several) => {
-            let failed = Failed::new(Exit::Refused, format!("node {node} has several settings of etcd"));
+            let failed = Failed::new(Exit::Refused, format!("node {node} has several files with settings of etcd"));
             failed.causes(several.iter().map(|one| one.found_by.clone()))
         }
     };
@@ -266,7 +266,7 @@ mod tests {
     fn a_unit_tells_of_etcd_where_no_manifest_does() {
         let (host, mut files) = cp2();
         let services = || NodeServices { etcd: vec![service()], failures: Vec::new() };
-        // The kubelet starts what has a manifest; a unit may be one that nobody has enabled.
+        // A manifest counts before a unit, which may be disabled.
         let all = Told { files: Ok(files.clone()), services: services() };
         let found = node(&host, all, &Overrides::default(), MANIFESTS).expect("etcd");
         assert_eq!((found.members[0].pod.as_str(), found.members.len()), ("etcd-cp2", 1));

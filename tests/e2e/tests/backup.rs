@@ -171,6 +171,7 @@ fn every_form(scene: &Scene) {
 
     // From a member that is named, uncompressed.
     let ran = scene.ok(&["backup", "two.db", "--node", "cp2", "--compress", "none", "-o", "json"]);
+    assert!(!ran.stderr.contains("members answer"), "the others were not asked: {}", ran.stderr);
     assert_eq!(ran.json()["source"]["node"], "cp2");
     assert_eq!(ran.json()["members"].as_array().map(Vec::len), Some(3));
     verifies("two.db");

@@ -286,6 +286,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_dry_run_has_a_value_or_none() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let dry = |words: &[&str]| {
+            Line::try_parse_from([&["cleanup"], words].concat()).map(|line| line.args.dry_run.is_some()).ok()
+        };
+        assert_eq!(dry(&[]), Some(false));
+        assert_eq!(dry(&["--dry-run"]), Some(true));
+        assert_eq!(dry(&["--dry-run=client", "--old-data"]), Some(true));
+        assert_eq!(dry(&["--dry-run", "--old-data", "-o", "wide"]), Some(true));
+        for wrong in [&["--dry-run=server"][..], &["--dry-run=", "--old-data"], &["--dry-run", "--yes"]] {
+            assert_eq!(dry(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn a_pod_that_stays_does_not_keep_the_others() {
         assert!(undeleted(2, Vec::new()).is_ok());
         let some = undeleted(2, vec!["pod/a: forbidden".into()]).expect_err("one is left");

@@ -52,7 +52,7 @@ Examples:
 /// its node is still there. The others have to be healthy, have a quorum without it, and have equal data. A backup comes first. The node then stops
 /// etcd, has the member removed, keeps the old data under another name, joins as a learner without data, and votes once it has everything. Its
 /// manifest is as before. Until the member is removed a failure takes everything back; after that, the same command goes on where it was. The API
-/// server of the node has no etcd meanwhile. A node that is gone for good takes remove, and kubeadm join on another machine.
+/// server of the node is away meanwhile. A node that is gone for good takes remove, and kubeadm join on another machine.
 ///
 /// With --ssh, replace sends the sidecar to the node over SSH in place of a pod, and the backup is taken over SSH; the other members are still asked
 /// through the API server.

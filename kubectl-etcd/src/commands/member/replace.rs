@@ -202,7 +202,7 @@ async fn judge<'a>(args: &Args, live: &Live<'_>, pod: &'a EtcdPod) -> Outcome<Wa
 fn steps(judged: &Judged, plan: &ReplacePlan, no_backup: bool) -> Vec<String> {
     let ReplacePlan { node, member, data_dir, .. } = plan;
     let of = |step: Step| match step {
-        Step::Stop => format!("stop etcd on node {node}; its API server has no etcd until the end"),
+        Step::Stop => format!("stop etcd on node {node}; its API server is away until the end"),
         Step::Remove(id) if judged.learner == Some(id) => format!("remove the learner {id:x} of an earlier try"),
         Step::Remove(id) => format!("remove member {member} ({id:x}) from the cluster"),
         Step::SetAside => format!("keep the old data in {data_dir}/.kubectl-etcd/ID/old"),
