@@ -268,6 +268,10 @@ impl Client {
                 let known = tokio::task::block_in_place(|| transaction::replacement(&id))?;
                 Ok(Reply::Replacement(Box::new(known)))
             }
+            Request::UnfinishedReplacement => {
+                let plan = tokio::task::block_in_place(transaction::unfinished_replacement)?;
+                Ok(Reply::UnfinishedReplacement { plan: plan.map(Box::new) })
+            }
             Request::Message { .. } | Request::Query { .. } | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())

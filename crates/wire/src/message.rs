@@ -38,6 +38,7 @@ pub const CAPABILITIES: &[&str] = &[
     "replaceMember",
     "drill",
     "services",
+    "unfinishedReplacement",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -132,6 +133,8 @@ pub enum Request {
         /// The replacement.
         id: String,
     },
+    /// The plan of a replacement that is unfinished on this node. Answered by [`Reply::UnfinishedReplacement`]. Capability `unfinishedReplacement`.
+    UnfinishedReplacement,
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
     Message {
         /// ID of the restore that the message is of. Participants of another one do not hear it.
@@ -333,6 +336,11 @@ pub enum Reply {
     },
     /// To [`Request::Replace`] and [`Request::Replacement`].
     Replacement(Box<Replacement>),
+    /// To [`Request::UnfinishedReplacement`].
+    UnfinishedReplacement {
+        /// `None` if there is none.
+        plan: Option<Box<ReplacePlan>>,
+    },
     /// To [`Request::Message`]: it has arrived.
     Heard,
     /// To [`Request::Query`].

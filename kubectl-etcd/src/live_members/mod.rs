@@ -47,9 +47,8 @@ impl<'a> Live<'a> {
     /// No member answers, or nobody can tell which cluster is meant.
     pub(crate) async fn look(context: &Context, connection: &'a Connection, reach: &Reach) -> Outcome<Live<'a>> {
         let namespace = context.connection.etcd_namespace();
-        let overrides = Overrides { reach: reach.clone(), data_dir: None };
-        let looked = member_probe::look(connection, context.printer, namespace, &overrides, None, Certificates::OfNone);
-        let Looked { probed, unreadable, api_servers, served, key, .. } = context.interruptible(looked).await?;
+        let looked = context.interruptible(find(context, connection, reach)).await?;
+        let Looked { probed, unreadable, api_servers, served, key, .. } = looked;
         for one in &unreadable {
             context.printer.warn(one.failed.one_line());
         }
@@ -77,9 +76,19 @@ impl<'a> Live<'a> {
     pub(crate) async fn again(&self) -> Live<'a> {
         let members = self.surveyed.iter().map(|one| one.member.clone()).collect();
         let questions = Questions { kube_system: &self.key, certificates: Certificates::OfNone };
-        let surveyed = all(probe(self.connection, members, questions).await);
-        let surveyed = surveyed.into_iter().filter(|one| cluster_of(one).is_none_or(|id| id == self.id)).collect();
+        let surveyed = self.own(probe(self.connection, members, questions).await);
         Live::of(self.connection, self.key.clone(), self.id, surveyed)
+    }
+
+    /// Asks the pods that there are by now: a member that has joined since may have another pod, or may have had none. The same pods if that fails.
+    async fn anew(&self, context: &Context, reach: &Reach) -> Live<'a> {
+        let Ok(Looked { probed, .. }) = find(context, self.connection, reach).await else { return self.again().await };
+        Live::of(self.connection, self.key.clone(), self.id, self.own(probed))
+    }
+
+    /// Those of this cluster, and those of which that is not known.
+    fn own(&self, probed: member_probe::Probed) -> Vec<Surveyed> {
+        all(probed).into_iter().filter(|one| cluster_of(one).is_none_or(|id| id == self.id)).collect()
     }
 
     /// The members with what they say, for rules.
@@ -190,10 +199,34 @@ impl<'a> Live<'a> {
         timeout: Duration,
         missing: impl Fn(&Live<'a>) -> Option<String>,
     ) -> Outcome<Live<'a>> {
+        self.looked(context, timeout, missing, || self.again()).await
+    }
+
+    /// The same where a member has joined: its pod is looked for each time.
+    ///
+    /// # Errors
+    /// See [`Live::until`].
+    pub(crate) async fn until_joined(
+        &self,
+        context: &Context,
+        reach: &Reach,
+        timeout: Duration,
+        missing: impl Fn(&Live<'a>) -> Option<String>,
+    ) -> Outcome<Live<'a>> {
+        self.looked(context, timeout, missing, || self.anew(context, reach)).await
+    }
+
+    async fn looked<F: Future<Output = Live<'a>>>(
+        &self,
+        context: &Context,
+        timeout: Duration,
+        missing: impl Fn(&Live<'a>) -> Option<String>,
+        look: impl Fn() -> F,
+    ) -> Outcome<Live<'a>> {
         let deadline = Instant::now() + timeout;
         let looking = async {
             loop {
-                let now = self.again().await;
+                let now = look().await;
                 match missing(&now) {
                     None => return Ok(now),
                     Some(what) if Instant::now() >= deadline => {
@@ -206,6 +239,13 @@ impl<'a> Live<'a> {
         };
         context.interruption.or(interrupted, looking).await?
     }
+}
+
+/// Finds the members, and asks them.
+async fn find(context: &Context, connection: &Connection, reach: &Reach) -> Outcome<Looked> {
+    let overrides = Overrides { reach: reach.clone(), data_dir: None };
+    let namespace = context.connection.etcd_namespace();
+    member_probe::look(connection, context.printer, namespace, &overrides, None, Certificates::OfNone).await
 }
 
 /// What to do where several clusters are possible.

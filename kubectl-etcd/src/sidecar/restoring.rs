@@ -115,6 +115,15 @@ impl Session {
         }
     }
 
+    /// The plan of a replacement that is unfinished on the node, if there is one.
+    pub(crate) async fn unfinished_replacement(&mut self) -> Outcome<Option<ReplacePlan>> {
+        self.require("unfinishedReplacement")?;
+        match self.plainly(Request::UnfinishedReplacement, "look for an unfinished replacement", SILENCE).await? {
+            Reply::UnfinishedReplacement { plan } => Ok(plan.map(|plan| *plan)),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
     async fn plainly(&mut self, request: Request, doing: &str, patience: Duration) -> Outcome<Reply> {
         self.ask(request, doing, patience).await.map_err(TransferError::into_failed)
     }

@@ -198,7 +198,9 @@ impl PodPlan<'_> {
             }
             Operation::Restore | Operation::Replace | Operation::Follow | Operation::Remove => {
                 let certificates = member.folders().into_iter().map(|folder| Mount::read(folder, "Directory"));
-                topmost(certificates.chain(worked_in(member)).collect())
+                // Whoever replaces a member may have a new disk without the directory. The kubelet makes it, too, when it starts etcd.
+                let data = if self.operation == Operation::Replace { "DirectoryOrCreate" } else { "Directory" };
+                topmost(certificates.chain(worked_in(member, data)).collect())
             }
         };
         if let Some(folder) = self.folder {
@@ -358,13 +360,15 @@ fn topmost(all: Vec<Mount>) -> Vec<Mount> {
 }
 
 /// The folders of the node that a restore writes to.
-fn worked_in(member: &EtcdPod) -> Vec<Mount> {
+fn worked_in(member: &EtcdPod, data: &'static str) -> Vec<Mount> {
     // Manifests are moved out of their folder, and never into another file system.
     let beside = member.manifests_dir.as_deref().and_then(|folder| folder.trim_end_matches('/').rsplit_once('/'));
     let beside = beside.map(|(above, _)| above.to_owned());
-    let there = [member.data_dir.clone(), member.wal_dir.clone(), beside].into_iter().flatten();
-    let there = there.map(|folder| Mount::work(folder, "Directory"));
-    there.chain([Mount::work(STATE.to_owned(), "DirectoryOrCreate")]).collect()
+    let data =
+        [&member.data_dir, &member.wal_dir].into_iter().flatten().map(|folder| Mount::work(folder.clone(), data));
+    data.chain(beside.map(|folder| Mount::work(folder, "Directory")))
+        .chain([Mount::work(STATE.to_owned(), "DirectoryOrCreate")])
+        .collect()
 }
 
 /// Whether a folder is another, or lies in it.

@@ -55,4 +55,6 @@ pub(crate) use layout::kept_database;
 pub(crate) use operator::{Args as BegunArgs, BEGUN, operate, shown as shown_failure};
 pub(crate) use own_binary::OWN;
 pub(crate) use records::{all, remove};
-pub(crate) use replace::{begin as replace, finish as replaced, look as replacement};
+pub(crate) use replace::{
+    begin as replace, finish as replaced, look as replacement, unfinished_plan as unfinished_replacement,
+};

@@ -186,7 +186,9 @@ fn stored(scene: &Scene) -> BTreeMap<String, String> {
     let mut stored = BTreeMap::new();
     until("an API server serves", || {
         let listed = run(scene.kubectl(&["get", "configmaps", "-n", "default", "-o", "json", "--request-timeout=30s"]));
-        let Ok(list) = serde_json::from_str::<Value>(&listed.stdout) else { return false };
+        // kubectl prints an empty list, and exits with 1, where the API server ends before its answer.
+        let list = listed.status.success().then(|| serde_json::from_str::<Value>(&listed.stdout));
+        let Some(Ok(list)) = list else { return false };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let items = list["items"].as_array().expect("a list");
         stored = items.iter().map(|one| (text(&one["metadata"]["name"]), text(&one["data"]["v"]))).collect();

@@ -77,7 +77,8 @@ pub fn restore(scene: &Scene, flags: &[&str]) -> Command {
 fn config_maps(scene: &Scene, node: &str) -> Option<Vec<(String, String)>> {
     let server = format!("https://{}:6443", scene.lab.node_ip(node));
     let listed = run(scene.kubectl(&["--server", &server, "get", "configmaps", "-o", "json", "--request-timeout=5s"]));
-    let list: Value = serde_json::from_str(&listed.stdout).ok()?;
+    // kubectl prints an empty list, and exits with 1, where the API server ends before its answer.
+    let list: Value = listed.status.success().then(|| serde_json::from_str(&listed.stdout).ok())??;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let items = list["items"].as_array()?;
     Some(items.iter().map(|one| (text(&one["metadata"]["name"]), text(&one["data"]["v"]))).collect())

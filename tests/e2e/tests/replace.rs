@@ -1,12 +1,13 @@
 //! `kubectl etcd member replace`: one member gets new data from the others, while clients write and whatever was left of its own.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use e2e::history::{self, Writers};
 use e2e::restores::agree;
 use e2e::ssh::OverSsh;
 use e2e::trouble::{processes, signal};
-use e2e::{Running, Scene, names, run, until};
+use e2e::{Running, Scene, names, run, until, until_within};
 use lab::Etcd;
 use serde_json::Value;
 
@@ -26,6 +27,15 @@ fn voters(said: &Value) -> Vec<&str> {
 /// A path on a node, here.
 fn on_node(scene: &Scene, node: &str, path: &Value) -> PathBuf {
     scene.lab.node_root(node).join(path.as_str().expect("a path").trim_start_matches('/'))
+}
+
+/// How far the replacement on a node is, by its journal.
+fn phase(scene: &Scene, node: &str) -> Option<String> {
+    let folder = scene.lab.node_root(node).join("var/lib/kubectl-etcd");
+    let journals = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path().join("replacement"));
+    let text = std::fs::read_to_string(journals.filter(|path| path.exists()).max()?).ok()?;
+    let record: Value = serde_json::from_str(&text).ok()?;
+    Some(record["phase"].as_str()?.to_owned())
 }
 
 /// Asserts that nothing of a replacement is left on a node but its journal and the old data.
@@ -96,8 +106,11 @@ fn damaged(scene: &Scene) {
     let args = ["member", "replace", "cp3", "--confirm", "cp3", "-o", "json"];
     let words = ssh.flags("root", &args);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut running = Running::start(scene.plugin(&words));
-    running.wait_for("starting etcd without data");
+    let running = Running::start(scene.plugin(&words));
+    // The kubelet may wait for its own API server before it stops anything.
+    until_within("the member is removed", Duration::from_secs(240), || {
+        phase(scene, "cp3").as_deref() == Some("removed")
+    });
     for pid in ssh.sidecars(&scene.lab, "cp3") {
         signal(pid, "KILL");
     }
@@ -106,9 +119,10 @@ fn damaged(scene: &Scene) {
     for part in ["is not replaced yet", "run the same command again", "kubectl etcd member replace cp3"] {
         assert!(said.contains(part), "{said}");
     }
-    // It is unfinished: nothing else may begin on this node, and the same goes on.
+    // It is unfinished: nothing else may begin on this node, and the same goes on. The node has no manifest of etcd, and no mirror of its pod in the API.
+    run(scene.kubectl(&["delete", "pod", "-n", "kube-system", "etcd-cp3", "--ignore-not-found"])).expect_code(0);
     let done = run(scene.plugin(&[&words[..], &["--no-backup"]].concat())).expect_code(0);
-    let done = done.expect_error(&["goes on with the unfinished replacement"]);
+    let done = done.expect_error(&["node cp3 has no etcd pod", "goes on with the unfinished replacement"]);
     let done = done.json();
     assert_eq!(voters(&done), ["cp1", "cp2", "cp3"], "{done}");
     let kept = on_node(scene, "cp3", &done["oldData"]).join("member/snap/db");

@@ -6,6 +6,8 @@ use etcd_members::replace::{Replacement as Judged, Step, Target, equal, replacem
 use etcd_wire::message::Member;
 use etcd_wire::replace::{ReplacePhase, ReplacePlan, Replacement};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use serde::Serialize;
 
 use super::Args;
@@ -20,6 +22,7 @@ use crate::output::confirm::{confirm_name, consent_to};
 use crate::output::visible::quoted;
 use crate::output::{API_VERSION, Exit, Failed, Format, Outcome, Printer, print_data};
 use crate::road::{Road, Sidecar};
+use crate::sidecar::access::explain;
 use crate::sidecar::{Operation, Session, TransferError, build, converse};
 use crate::transaction::new_id;
 
@@ -31,6 +34,12 @@ const LOOK: Duration = Duration::from_millis(500);
 const AWAY: Duration = Duration::from_secs(60);
 /// How long it may take until all members show the new one as a healthy voter.
 const SHOWN: Duration = Duration::from_secs(60);
+
+/// The phases of a replacement that comes to its end, in their order.
+const ORDER: [ReplacePhase; 8] = {
+    use ReplacePhase::{Begun, CaughtUp, Joining, OwnManifest, Removed, Removing, SetAside, Stopped};
+    [Begun, Stopped, Removing, Removed, SetAside, Joining, CaughtUp, OwnManifest]
+};
 
 /// What is done, or was.
 #[derive(Debug, Serialize)]
@@ -86,7 +95,24 @@ pub(super) async fn run(
     let namespace = context.connection.etcd_namespace();
     let finding = discovery::with_manifests(connection, namespace, &overrides, &args.manifests);
     let found = context.interruptible(finding).await?;
-    let pod = pod_of(&found.members, named)?;
+    let unfinished;
+    let pod = match pod_of(&found.members, named) {
+        Ok(pod) => pod,
+        Err(failed) if found.members.iter().any(|pod| pod.node == named || pod.name == named) => return Err(failed),
+        Err(failed) => match context.interruptible(unfinished_on(args, context, connection, named)).await {
+            Ok(Some(plan)) => {
+                unfinished = pod_of_plan(plan);
+                &unfinished
+            }
+            Ok(None) => return Err(failed),
+            Err(why) if why.exit == Exit::Interrupted => return Err(why),
+            Err(why) => {
+                return Err(
+                    failed.cause(format!("cannot look for an unfinished replacement there: {}", why.one_line()))
+                );
+            }
+        },
+    };
     leads_elsewhere(pod, &connection.server)?;
     let wanted = context.interruptible(judge(args, &live, pod)).await?;
     let replace = Replace { args, context, live: &live };
@@ -116,6 +142,47 @@ fn pod_of<'a>(pods: &'a [EtcdPod], named: &str) -> Outcome<&'a EtcdPod> {
             let failed = Failed::new(Exit::Refused, format!("several etcd pods are on node {named}"));
             Err(failed.unchanged().hint("name the pods of one cluster by their labels with -l"))
         }
+    }
+}
+
+/// The plan of a replacement that is unfinished on a node without an etcd pod: etcd's manifest is held there.
+async fn unfinished_on(
+    args: &Args,
+    context: &Context,
+    connection: &Connection,
+    node: &str,
+) -> Outcome<Option<ReplacePlan>> {
+    let plane = ControlPlane::open(&args.ssh, context).await?;
+    let known = match plane.hosts() {
+        Some(hosts) => hosts.iter().any(|host| host.node == node),
+        None => {
+            let nodes: Api<Node> = Api::all(connection.client.clone());
+            let found = nodes.get_opt(node).await;
+            let doing = || format!("look for node {node}");
+            found.map_err(|error| explain(&error, "get", "nodes", "", doing()))?.is_some()
+        }
+    };
+    if !known {
+        return Ok(None);
+    }
+    let road = plane.road(&args.sidecar, context).await?;
+    context.printer.note(format!("node {node} has no etcd pod; looking for an unfinished replacement there"));
+    let bare = EtcdPod { node: node.to_owned(), ..EtcdPod::default() };
+    let (_, mut session) = converse(&road, &bare, Operation::Follow, CAPABILITY).await?;
+    session.unfinished_replacement().await
+}
+
+/// The pod of a member as the plan of its replacement has it.
+fn pod_of_plan(plan: ReplacePlan) -> EtcdPod {
+    EtcdPod {
+        node: plan.node,
+        name: plan.member,
+        peer_urls: plan.peer_urls,
+        data_dir: Some(plan.data_dir),
+        wal_dir: plan.wal_dir,
+        manifests_dir: Some(plan.manifests_dir),
+        access: plan.etcd,
+        ..EtcdPod::default()
     }
 }
 
@@ -318,10 +385,11 @@ impl Replace<'_> {
         let (mut now, mut session, mut shown) = (begun, Some(session), None);
         let mut away: Option<Instant> = None;
         loop {
-            if shown != Some(now.phase)
-                && let Some(text) = doing(now.phase, &wanted.plan)
-            {
-                self.context.printer.note(text);
+            // Also those that were over before the node was asked again.
+            for phase in ORDER.into_iter().filter(|phase| Some(*phase) > shown && *phase <= now.phase) {
+                if let Some(text) = doing(phase, &wanted.plan) {
+                    self.context.printer.note(text);
+                }
             }
             shown = Some(now.phase);
             if now.phase.is_over() || !now.running {
@@ -411,7 +479,7 @@ impl Replace<'_> {
                 failed.after_change(format!("member {member} is replaced, and votes")).hint("kubectl etcd member list")
             }
         };
-        let live = self.live.until(self.context, SHOWN, missing).await.map_err(after)?;
+        let live = self.live.until_joined(self.context, &self.args.reach, SHOWN, missing).await.map_err(after)?;
         let view = live.view().map_err(after)?;
         let voters: Vec<_> = view.voters().collect();
         let ids: Vec<u64> = voters.iter().map(|one| one.id).collect();

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use self::cluster::Others;
 use self::record::Record;
 use super::exchange::{self, Way};
-use super::ground::{self, ETCD};
+use super::ground::{self, API_SERVER, Component, ETCD};
 use super::hold::{self, Conflict};
 use super::journal::storage;
 use super::layout::{Exchange, Layout, STATE};
@@ -79,6 +79,15 @@ pub(crate) fn look(id: &str) -> Result<Replacement, Failure> {
     let found = record::of(&state, id)?;
     let record = found.ok_or_else(|| Failure::new(FailureCode::BadRequest, format!("there is no replacement {id}")))?;
     record.told(&record.layout(&state)?, running)
+}
+
+/// The plan of the replacement that is unfinished on this node, if there is one.
+///
+/// # Errors
+/// The disk fails.
+pub(crate) fn unfinished_plan() -> Result<Option<ReplacePlan>, Failure> {
+    let found = record::all(&Place::new(STATE))?.into_iter().find(|record| !record.phase.is_over());
+    Ok(found.map(|record| record.plan))
 }
 
 /// Whether some process on the node works at a restore or a replacement.
@@ -187,12 +196,21 @@ async fn prepare(plan: ReplacePlan, layout: &Layout) -> Result<Record, Failure> 
         {
             return Err(refused(format!("{} is a mount point of its own, which cannot be renamed", member.display())));
         }
+        if let Some(wal) = &plan.wal_dir
+            && !Place::new(wal).is_folder().map_err(looked)?
+        {
+            return Err(refused(format!("{wal} does not exist")).hint(format!("mkdir -m 0700 {wal}")));
+        }
         for ours in layout.folders() {
             if ours.exists().map_err(looked)? {
                 return Err(Failure::new(FailureCode::Busy, format!("{} is already there", ours.display())));
             }
         }
-        let (free, needed) = (enlist::free(&layout.data_dir())?, staging_bytes(bytes));
+        // On a new disk there may be no directory yet: the kubelet makes it when it starts etcd.
+        let above = Path::new(&plan.data_dir).parent().map(Place::new);
+        let there = layout.data_dir().exists().map_err(looked)?;
+        let room = above.filter(|_| !there).unwrap_or_else(|| layout.data_dir());
+        let (free, needed) = (enlist::free(&room)?, staging_bytes(bytes));
         if free < needed {
             let message = format!(
                 "too little room in {}: the new data needs {} MB beside the old, and {} MB are free",
@@ -204,6 +222,7 @@ async fn prepare(plan: ReplacePlan, layout: &Layout) -> Result<Record, Failure> 
         }
         Ok(Record {
             etcd: ground::component(ETCD, etcd),
+            api_server: Some(ground::component(API_SERVER, &manifests.api_server)).filter(Component::has_one_etcd),
             listens: ground::etcd_addresses(etcd)?,
             phase: ReplacePhase::Begun,
             initial_cluster: None,
@@ -217,21 +236,23 @@ async fn prepare(plan: ReplacePlan, layout: &Layout) -> Result<Record, Failure> 
 
 /// The sequence, until it comes to an end or something fails.
 async fn run(mut work: Work, _lock: File) {
-    while !work.record.phase.is_over() {
-        let Err(failure) = work.next().await else { continue };
-        tracing::warn!(causes = ?failure.causes, "{failure}");
-        work.record.failure = Some(failure);
-        if !work.record.phase.is_past_return()
-            && let Err(worse) = block_in_place(|| work.undo())
-        {
-            tracing::warn!(causes = ?worse.causes, "{worse}");
-            work.record.failure =
-                work.record.failure.take().map(|failure| failure.cause(format!("etcd was not started again: {worse}")));
-        }
-        if let Err(worse) = block_in_place(|| work.record.write(&work.layout)) {
-            tracing::warn!(causes = ?worse.causes, "{worse}");
-        }
-        return;
+    let Err(failure) = work.go_through().await else { return };
+    tracing::warn!(causes = ?failure.causes, "{failure}");
+    work.record.failure = Some(failure);
+    let returned = match work.record.phase.is_past_return() {
+        true => block_in_place(|| work.start_api_server()),
+        false => block_in_place(|| work.undo()),
+    };
+    if let Err(worse) = returned {
+        tracing::warn!(causes = ?worse.causes, "{worse}");
+        work.record.failure = work
+            .record
+            .failure
+            .take()
+            .map(|failure| failure.cause(format!("not everything that was stopped was started again: {worse}")));
+    }
+    if let Err(worse) = block_in_place(|| work.record.write(&work.layout)) {
+        tracing::warn!(causes = ?worse.causes, "{worse}");
     }
 }
 
@@ -244,6 +265,42 @@ struct Work {
 impl Work {
     fn patience(&self) -> Duration {
         Duration::from_secs(u64::from(self.record.plan.patience))
+    }
+
+    /// Does what is left to do.
+    async fn go_through(&mut self) -> Result<(), Failure> {
+        if !self.record.phase.is_over() {
+            self.stop_api_server().await?;
+        }
+        while !self.record.phase.is_over() {
+            self.next().await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the API server that has no other etcd, so that nobody waits for its answers. The kubelet of kubeadm asks it, too, and starts etcd only when
+    /// it was answered, or sees that nobody answers. One that does not end is no reason to stop here.
+    async fn stop_api_server(&self) -> Result<(), Failure> {
+        let Some(server) = &self.record.api_server else { return Ok(()) };
+        block_in_place(|| hold::take(&self.layout, server))?;
+        let begun = Instant::now();
+        let runs = || process::running(&server.command_lines()).map(|found| !found.is_empty());
+        while begun.elapsed() < self.patience()
+            && block_in_place(runs).map_err(|error| storage("look at the processes of the node", &error))?
+        {
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Starts the API server again, if it was stopped.
+    fn start_api_server(&mut self) -> Result<(), Failure> {
+        let Some(server) = &self.record.api_server else { return Ok(()) };
+        if hold::is_held(&self.layout, server)? {
+            let put = hold::put(&self.layout, server, Conflict::KeepFound)?;
+            self.record.kept.extend(put.kept.iter().map(|path| path.display().to_string()));
+        }
+        Ok(())
     }
 
     /// Does what is next, and has it in the journal.
@@ -299,6 +356,7 @@ impl Work {
             OwnManifest => {
                 others.caught_up(self.patience()).await?;
                 others.promote(self.patience()).await?;
+                block_in_place(|| self.start_api_server())?;
                 Done
             }
             Done | Undone => return Ok(()),
@@ -395,6 +453,7 @@ impl Work {
             let put = hold::put(&self.layout, &self.record.etcd, Conflict::KeepHeld)?;
             self.record.kept.extend(put.kept.iter().map(|path| path.display().to_string()));
         }
+        self.start_api_server()?;
         self.record.phase = ReplacePhase::Undone;
         Ok(())
     }
@@ -462,6 +521,7 @@ mod tests {
         let record = Record {
             plan,
             etcd,
+            api_server: None,
             listens: Vec::new(),
             phase,
             initial_cluster: Some("cp1=https://10.0.0.1:2380".into()),
@@ -493,6 +553,10 @@ mod tests {
         // A directory that was wiped has nothing to keep.
         let (root, work) = node(ReplacePhase::Removed);
         fs::remove_dir_all(root.path().join("etcd/member")).unwrap();
+        work.set_aside().unwrap();
+        assert_eq!(work.record.told(&work.layout, false).unwrap().old_data, None);
+        // A new disk has no directory at all.
+        fs::remove_dir_all(root.path().join("etcd")).unwrap();
         work.set_aside().unwrap();
         assert_eq!(work.record.told(&work.layout, false).unwrap().old_data, None);
     }
@@ -542,11 +606,20 @@ mod tests {
         // No other member is named, so that none has a leader; and nothing runs here.
         work.record.plan.quorum = 1;
         work.record.phase = ReplacePhase::Stopped;
+        let server = root.path().join("kubernetes/manifests/kube-apiserver.yaml");
+        fs::write(&server, "its own").unwrap();
+        let argv = vec!["kube-apiserver".into(), "--etcd-servers=https://127.0.0.1:2379".into()];
+        let api_server =
+            Component { name: API_SERVER.into(), file: "kube-apiserver.yaml".into(), argv, launch_argv: None };
+        work.record.api_server = Some(api_server).filter(Component::has_one_etcd);
+        work.stop_api_server().await.unwrap();
+        assert!(!server.exists());
         hold::take(&work.layout, &work.record.etcd).unwrap();
         work.record.failure = Some(Failure::new(FailureCode::Refused, "no quorum"));
         work.undo().unwrap();
         work.record.write(&work.layout).unwrap();
         assert_eq!(fs::read_to_string(manifest_of(&work)).unwrap(), ORIGINAL);
+        assert_eq!(fs::read_to_string(server).unwrap(), "its own");
         assert_eq!(fs::read_to_string(root.path().join("etcd/member/snap/db")).unwrap(), "old");
         let state = work.layout.state().clone();
         none_unfinished(&state).unwrap();

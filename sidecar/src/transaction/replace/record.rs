@@ -24,6 +24,9 @@ pub(super) struct Record {
     pub(super) plan: ReplacePlan,
     /// etcd's static pod, as it was found.
     pub(super) etcd: Component,
+    /// The API server's static pod, where it has no other etcd than this one: it is stopped until the new member serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) api_server: Option<Component>,
     /// Where etcd listens.
     pub(super) listens: Vec<SocketAddr>,
     pub(super) phase: ReplacePhase,
