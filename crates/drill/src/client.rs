@@ -81,8 +81,20 @@ impl Etcd {
     /// # Errors
     /// As [`Etcd::hash_kv`].
     pub(crate) async fn count(&self, revision: i64) -> Outcome<u64> {
-        let options = GetOptions::new().with_all_keys().with_count_only().with_revision(revision);
-        let answer = timeout(PATIENCE, self.client.kv_client().get(Vec::new(), Some(options))).await;
+        self.counted(Vec::new(), GetOptions::new().with_all_keys(), revision).await
+    }
+
+    /// How many keys begin with these bytes at a revision.
+    ///
+    /// # Errors
+    /// As [`Etcd::hash_kv`].
+    pub(crate) async fn count_under(&self, prefix: &[u8], revision: i64) -> Outcome<u64> {
+        self.counted(prefix.to_owned(), GetOptions::new().with_prefix(), revision).await
+    }
+
+    async fn counted(&self, key: Vec<u8>, range: GetOptions, revision: i64) -> Outcome<u64> {
+        let options = range.with_count_only().with_revision(revision);
+        let answer = timeout(PATIENCE, self.client.kv_client().get(key, Some(options))).await;
         Ok(u64::try_from(answered(answer, "count its keys")?.count()).unwrap_or_default())
     }
 

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::{Outcome, Trouble};
 
-/// The name in the server's certificate.
+/// The names in the server's certificate.
 pub(crate) const SERVER: &str = "localhost";
+const LOOPBACK: &str = "127.0.0.1";
 /// Whom the client says to be.
 const CLIENT: &str = "root";
 /// Files in the folder of the drill.
@@ -28,25 +29,66 @@ pub(crate) const KEY_FILE: &str = "server.key";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// What the client of a drill needs, and the authority that lives as long as this.
+pub(crate) struct Credentials {
+    /// For etcd.
+    pub(crate) client: Arc<ClientConfig>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What an API server of the drill needs besides the files of its folder, as PEM.
+pub(crate) struct OfApiServer {
+    pub(crate) etcd_cert: String,
+    pub(crate) etcd_key: String,
+    /// The key that service accounts' tokens would be signed with.
+    pub(crate) accounts: String,
+    pub(crate) accounts_public: String,
+}
+
+impl Credentials {
+    /// For an API server that trusts the same authority: it does not speak to the drill as etcd does.
+    pub(crate) fn api_client(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.client);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.into()
+    }
+
+    /// Makes keys of an API server's own.
+    ///
+    /// # Errors
+    /// The machine gives no random numbers.
+    pub(crate) fn api_server(&self) -> Outcome<OfApiServer> {
+        let cannot = |error: rcgen::Error| Trouble::plain("cannot make keys for the API server").cause(error);
+        let (etcd, key) = client(&self.issuer).map_err(cannot)?;
+        let accounts = KeyPair::generate().map_err(cannot)?;
+        Ok(OfApiServer {
+            etcd_cert: etcd.pem(),
+            etcd_key: key.serialize_pem(),
+            accounts: accounts.serialize_pem(),
+            accounts_public: accounts.public_key_pem(),
+        })
+    }
+}
+
 /// Writes what the server needs into the folder, and gives what the client needs.
 ///
 /// # Errors
 /// The machine gives no random numbers, or a file cannot be written.
-pub(crate) fn make(folder: &Path) -> Outcome<Arc<ClientConfig>> {
+pub(crate) fn make(folder: &Path) -> Outcome<Credentials> {
     let issued = issue().map_err(|why| Trouble::plain("cannot make certificates for the drill").cause(why))?;
     for (name, text) in [(CA_FILE, &issued.ca), (CERT_FILE, &issued.server_cert), (KEY_FILE, &issued.server_key)] {
         let path = folder.join(name);
         std::fs::write(&path, text)
             .map_err(|error| Trouble::plain(format!("cannot write {}", path.display())).source(&error))?;
     }
-    Ok(issued.client)
+    Ok(issued.credentials)
 }
 
 struct Issued {
     ca: String,
     server_cert: String,
     server_key: String,
-    client: Arc<ClientConfig>,
+    credentials: Credentials,
 }
 
 fn issue() -> Result<Issued, String> {
@@ -57,17 +99,10 @@ fn issue() -> Result<Issued, String> {
     let key = KeyPair::generate().map_err(text)?;
     let ca = authority.self_signed(&key).map_err(text)?;
     let issuer = Issuer::new(authority, key);
-    let leaf = |name: &str, names: &[&str], usage: Vec<ExtendedKeyUsagePurpose>| {
-        let mut leaf = params(name, names)?;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.extended_key_usages = usage;
-        let key = KeyPair::generate()?;
-        Ok::<_, rcgen::Error>((leaf.signed_by(&key, &issuer)?, key))
-    };
     // Up to 3.4, etcd is a client of itself with its server's certificate.
     let both = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let (server, server_key) = leaf(SERVER, &[SERVER], both).map_err(text)?;
-    let (client, client_key) = leaf(CLIENT, &[CLIENT], vec![ExtendedKeyUsagePurpose::ClientAuth]).map_err(text)?;
+    let (server, server_key) = leaf(&issuer, SERVER, &[SERVER, LOOPBACK], both).map_err(text)?;
+    let (client, client_key) = client(&issuer).map_err(text)?;
 
     let mut roots = RootCertStore::empty();
     roots.add(ca.der().clone()).map_err(|error| error.to_string())?;
@@ -85,8 +120,26 @@ fn issue() -> Result<Issued, String> {
         ca: ca.pem(),
         server_cert: server.pem(),
         server_key: server_key.serialize_pem(),
-        client: config.into(),
+        credentials: Credentials { client: config.into(), issuer },
     })
+}
+
+/// A certificate of whom etcd takes for its root, and its key.
+fn client(issuer: &Issuer<'static, KeyPair>) -> Result<(Certificate, KeyPair), rcgen::Error> {
+    leaf(issuer, CLIENT, &[CLIENT], vec![ExtendedKeyUsagePurpose::ClientAuth])
+}
+
+fn leaf(
+    issuer: &Issuer<'static, KeyPair>,
+    name: &str,
+    names: &[&str],
+    usage: Vec<ExtendedKeyUsagePurpose>,
+) -> Result<(Certificate, KeyPair), rcgen::Error> {
+    let mut leaf = params(name, names)?;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = usage;
+    let key = KeyPair::generate()?;
+    Ok((leaf.signed_by(&key, issuer)?, key))
 }
 
 fn params(name: &str, names: &[&str]) -> Result<CertificateParams, rcgen::Error> {
@@ -106,8 +159,9 @@ mod tests {
     #[test]
     fn the_clients_key_is_in_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = make(folder.path()).expect("certificates");
-        assert_eq!(config.alpn_protocols, [b"h2".to_vec()]);
+        let credentials = make(folder.path()).expect("certificates");
+        assert_eq!(credentials.api_client().alpn_protocols, [b"http/1.1".to_vec()]);
+        assert_eq!(credentials.client.alpn_protocols, [b"h2".to_vec()]);
         let mut names: Vec<_> = std::fs::read_dir(folder.path())
             .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))

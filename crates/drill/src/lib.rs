@@ -5,6 +5,7 @@
 //!
 //! A program that drills calls [`guard::run`] first of all: it is also the process that ends etcd when the program ends, however that is.
 
+pub mod api_server;
 pub mod checks;
 mod client;
 mod clock;
@@ -29,6 +30,7 @@ use etcd_snapshot::restore::{Destination, NewCluster, RestoreError, RestoreOptio
 use etcd_snapshot::{DigestCheck, DigestState, FileSource, LiveKeys, Report};
 use jiff::Timestamp;
 
+pub use api_server::{ApiServer, ApiServerOrder};
 pub use clock::Clock;
 pub use container::{Engine, Image};
 pub use folder::{Folder, needs};
@@ -37,6 +39,7 @@ pub use prove::Proved;
 pub use report::{Drill, Verdict};
 pub use trouble::{Kind, Outcome, Trouble};
 
+use api_server::{Ground, Ports};
 use report::{Backup, By, Etcd, Rpo, Rto};
 use samples::Samples;
 use server::Server;
@@ -98,6 +101,8 @@ pub struct Trial<'a> {
     pub subject: Subject<'a>,
     /// What was recorded of it.
     pub recorded: &'a Recorded,
+    /// The API server that is started on it, and lists through it.
+    pub api_server: Option<&'a ApiServer>,
     /// Set once the drill is to end: threads look at it.
     pub cancel: Arc<AtomicBool>,
 }
@@ -134,21 +139,30 @@ impl Trial<'_> {
         Ok(restored.await??)
     }
 
-    /// Boots etcd on what was restored, and asks it. etcd has ended when this returns, or is dropped.
+    /// Boots etcd on what was restored, and asks it; then an API server on that etcd, where one is wanted. Both have ended when this returns, or is dropped.
     ///
     /// # Errors
     /// etcd does not serve, or does not answer. That it serves something else is no error.
     pub async fn serve(&self, folder: &Arc<Folder>, clock: &mut Clock) -> Outcome<Proved> {
         let samples = Samples::of(self.subject.keys, self.subject.neighbours);
-        let tls = credentials::make(folder.path())?;
-        let mut server = Server::start(self.program, Arc::clone(folder))?;
-        let etcd = server.serve(&tls).await?;
+        let credentials = credentials::make(folder.path())?;
+        let ports = self.api_server.map(|_| Ports::free()).transpose()?;
+        let mut server = Server::start(self.program, Arc::clone(folder), ports.map(|ports| ports.etcd))?;
+        let etcd = server.serve(&credentials.client).await?;
         clock.lap("boot", true);
         let checks = prove::figures(&etcd, &self.subject, self.recorded, &self.cancel).await?;
         clock.lap("compare", false);
         let (resources, encryption) = prove::objects(&etcd, &self.subject, &samples).await?;
         clock.lap("read", false);
-        Ok(Proved { version: etcd.version.clone(), checks, resources, encryption })
+        let api_server = match (self.api_server, ports) {
+            (Some(program), Some(ports)) => {
+                let (encryption, credentials) = (&encryption[..], &credentials);
+                let ground = Ground { ports, etcd: &etcd, subject: &self.subject, encryption, credentials, folder };
+                Some(api_server::prove(program, &ground, clock).await?)
+            }
+            _ => None,
+        };
+        Ok(Proved { version: etcd.version.clone(), checks, resources, encryption, api_server })
     }
 
     /// Everything, as a document. `remarks` are what is known besides, `begun` when the drill began, `by` the program that has drilled, and its
@@ -161,8 +175,8 @@ impl Trial<'_> {
         (begun, clock): (Timestamp, Clock),
         by: (&'static str, &'static str),
     ) -> Drill {
-        let Proved { version, checks, resources, encryption } = proved;
-        let (verdict, reasons, not_proved) = report::judge(&checks, &resources, &encryption);
+        let Proved { version, checks, resources, encryption, api_server } = proved;
+        let (verdict, reasons, not_proved) = report::judge(&checks, &resources, &encryption, api_server.as_ref());
         let (of, recorded) = (self.subject.report, self.recorded);
         let image = match &self.program.origin {
             Origin::File(_) => None,
@@ -208,6 +222,7 @@ impl Trial<'_> {
             checks,
             resources,
             encryption,
+            api_server,
         }
     }
 }

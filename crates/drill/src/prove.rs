@@ -10,7 +10,7 @@ use etcd_snapshot::{HashKvAt, Options, hash_kv};
 
 use crate::checks::{self, Check, Expected};
 use crate::client::{Etcd, Hashed};
-use crate::report::{Encryption, Resource, Sampled};
+use crate::report::{ApiServer, Encryption, Resource, Sampled};
 use crate::samples::{Sample, Samples};
 use crate::{Outcome, Recorded, Subject, Trouble};
 
@@ -25,6 +25,7 @@ pub struct Proved {
     pub(crate) checks: Vec<Check>,
     pub(crate) resources: Vec<Resource>,
     pub(crate) encryption: Vec<Encryption>,
+    pub(crate) api_server: Option<ApiServer>,
 }
 
 /// Compares the figures.

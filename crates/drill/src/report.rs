@@ -45,6 +45,9 @@ pub struct Drill {
     pub resources: Vec<Resource>,
     /// One value of every encryption key.
     pub encryption: Vec<Encryption>,
+    /// The cluster's own API server on that etcd, where one was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<ApiServer>,
 }
 
 /// Whether the backup can be relied on.
@@ -225,6 +228,68 @@ pub struct Encryption {
     pub reason: Option<String>,
 }
 
+/// An API server that was started on the etcd of the drill, and what it lists.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiServer {
+    /// As it prints it: `v1.36.2`.
+    pub version: String,
+    /// The image that its program is of.
+    pub image: String,
+    /// From its start until it was ready; nothing if it was not.
+    pub ready_seconds: Option<f64>,
+    /// How many objects it has listed.
+    pub objects: u64,
+    /// The worst of the results of its resources, or what it means that it could not be asked.
+    pub result: Listing,
+    /// Why it could not be asked.
+    pub reason: Option<String>,
+    /// What became of every resource that it serves or that the file has.
+    pub resources: Vec<Listed>,
+}
+
+/// What became of the list of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// As in `deployments.apps`.
+    pub resource: String,
+    /// In which version it was listed, as in `apps/v1`; nothing if it is not served.
+    pub version: Option<String>,
+    /// How many objects the file has of it.
+    pub objects: u64,
+    /// How many were listed; nothing if it could not be.
+    pub listed: Option<u64>,
+    /// What became of it.
+    pub result: Listing,
+    /// Why, or what is worth knowing of it.
+    pub reason: Option<String>,
+}
+
+/// What became of a list. Later ones are worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Listing {
+    /// The API server lists what etcd has.
+    Listed,
+    /// Nothing could have been listed, or compared, in a drill.
+    NotProved,
+    /// It cannot be listed, or is not what etcd has.
+    Failed,
+}
+
+impl Listing {
+    /// The word in tables.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Listing::Listed => "listed",
+            Listing::NotProved => "not proved",
+            Listing::Failed => "failed",
+        }
+    }
+}
+
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -254,6 +319,7 @@ pub(crate) fn judge(
     checks: &[Check],
     resources: &[Resource],
     encryption: &[Encryption],
+    api_server: Option<&ApiServer>,
 ) -> (Verdict, Vec<String>, Vec<String>) {
     let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
     let shown = |text: &Option<String>| text.as_deref().unwrap_or("nothing").to_owned();
@@ -277,6 +343,14 @@ pub(crate) fn judge(
             Sampled::Failed => reasons.push(format!("{name}: {}", shown(reason))),
             Sampled::NotProved => remarks.push(format!("{name}: {}", shown(reason))),
             Sampled::Read => {}
+        }
+    }
+    if let Some(server) = api_server {
+        let whole = server.reason.iter().map(|why| (server.result, format!("API server: {why}")));
+        let told = server.resources.iter().filter(|one| one.result != Listing::Listed);
+        let each = told.map(|one| (one.result, format!("API server: {}: {}", one.resource, shown(&one.reason))));
+        for (result, text) in whole.chain(each) {
+            if result == Listing::Failed { reasons.push(text) } else { remarks.push(text) }
         }
     }
     let verdict = if reasons.is_empty() { Verdict::Passed } else { Verdict::Failed };
@@ -355,11 +429,45 @@ mod tests {
         let good = [checks::keys(31, 31)];
         let widgets = of("widgets.example.com", Sampled::NotProved, "a kind that is not known");
         let kms = Encryption { key: "kms:v2:vault".into(), objects: 9, result: Sampled::NotProved, reason: None };
-        let (verdict, reasons, remarks) = judge(&good, std::slice::from_ref(&widgets), &[kms]);
+        let (verdict, reasons, remarks) = judge(&good, std::slice::from_ref(&widgets), &[kms], None);
         assert_eq!((verdict, reasons.len(), remarks.len()), (Verdict::Passed, 0, 2));
-        let (verdict, reasons, _) = judge(&[checks::keys(3, 2)], &[], &[]);
+        let (verdict, reasons, _) = judge(&[checks::keys(3, 2)], &[], &[], None);
         assert_eq!((verdict, reasons), (Verdict::Failed, vec!["keys: the file has 3, and etcd serves 2".to_owned()]));
-        let (verdict, reasons, _) = judge(&good, &[widgets, of("configmaps", Sampled::Failed, "gone")], &[]);
+        let (verdict, reasons, _) = judge(&good, &[widgets, of("configmaps", Sampled::Failed, "gone")], &[], None);
         assert_eq!((verdict, reasons), (Verdict::Failed, vec!["configmaps: gone".to_owned()]));
+    }
+
+    #[test]
+    fn what_an_api_server_cannot_list_fails_the_drill() {
+        let of = |resource: &str, result, reason: &str| Listed {
+            resource: resource.to_owned(),
+            version: Some("v1".to_owned()),
+            objects: 3,
+            listed: None,
+            result,
+            reason: Some(reason.to_owned()),
+        };
+        let told = |resources: Vec<Listed>, result, reason: Option<&str>| {
+            let (version, image, reason) = ("v1.36.2".to_owned(), "api:1".to_owned(), reason.map(str::to_owned));
+            judge(
+                &[],
+                &[],
+                &[],
+                Some(&ApiServer { version, image, ready_seconds: None, objects: 0, result, reason, resources }),
+            )
+        };
+        let (listed, secret) =
+            (of("leases", Listing::Listed, "1 fewer"), of("secrets", Listing::NotProved, "encrypted"));
+        let (verdict, reasons, remarks) = told(vec![listed.clone(), secret.clone()], Listing::NotProved, None);
+        assert_eq!(
+            (verdict, reasons, remarks),
+            (Verdict::Passed, vec![], vec!["API server: secrets: encrypted".to_owned()])
+        );
+        let (verdict, reasons, _) =
+            told(vec![listed, of("pods", Listing::Failed, "gone"), secret], Listing::Failed, None);
+        assert_eq!((verdict, reasons), (Verdict::Failed, vec!["API server: pods: gone".to_owned()]));
+        let (verdict, reasons, _) = told(vec![], Listing::Failed, Some("it has ended"));
+        assert_eq!((verdict, reasons), (Verdict::Failed, vec!["API server: it has ended".to_owned()]));
+        assert_eq!(told(vec![], Listing::NotProved, Some("it has ended")).0, Verdict::Passed);
     }
 }

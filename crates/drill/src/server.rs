@@ -47,11 +47,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts etcd on the directory [`DATA`] of the folder.
+    /// Starts etcd on the directory [`DATA`] of the folder. On a port of the loopback it listens only where one is given.
     ///
     /// # Errors
     /// Its log cannot be written, or no process can be made.
-    pub(crate) fn start(program: &Program, folder: Arc<Folder>) -> Outcome<Server> {
+    pub(crate) fn start(program: &Program, folder: Arc<Folder>, port: Option<u16>) -> Outcome<Server> {
         let cannot = |error: &std::io::Error| Trouble::plain("cannot start etcd").source(error);
         let log = File::create_new(folder.path().join(LOG)).map_err(|error| cannot(&error))?;
         let errors = log.try_clone().map_err(|error| cannot(&error))?;
@@ -73,7 +73,7 @@ impl Server {
                 Some((image.clone(), name))
             }
         };
-        command.args(arguments());
+        command.args(arguments(port));
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).current_dir(folder.path());
         // Ctrl-C in the terminal is for this program, which ends etcd.
         command.process_group(0);
@@ -133,17 +133,21 @@ impl Drop for Server {
 }
 
 /// This program, also where it was replaced meanwhile.
-fn own_program() -> std::io::Result<PathBuf> {
+pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
 }
 
 /// Paths are relative to the folder, which etcd is started in: that of a socket has to be short.
-fn arguments() -> Vec<String> {
+fn arguments(port: Option<u16>) -> Vec<String> {
     let (clients, peers) = (format!("unixs://{CLIENTS}"), format!("unix://{PEERS}"));
+    let listens = match port {
+        Some(port) => format!("{clients},https://127.0.0.1:{port}"),
+        None => clients.clone(),
+    };
     let flags = [
         ("name", NAME),
         ("data-dir", DATA),
-        ("listen-client-urls", &clients),
+        ("listen-client-urls", &listens),
         ("advertise-client-urls", &clients),
         ("client-cert-auth", "true"),
         ("trusted-ca-file", CA_FILE),
@@ -162,8 +166,8 @@ fn arguments() -> Vec<String> {
     flags.iter().map(|(name, value)| format!("--{name}={value}")).chain([initial]).collect()
 }
 
-/// The end of etcd's log. It names keys at most, never values.
-fn last_lines(log: &Path) -> Vec<String> {
+/// The end of a log of etcd or of an API server. It names keys at most, never values.
+pub(crate) fn last_lines(log: &Path) -> Vec<String> {
     let Ok(bytes) = std::fs::read(log) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -176,10 +180,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn etcd_listens_on_no_port() {
-        let listens: Vec<String> = arguments().into_iter().filter(|flag| flag.starts_with("--listen")).collect();
-        assert_eq!(listens, ["--listen-client-urls=unixs://client:0", "--listen-peer-urls=unix://peer:0"]);
-        assert!(arguments().contains(&"--client-cert-auth=true".to_owned()));
+    fn etcd_listens_on_no_port_but_for_an_api_server() {
+        let listens =
+            |port| -> Vec<String> { arguments(port).into_iter().filter(|flag| flag.starts_with("--listen")).collect() };
+        let peers = "--listen-peer-urls=unix://peer:0";
+        assert_eq!(listens(None), ["--listen-client-urls=unixs://client:0", peers]);
+        assert_eq!(listens(Some(7)), ["--listen-client-urls=unixs://client:0,https://127.0.0.1:7", peers]);
+        assert!(arguments(Some(7)).contains(&"--client-cert-auth=true".to_owned()));
     }
 
     #[test]

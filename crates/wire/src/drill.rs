@@ -43,6 +43,19 @@ pub struct DrillRequest {
     /// What values are decrypted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_config: Option<EncryptionConfig>,
+    /// The cluster's own API server, where one is to be started on that etcd, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<DrillApiServer>,
+}
+
+/// The API server of a drill: its program is in the pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillApiServer {
+    /// The image that the program is of.
+    pub image: String,
+    /// The flags of the cluster's own that say something of the data, as `--name=value`.
+    pub flags: Vec<String>,
 }
 
 /// The text of an API server's EncryptionConfiguration. It holds keys, and is never shown.

@@ -37,6 +37,7 @@ pub const CAPABILITIES: &[&str] = &[
     "health",
     "replaceMember",
     "drill",
+    "drillApiServer",
     "services",
     "unfinishedReplacement",
 ];

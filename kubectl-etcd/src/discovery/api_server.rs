@@ -38,6 +38,10 @@ pub(crate) struct ApiServer {
     pub(crate) prefix: Option<String>,
     /// `--etcd-cafile`, `--etcd-certfile` and `--etcd-keyfile`, on the node.
     pub(crate) files: [Option<String>; 3],
+    /// Image reference of its container.
+    pub(crate) image: String,
+    /// All flags of its command line, as `--name=value`; without the value of one that is not known whole.
+    pub(crate) flags: Vec<String>,
 }
 
 /// A resource that an API server keeps in an etcd of its own.
@@ -71,6 +75,8 @@ impl ApiServer {
                 None => Some(prefix(flags.get("etcd-prefix").unwrap_or(DEFAULT_PREFIX))),
             },
             files: ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map(file),
+            image: container.image.clone().unwrap_or_default(),
+            flags: flags.all(),
             servers,
         })
     }
@@ -134,6 +140,8 @@ mod tests {
         assert_eq!(server.servers, ["https://127.0.0.1:2379"]);
         assert_eq!((server.secure_port, server.addresses.is_empty()), (Some(6443), false));
         assert!(server.overrides.is_empty());
+        assert_eq!(server.image, "registry.k8s.io/kube-apiserver:v1.36.2");
+        assert!(server.flags.contains(&"--service-cluster-ip-range=10.96.0.0/12".to_owned()), "{:?}", server.flags);
         let [ca, cert, key] = server.files.map(Option::unwrap_or_default);
         assert_eq!(ca, "/etc/kubernetes/pki/etcd/ca.crt");
         assert_eq!(cert, "/etc/kubernetes/pki/apiserver-etcd-client.crt");

@@ -46,6 +46,9 @@ pub(crate) struct EtcdPod {
     /// The API server's encryption configuration on the node, for an operation that looks at it.
     #[serde(skip)]
     pub(crate) encryption_config: Option<String>,
+    /// The image of the API server on the node, for a drill that starts it.
+    #[serde(skip)]
+    pub(crate) api_server_image: Option<String>,
     /// Certificate files on the node.
     pub(crate) certificates: CertificatePaths,
     /// `--quota-backend-bytes`, or etcd's default.
@@ -191,6 +194,7 @@ impl EtcdPod {
             service: None,
             manifests_dir: None,
             encryption_config: None,
+            api_server_image: None,
             node_trouble: None,
             own: OwnContainer::of(pod, spec, container, &flags, overrides),
             addresses: addresses(pod),

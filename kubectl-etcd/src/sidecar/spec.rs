@@ -225,7 +225,7 @@ impl PodPlan<'_> {
         let idle = IDLE + self.args.pod_running_timeout.as_secs();
         let wait = ["wait".to_owned(), format!("--idle-timeout={idle}s")];
         let mut spec = match self.operation {
-            Operation::Drill { room } => drill_pod::spec(&self.member.image, room, &wait, self.args),
+            Operation::Drill { room } => drill_pod::spec(self.member, room, &wait, self.args),
             _ => self.on_the_node(&wait),
         };
         let secrets = self.args.image_pull_secret.iter().filter(|name| !name.is_empty());

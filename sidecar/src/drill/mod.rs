@@ -237,6 +237,7 @@ impl Session {
                 keyring: &order.keyring,
             },
             recorded: &recorded,
+            api_server: None,
             cancel: Arc::clone(&self.cancel),
         };
         let folder = Arc::new(Folder::new(&order.data_dir, report.total_size).map_err(of_drill)?);

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use etcd_drill::{Clock, Folder, Program, Subject, Trial};
+use etcd_drill::{ApiServer, ApiServerOrder, Clock, Folder, Program, Subject, Trial};
 use etcd_objects::Neighbours;
-use etcd_objects::encryption::Keyring;
+use etcd_objects::encryption::{Keyring, without_kms};
 use etcd_objects::key::Prefix;
 use etcd_snapshot::FileSource;
-use etcd_wire::drill::{DrillDone, DrillRequest};
+use etcd_wire::drill::{DrillApiServer, DrillDone, DrillRequest};
 use etcd_wire::{Failure, FailureCode};
 use jiff::Timestamp;
 
@@ -21,6 +21,10 @@ use crate::streaming;
 
 /// Where the pod has room for the drill.
 const FOLDER: &str = "/drill";
+/// Where the pod has memory that is no disk, if an API server is to be started.
+const MEMORY: &str = "/memory";
+/// Where an init container has put the program of the API server.
+const API_SERVER: &str = "/program/kube-apiserver";
 /// Where images of etcd have their programs. An exec need not have the PATH of the image.
 const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -30,7 +34,7 @@ const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin";
 /// There is no etcd, it is too old, the snapshot is damaged or cannot be served, or the client does not want it any more. Nothing is left.
 pub(crate) async fn run(request: DrillRequest, client: &mut Client) -> Result<DrillDone, Stop> {
     let (begun, mut clock) = (Timestamp::now(), Clock::new());
-    let (keyring, program) = match prepared(&request).await {
+    let Prepared { keyring, program, api_server } = match prepared(&request).await {
         Ok(prepared) => prepared,
         // The snapshot is on its way already.
         Err(failure) => return Err(streaming::refuse(client, failure).await),
@@ -61,6 +65,7 @@ pub(crate) async fn run(request: DrillRequest, client: &mut Client) -> Result<Dr
             keyring: &keyring,
         },
         recorded: &recorded,
+        api_server: api_server.as_ref(),
         cancel: Arc::new(AtomicBool::new(false)),
     };
     let folder = Arc::new(Folder::new(Path::new(FOLDER), report.total_size).map_err(of_drill)?);
@@ -78,8 +83,15 @@ pub(crate) async fn run(request: DrillRequest, client: &mut Client) -> Result<Dr
     Ok(DrillDone { document: document.map_err(|error| other("cannot write the document as JSON").source(&error))? })
 }
 
+/// What the snapshot is served with.
+struct Prepared {
+    keyring: Keyring,
+    program: Program,
+    api_server: Option<ApiServer>,
+}
+
 /// What can be refused before the snapshot is here.
-async fn prepared(request: &DrillRequest) -> Result<(Keyring, Program), Failure> {
+async fn prepared(request: &DrillRequest) -> Result<Prepared, Failure> {
     let keyring = match &request.encryption_config {
         Some(config) => Keyring::parse(&config.0).map_err(|error| {
             Failure::new(FailureCode::BadRequest, "cannot read the encryption configuration").source(&error)
@@ -87,7 +99,29 @@ async fn prepared(request: &DrillRequest) -> Result<(Keyring, Program), Failure>
         None => Keyring::default(),
     };
     let etcd = etcd_drill::find(None, Some(OsStr::new(PROGRAMS))).map_err(of_drill)?;
-    Ok((keyring, Program::ask(&etcd).await.map_err(of_drill)?))
+    let program = Program::ask(&etcd).await.map_err(of_drill)?;
+    let api_server = match &request.api_server {
+        Some(wanted) => Some(api_server(wanted, request).await?),
+        None => None,
+    };
+    Ok(Prepared { keyring, program, api_server })
+}
+
+/// The API server that is to be started. What a KMS has encrypted nothing in the pod decrypts: no KMS is asked.
+async fn api_server(wanted: &DrillApiServer, request: &DrillRequest) -> Result<ApiServer, Failure> {
+    let unreadable = |error: &dyn std::error::Error| {
+        Failure::new(FailureCode::BadRequest, "cannot read the encryption configuration").source(error)
+    };
+    let config = request.encryption_config.as_ref().map(|config| without_kms(&config.0)).transpose();
+    let encryption_config = config.map_err(|error| unreadable(&error))?.flatten();
+    let order = ApiServerOrder {
+        path: Path::new(API_SERVER),
+        image: wanted.image.clone(),
+        flags: wanted.flags.clone(),
+        encryption_config,
+        memory: MEMORY.into(),
+    };
+    ApiServer::ask(order).await.map_err(of_drill)
 }
 
 /// Restores, boots, asks. etcd has ended when this returns, and so has the thread that restores.

@@ -630,7 +630,32 @@ fn the_clusters_own_etcd_serves_a_backup_in_a_pod() {
     assert_eq!((&drill["by"]["program"], &drill["backup"]["file"]), (&"kubectl-etcd".into(), &file.into()));
     let phases: Vec<_> = drill["rto"]["phases"].as_array().expect("phases").iter().map(|one| &one["name"]).collect();
     assert_eq!(phases, ["open", "verify", "send", "restore", "boot", "compare", "read"]);
+    assert_eq!(drill["apiServer"], Value::Null);
     scene.assert_nothing_left();
+
+    // With the API server of that node: it lists what etcd has.
+    let with = ["drill", &path("etcd.db"), "--node", "cp1", "--api-server"];
+    let plan = scene.ok(&[&with[..], &["--dry-run=client", "-o", "json"]].concat()).json();
+    assert!(plan["apiServerImage"].as_str().is_some_and(|image| image.contains("kube-apiserver:")), "{plan}");
+    let drill = scene.ok(&[&with[..], &["-o", "json"]].concat()).json();
+    let server = &drill["apiServer"];
+    assert_eq!(
+        (&drill["verdict"], &drill["reasons"], &server["result"]),
+        (&"passed".into(), &json!([]), &"listed".into())
+    );
+    assert_eq!((&server["version"], &server["image"]), (&"v1.36.2".into(), &plan["apiServerImage"]), "{server}");
+    assert!(server["readySeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{server}");
+    let resources = server["resources"].as_array().expect("resources");
+    for one in drill["resources"].as_array().expect("resources") {
+        let listed = resources.iter().find(|listed| listed["resource"] == one["resource"]).expect("it is listed");
+        assert_eq!((&listed["objects"], &listed["result"]), (&one["objects"], &"listed".into()), "{listed}");
+        assert!(listed["listed"].as_u64() >= one["objects"].as_u64(), "{listed}");
+    }
+    let phases: Vec<_> = drill["rto"]["phases"].as_array().expect("phases").iter().map(|one| &one["name"]).collect();
+    assert_eq!(phases, ["open", "verify", "send", "restore", "boot", "compare", "read", "apiServer", "list"]);
+    scene.assert_nothing_left();
+    let here = run(scene.plugin(&["drill", &path("etcd.db"), "--api-server"]));
+    here.expect_code(2).expect_error(&["--api-server has no effect", "add --in-cluster or --node"]);
 
     // What that etcd cannot read, what is no snapshot, and a sidecar that no node has.
     let newer = path("newer.db");

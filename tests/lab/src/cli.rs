@@ -168,9 +168,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "the answer to --version")]
 fn run() -> Result<()> {
     let name = std::env::args_os().next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("kube-apiserver") if std::env::args_os().nth(1).is_some_and(|flag| flag == "--version") => {
+            println!("{}", apiserver::version());
+            Ok(())
+        }
         Some("kube-apiserver") => runtime()?.block_on(apiserver::run(ApiServer::parse().args)),
         Some(name @ ("kube-controller-manager" | "kube-scheduler")) => runtime()?.block_on(pause(name)),
         _ => command(Cli::parse()),

@@ -118,7 +118,9 @@ pub(crate) fn spawn(lab: &Lab, mut command: Command, log: &Path) -> Result<()> {
 fn assemble_images(record: &Record) -> Result<()> {
     let store = Store::new(record.state().images());
     let etcd = ["etcd", "etcdctl", "etcdutl"].map(|name| (record.etcd.join(name), name.to_owned()));
-    let etcd: Vec<_> = etcd.into_iter().filter(|(path, _)| path.exists()).collect();
+    // A drill runs the API server's program beside etcd. The real one is linked statically; ours comes with its libraries.
+    let lab = [(record.program.clone(), "lab".to_owned())];
+    let etcd: Vec<_> = etcd.into_iter().filter(|(path, _)| path.exists()).chain(lab).collect();
     store.assemble(&format!("registry.k8s.io/etcd:{}-0", record.etcd_version), "/usr/local/bin/etcd", &etcd)?;
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         let programs = [(record.program.clone(), name.to_owned())];

@@ -77,6 +77,26 @@ pub(super) fn parse(text: &str) -> Result<Keyring, ConfigError> {
     Ok(ring)
 }
 
+pub(super) fn without_kms(text: &str) -> Result<Option<String>, ConfigError> {
+    use serde_yaml_ng::Value;
+    // The parser's message might hold a key.
+    let mut all: Value = serde_yaml_ng::from_str(text).map_err(|_| ConfigError::NotAConfiguration)?;
+    let resources = all.get_mut("resources").and_then(Value::as_sequence_mut).ok_or(ConfigError::NotAConfiguration)?;
+    for resource in resources.iter_mut() {
+        if let Some(providers) = resource.get_mut("providers").and_then(Value::as_sequence_mut) {
+            providers.retain(|provider| provider.get("kms").is_none());
+        }
+    }
+    let has_some = |resource: &Value| {
+        resource.get("providers").and_then(Value::as_sequence).is_some_and(|providers| !providers.is_empty())
+    };
+    resources.retain(has_some);
+    if resources.is_empty() {
+        return Ok(None);
+    }
+    serde_yaml_ng::to_string(&all).map(Some).map_err(|_| ConfigError::NotAConfiguration)
+}
+
 /// Adds a key; the same one, said for several resources, once.
 fn add(ring: &mut Keyring, provider: Provider, NamedKey { name, secret }: NamedKey) -> Result<(), ConfigError> {
     let fail = |problem| ConfigError::Key { provider: provider.name(), name: name.clone(), problem };
@@ -91,4 +111,37 @@ fn add(ring: &mut Keyring, provider: Provider, NamedKey { name, secret }: NamedK
         ring.keys.push(Key { provider, name, secret });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_its_kms_a_configuration_keeps_everything_else() {
+        let text = "kind: EncryptionConfiguration
+apiVersion: apiserver.config.k8s.io/v1
+resources:
+- resources: [secrets]
+  providers:
+  - kms: {apiVersion: v2, name: vault, endpoint: unix:///vault.sock}
+  - aescbc: {keys: [{name: key1, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}
+  - identity: {}
+- resources: [configmaps]
+  providers:
+  - kms: {apiVersion: v2, name: vault, endpoint: unix:///vault.sock}
+";
+        let left = without_kms(text).expect("a configuration").expect("something is left");
+        assert!(!left.contains("kms") && !left.contains("configmaps"), "{left}");
+        assert!(
+            left.contains("secrets") && left.contains("identity") && left.contains("apiserver.config.k8s.io/v1"),
+            "{left}"
+        );
+        let keys =
+            |text: &str| parse(text).expect("a configuration").keys().map(|key| key.to_string()).collect::<Vec<_>>();
+        assert_eq!((keys(&left), keys(text).len()), (vec!["aescbc:v1:key1".to_owned()], 2));
+        let alone = &text[..text.find("  - aescbc").expect("it is there")];
+        assert_eq!(without_kms(alone), Ok(None));
+        assert_eq!(without_kms("kind: x"), Err(ConfigError::NotAConfiguration));
+    }
 }

@@ -47,6 +47,14 @@ impl Provider {
     }
 }
 
+/// The same configuration for an API server that can ask no KMS, as YAML; `None` if nothing is left of it.
+///
+/// # Errors
+/// See [`ConfigError`].
+pub fn without_kms(text: &str) -> Result<Option<String>, ConfigError> {
+    config::without_kms(text)
+}
+
 /// Names only, never a key.
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

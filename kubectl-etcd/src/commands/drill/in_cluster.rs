@@ -1,8 +1,9 @@
 //! A drill in a pod of the cluster, for whoever has no etcd program: the backup is opened here, and served there by the cluster's own etcd.
 
+use etcd_drill::api_server::flags;
 use etcd_drill::report::By;
 use etcd_drill::{Clock, Drill};
-use etcd_wire::drill::{DrillRequest, EncryptionConfig, MAX_ENCRYPTION_CONFIG};
+use etcd_wire::drill::{DrillApiServer, DrillRequest, EncryptionConfig, MAX_ENCRYPTION_CONFIG};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::commands::verify::Recorded;
 use crate::contents::Contents;
 use crate::context::Context;
 use crate::control_plane::ControlPlane;
-use crate::discovery::{EtcdPod, Overrides};
+use crate::discovery::{ApiServer, EtcdPod, Overrides};
 use crate::output::{Exit, Failed, Outcome, Progress, ResultExt as _};
 use crate::road::SshArgs;
 use crate::sidecar::{Operation, Stage, Upload, converse};
@@ -28,13 +29,14 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let encryption_config = encryption_config(&args)?;
     let found = async {
         let plane = ControlPlane::open(&SshArgs::default(), &context).await?;
-        let member = member(&plane, &args, &context).await?;
-        Ok((plane, member))
+        let (member, api_server) = member(&plane, &args, &context).await?;
+        Ok((plane, member, api_server))
     };
-    let (plane, member) = context.interruptible(found).await.map_err(Failed::unchanged)?;
+    let (plane, member, api_server) = context.interruptible(found).await.map_err(Failed::unchanged)?;
     if args.dry_run.is_some() {
         let (image, node, namespace) = (member.image, member.node, args.sidecar.pod_namespace.clone());
-        return show_plan(&args, Place::Pod { image, node, namespace }, &context).await;
+        let place = Place::Pod { image, node, namespace, api_server: member.api_server_image };
+        return show_plan(&args, place, &context).await;
     }
     clock.skip();
     let file = open(&args, &context).await?;
@@ -42,7 +44,7 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let (contents, _keys) = context.interruptible(look(file, keyring, &args, &context)).await?;
     let recorded = Recorded::of(contents.file(), &contents.report, context.printer);
     clock.lap("verify", true);
-    let request = request(&contents, &recorded, encryption_config);
+    let request = request(&contents, &recorded, encryption_config, api_server);
     let document = context.interruptible(serve(&plane, &member, &contents, request, &args, &context)).await?;
     let drill = of_pod(document, &contents, &member)?;
     let drill = drill.ordered(By::here(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")), begun, clock);
@@ -63,9 +65,25 @@ fn encryption_config(args: &Args) -> Outcome<Option<EncryptionConfig>> {
 }
 
 /// The member whose node and image are used: that of the node that was named, else the first whose node answers.
-async fn member(plane: &ControlPlane, args: &Args, context: &Context) -> Outcome<EtcdPod> {
+/// With it, if it is wanted, the API server of that node.
+async fn member(plane: &ControlPlane, args: &Args, context: &Context) -> Outcome<(EtcdPod, Option<DrillApiServer>)> {
     let found = plane.find(context, &Overrides::default(), args.node.as_deref()).await?;
-    choose(found.members, args.node.is_some())
+    let mut member = choose(found.members, args.node.is_some())?;
+    let server = args.api_server.then(|| api_server(&member.node, &found.api_servers)).transpose()?;
+    member.api_server_image = server.as_ref().map(|server| server.image.clone());
+    Ok((member, server))
+}
+
+/// How a drill starts the API server of a node.
+fn api_server(node: &str, all: &[ApiServer]) -> Outcome<DrillApiServer> {
+    let refused = |why: String| {
+        let failed = Failed::new(Exit::Refused, format!("cannot start the API server of node {node} in a drill"));
+        failed.cause(why).hint("drill with etcd alone\n  kubectl etcd drill FILE --in-cluster")
+    };
+    let own = all.iter().find(|server| server.node == node && !server.image.is_empty());
+    let own = own.ok_or_else(|| refused("no pod of kube-apiserver is there that can be seen".to_owned()))?;
+    let flags = flags::kept(&own.flags).map_err(|flag| refused(format!("the value of {flag} is not known")))?;
+    Ok(DrillApiServer { image: own.image.clone(), flags })
 }
 
 fn choose(members: Vec<EtcdPod>, named: bool) -> Outcome<EtcdPod> {
@@ -80,7 +98,12 @@ fn choose(members: Vec<EtcdPod>, named: bool) -> Outcome<EtcdPod> {
 }
 
 /// What the pod is told of the backup.
-fn request(contents: &Contents, recorded: &Recorded, encryption_config: Option<EncryptionConfig>) -> DrillRequest {
+fn request(
+    contents: &Contents,
+    recorded: &Recorded,
+    encryption_config: Option<EncryptionConfig>,
+    api_server: Option<DrillApiServer>,
+) -> DrillRequest {
     DrillRequest {
         name: name(contents),
         bytes: contents.report.file_size,
@@ -93,6 +116,7 @@ fn request(contents: &Contents, recorded: &Recorded, encryption_config: Option<E
         revision: recorded.revision,
         hash_kv: recorded.hash_kv,
         encryption_config,
+        api_server,
     }
 }
 
@@ -114,11 +138,16 @@ async fn serve(
     };
     let road = plane.road(&args.sidecar, context).await?;
     let room = room(report.file_size, report.total_size);
-    let (sidecar, mut session) = converse(&road, member, Operation::Drill { room }, "drill").await?;
+    let capability = if request.api_server.is_some() { "drillApiServer" } else { "drill" };
+    let (sidecar, mut session) = converse(&road, member, Operation::Drill { room }, capability).await?;
     let bar = Progress::new(context.printer, &format!("node {}", member.node), upload.bytes);
+    let served = match request.api_server {
+        Some(_) => "etcd and the API server serve the snapshot",
+        None => "etcd serves the snapshot",
+    };
     let told = |stage| match stage {
         Stage::Sent(sent) => bar.update(sent, upload.bytes),
-        Stage::Building => bar.turn("etcd serves the snapshot"),
+        Stage::Building => bar.turn(served),
     };
     let drilled = session.drill(&upload, request, told).await;
     drop(session);
@@ -168,6 +197,23 @@ mod tests {
             (failed.exit, failed.causes.as_slice()),
             (Exit::Refused, &["no node with a pod of etcd is ready: cp1".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn the_api_server_of_the_same_node_is_started_with_what_it_says_of_the_data() {
+        let server = |node: &str, flags: &[&str]| ApiServer {
+            node: node.to_owned(),
+            image: format!("api-of-{node}:1"),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            ..ApiServer::default()
+        };
+        let all = [server("cp1", &[]), server("cp2", &["--secure-port=6443", "--runtime-config=api/all=true"])];
+        let own = api_server("cp2", &all).unwrap();
+        assert_eq!((own.image.as_str(), own.flags), ("api-of-cp2:1", vec!["--runtime-config=api/all=true".to_owned()]));
+        let failed = api_server("cp3", &all).unwrap_err();
+        assert_eq!((failed.exit, failed.causes[0].contains("no pod of kube-apiserver")), (Exit::Refused, true));
+        let failed = api_server("cp1", &[server("cp1", &["--feature-gates"])]).unwrap_err();
+        assert_eq!(failed.causes, ["the value of --feature-gates is not known"]);
     }
 
     #[test]

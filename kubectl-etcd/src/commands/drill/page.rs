@@ -21,7 +21,7 @@ pub(super) fn page(drill: &Value) -> String {
     let body = format!(
         "<header>\n<p class=\"kind\">Restore drill of an etcd backup</p>\n<h1>{}</h1>\n\
          <p class=\"verdict {class}\"><strong>{}</strong> {says}</p>\n</header>\n\
-         {}{}{}{}{}{}{}{}{}<footer>{} {}, a document of {}. Figures are those of <code>-o json</code>.</footer>\n",
+         {}{}{}{}{}{}{}{}{}{}<footer>{} {}, a document of {}. Figures are those of <code>-o json</code>.</footer>\n",
         page.0.field("backup.file"),
         page.word("verdict"),
         page.tiles(),
@@ -31,6 +31,7 @@ pub(super) fn page(drill: &Value) -> String {
         page.time(),
         page.resources(),
         page.encryption(),
+        page.api_server(),
         page.0.list("Remarks", "remarks"),
         page.circumstances(),
         page.0.field("by.program"),
@@ -47,7 +48,7 @@ impl Page<'_> {
     fn word(&self, path: &str) -> String {
         let value = self.0.text(path);
         let (class, words) = match value.as_str() {
-            "passed" | "equal" | "read" => ("good", value.as_str()),
+            "passed" | "equal" | "read" | "listed" => ("good", value.as_str()),
             "failed" | "different" => ("bad", value.as_str()),
             "notProved" => ("open", "not proved"),
             _ => ("", value.as_str()),
@@ -151,6 +152,38 @@ impl Page<'_> {
         table("One value of every encryption key", &["Key", "Values", "Result", "Why"], rows)
     }
 
+    /// Nothing, where no API server was started.
+    fn api_server(&self) -> String {
+        if self.0.at("apiServer").is_null() {
+            return String::new();
+        }
+        let seconds = if self.0.at("apiServer.readySeconds").is_null() { "" } else { "&nbsp;s" };
+        let server = facts(
+            "The cluster's API server",
+            &[
+                ("Version", self.0.field("apiServer.version")),
+                ("Image", self.0.field("apiServer.image")),
+                ("Ready after", format!("{}{seconds}", self.0.field("apiServer.readySeconds"))),
+                ("Objects listed", self.0.field("apiServer.objects")),
+                ("Result", format!("{} {}", self.word("apiServer.result"), self.reason("apiServer.reason"))),
+            ],
+        );
+        let rows = (0..self.0.all("apiServer.resources")).map(|at| {
+            let of = |name: &str| format!("apiServer.resources.{at}.{name}");
+            vec![
+                self.0.field(&of("resource")),
+                self.reason(&of("version")),
+                self.0.field(&of("objects")),
+                self.reason(&of("listed")),
+                self.word(&of("result")),
+                self.reason(&of("reason")),
+            ]
+        });
+        let heads = ["Resource", "Version", "In the file", "Listed", "Result", "Why"];
+        format!("{server}{}", table("Every resource, listed by the API server", &heads, rows))
+    }
+
+    /// Nothing, where there is none.
     fn reason(&self, path: &str) -> String {
         if self.0.at(path).is_null() { String::new() } else { self.0.field(path) }
     }
@@ -194,7 +227,8 @@ mod tests {
         assert!(all.len() > 60, "{}", all.len());
         for (path, value) in all {
             // A reason or a note that there is not needs no place.
-            if value.is_null() && (path.ends_with("reason") || path.ends_with("note")) {
+            let may_be_absent = ["reason", "note", "listed", "resources.1.version"];
+            if value.is_null() && may_be_absent.iter().any(|name| path.ends_with(name)) {
                 continue;
             }
             let shown = shown(&page, &path, &value).unwrap_or_else(|| panic!("{path} is not on the page"));
@@ -224,7 +258,9 @@ mod tests {
     fn what_there_is_nothing_of_has_no_heading() {
         let mut drill = sample();
         drill.encryption.clear();
+        drill.api_server = None;
         let page = page(&serde_json::to_value(drill).expect("JSON"));
+        assert!(!page.contains("API server"), "{page}");
         assert!(!page.contains("encryption key") && !page.contains("Why it failed"), "{page}");
     }
 }

@@ -50,6 +50,8 @@ pub(super) enum Place {
         node: String,
         /// Namespace of the pod.
         namespace: String,
+        /// The API server's image, if it is started, too.
+        api_server: Option<String>,
     },
 }
 
@@ -88,6 +90,8 @@ enum Shown {
         image: String,
         node: String,
         namespace: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        api_server_image: Option<String>,
     },
 }
 
@@ -116,11 +120,11 @@ impl Plan {
                     "start the etcd of image {image}{version} in a container of {engine}, which sees nothing but that folder and has no network"
                 ));
             }
-            Place::Pod { image, node, namespace } => {
+            Place::Pod { image, node, namespace, .. } => {
                 steps.push(format!("create a pod in namespace {namespace} on node {node}, of image {image}"));
                 steps.push("send the snapshot to it, in clear, through the API server".to_owned());
                 steps.push(format!("restore it to a volume of the pod, which needs {room}"));
-                steps.push("start etcd there, on sockets that only the pod can use".to_owned());
+                steps.push("start etcd there, which only the pod can use".to_owned());
             }
         }
         steps.extend([
@@ -129,6 +133,10 @@ impl Plan {
         ]);
         if facts.decrypts {
             steps.push("decrypt one value of every encryption key".to_owned());
+        }
+        if let Place::Pod { api_server: Some(image), .. } = &facts.place {
+            steps.push(format!("start the kube-apiserver of image {image} on that etcd, which only the pod can use"));
+            steps.push("list every resource through it, and compare the numbers with etcd's".to_owned());
         }
         steps.push(match facts.place {
             Place::Here { .. } => "stop etcd, and remove the folder".to_owned(),
@@ -147,7 +155,9 @@ impl Plan {
                 Place::Container { engine, image, etcd_version, parent } => {
                     Shown::Container { image, engine, etcd_version, data_dir: parent }
                 }
-                Place::Pod { image, node, namespace } => Shown::Pod { image, node, namespace },
+                Place::Pod { image, node, namespace, api_server } => {
+                    Shown::Pod { image, node, namespace, api_server_image: api_server }
+                }
             },
             needs,
             steps,
@@ -210,12 +220,20 @@ mod tests {
         assert_eq!((&json["engine"], &json["dataDir"]), (&"podman".into(), &"/tmp".into()));
         let pulled = Plan::of(Facts { place: container(None), ..facts() });
         assert!(pulled.steps.len() == 7 && pulled.steps[0].starts_with("pull image etcd:3.5"), "{pulled:?}");
-        let place = Place::Pod { image: "etcd:3.5".into(), node: "cp1".into(), namespace: "kube-system".into() };
-        let pod = Plan::of(Facts { place, ..facts() });
+        let place = |api_server: Option<&str>| Place::Pod {
+            image: "etcd:3.5".into(),
+            node: "cp1".into(),
+            namespace: "kube-system".into(),
+            api_server: api_server.map(str::to_owned),
+        };
+        let pod = Plan::of(Facts { place: place(None), ..facts() });
         assert_eq!(pod.steps.len(), 8);
         assert_eq!(pod.steps[1], "create a pod in namespace kube-system on node cp1, of image etcd:3.5");
         assert!(pod.text().contains("nothing of the cluster but the pod"), "{}", pod.text());
         let json = serde_json::to_value(&pod).unwrap();
         assert_eq!((&json["node"], &json["dataDir"]), (&"cp1".into(), &serde_json::Value::Null));
+        let more = Plan::of(Facts { place: place(Some("api:1")), ..facts() });
+        assert!(more.steps.len() == 10 && more.steps[7].contains("the kube-apiserver of image api:1"), "{more:?}");
+        assert_eq!(serde_json::to_value(&more).unwrap()["apiServerImage"], "api:1");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcd_drill::report::{Backup, Drill, Sampled, Verdict};
+use etcd_drill::report::{ApiServer, Backup, Drill, Listing, Sampled, Verdict};
 
 use crate::output::{Table, bytes, seconds};
 
@@ -37,6 +37,9 @@ pub(super) fn text(drill: &Drill) -> String {
     for one in &drill.encryption {
         let _ = writeln!(text, "One value of encryption key {}: {}", one.key, one.result.word());
     }
+    if let Some(server) = &drill.api_server {
+        let _ = writeln!(text, "{}", listed(server));
+    }
     let rpo = match drill.rpo.seconds {
         Some(age) => format!("RPO {}", seconds(age)),
         None => "RPO not known: the time of the backup was not recorded".to_owned(),
@@ -60,10 +63,32 @@ pub(super) fn text(drill: &Drill) -> String {
     text
 }
 
+/// What the API server has come to, in a line.
+fn listed(server: &ApiServer) -> String {
+    let version = &server.version;
+    let ready = match server.ready_seconds {
+        Some(seconds) => format!("ready after {seconds:.3}s"),
+        None => "not ready".to_owned(),
+    };
+    let count = |wanted: Listing| server.resources.iter().filter(|one| one.result == wanted).count();
+    let counts: Vec<String> = [Listing::Listed, Listing::NotProved, Listing::Failed]
+        .into_iter()
+        .filter(|wanted| count(*wanted) > 0)
+        .map(|wanted| format!("{} {}", count(wanted), wanted.word()))
+        .collect();
+    let (resources, objects) = (server.resources.len(), server.objects);
+    match resources {
+        0 => format!("API server {version}: {ready}, {}", server.result.word()),
+        _ => {
+            format!("API server {version}: {ready}, {objects} objects of {resources} resources: {}", counts.join(", "))
+        }
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use etcd_drill::checks::{self, Check};
-    use etcd_drill::report::{By, Encryption, Etcd, Phase, Resource, Rpo, Rto};
+    use etcd_drill::report::{By, Encryption, Etcd, Listed, Phase, Resource, Rpo, Rto};
 
     use super::*;
 
@@ -154,6 +179,32 @@ pub(super) mod tests {
             checks,
             resources,
             encryption,
+            api_server: Some(ApiServer {
+                version: "v1.36.2".into(),
+                image: "registry.k8s.io/kube-apiserver:v1.36.2".into(),
+                ready_seconds: Some(3.5),
+                objects: 17,
+                result: Listing::NotProved,
+                reason: None,
+                resources: vec![
+                    Listed {
+                        resource: "configmaps".into(),
+                        version: Some("v1".into()),
+                        objects: 16,
+                        listed: Some(17),
+                        result: Listing::Listed,
+                        reason: None,
+                    },
+                    Listed {
+                        resource: "widgets.example.com".into(),
+                        version: None,
+                        objects: 3,
+                        listed: None,
+                        result: Listing::NotProved,
+                        reason: Some("the API server serves no <such> resource".into()),
+                    },
+                ],
+            }),
         }
     }
 
@@ -164,6 +215,7 @@ pub(super) mod tests {
             "hashKv          3735928559   file     3735928559   equal",
             "One object of each of 2 resources: 1 read, 1 not proved",
             "One value of encryption key kms:v2:vault: not proved",
+            "API server v1.36.2: ready after 3.500s, 17 objects of 2 resources: 1 listed, 1 not proved",
             "RPO 3h",
             "RTO 3.250s (open 0.500s, boot 2.750s, read 0.125s)",
             "Drill passed: etcd serves etcd-<prod>&\"1\".db as recorded (etcd 3.5.16 on node cp1, 21 kB, revision 48211)",

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 /// Command line of the lab's API server: names and meanings are kube-apiserver's unless they begin with `lab`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Port to serve HTTPS on, on every address.
+    /// Address to serve HTTPS on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: std::net::IpAddr,
+    /// Port to serve HTTPS on.
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
     /// PEM file of the authorities client certificates are checked against.
@@ -42,6 +45,12 @@ pub struct Args {
     /// CSV file of bearer tokens: token,user,uid,"group1,group2".
     #[arg(long)]
     pub token_auth_file: Option<PathBuf>,
+    /// Whether requests of nobody are answered.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub anonymous_auth: bool,
+    /// `AlwaysAllow`; anything else is taken for the authorization of nodes and RBAC.
+    #[arg(long)]
+    pub authorization_mode: Option<String>,
     /// Seconds between SIGTERM and the port being closed, as a Go duration (`500ms`, `1s`).
     #[arg(long, default_value = "1s", value_parser = go_duration)]
     pub shutdown_delay_duration: std::time::Duration,
@@ -57,8 +66,9 @@ pub struct Args {
     pub meaningless: Meaningless,
 }
 
-/// Flags that kubeadm's manifest passes and the lab has no use for: taken so that the manifest runs unchanged, never
-/// read. The lab always authorises nodes and by RBAC, always takes the first InternalIP of a node, and signs no tokens.
+/// Flags that kubeadm's manifest or a drill passes and the lab has no use for: taken so that both run unchanged, never
+/// read. The lab always takes the first InternalIP of a node, and signs no tokens; it caches and compacts nothing, calls no webhook, and is no
+/// endpoint of a Service.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Without meaning in the lab")]
 #[allow(missing_docs, reason = "the names are kube-apiserver's own and none of them is read")]
@@ -68,15 +78,25 @@ pub struct Meaningless {
     #[arg(long)]
     pub allow_privileged: Option<bool>,
     #[arg(long)]
-    pub authorization_mode: Option<String>,
+    pub disable_admission_plugins: Option<String>,
+    #[arg(long)]
+    pub egress_selector_config_file: Option<PathBuf>,
     #[arg(long)]
     pub enable_admission_plugins: Option<String>,
     #[arg(long)]
     pub enable_bootstrap_token_auth: Option<bool>,
     #[arg(long)]
+    pub enable_priority_and_fairness: Option<bool>,
+    #[arg(long)]
     pub encryption_provider_config: Option<PathBuf>,
     #[arg(long)]
+    pub endpoint_reconciler_type: Option<String>,
+    #[arg(long)]
+    pub etcd_compaction_interval: Option<String>,
+    #[arg(long)]
     pub kubelet_preferred_address_types: Option<String>,
+    #[arg(long)]
+    pub profiling: Option<bool>,
     #[arg(long)]
     pub proxy_client_cert_file: Option<PathBuf>,
     #[arg(long)]
@@ -99,6 +119,8 @@ pub struct Meaningless {
     pub service_account_signing_key_file: Option<PathBuf>,
     #[arg(long)]
     pub service_cluster_ip_range: Option<String>,
+    #[arg(long)]
+    pub watch_cache: Option<bool>,
 }
 
 /// Reads Go's durations, as far as they are positive: `1m0s`, `500ms`, `1.5h`.

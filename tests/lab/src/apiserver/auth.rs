@@ -59,6 +59,8 @@ impl User {
 pub(super) struct Authenticator {
     certificates: Arc<dyn ClientCertVerifier>,
     tokens: BTreeMap<String, User>,
+    /// Whether requests of nobody are answered.
+    anonymous: bool,
 }
 
 impl Authenticator {
@@ -78,7 +80,7 @@ impl Authenticator {
                 .collect::<anyhow::Result<_>>()?,
             None => BTreeMap::new(),
         };
-        Ok(Self { certificates, tokens })
+        Ok(Self { certificates, tokens, anonymous: args.anonymous_auth })
     }
 
     /// Any certificate gets through the handshake, as with the real server: a bad one is answered 401, not by TLS.
@@ -96,6 +98,7 @@ impl Authenticator {
             return certificate_user(leaf).map(User::authenticated).ok_or_else(Failure::unauthorized);
         }
         match headers.get(header::AUTHORIZATION) {
+            None if !self.anonymous => Err(Failure::unauthorized()),
             None => Ok(User::anonymous()),
             Some(value) => value
                 .to_str()

@@ -40,10 +40,13 @@ pub(super) fn answer(path: &str, headers: &HeaderMap) -> Reply {
     }
 }
 
+/// The version that the lab stands for.
+pub(super) const VERSION: &str = "v1.36.2";
+
 /// As kube-apiserver 1.36.2 says of itself.
 fn version() -> Value {
     json!({ "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35", "gitVersion": "v1.36.2", "gitCommit": "abc", "gitTreeState": "clean",
+        "minCompatibilityMinor": "35", "gitVersion": VERSION, "gitCommit": "abc", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "go1.27.3", "compiler": "gc", "platform": "linux/amd64" })
 }
 

@@ -40,8 +40,6 @@ mod tunnel;
 mod validate;
 mod watch;
 
-use std::net::Ipv4Addr;
-
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -51,13 +49,19 @@ use tokio_util::sync::CancellationToken;
 pub use args::{Args, Meaningless};
 use server::End;
 
+/// What `kube-apiserver --version` prints.
+#[must_use]
+pub fn version() -> String {
+    format!("Kubernetes {}", discovery::VERSION)
+}
+
 /// Serves until SIGTERM or SIGINT, then takes no more connections. Like the real server it serves those it has as long
 /// as it is let live, for a watch never ends by itself: it spends whatever grace period it is given.
 ///
 /// # Errors
 /// When a file named on the command line cannot be used, the port cannot be listened on or etcd does not answer.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.secure_port)).await?;
+    let listener = TcpListener::bind((args.bind_address, args.secure_port)).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let stopper = stop.clone();
