@@ -88,7 +88,9 @@ impl ControlPlane {
     pub(crate) async fn find(&self, context: &Context, overrides: &Overrides, only: Option<&str>) -> Outcome<Found> {
         match self {
             ControlPlane::Api(connection) => {
-                discovery::find(connection, context.connection.etcd_namespace(), overrides, only).await
+                let found = discovery::find(connection, context.connection.etcd_namespace(), overrides, only).await?;
+                found.outside.iter().for_each(|line| context.printer.note(line));
+                Ok(found)
             }
             ControlPlane::Nodes(nodes) => {
                 let hosts = nodes.ssh.hosts().iter();
@@ -141,8 +143,9 @@ impl ControlPlane {
     /// All members, where it takes no login to look for more than were found.
     pub(crate) async fn every(&self, context: &Context, overrides: &Overrides, found: &[EtcdPod]) -> Vec<EtcdPod> {
         match self {
-            ControlPlane::Api(_) => {
-                let every = self.find(context, overrides, None).await.ok();
+            ControlPlane::Api(connection) => {
+                let namespace = context.connection.etcd_namespace();
+                let every = discovery::find(connection, namespace, overrides, None).await.ok();
                 every.map_or_else(|| found.to_vec(), |every| every.members)
             }
             ControlPlane::Nodes(_) => found.to_vec(),

@@ -6,6 +6,7 @@ mod command_line;
 mod distribution;
 mod encryption;
 mod environment;
+mod external;
 mod kubelets;
 mod member;
 mod not_found;
@@ -123,6 +124,8 @@ pub(crate) struct Found {
     pub(crate) api_servers: Vec<ApiServer>,
     /// Whether the user has named which members are meant, by node or by label.
     pub(crate) named: bool,
+    /// For people: how members outside of pods are reached, where API servers told of them.
+    pub(crate) outside: Option<String>,
 }
 
 /// An etcd pod that could not be read.
@@ -211,7 +214,8 @@ fn unreadable(mut pods: Vec<Unreadable>) -> Failed {
     hints.into_iter().fold(failed, Failed::hint)
 }
 
-/// The etcd pods of the control plane, by node name. With `only`, those on that node.
+/// The etcd pods of the control plane, by node name. With `only`, those on that node. For a command that only reads, where no pod runs etcd, the members
+/// outside of pods that API servers use.
 ///
 /// # Errors
 /// None are there (and why that may be), none on that node, or not one of them can be understood.
@@ -262,7 +266,7 @@ pub(crate) async fn find(
         if !found.unreadable.is_empty() {
             return Err(unreadable(found.unreadable));
         }
-        return Err(not_found::explain(connection, namespace, overrides, api_servers, kubelets.err()).await);
+        return not_found::otherwise(connection, namespace, overrides, only, api_servers, kubelets.err()).await;
     }
     found.api_servers = api_servers.unwrap_or_default();
     give_endpoints(&mut found, overrides);

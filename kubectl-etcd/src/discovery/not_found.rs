@@ -1,4 +1,4 @@
-//! Why there are no etcd pods where they were looked for, and what to pass instead.
+//! Where etcd is if there are no etcd pods where they were looked for; or why that is, and what to pass instead.
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -7,9 +7,9 @@ use kube::api::{Api, ListParams};
 use super::api_server::{self, ApiServer, NAMESPACE, SELECTOR as API_SERVERS};
 use super::distribution::{Facts, NodeFacts, distribution, lines};
 use super::member::etcd_container;
-use super::{Overrides, address, is_loopback};
+use super::{Found, Overrides, SELECTOR, address, external, is_loopback, readiness};
 use crate::connection::Connection;
-use crate::output::{Exit, Failed};
+use crate::output::{Exit, Failed, Outcome};
 use crate::typed::Typed;
 
 /// Labels that say best what a pod is, best first.
@@ -48,14 +48,18 @@ impl Other {
     }
 }
 
-/// Looks for etcd elsewhere, and explains.
-pub(super) async fn explain(
+/// Looks for etcd elsewhere. A command that only reads gets the members outside of pods that API servers use.
+///
+/// # Errors
+/// There are none, or the command changes something: why no pod was found, and what to do.
+pub(super) async fn otherwise(
     connection: &Connection,
     namespace: &str,
     overrides: &Overrides,
+    only: Option<&str>,
     api_servers: kube::Result<Vec<ApiServer>>,
     kubelets: Option<Failed>,
-) -> Failed {
+) -> Outcome<Found> {
     let mut namespaces = vec![namespace];
     namespaces.extend([NAMESPACE, OPENSHIFT].into_iter().filter(|other| *other != namespace));
     let (others, facts, more) = tokio::join!(
@@ -69,18 +73,43 @@ pub(super) async fn explain(
     let selector = &overrides.reach.pods.selector;
     let failed = Failed::new(Exit::Refused, format!("no etcd pods in namespace {namespace} with labels {selector}"));
     if !others.is_empty() {
-        return elsewhere(failed, &others, &connection.typed);
+        return Err(elsewhere(failed, &others, &connection.typed));
     }
-    match api_servers {
+    let servers = match api_servers {
         Err(error) => {
             let failed = failed.cause("and looking for API servers failed").source(&error);
-            not_readable(failed, &connection.typed)
+            return Err(not_readable(failed, &connection.typed));
         }
-        Ok(servers) => {
-            let seen = Seen { servers: &servers, kubelets, facts: &facts };
-            without_pods(failed, &namespaces, seen, &connection.typed)
+        Ok(servers) => servers,
+    };
+    let mut why = None;
+    if is_reached(&servers, kubelets.is_none(), &facts, overrides, &connection.typed) {
+        let troubles = readiness::troubles(connection, servers.iter().map(|server| server.node.clone())).await;
+        match external::members(&servers, &troubles, only, overrides) {
+            Ok((mut members, line)) => {
+                readiness::give(&troubles, &mut members);
+                let (named, outside) = (only.is_some(), Some(line));
+                return Ok(Found { members, unreadable: Vec::new(), api_servers: servers, named, outside });
+            }
+            Err(reason) => why = Some(reason),
         }
     }
+    let seen = Seen { servers: &servers, kubelets, facts: &facts };
+    let failed = without_pods(failed, &namespaces, seen, &connection.typed);
+    Err(match why {
+        Some(why) => failed.cause(why),
+        None => failed,
+    })
+}
+
+/// Whether members outside of pods are reached without being asked to: by a command that only reads, where no agent runs etcd in its own way, and where
+/// etcd is not a static pod of which only kubelets know.
+fn is_reached(servers: &[ApiServer], kubelets_told: bool, facts: &Facts, overrides: &Overrides, typed: &Typed) -> bool {
+    reads(typed)
+        && !servers.is_empty()
+        && overrides.reach.pods.selector == SELECTOR
+        && distribution(facts).is_none()
+        && (kubelets_told || !servers.iter().any(is_local))
 }
 
 /// Pods of these namespaces that run etcd.
@@ -303,6 +332,28 @@ mod tests {
         );
         assert!(local.contains("  cause: no right\n") && local.contains("the right to get nodes/proxy"), "{local}");
         assert!(!backup.contains("no right"), "{backup}");
+    }
+
+    #[test]
+    fn only_what_reads_reaches_an_etcd_outside_of_pods_by_itself() {
+        let at = |url: &str| [ApiServer { node: "n1".into(), servers: vec![url.into()], ..ApiServer::default() }];
+        let (there, here) = (at("https://10.0.0.5:2379"), at("https://127.0.0.1:2379"));
+        let (facts, plain) = (Facts::default(), Overrides::default());
+        let openshift = Facts { openshift: true, ..Facts::default() };
+        let mut labels = Overrides::default();
+        labels.reach.pods.selector = "app=etcd".into();
+        for line in ["status", "backup a.db", "verify a.db --live"] {
+            assert!(is_reached(&there, false, &facts, &plain, &typed(line)), "{line}");
+            assert!(is_reached(&here, true, &facts, &plain, &typed(line)), "{line}");
+            // It may be a static pod without a mirror, of which only the kubelets know.
+            assert!(!is_reached(&here, false, &facts, &plain, &typed(line)), "{line}");
+            assert!(!is_reached(&there, true, &openshift, &plain, &typed(line)), "{line}");
+            assert!(!is_reached(&there, true, &facts, &labels, &typed(line)), "{line}");
+            assert!(!is_reached(&[], true, &facts, &plain, &typed(line)), "{line}");
+        }
+        for line in ["restore a.db", "rollback", "defrag", "alarms disarm", "member list", "doctor", "version"] {
+            assert!(!is_reached(&there, true, &facts, &plain, &typed(line)), "{line}");
+        }
     }
 
     #[test]

@@ -57,9 +57,16 @@ impl NodeTrouble {
 
 /// Looks at each member's node. A user who may not see nodes learns nothing of them.
 pub(super) async fn look(connection: &Connection, members: &mut [EtcdPod]) {
-    let mut names: Vec<String> = members.iter().map(|member| member.node.clone()).collect();
-    names.sort();
-    names.dedup();
+    let troubles = troubles(connection, members.iter().map(|member| member.node.clone())).await;
+    give(&troubles, members);
+}
+
+/// What keeps nodes from running a pod, by their names.
+pub(super) async fn troubles(
+    connection: &Connection,
+    names: impl Iterator<Item = String>,
+) -> Vec<(String, NodeTrouble)> {
+    let names: std::collections::BTreeSet<String> = names.collect();
     let nodes: Api<Node> = Api::all(connection.client.clone());
     let asked = names.into_iter().map(|name| {
         let nodes = nodes.clone();
@@ -69,7 +76,11 @@ pub(super) async fn look(connection: &Connection, members: &mut [EtcdPod]) {
             Some((name, NodeTrouble::of(&node)?))
         }
     });
-    let troubles: Vec<(String, NodeTrouble)> = join_all(asked).await.into_iter().flatten().collect();
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Gives each member the trouble of its node.
+pub(super) fn give(troubles: &[(String, NodeTrouble)], members: &mut [EtcdPod]) {
     for member in members {
         let trouble = troubles.iter().find(|(name, _)| *name == member.node);
         member.node_trouble = trouble.map(|(_, trouble)| trouble.clone());

@@ -21,6 +21,8 @@ pub(crate) struct Looked {
     pub(crate) served: Result<Served, Failed>,
     /// Whether the user has named the members.
     pub(crate) named: bool,
+    /// For people: how members outside of pods are reached.
+    pub(crate) outside: Option<String>,
     /// Key of namespace kube-system in etcd.
     pub(crate) key: String,
 }
@@ -39,7 +41,7 @@ pub(crate) async fn look(
 ) -> Outcome<Looked> {
     let (found, served) =
         tokio::join!(discovery::find(connection, namespace, overrides, node), kube_system::served(connection));
-    let Found { members, mut unreadable, api_servers, named } = found?;
+    let Found { members, mut unreadable, api_servers, named, outside } = found?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let key = kube_system::key(prefix);
     let questions = Questions { kube_system: &key, certificates };
@@ -51,7 +53,7 @@ pub(crate) async fn look(
         probed.asked.extend(more.asked);
         probed.unreached.extend(more.unreached);
     }
-    Ok(Looked { probed, unreadable, api_servers, served, named, key })
+    Ok(Looked { probed, unreadable, api_servers, served, named, outside, key })
 }
 
 /// Whether members know of others that were not found.

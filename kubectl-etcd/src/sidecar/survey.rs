@@ -58,14 +58,16 @@ struct Answer {
 }
 
 impl Surveyed {
-    /// Gives a member whose pod does not show its name the one that it has in its cluster, or else that of its pod.
+    /// Gives a member whose pod does not show its name the one that it has in its cluster, or else that of its pod; outside of pods, its host and port.
     pub(crate) fn named(mut self) -> Surveyed {
         if self.member.name.is_empty() {
             let listed = self.etcd().ok().and_then(|status| {
                 let own = status.members.iter().find(|one| one.id == status.member_id)?;
                 Some(own.name.clone()).filter(|name| !name.is_empty())
             });
-            self.member.name = listed.unwrap_or_else(|| self.member.pod.clone());
+            let endpoint = self.member.access.endpoints.first().filter(|_| self.member.pod.is_empty());
+            let at = endpoint.and_then(|url| Some(url.split_once("://")?.1.trim_end_matches('/').to_owned()));
+            self.member.name = listed.or(at).unwrap_or_else(|| self.member.pod.clone());
         }
         self
     }

@@ -50,10 +50,38 @@ fn as_a_unit(scene: &Scene) -> Running {
     running
 }
 
+/// What only reads goes where the API server of the node does; what would stop etcd does not.
+fn found_by_the_api_server(scene: &Scene) {
+    until("the API server answers, and knows no pod of etcd", || {
+        let pods = run(scene.kubectl(&["get", "pods", "-n", "kube-system", "-l", "component=etcd", "-o", "name"]));
+        pods.status.success() && pods.stdout.trim().is_empty()
+    });
+    let line =
+        "etcd runs outside of pods; reaching https://127.0.0.1:2379 from node cp1, with the files of its API server";
+    let status = run(scene.plugin(&["status", "-o", "json", "--exit-code"])).expect_code(0);
+    assert_eq!(status.stderr.matches(line).count(), 1, "{}", status.stderr);
+    let said = status.json();
+    let [member] = &said["members"].as_array().expect("members")[..] else { panic!("{said}") };
+    assert_eq!((&member["name"], &member["via"]), (&"cp1".into(), &"sidecar".into()), "{said}");
+    assert_eq!(said["clusters"][0]["contents"], "cluster", "{said}");
+    let backup = run(scene.plugin(&["backup", "api.db", "--node", "cp1"])).expect_code(0);
+    assert_eq!(backup.stderr.matches(line).count(), 1, "{}", backup.stderr);
+    scene.ok(&["verify", "api.db", "--live"]);
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(scene.path("api.db.json")).expect("a record")).expect("JSON");
+    assert_eq!((&record["source"]["name"], &record["members"][0]["name"]), (&"cp1".into(), &"cp1".into()), "{record}");
+    let refused = run(scene.plugin(&["restore", "api.db", "--confirm", "lab"])).expect_code(4);
+    refused.expect_error(&["uses an etcd there that is no pod in the API", "--data-dir DIR"]);
+    let elsewhere = run(scene.plugin(&["status", "--node", "cp9"])).expect_code(4);
+    elsewhere.expect_error(&["no API server on node cp9 uses an etcd on that node"]);
+    assert!(scene.sidecars().is_empty());
+}
+
 #[test]
 fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() {
     let scene = stage(1, Etcd::V3_4);
     let _etcd = as_a_unit(&scene);
+    found_by_the_api_server(&scene);
     // The server shows the folders that the node has when it starts.
     let ssh = OverSsh::start(&scene.lab);
     let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));

@@ -203,6 +203,7 @@ async fn explained(args: &Args, context: &Context) -> Outcome {
     };
     let namespace = context.connection.etcd_namespace();
     let found = discovery::find(&connection, namespace, &args.overrides, args.node.as_deref()).await?;
+    found.outside.iter().for_each(|line| context.printer.note(line));
     let facts = Facts::of(&connection.cluster, &found.readable(context.printer), "");
     context.printer.data(&explain::backup(&facts, &path.display().to_string()))
 }

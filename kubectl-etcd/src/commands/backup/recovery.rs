@@ -26,7 +26,8 @@ impl Known<'_> {
     /// The plan. The manifests are not in it: only a pod that reads the files of a node sees them.
     pub(super) fn plan(&self) -> RecoveryPlan {
         let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-        for pod in self.every {
+        // An etcd outside of pods is not always on the node that it is reached from: what it says of itself counts.
+        for pod in self.every.iter().filter(|pod| !pod.pod.is_empty() || pod.service.is_some()) {
             let asked = self.asked_of(pod);
             // Members of other clusters are none of this one's.
             if asked.is_none() && !lists(&self.status.members, pod) {

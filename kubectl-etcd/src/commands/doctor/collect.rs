@@ -100,7 +100,8 @@ async fn by_api(args: &Args, context: &Context, connection: &Connection) -> Outc
     let namespace = context.connection.etcd_namespace();
     let all = Certificates::Unseen(&[]);
     let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, None, all).await?;
-    let Looked { probed: Probed { asked, unreached }, unreadable, api_servers, served, key, named: _ } = looked;
+    let Looked { probed: Probed { asked, unreached }, unreadable, api_servers, served, key, named: _, outside: _ } =
+        looked;
     let asked = asked.into_iter().map(|one| Member { pod: one.member, told: one.outcome, served: one.served });
     let unreached = unreached.into_iter().map(|(pod, why)| Member { pod, told: Err(why), served: None });
     let mut members: Vec<Member> = asked.chain(unreached).collect();
@@ -115,8 +116,7 @@ async fn by_api(args: &Args, context: &Context, connection: &Connection) -> Outc
 
 /// The members by the manifests on their nodes.
 async fn on_nodes(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Found> {
-    let discovery::Found { members, unreadable, api_servers, named: _ } =
-        plane.find(context, &args.overrides, None).await?;
+    let discovery::Found { members, unreadable, api_servers, .. } = plane.find(context, &args.overrides, None).await?;
     let key = kube_system::key(Evidence { api_servers: &api_servers, served: Err("") }.prefix());
     let untold = |pod| Member { pod, told: Err(Failed::plain("it was not asked")), served: None };
     let members = members.into_iter().map(untold).collect();

@@ -149,7 +149,7 @@ async fn look(args: &Args, context: &Context, plane: &ControlPlane, before: Opti
 /// Asks every node by a sidecar. One that was not reached is a member that does not answer.
 async fn look_on_nodes(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Seen> {
     let road = plane.road(&args.sidecar, context).await?;
-    let Found { members, unreadable, api_servers, named } =
+    let Found { members, unreadable, api_servers, named, outside: _ } =
         plane.find(context, &args.overrides, args.node.as_deref()).await?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
@@ -170,7 +170,8 @@ async fn look_by_api(args: &Args, context: &Context, connection: &Connection, be
     let node = args.node.as_deref();
     let seen = Certificates::Unseen(before.map_or(&[], |before| &before.surveyed));
     let looked = member_probe::look(connection, context.printer, namespace, &args.overrides, node, seen);
-    let Looked { probed, unreadable, api_servers, served, named, key } = looked.await?;
+    let Looked { probed, unreadable, api_servers, served, named, outside, key } = looked.await?;
+    outside.iter().filter(|_| before.is_none()).for_each(|line| context.printer.note(line));
     let Probed { asked: mut surveyed, unreached } = probed;
     surveyed.extend(by_sidecars(args, context, connection, unreached, &key).await);
     surveyed.sort_by(|a, b| (&a.member.node, &a.member.pod).cmp(&(&b.member.node, &b.member.pod)));
