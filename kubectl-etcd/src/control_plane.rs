@@ -5,8 +5,9 @@ use crate::context::Context;
 use crate::discovery::{self, EtcdPod, Found, Manifests, Overrides};
 use crate::kube_system::{self, Served};
 use crate::output::{Exit, Failed, Outcome};
-use crate::road::{Host, Road, Ssh, SshArgs};
+use crate::road::{Host, Plan, Road, Ssh, SshArgs};
 use crate::sidecar::{SidecarArgs, access};
+use crate::snapshot_file::{self, AccessArgs, is_stored};
 
 /// A control plane, and the way to it.
 pub(crate) enum ControlPlane {
@@ -20,6 +21,24 @@ pub(crate) enum ControlPlane {
 pub(crate) struct Nodes {
     ssh: Ssh,
     name: String,
+    planned_by: Option<PlannedBy>,
+}
+
+/// The backup in a store whose record tells where the nodes are.
+pub(crate) struct PlannedBy {
+    /// `STORE/UID/NAME`.
+    pub(crate) backup: String,
+    /// The revision of its snapshot, where its pages were checked.
+    pub(crate) revision: Option<i64>,
+}
+
+impl Nodes {
+    fn open(args: &SshArgs, plan: Option<&Plan>, context: &Context) -> Outcome<Nodes> {
+        let ssh = Ssh::new(args, plan, context.printer)?;
+        context.keep_track(Road::Ssh(ssh.clone()));
+        let name = plan.and_then(Plan::cluster).or_else(|| Some(ssh.hosts().first()?.node.clone()));
+        Ok(Nodes { ssh, name: name.unwrap_or_default(), planned_by: None })
+    }
 }
 
 impl ControlPlane {
@@ -31,11 +50,46 @@ impl ControlPlane {
         if args.ssh.is_none() {
             return Ok(ControlPlane::Api(Box::new(context.connection.connect().await?)));
         }
-        let ssh = Ssh::new(args, context.printer)?;
-        context.keep_track(Road::Ssh(ssh.clone()));
+        let plan = match args.plan.as_deref() {
+            Some(file) if is_stored(file) => {
+                return Err(Failed::new(Exit::Usage, "only recover reads the plan of a backup in a store")
+                    .hint("name the nodes, or the record beside a file\n  --nodes cp1=10.0.0.11,cp2=10.0.0.12\n  --plan FILE.json"));
+            }
+            file => file.map(Plan::open).transpose()?,
+        };
+        let nodes = Nodes::open(args, plan.as_ref(), context)?;
         context.printer.reach_by(context.connection.typed.way());
-        let name = args.cluster()?.or_else(|| Some(ssh.hosts().first()?.node.clone()));
-        Ok(ControlPlane::Nodes(Nodes { ssh, name: name.unwrap_or_default() }))
+        Ok(ControlPlane::Nodes(nodes))
+    }
+
+    /// The same for `recover`: the plan may also be the record of a backup in a store, whose signature counts where keys are trusted.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::open`] and [`snapshot_file::find`].
+    pub(crate) async fn open_with(args: &SshArgs, access: &AccessArgs, context: &Context) -> Outcome<ControlPlane> {
+        let Some(file) = args.plan.as_deref().filter(|file| args.ssh.is_some() && is_stored(file)) else {
+            return ControlPlane::open(args, context).await;
+        };
+        let stored = snapshot_file::find(file, access, context).await?;
+        let plan = Plan::parse(stored.name(), &stored.found.record_bytes)?;
+        let nodes = Nodes::open(args, Some(&plan), context)?;
+        let named: Vec<String> =
+            nodes.ssh.hosts().iter().map(|host| format!("{}={}", host.node, host.address)).collect();
+        let named = named.join(",");
+        // Other commands take no plan out of a store, and a newer backup may tell of other nodes.
+        context.printer.reach_by(context.connection.typed.way_to(&named));
+        context.printer.note(format!("the plan of backup {} names {named}", stored.found.backup.name));
+        let revision = stored.found.record.snapshot.checked.as_ref().map(|checked| checked.revision);
+        let planned_by = Some(PlannedBy { backup: stored.name(), revision });
+        Ok(ControlPlane::Nodes(Nodes { planned_by, ..nodes }))
+    }
+
+    /// The backup in a store whose record tells where the nodes are.
+    pub(crate) fn planned_by(&self) -> Option<&PlannedBy> {
+        match self {
+            ControlPlane::Api(_) => None,
+            ControlPlane::Nodes(nodes) => nodes.planned_by.as_ref(),
+        }
     }
 
     /// The connection to the API server, where there is one.

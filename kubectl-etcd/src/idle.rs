@@ -230,6 +230,9 @@ mod tests {
             ("diff a.db b.db --identity k", "--identity"),
             ("restore a.db --trust-key p", "--trust-key"),
             ("copy s3://b/latest x --identity k", "--identity"),
+            ("recover --ssh --plan s3://b/latest --identity k", "--identity"),
+            ("recover --ssh --plan a.db.json --trust-key p", "--trust-key"),
+            ("recover --ssh --plan s3://b/latest --from best --identity k", "--identity"),
             ("schedule --store=s3://b --every=1h --prune-credential-secret=x", "--prune-credential-secret"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
@@ -252,6 +255,8 @@ mod tests {
             "diff a.db s3://b/latest --identity k",
             "apply a.db.zst.age cm/a --identity k",
             "restore file:///b/latest --identity k --trust-key p",
+            "recover --ssh --plan s3://b/latest --trust-key p",
+            "recover --ssh --plan s3://b/latest --from best --trust-key p",
         ] {
             assert_eq!(parse(&line.split(' ').collect::<Vec<_>>()), Ok(()), "{line}");
         }

@@ -46,11 +46,24 @@ impl Typed {
 
     /// The flags that lead to the nodes over SSH, as they were typed; empty if none was.
     pub(crate) fn way(&self) -> String {
+        self.typed_of(&WAY).join(" ")
+    }
+
+    /// The same flags with these nodes in place of the plan that named them.
+    pub(crate) fn way_to(&self, nodes: &str) -> String {
+        let others: Vec<&str> = WAY.into_iter().filter(|flag| *flag != PLAN).collect();
+        let mut way = self.typed_of(&others);
+        way.extend([WAY[1].to_owned(), quoted(nodes)]);
+        way.join(" ")
+    }
+
+    /// What was typed of these flags, for a shell.
+    fn typed_of(&self, flags: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
         let mut rest = self.words.iter();
         while let Some(word) = rest.next() {
             let name = word.split('=').next().unwrap_or_default();
-            if !WAY.contains(&name) {
+            if !flags.contains(&name) {
                 continue;
             }
             found.push(quoted(word));
@@ -59,7 +72,7 @@ impl Typed {
                 found.extend(rest.next().map(|value| quoted(value)));
             }
         }
-        found.join(" ")
+        found
     }
 
     /// The same command line over SSH, to these nodes: without the flags that lead to an API server.
@@ -89,7 +102,8 @@ impl Typed {
 }
 
 /// The flags of the road over SSH.
-const WAY: [&str; 6] = ["--ssh", "--nodes", "--plan", "--ssh-command", "--sudo", "--sidecar-binary"];
+const WAY: [&str; 6] = ["--ssh", "--nodes", PLAN, "--ssh-command", "--sudo", "--sidecar-binary"];
+const PLAN: &str = "--plan";
 /// The commands that take them.
 const OVER_SSH: [&str; 6] = ["status", "backup", "restore", "rollback", "cleanup", "recover"];
 
@@ -162,6 +176,14 @@ mod tests {
         let way = typed.way();
         assert_eq!(way, "--ssh=root@ --nodes cp1=10.0.0.1 --ssh-command 'ssh -p 2'");
         assert_eq!(Typed::new("", &["--ssh", "status"].map(str::to_owned)).way(), "--ssh");
+        for plan in [&["--plan", "s3://b/latest"][..], &["--plan=s3://b/latest"]] {
+            let words = [&["recover", "--ssh=root@"], plan, &["--sudo", "ask"]].concat();
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            assert_eq!(
+                Typed::new("recover", &words).way_to("cp1=10.0.0.1"),
+                "--ssh=root@ --sudo ask --nodes cp1=10.0.0.1"
+            );
+        }
         for (text, shown) in [
             (
                 "look\n  kubectl etcd restore --status\nthen",

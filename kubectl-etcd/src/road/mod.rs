@@ -5,7 +5,7 @@ mod exec;
 mod ssh;
 
 pub(crate) use channel::{Channel, Ended, Reader, Writer};
-pub(crate) use ssh::{Host, Ssh, SshArgs};
+pub(crate) use ssh::{Host, Plan, Ssh, SshArgs};
 
 use crate::connection::Connection;
 use crate::discovery::EtcdPod;

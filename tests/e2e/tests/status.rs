@@ -342,6 +342,10 @@ fn over_ssh(scene: &Scene) {
     assert!(ran.stdout.contains("has the most"), "{}", ran.stdout);
     nothing_left();
 
+    let named = |nodes: &[&str]| {
+        nodes.iter().map(|node| format!("{node}={}", scene.lab.node_ip(node))).collect::<Vec<_>>().join(",")
+    };
+
     // To a file, whose record leads to the nodes from then on; and to a store.
     let ran = go(&ssh.flags(lab::OPERATOR, &["backup", "a.db"])).expect_code(0);
     ran.expect_error(&["cannot check that this is a snapshot of cluster cp1: with --ssh no API server is asked"]);
@@ -359,12 +363,27 @@ fn over_ssh(scene: &Scene) {
     let latest = format!("{store}/latest");
     let said = scene.ok(&["verify", &latest, "-o", "json"]).stdout;
     assert!(scene.path("store").join("v1").join(&uid).is_dir(), "{said}");
+    // Its record leads to the nodes as well, for what needs it most.
+    let by_store = |args: &[&str]| go(&ssh.flags_with("root", &["--plan", &latest], args));
+    let ran = by_store(&["recover", "-o", "json"]).expect_code(0);
+    let members = ran.json()["members"].as_array().map(Vec::len);
+    assert_eq!(members, Some(3), "{}", ran.stdout);
+    // The backup has looked at one node, and etcd has told of the others.
+    ran.expect_error(&[
+        "the plan of backup ",
+        &named(&["cp1"]),
+        &named(&["cp2"]),
+        &named(&["cp3"]),
+        "--trust-key FILE",
+    ]);
+    by_store(&["recover", "--trust-key", "none.pub"]).expect_code(2).expect_error(&["cannot read the trust keys"]);
+    by_store(&["status"]).expect_code(2).expect_error(&["only recover reads the plan of a backup in a store"]);
+    let empty = format!("{store}/none/latest");
+    let ran = go(&ssh.flags_with("root", &["--plan", &empty], &["recover"])).expect_code(1);
+    ran.expect_error(&["the folder does not exist"]);
     nothing_left();
 
     // sudo with a password, which is typed; a wrong one first. Without a terminal nobody is asked.
-    let named = |nodes: &[&str]| {
-        nodes.iter().map(|node| format!("{node}={}", scene.lab.node_ip(node))).collect::<Vec<_>>().join(",")
-    };
     let (first, two) = (named(&["cp1"]), named(&["cp1", "cp2"]));
     let go_to = |nodes: &str, user: &str, args: &[&str]| go(&ssh.flags_with(user, &["--nodes", nodes], args));
     let ran = go_to(&first, lab::ADMIN, &["status"]).expect_code(4);

@@ -17,7 +17,7 @@ use crate::idle::Idle;
 use crate::output::{Exit, Failed, Format, Outcome, print_data};
 use crate::road::{Host, Road, Sidecar, SshArgs};
 use crate::sidecar::{SidecarArgs, TransferError};
-use crate::snapshot_file::AccessArgs;
+use crate::snapshot_file::{AccessArgs, is_stored};
 use crate::transaction::RestoreFlags;
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,9 @@ Examples:
 
   # The record beside a backup tells where the nodes are
   kubectl etcd recover --ssh=admin@ --plan etcd-prod-20261121T061640Z.db.json
+
+  # So does that of the newest backup in a store; no identity is needed
+  kubectl etcd recover --ssh=admin@ --plan s3://backups/prod/latest
 
   # Show the plan of a new quorum from the member that has the most
   kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --from best \\
@@ -107,7 +110,11 @@ impl Args {
                         Idle::group::<Manifests>(SURVEY),
                     ]),
                 }
-                idle
+                // The record that tells where the nodes are may have to be signed.
+                match self.ssh.plan.as_deref().is_some_and(is_stored) {
+                    true => idle.into_iter().map(|idle| idle.but(&["trust_key"])).collect(),
+                    false => idle,
+                }
             }
         }
     }
@@ -129,10 +136,10 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     if args.from.is_some() {
         args.flags.without_api()?;
     }
-    let plane = context.interruptible(ControlPlane::open(&args.ssh, &context)).await?;
+    let plane = context.interruptible(ControlPlane::open_with(&args.ssh, &args.access, &context)).await?;
     let road = plane.road(&SidecarArgs::default(), &context).await?;
     let request = SurveyRequest { data_dir: args.data_dir.clone(), wal_dir: args.wal_dir.clone(), manifests_dir: None };
-    let hosts = args.ssh.hosts()?;
+    let hosts = plane.hosts().unwrap_or_default().to_vec();
     let looking = async { Ok(join_all(hosts.into_iter().map(|host| look(&road, host, request.clone()))).await) };
     let looked = context.interruptible(looking).await?;
     if let Some(word) = &args.from {

@@ -12,7 +12,7 @@ use crate::commands::proposal::early_consent;
 use crate::commands::restore::{self, Contents, How, Lost};
 use crate::commands::verify::Record;
 use crate::context::Context;
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, PlannedBy};
 use crate::output::{Exit, Failed, Outcome};
 use crate::road::Road;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(
         From::File(file) => Some(context.interruptible(restore::contents(file, &how, context)).await?),
         From::Best | From::Node(_) => None,
     };
-    let backup = backup_of(args);
+    let backup = backup_of(args, plane);
     let known = Known {
         file_uid: of_file.as_ref().and_then(|of_file| of_file.kube_system_uid.as_deref()),
         gone: &args.gone,
@@ -86,8 +86,11 @@ fn refused(refusal: Refusal, cluster: &str) -> Failed {
     refusal.hints.into_iter().fold(failed.causes(refusal.causes).unchanged(), Failed::hint)
 }
 
-/// A backup whose record is `--plan`, with its revision.
-fn backup_of(args: &Args) -> Option<(String, i64)> {
+/// The backup whose record is `--plan`, with its revision.
+fn backup_of(args: &Args, plane: &ControlPlane) -> Option<(String, i64)> {
+    if let Some(PlannedBy { backup, revision }) = plane.planned_by() {
+        return Some((backup.clone(), (*revision)?));
+    }
     let file = args.ssh.plan.as_ref()?.to_str()?.strip_suffix(".json")?.to_owned();
     let revision = Record::beside(&PathBuf::from(&file))?.revision?;
     Some((file, revision))

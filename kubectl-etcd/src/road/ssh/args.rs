@@ -21,7 +21,7 @@ pub(crate) struct SshArgs {
     /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well
     #[arg(long, value_name = "NODE=ADDRESS", value_delimiter = ',', value_parser = host, requires = "ssh", conflicts_with = "plan")]
     pub(crate) nodes: Vec<Host>,
-    /// Nodes and their addresses from the record of a backup: FILE.json, or the .json of a backup in a store
+    /// Nodes and their addresses from the record of a backup: FILE.json; recover also takes STORE/latest and STORE/NAME
     #[arg(long, value_name = "FILE", requires = "ssh")]
     pub(crate) plan: Option<PathBuf>,
     /// Program and options to connect with, split as a shell does, such as 'ssh -p 2222 -i KEY'
@@ -48,22 +48,13 @@ impl SshArgs {
         }
     }
 
-    /// What the plan calls the cluster.
-    ///
-    /// # Errors
-    /// The plan cannot be read.
-    pub(crate) fn cluster(&self) -> Outcome<Option<String>> {
-        let plan = self.plan.as_deref().map(open).transpose()?;
-        Ok(plan.and_then(|plan| plan.cluster?.name).filter(|name| !name.is_empty()))
-    }
-
-    /// The nodes that are meant.
+    /// The nodes that are meant: those of this plan, or those that are named.
     ///
     /// # Errors
     /// None are named, or the plan does not tell their addresses.
-    pub(crate) fn hosts(&self) -> Outcome<Vec<Host>> {
-        let hosts = match &self.plan {
-            Some(file) => of_plan(file)?,
+    pub(crate) fn hosts(&self, plan: Option<&Plan>) -> Outcome<Vec<Host>> {
+        let hosts = match plan {
+            Some(plan) => plan.hosts()?,
             None => self.nodes.clone(),
         };
         if hosts.is_empty() {
@@ -128,10 +119,18 @@ fn command_line(text: &str) -> Result<CommandLine, String> {
     }
 }
 
-/// What counts of a record: that of a backup in a store, or of a file.
+/// The record of a backup, in a store or beside a file, as far as it tells of nodes.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What it is called, for people.
+    shown: String,
+    record: Record,
+}
+
+/// What counts of a record.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Plan {
+struct Record {
     cluster: Option<Cluster>,
     recovery_plan: Option<etcd_store::RecoveryPlan>,
     #[serde(default)]
@@ -154,28 +153,55 @@ struct FileMember {
     client_urls: Vec<String>,
 }
 
-fn open(file: &Path) -> Outcome<Plan> {
-    let failed = || Failed::plain(format!("cannot use the plan {}", file.display()));
-    let size = fs_err::metadata(file).map_err(|error| failed().source(&error))?.len();
-    if size > LONGEST {
-        return Err(failed().cause(format!("it has {size} bytes, and a record has a few thousand")));
+impl Plan {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no record.
+    pub(crate) fn open(file: &Path) -> Outcome<Plan> {
+        let failed = || unusable(&file.display().to_string());
+        let size = fs_err::metadata(file).map_err(|error| failed().source(&error))?.len();
+        if size > LONGEST {
+            return Err(failed().cause(format!("it has {size} bytes, and a record has a few thousand")));
+        }
+        let bytes = fs_err::read(file).map_err(|error| failed().source(&error))?;
+        Plan::parse(file.display().to_string(), &bytes)
     }
-    let bytes = fs_err::read(file).map_err(|error| failed().source(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| failed().source(&error))
+
+    /// Reads the bytes of a record, which is called so for people.
+    ///
+    /// # Errors
+    /// It is no record.
+    pub(crate) fn parse(shown: String, bytes: &[u8]) -> Outcome<Plan> {
+        let record = serde_json::from_slice(bytes).map_err(|error| unusable(&shown).source(&error))?;
+        Ok(Plan { shown, record })
+    }
+
+    /// What it calls the cluster.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        self.record.cluster.as_ref()?.name.clone().filter(|name| !name.is_empty())
+    }
+
+    /// The nodes.
+    ///
+    /// # Errors
+    /// It tells of none, or not of the address of each.
+    fn hosts(&self) -> Outcome<Vec<Host>> {
+        let failed = || unusable(&self.shown);
+        let hosts = read(&self.record).map_err(|why| failed().cause(why))?;
+        match hosts.is_empty() {
+            true => Err(failed().cause("it names no node").hint("name the nodes with --nodes cp1=10.0.0.11,...")),
+            false => Ok(hosts),
+        }
+    }
 }
 
-fn of_plan(file: &Path) -> Outcome<Vec<Host>> {
-    let failed = || Failed::plain(format!("cannot use the plan {}", file.display()));
-    let plan = open(file)?;
-    let hosts = read(&plan).map_err(|why| failed().cause(why))?;
-    match hosts.is_empty() {
-        true => Err(failed().cause("it names no node").hint("name the nodes with --nodes cp1=10.0.0.11,...")),
-        false => Ok(hosts),
-    }
+fn unusable(shown: &str) -> Failed {
+    Failed::plain(format!("cannot use the plan {shown}"))
 }
 
 /// The nodes that have members, each with its first address.
-fn read(plan: &Plan) -> Result<Vec<Host>, String> {
+fn read(plan: &Record) -> Result<Vec<Host>, String> {
     let of_store = plan.recovery_plan.iter().flat_map(|plan| &plan.nodes).filter_map(|node| {
         let member = node.member.as_ref()?;
         let name = if node.name.is_empty() { &member.name } else { &node.name };
@@ -253,6 +279,12 @@ mod tests {
         let silent = r#"{"members": [{"node": "cp1", "peerUrls": ["https://localhost:2380"]}]}"#;
         assert_eq!(read(silent), Err("it tells no address of node \"cp1\"".to_owned()));
         assert_eq!(read("{}"), Ok(Vec::new()));
+        let plan = |text: &str| Plan::parse("a.json".to_owned(), text.as_bytes());
+        let named_so = plan(r#"{"cluster": {"name": "prod"}}"#).expect("a record");
+        assert_eq!(named_so.cluster().as_deref(), Some("prod"));
+        let none = named_so.hosts().expect_err("no node").to_string();
+        assert!(none.contains("cannot use the plan a.json") && none.contains("it names no node"), "{none}");
+        assert!(plan("no JSON").expect_err("no record").to_string().contains("cannot use the plan a.json"));
         // What a record says is no option of ssh either.
         assert!(read(r#"{"members": [{"node": "cp1", "peerUrls": ["https://-oProxyCommand:1"]}]}"#).is_err());
     }

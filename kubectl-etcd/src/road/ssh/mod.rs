@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::args::{Host, SshArgs};
+pub(crate) use self::args::{Host, Plan, SshArgs};
 use self::binary::Binaries;
 use self::greeting::{Broken, Stderr, Talk};
 use self::script::{FOLDERS, Obstacle, Sudo};
@@ -80,8 +80,8 @@ impl Ssh {
     ///
     /// # Errors
     /// The nodes are not known, or there is no sidecar to send.
-    pub(crate) fn new(args: &SshArgs, printer: Printer) -> Outcome<Ssh> {
-        let hosts = args.hosts()?;
+    pub(crate) fn new(args: &SshArgs, plan: Option<&Plan>, printer: Printer) -> Outcome<Ssh> {
+        let hosts = args.hosts(plan)?;
         let inner = Inner {
             hosts,
             user: args.ssh.clone().and_then(|user| user.0),
