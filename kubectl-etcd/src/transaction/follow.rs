@@ -32,6 +32,8 @@ const OPEN: Duration = Duration::from_secs(60);
 pub(crate) struct Board {
     /// Whether it was told that the API server is away.
     away: AtomicBool,
+    /// Whether it was told that the API server answers again.
+    returned: AtomicBool,
     /// Whether the decision was told.
     decided: AtomicBool,
     /// Whether the nodes do not roll back by themselves: an API server was ready on the new data, or may have been.
@@ -60,6 +62,17 @@ impl Board {
         let mut going = locked(&self.going);
         going.retain(|other| other != node);
         going.is_empty() && locked(&self.last_end).is_some_and(|last| last.elapsed() > LATE)
+    }
+
+    /// Tells that the API server answers again, once: it may take a while from there until a node is heard.
+    async fn tell_return(&self, work: &Work<'_>) {
+        let Some(connection) = work.plane.api() else { return };
+        let away = self.away.load(Ordering::Relaxed) && !self.returned.load(Ordering::Relaxed);
+        if away && reachable(connection).await.is_ok() && !self.returned.swap(true, Ordering::Relaxed) {
+            work.printer.note(
+                "the API server answers again; asking the nodes how far they are, which may take a minute: each needs a new pod",
+            );
+        }
     }
 
     /// Tells that the nodes roll back by themselves, once.
@@ -166,6 +179,9 @@ impl<'a> Watched<'a> {
         let mut cut = true;
         loop {
             let talked = self.session.is_some();
+            if !talked {
+                board.tell_return(work).await;
+            }
             match self.restores(work).await {
                 Ok(restores) => {
                     if !back && restores.iter().any(|restore| is_way_back(restore, id)) {

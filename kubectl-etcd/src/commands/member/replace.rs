@@ -509,7 +509,8 @@ impl Replace<'_> {
                 };
                 let voters = live.view()?.voters().count();
                 format!(
-                    "member {member} on node {node} is replaced: it votes with ID {id}, and all {voters} voters have equal data\n{old}"
+                    "member {member} on node {node} is replaced: it votes with ID {id}, and all {voters} voters have equal data\n{old}\
+                     The API server of node {node} was away, and the node may be NotReady for a minute.\n"
                 )
             }
         };
