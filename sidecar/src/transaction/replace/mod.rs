@@ -463,6 +463,10 @@ impl Work {
 fn set_member_aside(exchange: &Exchange) -> Result<(), Failure> {
     let (live, old) = (exchange.live.join("member"), exchange.old.join("member"));
     let looked = |error: std::io::Error| storage("look at the data", &error);
+    if !exchange.live.is_folder().map_err(looked)? {
+        // A new disk has no directory yet. Nothing can be kept in it.
+        return Ok(());
+    }
     let there = (live.is_folder().map_err(looked)?, old.is_folder().map_err(looked)?);
     let renamed = match there {
         (true, false) => live.rename(&old),
