@@ -22,7 +22,7 @@ pub(crate) struct Asked {
 pub(crate) struct Counted {
     /// All.
     pub(crate) items: u64,
-    /// Those that nobody has written since etcd has begun to serve the file.
+    /// Objects that were not written after etcd began to serve the file.
     pub(crate) unchanged: u64,
     /// How many etcd has at the revision of the list; `None` where their keys are not known.
     pub(crate) stored: Option<u64>,
