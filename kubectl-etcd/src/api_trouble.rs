@@ -73,10 +73,12 @@ impl ApiTrouble {
         None
     }
 
-    /// What to type instead of a command that changes the nodes, and needs no API server for that.
+    /// What to type instead of a command that changes the nodes or their etcd, and needs no API server for that.
     pub(crate) fn instead(&self, server: &str, typed: &Typed) -> Option<String> {
-        let changes = matches!(typed.command(), "restore" | "rollback" | "cleanup");
-        if !changes || matches!(self, ApiTrouble::Denied(_)) {
+        let changes =
+            matches!(typed.command(), "restore" | "rollback" | "cleanup" | "alarms" | "compact" | "defrag" | "member");
+        // The other members are asked through the API server.
+        if !changes || typed.is("member", "replace") || matches!(self, ApiTrouble::Denied(_)) {
             return None;
         }
         let nodes = host_of(server).unwrap_or_else(|| "NODE=ADDRESS,...".to_owned());
@@ -217,7 +219,11 @@ mod tests {
             .expect("a hint");
         assert!(said.contains("\n  kubectl etcd restore a.db -v=3 --ssh --nodes 10.0.0.1\n"), "{said}");
         assert!(said.ends_with("kubectl etcd recover --ssh --nodes 10.0.0.1"), "{said}");
-        assert!(ApiTrouble::Away.instead("https://10.0.0.1:6443", &typed("status")).is_none());
+        let orders = ApiTrouble::Away.instead("https://10.0.0.1:6443", &typed("defrag --yes")).expect("a hint");
+        assert!(orders.contains("\n  kubectl etcd defrag --yes --ssh --nodes 10.0.0.1\n"), "{orders}");
+        for other in ["status", "member replace cp1"] {
+            assert!(ApiTrouble::Away.instead("https://10.0.0.1:6443", &typed(other)).is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -106,7 +106,9 @@ impl Command {
             Command::Alarms(args) => args.idle(),
             Command::Member(args) => args.idle(),
             Command::Cleanup(args) => args.idle(),
-            Command::Compact(_) | Command::Defrag(_) | Command::Complete(_) => Vec::new(),
+            Command::Compact(args) => args.idle(),
+            Command::Defrag(args) => args.idle(),
+            Command::Complete(_) => Vec::new(),
         }
     }
 }

@@ -33,6 +33,11 @@ impl Typed {
         if self.command.is_empty() { "status" } else { &self.command }
     }
 
+    /// Whether it is this command with this word, as its action is.
+    pub(crate) fn is(&self, command: &str, action: &str) -> bool {
+        self.command() == command && self.words.iter().any(|word| word == action)
+    }
+
     /// The same command line with these flags, each with a value; what was typed of them before goes.
     pub(crate) fn with(&self, flags: &[(&str, &str)]) -> String {
         let mut words = vec!["kubectl etcd".to_owned()];
@@ -105,7 +110,8 @@ impl Typed {
 const WAY: [&str; 6] = ["--ssh", "--nodes", PLAN, "--ssh-command", "--sudo", "--sidecar-binary"];
 const PLAN: &str = "--plan";
 /// The commands that take them.
-const OVER_SSH: [&str; 6] = ["status", "backup", "restore", "rollback", "cleanup", "recover"];
+const OVER_SSH: [&str; 10] =
+    ["status", "backup", "restore", "rollback", "cleanup", "recover", "alarms", "compact", "defrag", "member"];
 
 /// A text for people in which every command that stands in a line of its own, and goes to the nodes, goes the same way as the one that was typed.
 pub(crate) fn by_way<'t>(text: &'t str, way: &str) -> Cow<'t, str> {

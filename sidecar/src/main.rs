@@ -14,6 +14,7 @@ mod kept_keys;
 mod keys;
 mod node;
 mod node_files;
+mod order;
 mod prune;
 mod recover;
 mod replay;

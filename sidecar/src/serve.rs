@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::transaction::{self, Enlisted};
-use crate::{copies, drill, hash, kept_keys, keys, node, node_files, recover, replay, snapshot, status};
+use crate::{copies, drill, hash, kept_keys, keys, node, node_files, order, recover, replay, snapshot, status};
 
 /// Frames that wait for the writer. Few, because each may hold a chunk.
 const QUEUE: usize = 2;
@@ -272,6 +272,7 @@ impl Client {
                 let plan = tokio::task::block_in_place(transaction::unfinished_replacement)?;
                 Ok(Reply::UnfinishedReplacement { plan: plan.map(Box::new) })
             }
+            Request::Order(request) => Ok(Reply::Ordered { outcome: self.during(order::carry_out(request)).await? }),
             Request::Message { .. } | Request::Query { .. } | Request::Control(_) => {
                 Err(Failure::new(FailureCode::BadRequest, "orders are for the nodes of a restore among themselves")
                     .into())

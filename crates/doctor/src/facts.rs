@@ -38,7 +38,7 @@ pub struct Node {
     pub member: String,
     /// The flags of etcd's command line as `--name=value`; empty where they are not known.
     pub flags: Vec<String>,
-    /// Bytes that the member's database may have, where the server does not tell.
+    /// Bytes that the member's database may have, where the server does not tell; 0: that is not known.
     pub quota: i64,
     /// What the member says of itself.
     pub status: Known<MemberStatus>,

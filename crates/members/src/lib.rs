@@ -1,10 +1,12 @@
 //! What members of one etcd cluster say of themselves, judged: pure functions, for the plugin and for the pod of a schedule.
 //!
 //! Here: roles, alarms, and which member a snapshot is taken from. [`View`] is a cluster as its member list and its members show it, with the
-//! rules of quorum; [`defrag`], [`space`], [`change`] and [`replace`] say what may be ordered, and in which order.
+//! rules of quorum; [`defrag`], [`space`], [`change`] and [`replace`] say what may be ordered, and in which order;
+//! [`order`] says what became of an order.
 
 pub mod change;
 pub mod defrag;
+pub mod order;
 pub mod replace;
 pub mod space;
 mod view;

@@ -15,7 +15,7 @@ pub struct Seen {
     pub learner: bool,
     /// What it says of itself; `None`: it does not answer.
     pub status: Option<MemberStatus>,
-    /// Bytes that its database may have; 0 or less: there is no limit.
+    /// Bytes that its database may have; 0: that is not known; less: there is no limit.
     pub quota: i64,
 }
 

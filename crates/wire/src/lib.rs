@@ -30,6 +30,7 @@ pub mod facts;
 mod frame;
 mod keys;
 pub mod message;
+pub mod order;
 mod preface;
 pub mod replace;
 pub mod replay;

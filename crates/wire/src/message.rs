@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::bounds::{TOLD_CAUSES, told};
 use crate::drill::{DrillDone, DrillRequest};
 use crate::facts::{FactsRequest, NodeFacts};
+use crate::order::{OrderOutcome, OrderRequest};
 use crate::replace::{ReplacePlan, Replacement};
 use crate::replay::{ReplayDone, ReplayRequest};
 use crate::restore::{
@@ -40,6 +41,7 @@ pub const CAPABILITIES: &[&str] = &[
     "drillApiServer",
     "services",
     "unfinishedReplacement",
+    "orders",
 ];
 
 /// Who is speaking and what it can do. Decisions are made on `capabilities`, never on `version`.
@@ -136,6 +138,8 @@ pub enum Request {
     },
     /// The plan of a replacement that is unfinished on this node. Answered by [`Reply::UnfinishedReplacement`]. Capability `unfinishedReplacement`.
     UnfinishedReplacement,
+    /// Give a member an order. Answered by [`Reply::Ordered`] whatever became of it. Capability `orders`.
+    Order(OrderRequest),
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
     Message {
         /// ID of the restore that the message is of. Participants of another one do not hear it.
@@ -341,6 +345,11 @@ pub enum Reply {
     UnfinishedReplacement {
         /// `None` if there is none.
         plan: Option<Box<ReplacePlan>>,
+    },
+    /// To [`Request::Order`].
+    Ordered {
+        /// What became of it.
+        outcome: OrderOutcome,
     },
     /// To [`Request::Message`]: it has arrived.
     Heard,

@@ -10,6 +10,7 @@ use etcd_wire::message::{
     HashKvRequest, HashOutcome, KeyPair, KeysDone, KeysRequest, MemberHash, NodeStatus, SnapshotDone, SnapshotRequest,
     StatusRequest,
 };
+use etcd_wire::order::{Order, OrderOutcome, OrderRequest};
 use etcd_wire::replay::{ReplayDone, ReplayRequest};
 use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::survey::{
@@ -87,6 +88,22 @@ fn frames() -> impl Strategy<Value = Frame> {
             Frame::Reply(Reply::Drill(DrillDone { document }))
         }),
         Just(Frame::Request(Request::Services)),
+        (orders(), any::<u64>(), any::<u64>()).prop_map(|(order, cluster_id, member_id)| {
+            let request =
+                OrderRequest { etcd: etcd_wire::message::EtcdAccess::default(), cluster_id, member_id, order };
+            Frame::Request(Request::Order(request))
+        }),
+        (0..5, text).prop_map(|(which, message)| {
+            let failure = Failure::new(FailureCode::Etcd, message);
+            let outcome = match which {
+                0 => OrderOutcome::Done,
+                1 => OrderOutcome::AlreadyCompacted,
+                2 => OrderOutcome::Refused { failure },
+                3 => OrderOutcome::MaybeDone { failure },
+                _ => OrderOutcome::Unknown,
+            };
+            Frame::Reply(Reply::Ordered { outcome })
+        }),
         (text, vec((text, text), 0..3), vec(text, 0..2)).prop_map(|(found_by, settings, why)| {
             let etcd = vec![EtcdService { found_by, settings: settings.into_iter().collect() }];
             let failures = why.into_iter().map(|message| Failure::new(FailureCode::Storage, message)).collect();
@@ -102,6 +119,17 @@ fn frames() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|length| Frame::Ack(Ack { length })),
         Just(Frame::Ping),
         data,
+    ]
+}
+
+fn orders() -> impl Strategy<Value = Order> {
+    prop_oneof![
+        (any::<i64>(), any::<bool>()).prop_map(|(revision, physical)| Order::Compact { revision, physical }),
+        Just(Order::Defragment),
+        Just(Order::DisarmNoSpace),
+        any::<u64>().prop_map(|id| Order::RemoveMember { id }),
+        any::<u64>().prop_map(|id| Order::Promote { id }),
+        any::<u64>().prop_map(|id| Order::MoveLeader { id }),
     ]
 }
 

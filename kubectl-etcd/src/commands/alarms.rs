@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use etcd_members::space::{self, Alarm};
+use etcd_wire::order::Order;
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::Reach;
 use crate::idle::Idle;
 use crate::live_members::Live;
-use crate::member_probe::Order;
 use crate::output::{API_VERSION, Exit, Failed, Format, Outcome, Table, print_data};
+use crate::road::SshArgs;
+use crate::sidecar::SidecarArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +21,10 @@ Examples:
   kubectl etcd alarms
 
   # Take writes again, once there is room
-  kubectl etcd alarms disarm";
+  kubectl etcd alarms disarm
+
+  # Without an API server, or where etcd is a systemd unit
+  kubectl etcd alarms disarm --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12";
 
 /// How long it may take until the members show that an alarm is gone.
 const SHOWN: Duration = Duration::from_secs(30);
@@ -27,9 +33,15 @@ const SHOWN: Duration = Duration::from_secs(30);
 ///
 /// Members are reached as by `kubectl etcd status`, without a pod: also when etcd is full.
 ///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// The sidecar finds etcd by the manifests in /etc/kubernetes/manifests, or by the systemd unit etcd.service. Where etcd runs outside of pods and
+/// --ssh is not given, pods on the nodes of the API servers that use it take the place of etcd's own: none can be made when etcd is full.
+///
 /// The alarm NOSPACE stays until it is disarmed, and the cluster takes no writes as long as it stays. It is disarmed only when the database
 /// of every member is smaller than its quota: run `kubectl etcd compact` and `kubectl etcd defrag` first, which disarms it as well.
 /// The alarm CORRUPT is never disarmed: while it is raised, NOSPACE is not disarmed either.
+///
+/// What fills etcd is shown by `kubectl etcd inspect FILE` of a backup: one over SSH (`kubectl etcd backup FILE --ssh`) is taken from a full etcd, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -44,6 +56,10 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -57,10 +73,11 @@ enum Action {
 impl Args {
     /// The flags that have no effect.
     pub(crate) fn idle(&self) -> Vec<Idle> {
-        match self.action {
-            Action::List => vec![Idle::flags(&["dry_run"], "a list changes nothing")],
-            Action::Disarm => Vec::new(),
+        let mut idle = self.ssh.idle::<SidecarArgs>();
+        if self.action == Action::List {
+            idle.push(Idle::flags(&["dry_run"], "a list changes nothing"));
         }
+        idle
     }
 }
 
@@ -103,8 +120,8 @@ pub(super) fn raised(live: &Live<'_>) -> Vec<Row> {
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
-    let live = Live::look(&context, &connection, &args.reach).await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    let live = Live::look(&context, &plane, &args.reach, &args.sidecar).await?;
     let before = raised(&live);
     if args.action == Action::List {
         return show(&args, &context, live.id, before, Vec::new());
@@ -135,9 +152,15 @@ pub(super) fn full(why: Vec<String>) -> Failed {
 
 /// Disarms the alarm, and looks until no member shows it.
 pub(super) async fn disarm<'a>(live: &Live<'a>, context: &Context, at: u64) -> Outcome<Live<'a>> {
-    let ordered = live.order(context, at, &Order::DisarmAlarms).await?;
+    let ordered = live.order(context, at, Order::DisarmNoSpace).await?;
     ordered.map_err(|failed| failed.failed("disarm the alarm NOSPACE"))?;
     for one in live.listed() {
+        if one.seen.quota == 0 && one.seen.status.is_some() {
+            let title = one.seen.title();
+            context.printer.warn(format!(
+                "the quota of member {title} is not known: if its database has no room, the alarm comes back at the next write"
+            ));
+        }
         let size = one.seen.status.as_ref().map_or(0, |status| status.db_size);
         if one.seen.quota > 0 && size > one.seen.quota / 10 * 9 {
             context.printer.warn(format!(

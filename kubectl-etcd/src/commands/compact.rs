@@ -3,13 +3,18 @@
 use etcd_members::defrag::reclaimable;
 use etcd_members::space::{self, Compaction};
 use etcd_members::{Refusal, Seen};
+use etcd_wire::order::Order;
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::Reach;
+use crate::idle::Idle;
 use crate::live_members::Live;
-use crate::member_probe::{NotDone, Order};
+use crate::member_probe::NotDone;
 use crate::output::{API_VERSION, Failed, Format, Outcome, Table, bytes, print_data};
+use crate::road::SshArgs;
+use crate::sidecar::SidecarArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +25,10 @@ Examples:
   kubectl etcd compact --physical
 
   # What would be done
-  kubectl etcd compact --revision 120000 --dry-run=client";
+  kubectl etcd compact --revision 120000 --dry-run=client
+
+  # Without an API server, or where etcd is a systemd unit
+  kubectl etcd compact --physical --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12";
 
 /// Remove old revisions from etcd's history
 ///
@@ -32,6 +40,10 @@ Examples:
 ///
 /// The room is free within the database then; its file becomes smaller only by `kubectl etcd defrag`. Works when etcd is full: IN-USE is
 /// then as it was before, because a member counts at its next write.
+///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// The sidecar finds etcd by the manifests in /etc/kubernetes/manifests, or by the systemd unit etcd.service. Where etcd runs outside of pods and
+/// --ssh is not given, pods on the nodes of the API servers that use it take the place of etcd's own: none can be made when etcd is full.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -49,6 +61,17 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        self.ssh.idle::<SidecarArgs>()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -91,8 +114,8 @@ impl Row {
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
-    let live = Live::look(&context, &connection, &args.reach).await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    let live = Live::look(&context, &plane, &args.reach, &args.sidecar).await?;
     let plan = space::compaction(live.view()?, args.revision)?;
     if args.dry_run.is_some() {
         printer.note(format!("would compact at revision {} ({})", plan.revision, past(plan)));
@@ -100,7 +123,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     printer.detail(format!("member {} compacts at revision {}", live.title(plan.at), plan.revision));
     let order = Order::Compact { revision: plan.revision, physical: args.physical };
-    let state = match live.order(&context, plan.at, &order).await? {
+    let state = match live.order(&context, plan.at, order).await? {
         Ok(()) => "compacted",
         Err(NotDone::AlreadyCompacted) if args.revision.is_none() => "already-compacted",
         Err(NotDone::AlreadyCompacted) => return Err(already(plan)),

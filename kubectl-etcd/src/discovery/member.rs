@@ -51,7 +51,7 @@ pub(crate) struct EtcdPod {
     pub(crate) api_server_image: Option<String>,
     /// Certificate files on the node.
     pub(crate) certificates: CertificatePaths,
-    /// `--quota-backend-bytes`, or etcd's default.
+    /// `--quota-backend-bytes`, or etcd's default; 0 where etcd's settings are not known.
     #[serde(skip)]
     pub(crate) quota: i64,
     /// The flags of its command line, and what its environment says in place of flags.
@@ -263,7 +263,7 @@ impl EtcdPod {
             name: format!("etcd-from-{node}"),
             client_urls: overrides.reach.endpoints.clone(),
             data_dir: overrides.data_dir.clone(),
-            quota: DEFAULT_QUOTA,
+            quota: 0,
             access: EtcdAccess {
                 endpoints: overrides.reach.endpoints.clone(),
                 ca: overrides.reach.cacert.clone(),

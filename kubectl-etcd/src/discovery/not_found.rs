@@ -48,10 +48,10 @@ impl Other {
     }
 }
 
-/// Looks for etcd elsewhere. A command that only reads gets the members outside of pods that API servers use.
+/// Looks for etcd elsewhere. A command that only speaks to members gets those outside of pods that API servers use.
 ///
 /// # Errors
-/// There are none, or the command changes something: why no pod was found, and what to do.
+/// There are none, or the command needs their nodes: why no pod was found, and what to do.
 pub(super) async fn otherwise(
     connection: &Connection,
     namespace: &str,
@@ -102,10 +102,10 @@ pub(super) async fn otherwise(
     })
 }
 
-/// Whether members outside of pods are reached without being asked to: by a command that only reads, where no agent runs etcd in its own way, and where
-/// etcd is not a static pod of which only kubelets know.
+/// Whether members outside of pods are reached without being asked to: by a command that only speaks to members, where no agent runs etcd in its own way,
+/// and where etcd is not a static pod of which only kubelets know.
 fn is_reached(servers: &[ApiServer], kubelets_told: bool, facts: &Facts, overrides: &Overrides, typed: &Typed) -> bool {
-    reads(typed)
+    speaks(typed)
         && !servers.is_empty()
         && overrides.reach.pods.selector == SELECTOR
         && distribution(facts).is_none()
@@ -266,6 +266,12 @@ fn reads(typed: &Typed) -> bool {
     ["backup", "status", "verify"].contains(&typed.command())
 }
 
+/// Whether what was typed only speaks to members, and changes nothing on their nodes.
+fn speaks(typed: &Typed) -> bool {
+    let orders = ["alarms", "compact", "defrag", "member"].contains(&typed.command());
+    reads(typed) || (orders && !typed.is("member", "replace"))
+}
+
 /// What was typed, if it can be told how to reach a member; else `status`.
 fn reaching(typed: &Typed) -> Typed {
     if reads(typed) { typed.clone() } else { Typed::default() }
@@ -335,14 +341,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_reads_reaches_an_etcd_outside_of_pods_by_itself() {
+    fn only_what_speaks_to_members_reaches_an_etcd_outside_of_pods_by_itself() {
         let at = |url: &str| [ApiServer { node: "n1".into(), servers: vec![url.into()], ..ApiServer::default() }];
         let (there, here) = (at("https://10.0.0.5:2379"), at("https://127.0.0.1:2379"));
         let (facts, plain) = (Facts::default(), Overrides::default());
         let openshift = Facts { openshift: true, ..Facts::default() };
         let mut labels = Overrides::default();
         labels.reach.pods.selector = "app=etcd".into();
-        for line in ["status", "backup a.db", "verify a.db --live"] {
+        for line in ["status", "backup a.db", "verify a.db --live", "defrag", "alarms disarm", "compact", "member list"]
+        {
             assert!(is_reached(&there, false, &facts, &plain, &typed(line)), "{line}");
             assert!(is_reached(&here, true, &facts, &plain, &typed(line)), "{line}");
             // It may be a static pod without a mirror, of which only the kubelets know.
@@ -351,7 +358,7 @@ mod tests {
             assert!(!is_reached(&there, true, &facts, &labels, &typed(line)), "{line}");
             assert!(!is_reached(&[], true, &facts, &plain, &typed(line)), "{line}");
         }
-        for line in ["restore a.db", "rollback", "defrag", "alarms disarm", "member list", "doctor", "version"] {
+        for line in ["restore a.db", "rollback", "member replace cp1", "doctor", "version"] {
             assert!(!is_reached(&there, true, &facts, &plain, &typed(line)), "{line}");
         }
     }

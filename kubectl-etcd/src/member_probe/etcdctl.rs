@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use etcd_wire::message::{Alarm, KeyPair, KubeSystem, Member, MemberStatus};
+use etcd_wire::order::Order;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::order::Order;
+use super::order::{time, words as words_of};
 use crate::discovery::EtcdPod;
 use crate::output::Failed;
 
@@ -50,7 +51,7 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
     let line = |pair: Option<&KeyPair>| {
         let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={endpoint}")];
         match command {
-            Command::Order(order) => words.extend([TIMES[0].to_owned(), order.time()]),
+            Command::Order(order) => words.extend([TIMES[0].to_owned(), time(*order)]),
             Command::HashKv(_) => words.extend([TIMES[0], "--command-timeout=60s"].map(str::to_owned)),
             _ => words.extend(TIMES.map(str::to_owned)),
         }
@@ -65,7 +66,7 @@ pub(super) fn lines(member: &EtcdPod, command: &Command) -> Vec<Vec<String>> {
             Command::HashKv(revision) => question(&["endpoint", "hashkv", &format!("--rev={revision}")]),
             Command::Get(key) => question(&["get", "--consistency=s", key]),
             // Not every order can answer in JSON.
-            Command::Order(order) => order.words(),
+            Command::Order(order) => words_of(*order),
         });
         words
     };

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use etcd_wire::message::{KubeSystem, Member, MemberStatus, NodeStatus};
+use etcd_wire::order::Order;
 use futures::future::join_all;
 
 use crate::connection::Connection;
@@ -20,7 +21,7 @@ use crate::output::Failed;
 use crate::sidecar::{Surveyed, Via};
 use etcdctl::Command;
 pub(crate) use look::{Looked, look};
-pub(crate) use order::{NotDone, Order};
+pub(crate) use order::NotDone;
 
 /// How long a member may take to answer. `etcdctl` itself gives up before that.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -256,8 +257,8 @@ pub(crate) async fn hash(connection: &Connection, asked: &Surveyed, revision: i6
 ///
 /// # Errors
 /// It was not carried out, or nobody knows.
-pub(crate) async fn order(connection: &Connection, asked: &Surveyed, order: &Order) -> Result<(), NotDone> {
-    match in_turn(asked.via, connection, &asked.member, Command::Order(order.clone())).await {
+pub(crate) async fn order(connection: &Connection, asked: &Surveyed, order: Order) -> Result<(), NotDone> {
+    match in_turn(asked.via, connection, &asked.member, Command::Order(order)).await {
         Ok(_) => Ok(()),
         Err(Ended::NoWay(failed)) => Err(NotDone::Refused(failed)),
         Err(Ended::Failed(said)) => Err(NotDone::of(&said, etcdctl::explain(&said))),

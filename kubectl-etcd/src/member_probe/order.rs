@@ -1,62 +1,27 @@
-//! Orders: what changes something at a member or in its cluster, as command lines of `etcdctl` 3.4 to 3.7, and what became of one. Pure.
+//! Orders as command lines of `etcdctl` 3.4 to 3.7, and what became of one. Pure.
 
-use std::time::Duration;
+use etcd_members::order::{Verdict, verdict};
+use etcd_wire::order::{Order, OrderOutcome};
 
 use crate::output::{Exit, Failed};
 
-/// What can be ordered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Removes old versions of keys from the history of all members.
-    Compact {
-        /// Up to this revision.
-        revision: i64,
-        /// Whether the member that is asked answers only when it has removed them from its database.
-        physical: bool,
-    },
-    /// Gives what is free in the member's own database back to the file system. The member stands still meanwhile.
-    Defragment,
-    /// Disarms every alarm of the cluster: `etcdctl` cannot name one.
-    DisarmAlarms,
-    /// Removes a member from the cluster, by its ID.
-    RemoveMember(u64),
-    /// Makes a learner a voter, by its ID.
-    Promote(u64),
-    /// Gives the leadership to a member, by its ID. Only the leader takes it.
-    MoveLeader(u64),
+/// The flag that limits how long `etcdctl` waits for the end of an order.
+pub(super) fn time(order: Order) -> String {
+    format!("--command-timeout={}s", order.limit().as_secs())
 }
 
-/// How long a member may take that has no data to move.
-const SHORT: Duration = Duration::from_secs(20);
-/// A database has 8 GiB at most, and no disk of a control plane is slower than 10 MB a second.
-const LONG: Duration = Duration::from_secs(15 * 60);
-
-impl Order {
-    /// How long `etcdctl` waits for its end.
-    pub(super) fn limit(&self) -> Duration {
-        match self {
-            Order::Defragment | Order::Compact { physical: true, .. } => LONG,
-            _ => SHORT,
-        }
-    }
-
-    /// The flag for that.
-    pub(super) fn time(&self) -> String {
-        format!("--command-timeout={}s", self.limit().as_secs())
-    }
-
-    /// Command and arguments.
-    pub(super) fn words(&self) -> Vec<String> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        match self {
-            Order::Compact { revision, physical: false } => words(&["compact", &revision.to_string()]),
-            Order::Compact { revision, physical: true } => words(&["compact", "--physical", &revision.to_string()]),
-            Order::Defragment => words(&["defrag"]),
-            Order::DisarmAlarms => words(&["alarm", "disarm"]),
-            Order::RemoveMember(id) => words(&["member", "remove", &format!("{id:x}")]),
-            Order::Promote(id) => words(&["member", "promote", &format!("{id:x}")]),
-            Order::MoveLeader(id) => words(&["move-leader", &format!("{id:x}")]),
-        }
+/// Command and arguments.
+pub(super) fn words(order: Order) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match order {
+        Order::Compact { revision, physical: false } => words(&["compact", &revision.to_string()]),
+        Order::Compact { revision, physical: true } => words(&["compact", "--physical", &revision.to_string()]),
+        Order::Defragment => words(&["defrag"]),
+        // It cannot name an alarm, and disarms all; where another alarm is raised, the rules do not let this order be given.
+        Order::DisarmNoSpace => words(&["alarm", "disarm"]),
+        Order::RemoveMember { id } => words(&["member", "remove", &format!("{id:x}")]),
+        Order::Promote { id } => words(&["member", "promote", &format!("{id:x}")]),
+        Order::MoveLeader { id } => words(&["move-leader", &format!("{id:x}")]),
     }
 }
 
@@ -71,38 +36,29 @@ pub(crate) enum NotDone {
     Unknown(Failed),
 }
 
-/// What etcd says when it refuses an order (etcd api/v3rpc/rpctypes/error.go, 3.4 to 3.7), and what `etcdctl` says when it has not sent it.
-const REFUSALS: [&str; 16] = [
-    "required revision is a future revision",
-    "member not found",
-    "can only promote a learner member",
-    "not enough started members",
-    "unhealthy cluster",
-    "bad leader transferee",
-    "not leader",
-    "no leader endpoint given",
-    "corrupt cluster",
-    "no leader",
-    "permission denied",
-    "not capable",
-    "connection refused",
-    "bad certificate",
-    "unknown authority",
-    "no such file or directory",
-];
-
 impl NotDone {
-    /// By what was said; `failed` explains it.
+    /// By what `etcdctl` said; `failed` explains it.
     pub(super) fn of(said: &str, failed: Failed) -> NotDone {
-        if said.contains("required revision has been compacted") {
-            return NotDone::AlreadyCompacted;
+        match verdict(said) {
+            Verdict::AlreadyCompacted => NotDone::AlreadyCompacted,
+            Verdict::Refused => NotDone::Refused(failed),
+            Verdict::Unknown => NotDone::Unknown(failed),
         }
-        // A request that broke off says so beside what came before.
-        let broke_off = ["DeadlineExceeded", "deadline exceeded", "timed out", "leader changed"];
-        let is_sent = broke_off.iter().any(|text| said.contains(text)) && !said.contains("connection refused");
-        match REFUSALS.iter().any(|text| said.contains(text)) && !is_sent {
-            true => NotDone::Refused(failed),
-            false => NotDone::Unknown(failed),
+    }
+
+    /// By what a sidecar told.
+    ///
+    /// # Errors
+    /// The order was not carried out, or nobody knows.
+    pub(crate) fn told(outcome: OrderOutcome) -> Result<(), NotDone> {
+        match outcome {
+            OrderOutcome::Done => Ok(()),
+            OrderOutcome::AlreadyCompacted => Err(NotDone::AlreadyCompacted),
+            OrderOutcome::Refused { failure } => Err(NotDone::Refused(failure.into())),
+            OrderOutcome::MaybeDone { failure } => Err(NotDone::Unknown(failure.into())),
+            OrderOutcome::Unknown => {
+                Err(NotDone::Unknown(Failed::plain("the sidecar's answer is one of a later version")))
+            }
         }
     }
 
@@ -122,6 +78,8 @@ impl NotDone {
 
 #[cfg(test)]
 mod tests {
+    use etcd_wire::{Failure, FailureCode};
+
     use super::*;
 
     #[test]
@@ -130,41 +88,40 @@ mod tests {
             (Order::Compact { revision: 7, physical: false }, "compact 7"),
             (Order::Compact { revision: 7, physical: true }, "compact --physical 7"),
             (Order::Defragment, "defrag"),
-            (Order::DisarmAlarms, "alarm disarm"),
-            (Order::RemoveMember(0xdead), "member remove dead"),
-            (Order::Promote(u64::MAX), "member promote ffffffffffffffff"),
-            (Order::MoveLeader(1), "move-leader 1"),
+            (Order::DisarmNoSpace, "alarm disarm"),
+            (Order::RemoveMember { id: 0xdead }, "member remove dead"),
+            (Order::Promote { id: u64::MAX }, "member promote ffffffffffffffff"),
+            (Order::MoveLeader { id: 1 }, "move-leader 1"),
         ] {
-            assert_eq!(order.words().join(" "), line);
+            assert_eq!(words(order).join(" "), line);
         }
-        assert_eq!(Order::Defragment.time(), "--command-timeout=900s");
-        assert_eq!(Order::DisarmAlarms.time(), "--command-timeout=20s");
+        assert_eq!(time(Order::Defragment), "--command-timeout=900s");
+        assert_eq!(time(Order::DisarmNoSpace), "--command-timeout=20s");
     }
 
     #[test]
     fn what_etcd_refuses_is_told_from_what_nobody_knows() {
-        let of = |said: &str| NotDone::of(said, Failed::plain("x"));
-        for said in [
-            "Error: etcdserver: mvcc: required revision is a future revision",
-            "Error: etcdserver: can only promote a learner member which is in sync with leader",
-            "no leader endpoint given at [https://127.0.0.1:2379]",
-            "context deadline exceeded: dial tcp 127.0.0.1:2379: connect: connection refused",
-        ] {
-            let failed = match of(said) {
-                NotDone::Refused(failed) => NotDone::Refused(failed).failed("do it"),
-                other => panic!("{said}: {other:?}"),
-            };
-            assert_eq!((failed.exit, failed.effects), (Exit::Failed, vec!["nothing was changed".to_owned()]));
-        }
-        assert!(matches!(
-            of("Error: etcdserver: mvcc: required revision has been compacted"),
-            NotDone::AlreadyCompacted
-        ));
-        for said in ["", "Error: context deadline exceeded", "Error: etcdserver: request timed out: no leader", "broke"]
-        {
-            let unknown = of(said);
+        let refused = "Error: etcdserver: mvcc: required revision is a future revision";
+        let failed = NotDone::of(refused, Failed::plain("x")).failed("do it");
+        assert_eq!((failed.exit, failed.effects), (Exit::Failed, vec!["nothing was changed".to_owned()]));
+        let compacted = NotDone::of("etcdserver: mvcc: required revision has been compacted", Failed::plain("x"));
+        assert!(matches!(compacted, NotDone::AlreadyCompacted));
+        for said in ["", "Error: context deadline exceeded"] {
+            let unknown = NotDone::of(said, Failed::plain("x"));
             assert!(matches!(unknown, NotDone::Unknown(_)), "{said}");
             assert_eq!(unknown.failed("do it").exit, Exit::Changed);
+        }
+    }
+
+    #[test]
+    fn what_a_sidecar_tells_is_the_same() {
+        let failure = || Failure::new(FailureCode::Etcd, "x");
+        assert!(NotDone::told(OrderOutcome::Done).is_ok());
+        let said = |outcome| NotDone::told(outcome).expect_err("not done");
+        assert!(matches!(said(OrderOutcome::AlreadyCompacted), NotDone::AlreadyCompacted));
+        assert!(matches!(said(OrderOutcome::Refused { failure: failure() }), NotDone::Refused(_)));
+        for outcome in [OrderOutcome::MaybeDone { failure: failure() }, OrderOutcome::Unknown] {
+            assert!(matches!(said(outcome), NotDone::Unknown(_)));
         }
     }
 }

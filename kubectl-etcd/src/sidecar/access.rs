@@ -22,8 +22,11 @@ const SIDECAR: [Right; 5] = [
 ];
 
 /// etcd's alarm NOSPACE stops every write of the API server, and a pod is one.
-const NO_SPACE: &str = "etcd takes no writes until there is space again (alarm NOSPACE), so no pod can be made; the \
-                        commands that make room are told by\n  kubectl etcd status";
+const NO_SPACE: &str = "etcd takes no writes until there is space again (alarm NOSPACE), so no pod can be made. The commands that make \
+                        room need no pod where etcd itself is in one\n  kubectl etcd status\n\
+                        where etcd runs outside of pods, they go over SSH to the machines of etcd, or use etcdctl there\n  \
+                        kubectl etcd compact --physical --ssh --nodes NODE=ADDRESS,...\n  \
+                        kubectl etcd defrag --ssh --nodes NODE=ADDRESS,...";
 
 /// Asks the API server whether the user may run sidecars in `namespace`, before anything is made there.
 ///

@@ -9,6 +9,7 @@ use etcd_wire::message::{
     HashKvRequest, KeptKeysDone, KeptKeysRequest, KeysDone, KeysRequest, MAX_NODE_FILES, MemberHash, NodeFilesDone,
     NodeFilesRequest, NodeStatus, Reply, Request, SnapshotDone, SnapshotRequest, StatusRequest,
 };
+use etcd_wire::order::{OrderOutcome, OrderRequest};
 use etcd_wire::services::NodeServices;
 use etcd_wire::survey::{NodeSurvey, SurveyRequest};
 use etcd_wire::{
@@ -152,6 +153,19 @@ impl Session {
             .map_err(TransferError::into_failed)?
         {
             Reply::HashKv(hash) => Ok(hash),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Gives the member an order, and waits for its end. It is sent once.
+    ///
+    /// # Errors
+    /// Nobody knows what became of it.
+    pub(crate) async fn order(&mut self, request: OrderRequest) -> Outcome<OrderOutcome> {
+        let patience = request.order.limit() + SILENCE;
+        let asked = self.ask(Request::Order(request), "give an order to etcd", patience).await;
+        match asked.map_err(TransferError::into_failed)? {
+            Reply::Ordered { outcome } => Ok(outcome),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }

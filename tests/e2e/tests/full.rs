@@ -1,6 +1,7 @@
-//! A cluster whose etcd is full: it takes no writes, so no pod can be made, and etcd's own mirror pod is lost.
+//! A cluster whose etcd is full: it takes no writes, so no pod can be made, and etcd's own mirror pod is lost; or there is no API server.
 
-use e2e::{Scene, run};
+use e2e::ssh::OverSsh;
+use e2e::{Scene, run, until};
 use lab::{Etcd, Lab, Options};
 use serde_json::{Value, json};
 
@@ -93,4 +94,68 @@ fn a_full_etcd_without_a_mirror_pod_is_emptied_and_no_write_is_lost() {
     scene.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roomy, namespace: default}\n");
     let again = run(scene.kubectl_etcd(&["defrag", "--threshold", "90"])).expect_code(0);
     again.expect_error(&["no member has 90% to give back", "kubectl etcd compact --physical"]);
+}
+
+/// All keys with their values and revisions, without what the answer says of its moment.
+fn pairs(lab: &Lab) -> Value {
+    let said: Value = serde_json::from_str(&etcdctl(lab, &["get", "--prefix", "/", "-w", "json"])).expect("JSON");
+    said["kvs"].clone()
+}
+
+/// Takes every API server away.
+fn stop_api_servers(scene: &Scene) {
+    for node in scene.lab.node_names() {
+        let manifest = scene.lab.node_root(&node).join("etc/kubernetes/manifests/kube-apiserver.yaml");
+        std::fs::rename(manifest, scene.path(&format!("{node}.yaml"))).expect("a manifest");
+    }
+    for node in scene.lab.node_names() {
+        let server = format!("https://{}:6443", scene.lab.node_ip(&node));
+        let asked =
+            || run(scene.kubectl(&["--server", &server, "--request-timeout", "2s", "get", "--raw", "/healthz"]));
+        until("its API server is away", || !asked().status.success());
+    }
+}
+
+#[test]
+fn a_full_etcd_without_an_api_server_is_emptied_over_ssh_and_no_write_is_lost() {
+    let options = Options { nodes: 3, etcd: Etcd::V3_5, etcd_quota: Some(2_000_000), ..Options::default() };
+    let mut scene = Scene::with(options);
+    for number in 0..20 {
+        etcdctl(&scene.lab, &["put", &format!("/test/acknowledged/{number}"), &format!("value {number}")]);
+    }
+    fill_with_history(&scene.lab);
+    stop_api_servers(&scene);
+    let ssh = OverSsh::start(&scene.lab);
+    scene.accept_nodes();
+    let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
+    let before = pairs(&scene.lab);
+
+    let alarms = go(&["alarms", "-o", "json"]).expect_code(0).json();
+    assert_eq!(alarms["alarms"][0]["alarm"], "NOSPACE", "{alarms}");
+    let refused = go(&["alarms", "disarm"]).expect_code(4);
+    let refused = refused.expect_error(&["the alarm NOSPACE stays: there is no room yet", "nothing was changed"]);
+    let compact = refused.stderr.lines().find(|line| line.starts_with("  kubectl etcd compact --physical "));
+    assert!(compact.is_some_and(|line| line.contains(" --ssh=root@ ")), "{}", refused.stderr);
+    let listed = go(&["member", "list", "-o", "json"]).expect_code(0).json();
+    let members = listed["members"].as_array().expect("members");
+    let leader = members.iter().find(|one| one["role"] == "leader").expect("a leader")["name"].clone();
+    assert!(
+        members.len() == 3 && members.iter().all(|one| one["status"] == "full" || one["status"] == "healthy"),
+        "{listed}"
+    );
+
+    let compacted = go(&["compact", "--physical", "-o", "json"]).expect_code(0).json();
+    assert!(compacted["state"] == "compacted" && compacted["asked"] != leader, "{compacted}");
+    let done = go(&["defrag", "-o", "json"]).expect_code(0).json();
+    assert!(done["disarmed"] == true && done["freed"].as_u64() > Some(3_000_000), "{done}");
+    let moves = done["leaderMoves"].as_array().expect("moves");
+    assert!(moves.len() == 1 && moves[0]["from"] == leader, "{done}");
+    let last = done["members"].as_array().expect("members").iter().find(|one| one["order"] == 3).expect("a last one");
+    assert_eq!(last["name"], leader, "the leader comes last: {done}");
+    go(&["alarms", "disarm"]).expect_code(0).expect_error(&["no alarm is raised"]);
+
+    assert_eq!(pairs(&scene.lab), before, "every write that was acknowledged is there, and no other");
+    etcdctl(&scene.lab, &["put", "/test/after", "1"]);
+    ssh.assert_nothing_on_nodes(&scene.lab);
+    scene.assert_nodes_untouched();
 }

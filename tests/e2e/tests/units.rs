@@ -6,7 +6,7 @@ use std::process::Command;
 use e2e::restores::stage;
 use e2e::ssh::OverSsh;
 use e2e::trouble::processes;
-use e2e::{Running, Scene, run, until};
+use e2e::{Ran, Running, Scene, run, until};
 use lab::Etcd;
 
 const UNIT: &str = "[Unit]\nDescription=etcd\n[Service]\nType=notify\nUser=root\nEnvironmentFile=/etc/etcd/etcd.env\nExecStart=/usr/bin/etcd\nRestart=always\n";
@@ -74,7 +74,25 @@ fn found_by_the_api_server(scene: &Scene) {
     refused.expect_error(&["uses an etcd there that is no pod in the API", "--data-dir DIR"]);
     let elsewhere = run(scene.plugin(&["status", "--node", "cp9"])).expect_code(4);
     elsewhere.expect_error(&["no API server on node cp9 uses an etcd on that node"]);
+    orders(|args| run(scene.plugin(args)), line);
     assert!(scene.sidecars().is_empty());
+}
+
+/// Orders that stop nothing for good; `line` is said first.
+fn orders(go: impl Fn(&[&str]) -> Ran, line: &str) {
+    let alarms = go(&["alarms"]).expect_code(0);
+    alarms.expect_error(&["no alarm is raised", line]);
+    let listed = go(&["member", "list", "-o", "json"]).expect_code(0).json();
+    let member = &listed["members"][0];
+    let said = (&member["name"], &member["status"], &member["via"], &member["node"]);
+    assert_eq!(said, (&"cp1".into(), &"healthy".into(), &"sidecar".into(), &"cp1".into()), "{listed}");
+    let compacted = go(&["compact", "--physical", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&compacted["state"], &compacted["asked"]), (&"compacted".into(), &"cp1".into()), "{compacted}");
+    go(&["compact", "--revision", "1"]).expect_code(4).expect_error(&["is compacted already", "nothing was changed"]);
+    go(&["defrag", "--threshold", "0"]).expect_code(4).expect_error(&["confirmation required", "nothing was changed"]);
+    let done = go(&["defrag", "--threshold", "0", "--yes", "-o", "json"]).expect_code(0).json();
+    assert!(done["members"][0]["freed"].is_u64() && done["planned"] == false, "{done}");
+    go(&["member", "remove", "cp1", "--confirm", "cp1"]).expect_code(4).expect_error(&["nothing was changed"]);
 }
 
 #[test]
@@ -86,6 +104,7 @@ fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() 
     let ssh = OverSsh::start(&scene.lab);
     let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
 
+    orders(go, "");
     let status = go(&["status", "-o", "json", "--exit-code"]).expect_code(0).json();
     let member = &status["members"][0];
     assert_eq!((&member["name"], member["quota"].as_i64()), (&"cp1".into(), Some(4 << 30)), "{status}");

@@ -66,7 +66,10 @@ fn database(facts: &Facts) -> Judgement {
         let quota = bytes(status.quota.filter(|quota| *quota > 0).unwrap_or(node.quota));
         let (file, used) = (bytes(status.db_size), bytes(status.db_size_in_use));
         let percent = |part: u64| u64::try_from(u128::from(part) * 100 / u128::from(quota.max(1))).unwrap_or(u64::MAX);
-        if quota == 0 || percent(file) < CLOSE {
+        if quota == 0 {
+            return judgement.lacks(format!("{}: its quota is not known", node.title()));
+        }
+        if percent(file) < CLOSE {
             return;
         }
         let evidence =

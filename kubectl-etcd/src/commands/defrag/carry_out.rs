@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use etcd_members::Seen;
 use etcd_members::defrag::{self, Step};
+use etcd_wire::order::Order;
 
 use crate::context::Context;
 use crate::interruption::interrupted;
 use crate::live_members::Live;
-use crate::member_probe::Order;
 use crate::output::{Exit, Failed, Outcome, Progress, bytes};
 
 /// An election may fall between a look and an order; a leadership that never stays where it was put is another matter.
@@ -82,7 +82,7 @@ pub(super) async fn carry_out<'a>(
                 }
                 progress.turn(&format!("the leadership moves from {} to {}", names.0, names.1));
                 let doing = format!("move the leadership to member {}", names.1);
-                let ordered = done.live.order(context, from, &Order::MoveLeader(to)).await;
+                let ordered = done.live.order(context, from, Order::MoveLeader { id: to }).await;
                 let ordered = ordered.and_then(|ordered| ordered.map_err(|failed| failed.failed(&doing)));
                 ordered.map_err(|failed| done.after(failed))?;
                 done.moved.push(names);
@@ -94,7 +94,7 @@ pub(super) async fn carry_out<'a>(
                 progress.turn(&format!("member {title}"));
                 let before = size(&done.live, id);
                 let doing = format!("defragment member {title}");
-                let ordered = done.live.order(context, id, &Order::Defragment).await;
+                let ordered = done.live.order(context, id, Order::Defragment).await;
                 ordered
                     .and_then(|ordered| ordered.map_err(|failed| failed.failed(&doing)))
                     .map_err(|failed| done.after(failed))?;

@@ -12,10 +12,14 @@ use etcd_members::space::{self, Alarm};
 use super::alarms;
 use crate::connection::parse_duration;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::Reach;
+use crate::idle::Idle;
 use crate::live_members::Live;
 use crate::output::confirm::Question;
 use crate::output::{Exit, Format, Outcome, bytes};
+use crate::road::SshArgs;
+use crate::sidecar::SidecarArgs;
 use carry_out::{Done, carry_out};
 use report::Report;
 
@@ -28,7 +32,10 @@ Examples:
   kubectl etcd defrag
 
   # All members, however little they have to give back
-  kubectl etcd defrag --threshold 0%";
+  kubectl etcd defrag --threshold 0%
+
+  # Without an API server, or where etcd is a systemd unit
+  kubectl etcd defrag --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13";
 
 /// Give free room of etcd's databases back to the file system
 ///
@@ -40,6 +47,10 @@ Examples:
 /// two members takes no writes meanwhile, and you are asked.
 ///
 /// At the end the alarm NOSPACE is disarmed if there is room again. Works when etcd is full: no pod is made.
+///
+/// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// The sidecar finds etcd by the manifests in /etc/kubernetes/manifests, or by the systemd unit etcd.service. Where etcd runs outside of pods and
+/// --ssh is not given, pods on the nodes of the API servers that use it take the place of etcd's own: none can be made when etcd is full.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -60,6 +71,17 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    ssh: SshArgs,
+    #[command(flatten)]
+    sidecar: SidecarArgs,
+}
+
+impl Args {
+    /// The flags that have no effect.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        self.ssh.idle::<SidecarArgs>()
+    }
 }
 
 /// For a defragmentation to be worth it.
@@ -73,8 +95,8 @@ fn percent(text: &str) -> Result<u64, String> {
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let printer = context.printer;
-    let connection = context.connection.connect().await?;
-    let live = Live::look(&context, &connection, &args.reach).await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    let live = Live::look(&context, &plane, &args.reach, &args.sidecar).await?;
     let view = live.view()?;
     let alarm = space::alarm(view)?;
     // A member counts what is free when it writes; one that is full may not have counted what a compaction has freed.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use etcd_members::{Seen, View, change};
+use etcd_wire::order::Order;
 use serde::Serialize;
 
 use super::Args;
 use super::list::{Row, rows};
 use crate::context::Context;
 use crate::live_members::Live;
-use crate::member_probe::Order;
 use crate::output::confirm::{confirm_name, consent_to};
 use crate::output::{API_VERSION, Exit, Failed, Format, Outcome, Printer, print_data};
 
@@ -91,7 +91,7 @@ impl<'a> Changes<'a> {
             _ => Some("the members that are left know of no leader".to_owned()),
         };
         let live =
-            self.carry_out(removal.at, Order::RemoveMember(id), &format!("remove member {title}"), missing).await?;
+            self.carry_out(removal.at, Order::RemoveMember { id }, &format!("remove member {title}"), missing).await?;
         self.show(&live, "remove", member, format!("member {title} is removed: {left}"), next, format, true)
     }
 
@@ -116,7 +116,7 @@ impl<'a> Changes<'a> {
             Some(one) if !one.seen.learner => None,
             _ => Some(format!("member {title} does not vote")),
         };
-        let live = self.carry_out(at, Order::Promote(id), &format!("promote member {title}"), missing).await?;
+        let live = self.carry_out(at, Order::Promote { id }, &format!("promote member {title}"), missing).await?;
         self.show(&live, "promote", member, format!("member {title} votes now"), Vec::new(), format, true)
     }
 
@@ -143,7 +143,7 @@ impl<'a> Changes<'a> {
             Ok(Ok(id)) => Some(format!("member {} leads", live.title(id))),
             _ => Some("the members know of no leader, or of several".to_owned()),
         };
-        let live = self.carry_out(from, Order::MoveLeader(to), &doing, missing).await?;
+        let live = self.carry_out(from, Order::MoveLeader { id: to }, &doing, missing).await?;
         self.show(
             &live,
             "move-leader",
@@ -163,7 +163,7 @@ impl<'a> Changes<'a> {
         doing: &str,
         missing: impl Fn(&Live<'a>) -> Option<String>,
     ) -> Outcome<Live<'a>> {
-        self.live.order(self.context, at, &order).await?.map_err(|failed| failed.failed(doing))?;
+        self.live.order(self.context, at, order).await?.map_err(|failed| failed.failed(doing))?;
         let shown = self.live.until(self.context, SHOWN, missing).await;
         shown.map_err(|failed| match failed.exit {
             Exit::Interrupted => failed.effect(format!("etcd has agreed to {doing}")),

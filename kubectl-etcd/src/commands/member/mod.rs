@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::connection::parse_duration;
 use crate::context::Context;
+use crate::control_plane::ControlPlane;
 use crate::discovery::{Manifests, Reach};
 use crate::idle::Idle;
 use crate::live_members::Live;
@@ -26,6 +27,9 @@ Examples:
   # Make a learner a voter, once it has caught up
   kubectl etcd member promote cp3
 
+  # The members without an API server, or where etcd is a systemd unit
+  kubectl etcd member list --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12
+
   # Let another member lead, before the leader's node is rebooted
   kubectl etcd member move-leader
 
@@ -40,6 +44,10 @@ Examples:
 /// List, remove, promote and replace members, move the leadership
 ///
 /// Members are reached as by `kubectl etcd status`, without a pod.
+///
+/// With --ssh no API server is asked, but by replace: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
+/// The sidecar finds etcd by the manifests in /etc/kubernetes/manifests, or by the systemd unit etcd.service. Where etcd runs outside of pods and
+/// --ssh is not given, pods on the nodes of the API servers that use it take the place of etcd's own: none can be made when etcd is full.
 ///
 /// remove is refused if the others would have no quorum, and for a healthy member while another one is not. It asks for the name of the
 /// member. The member cannot come back with its data: it has to be joined anew.
@@ -121,8 +129,8 @@ impl Args {
             }
         };
         const WHY: &str = "only replace works on a node";
-        idle.push(Idle::flags(&["timeout", "no_backup"], WHY));
-        idle.extend([Idle::group::<Manifests>(WHY), Idle::group::<SshArgs>(WHY), Idle::group::<SidecarArgs>(WHY)]);
+        idle.extend([Idle::flags(&["timeout", "no_backup"], WHY), Idle::group::<Manifests>(WHY)]);
+        idle.extend(self.ssh.idle::<SidecarArgs>());
         idle
     }
 
@@ -149,11 +157,12 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         Action::List => None,
         _ => Some(args.output.of_change()?),
     };
-    let connection = context.connection.connect().await?;
     if let (Action::Replace, Some(format)) = (args.action, format) {
+        let connection = context.connection.connect().await?;
         return replace::run(&args, &context, &connection, args.named("replace")?, format).await;
     }
-    let live = Live::look(&context, &connection, &args.reach).await?;
+    let plane = ControlPlane::open(&args.ssh, &context).await?;
+    let live = Live::look(&context, &plane, &args.reach, &args.sidecar).await?;
     live.view()?;
     let changes = change::Changes { args: &args, context: &context, live: &live };
     match (args.action, format) {

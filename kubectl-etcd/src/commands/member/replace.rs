@@ -89,7 +89,7 @@ pub(super) async fn run(
     named: &str,
     format: Format,
 ) -> Outcome {
-    let live = Live::look(context, connection, &args.reach).await?;
+    let live = Live::look_in_pods(context, connection, &args.reach).await?;
     live.view()?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let namespace = context.connection.etcd_namespace();

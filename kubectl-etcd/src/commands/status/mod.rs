@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::control_plane::ControlPlane;
-use crate::discovery::{ApiServer, EtcdPod, Found, Overrides, Unreadable};
+use crate::discovery::{ApiServer, EtcdPod, Overrides, Unreadable};
 use crate::etcd_clusters::{EtcdClusters, Evidence};
 use crate::idle::Idle;
-use crate::kube_system::{self, Served};
+use crate::kube_system::Served;
+use crate::live_members::{OnNodes, look_on_nodes};
 use crate::member_probe::{self, Certificates, Looked, Probed};
 use crate::output::{Exit, Failed, Format, Outcome, data_text};
 use crate::road::{Road, SshArgs};
@@ -142,24 +143,15 @@ struct Seen {
 async fn look(args: &Args, context: &Context, plane: &ControlPlane, before: Option<&Seen>) -> Outcome<Seen> {
     match plane.api() {
         Some(connection) => look_by_api(args, context, connection, before).await,
-        None => look_on_nodes(args, context, plane).await,
+        None => over_ssh(args, context, plane).await,
     }
 }
 
 /// Asks every node by a sidecar. One that was not reached is a member that does not answer.
-async fn look_on_nodes(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Seen> {
+async fn over_ssh(args: &Args, context: &Context, plane: &ControlPlane) -> Outcome<Seen> {
     let road = plane.road(&args.sidecar, context).await?;
-    let Found { members, unreadable, api_servers, named, outside: _ } =
-        plane.find(context, &args.overrides, args.node.as_deref()).await?;
-    let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
-    let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
-    let mut surveyed = survey(&road, members, Operation::Status, &ask).await;
-    surveyed.extend(unreadable.into_iter().map(|one| {
-        let node = one.node.unwrap_or_default();
-        let member = EtcdPod { name: node.clone(), node, ..EtcdPod::default() };
-        Surveyed { member, outcome: Err(one.failed), via: Via::Sidecar, sidecar: None, served: None }
-    }));
-    surveyed.sort_by(|a, b| a.member.node.cmp(&b.member.node));
+    let looked = look_on_nodes(context, plane, &road, &args.overrides, args.node.as_deref());
+    let OnNodes { surveyed, api_servers, named } = looked.await?;
     let served = plane.served().await.map_err(|failed| failed.one_line());
     Ok(Seen { surveyed, unreadable: Vec::new(), api_servers, served, named })
 }

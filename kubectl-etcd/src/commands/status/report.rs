@@ -230,7 +230,7 @@ impl Row {
         row.storage_version.clone_from(&status.storage_version);
         row.db_size = Some(status.db_size);
         row.db_size_in_use = Some(status.db_size_in_use);
-        row.quota = Some(status.quota.filter(|&quota| quota > 0).unwrap_or(member.quota));
+        row.quota = status.quota.filter(|&quota| quota > 0).or_else(|| Some(member.quota).filter(|&quota| quota != 0));
         row.revision = Some(status.revision);
         row.raft_term = Some(status.raft_term);
         row.raft_index = Some(status.raft_index);
