@@ -118,6 +118,6 @@ async fn open(road: &Road, member: &EtcdPod, sidecar: &Sidecar) -> Outcome<(Side
     match road.session(sidecar).await.map_err(TransferError::into_failed) {
         Ok(session) => Ok((sidecar.clone(), session)),
         Err(failed) if sidecar.is_only_one_of_its_node() => Err(failed),
-        Err(_) => converse(road, member, Operation::Status, "status").await,
+        Err(_) => converse(road, member, Operation::Order, "status").await,
     }
 }

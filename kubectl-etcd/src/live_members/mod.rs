@@ -341,9 +341,10 @@ async fn outside<'a>(
     let Looked { probed, api_servers, served, key, outside, .. } = looked;
     outside.iter().for_each(|line| context.printer.note(line));
     let road = plane.road(sidecar, context).await?;
-    let members = all(probed).into_iter().map(|one| one.member).collect();
+    let members =
+        probed.asked.into_iter().map(|one| one.member).chain(probed.unreached.into_iter().map(|(member, _)| member));
     let ask = Ask { kube_system: Some(key), quorum_will_do: true };
-    let surveyed = survey(&road, members, Operation::Status, &ask).await;
+    let surveyed = survey(&road, members.collect(), Operation::Order, &ask).await;
     Ok(Asked { way: Way::Sidecars(road), surveyed, api_servers, served })
 }
 

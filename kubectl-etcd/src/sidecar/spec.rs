@@ -55,6 +55,8 @@ pub(crate) struct SidecarArgs {
 pub(crate) enum Operation {
     /// Read the member's state.
     Status,
+    /// The same, and give the member orders, which may take a quarter of an hour.
+    Order,
     /// Stream a snapshot.
     Backup,
     /// Stream a snapshot, and tell for the record of a store whose the data directory is.
@@ -90,6 +92,7 @@ impl Operation {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Operation::Status => "status",
+            Operation::Order => "order",
             Operation::Backup | Operation::Store => "backup",
             Operation::NodeFiles => "node-files",
             Operation::List => "list",
@@ -116,7 +119,8 @@ impl Operation {
             | Operation::Recall
             | Operation::Follow
             | Operation::Remove => 600,
-            Operation::Backup
+            Operation::Order
+            | Operation::Backup
             | Operation::Store
             | Operation::Restore
             | Operation::Replace
@@ -165,7 +169,7 @@ impl PodPlan<'_> {
     fn mounts(&self) -> Vec<Mount> {
         let member = self.member;
         let mut mounts = match self.operation {
-            Operation::Status | Operation::Backup | Operation::Verify => {
+            Operation::Status | Operation::Order | Operation::Backup | Operation::Verify => {
                 member.folders().into_iter().map(|folder| Mount::read(folder, "Directory")).collect()
             }
             Operation::Store => {
@@ -499,6 +503,7 @@ mod tests {
         ];
         for (operation, read, written, privileged) in [
             (Operation::Status, &certificates[..], &[][..], false),
+            (Operation::Order, &certificates, &[], false),
             (Operation::Backup, &certificates, &[], false),
             (Operation::Verify, &certificates, &[], false),
             (Operation::Plan, &plan, &[], false),
@@ -590,6 +595,12 @@ mod tests {
     fn mounts(pod: &serde_json::Value, read_only: bool) -> Vec<&str> {
         let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
         mounts.iter().filter(|m| m["readOnly"] == read_only).map(|m| m["mountPath"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_pod_that_gives_orders_outlives_the_longest_one() {
+        let deadline = pod_for(Operation::Order, &member(), None)["spec"]["activeDeadlineSeconds"].as_u64();
+        assert!(deadline > Some(2 * etcd_wire::order::Order::Defragment.limit().as_secs()), "{deadline:?}");
     }
 
     #[test]
