@@ -1,15 +1,19 @@
 //! etcd outside of static pods, much as kubespray sets it up: a systemd unit with a file of variables. No systemd runs here; the test starts etcd as the
 //! unit says.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use e2e::restores::stage;
 use e2e::ssh::OverSsh;
-use e2e::trouble::processes;
+use e2e::trouble::{etcdctl, processes};
 use e2e::{Ran, Running, Scene, run, until};
 use lab::Etcd;
 
 const UNIT: &str = "[Unit]\nDescription=etcd\n[Service]\nType=notify\nUser=root\nEnvironmentFile=/etc/etcd/etcd.env\nExecStart=/usr/bin/etcd\nRestart=always\n";
+
+/// Bytes that the database may have.
+const QUOTA: i64 = 16_000_000;
 
 /// The variables of a member of kubeadm's, under the names and in the places of kubespray.
 fn variables(ip: &str) -> String {
@@ -20,7 +24,7 @@ fn variables(ip: &str) -> String {
          ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379,https://127.0.0.1:2379\nETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
          ETCD_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_CERT_FILE={pki}/server.crt\nETCD_KEY_FILE={pki}/server.key\nETCD_CLIENT_CERT_AUTH=true\n\
          ETCD_PEER_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_PEER_CERT_FILE={pki}/peer.crt\nETCD_PEER_KEY_FILE={pki}/peer.key\n\
-         ETCD_PEER_CLIENT_CERT_AUTH=true\nETCD_QUOTA_BACKEND_BYTES=4294967296\n"
+         ETCD_PEER_CLIENT_CERT_AUTH=true\nETCD_QUOTA_BACKEND_BYTES={QUOTA}\n"
     )
 }
 
@@ -95,6 +99,37 @@ fn orders(go: impl Fn(&[&str]) -> Ran, line: &str) {
     go(&["member", "remove", "cp1", "--confirm", "cp1"]).expect_code(4).expect_error(&["nothing was changed"]);
 }
 
+/// When such an etcd is full no pod can be made: the commands say so, and name the way over SSH, by which etcd is emptied.
+fn full(scene: &Scene, go: impl Fn(&[&str]) -> Ran) {
+    let values = (0..40).map(|number| format!("{number}-{}", "x".repeat(1_000_000)));
+    let refused = values.into_iter().find_map(|value| {
+        let mut put = etcdctl(&scene.lab, "cp1", &["put", "/test/history"]);
+        let mut child =
+            put.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+        child.stdin.take().expect("a pipe").write_all(value.as_bytes()).expect("etcdctl reads");
+        let output = child.wait_with_output().expect("a child of ours");
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    assert!(refused.as_ref().is_some_and(|said| said.contains("database space exceeded")), "{refused:?}");
+    for command in ["alarms", "defrag"] {
+        let ran = run(scene.plugin(&[command])).expect_code(1);
+        ran.expect_error(&[
+            "database space exceeded",
+            "nothing was changed",
+            "so no pod can be made",
+            "\n  kubectl etcd defrag --ssh --nodes NODE=ADDRESS,...",
+        ]);
+    }
+    let value =
+        || run(etcdctl(&scene.lab, "cp1", &["get", "--print-value-only", "/test/history"])).expect_code(0).stdout;
+    let before = value();
+    go(&["compact", "--physical"]).expect_code(0);
+    let done = go(&["defrag", "--yes", "-o", "json"]).expect_code(0).json();
+    assert!(done["disarmed"] == true && done["freed"].as_u64() > Some(10_000_000), "{done}");
+    assert!(value() == before, "the last value is kept");
+    e2e::restores::make(scene, "roomy", "1");
+}
+
 #[test]
 fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() {
     let scene = stage(1, Etcd::V3_4);
@@ -105,9 +140,10 @@ fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() 
     let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
 
     orders(go, "");
+    full(&scene, go);
     let status = go(&["status", "-o", "json", "--exit-code"]).expect_code(0).json();
     let member = &status["members"][0];
-    assert_eq!((&member["name"], member["quota"].as_i64()), (&"cp1".into(), Some(4 << 30)), "{status}");
+    assert_eq!((&member["name"], member["quota"].as_i64()), (&"cp1".into(), Some(QUOTA)), "{status}");
     go(&["backup", "unit.db"]).expect_code(0);
     scene.ok(&["verify", "unit.db"]);
     let record: serde_json::Value =
