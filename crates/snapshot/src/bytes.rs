@@ -26,7 +26,12 @@ pub(crate) fn be_u64(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// A protobuf varint at the start, and how many bytes it takes.
+#[inline(always)]
 pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    // Most are tags and lengths of one byte.
+    if let Some(&byte) = bytes.first().filter(|byte| **byte < 0x80) {
+        return Some((u64::from(byte), 1));
+    }
     let mut value = 0_u64;
     for (index, &byte) in bytes.iter().take(10).enumerate() {
         let bits = u64::from(byte & 0x7f);

@@ -7,11 +7,11 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 const SHARD_BITS: u32 = 8;
-/// A shard takes its changes in when there are so many, or a sixteenth of its keys.
-const LEAST_PENDING: usize = 32;
+/// A shard takes its changes in when there are so many, or a sixteenth of its keys. All that wait take 16 MiB, or a byte a key.
+const LEAST_PENDING: usize = 4096;
 const PENDING_PART: usize = 16;
 
 /// Makes the hashes of user keys.
@@ -47,9 +47,19 @@ impl KeyBytes {
     }
 
     pub(crate) fn finish(&self) -> KeyHash {
-        let hash = self.0.finish128();
+        KeyHash::of(self.0.finish128())
+    }
+
+    /// The same of a key that comes in one piece, instead of feeding it.
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash::of(self.0.hash(key))
+    }
+}
+
+impl KeyHash {
+    fn of(hash: Hash128) -> Self {
         let shard = (hash.h2 >> (u64::BITS - SHARD_BITS)) as usize;
-        KeyHash { shard, fingerprint: hash.h1 }
+        Self { shard, fingerprint: hash.h1 }
     }
 }
 
@@ -70,12 +80,26 @@ struct Shard {
     pending: Vec<Change>,
 }
 
-/// A row that a key got.
+/// A row that a key got: in one number, which is fast to sort, the fingerprint, then the row, then whether that is a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    fingerprint: u64,
-    row: u32,
-    tombstone: bool,
+struct Change(u128);
+
+impl Change {
+    fn new(fingerprint: u64, row: u32, tombstone: bool) -> Self {
+        Self(u128::from(fingerprint) << 64 | u128::from(row) << 32 | u128::from(tombstone))
+    }
+
+    fn fingerprint(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn row(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn is_tombstone(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 impl LiveKeys {
@@ -93,7 +117,7 @@ impl LiveKeys {
     pub(crate) fn push(&mut self, key: KeyHash, row: u32, tombstone: bool, superseded: impl FnMut(u32)) {
         let number = key.shard & (self.shards.len() - 1);
         let Some(shard) = self.shards.get_mut(number) else { return };
-        shard.pending.push(Change { fingerprint: key.fingerprint, row, tombstone });
+        shard.pending.push(Change::new(key.fingerprint, row, tombstone));
         if shard.pending.len() >= LEAST_PENDING.max(shard.rows.len() / PENDING_PART) {
             self.live = self.live.wrapping_add_signed(shard.merge(&mut self.merged, superseded));
         }
@@ -118,55 +142,47 @@ impl LiveKeys {
 }
 
 impl Shard {
-    /// Takes in the changes that wait, and returns by how much the number of keys has changed.
+    /// Takes in the changes that wait, and returns by how much the number of keys has changed. What was there before goes into
+    /// `merged`, whose memory serves the next shard.
     fn merge(&mut self, merged: &mut Shard, mut superseded: impl FnMut(u32)) -> i64 {
-        let before = self.rows.len();
         self.pending.sort_unstable();
-        merged.fingerprints.clear();
-        merged.rows.clear();
-        let mut taken = 0;
-        for changes in self.pending.chunk_by(|a, b| a.fingerprint == b.fingerprint) {
-            let Some(fingerprint) = changes.first().map(|change| change.fingerprint) else { continue };
-            let rest = self.fingerprints.get(taken..).unwrap_or_default();
-            let smaller = rest.iter().take_while(|&&other| other < fingerprint).count();
-            merged.copy(self, taken, smaller);
-            taken += smaller;
-            let mut newest = None;
-            if self.fingerprints.get(taken) == Some(&fingerprint) {
-                newest = self.rows.get(taken).copied();
-                taken += 1;
+        merged.start(self.rows.len() + self.pending.len());
+        let mut old = self.fingerprints.iter().copied().zip(self.rows.iter().copied()).peekable();
+        for changes in self.pending.chunk_by(|a, b| a.fingerprint() == b.fingerprint()) {
+            let Some(fingerprint) = changes.first().map(|change| change.fingerprint()) else { continue };
+            while let Some((smaller, row)) = old.next_if(|&(other, _)| other < fingerprint) {
+                merged.push(smaller, row);
             }
+            let mut newest = old.next_if(|&(other, _)| other == fingerprint).map(|(_, row)| row);
             for change in changes {
                 newest.into_iter().for_each(&mut superseded);
-                newest = (!change.tombstone).then_some(change.row);
+                newest = (!change.is_tombstone()).then_some(change.row());
             }
             if let Some(row) = newest {
-                merged.fingerprints.push(fingerprint);
-                merged.rows.push(row);
+                merged.push(fingerprint, row);
             }
         }
-        merged.copy(self, taken, before - taken);
+        old.for_each(|(fingerprint, row)| merged.push(fingerprint, row));
         self.pending.clear();
-        replace(&mut self.fingerprints, &merged.fingerprints);
-        replace(&mut self.rows, &merged.rows);
-        self.rows.len() as i64 - before as i64
+        std::mem::swap(&mut self.fingerprints, &mut merged.fingerprints);
+        std::mem::swap(&mut self.rows, &mut merged.rows);
+        self.rows.len() as i64 - merged.rows.len() as i64
     }
 
-    /// Appends a part of another shard.
-    fn copy(&mut self, other: &Shard, start: usize, length: usize) {
-        let range = start..start + length;
-        self.fingerprints.extend_from_slice(other.fingerprints.get(range.clone()).unwrap_or_default());
-        self.rows.extend_from_slice(other.rows.get(range).unwrap_or_default());
+    /// Makes room for so many keys. A vector of its own doubles when it grows; this one gets an eighth more.
+    fn start(&mut self, keys: usize) {
+        self.fingerprints.clear();
+        self.rows.clear();
+        if self.rows.capacity() < keys {
+            let room = keys + keys / 8;
+            (self.fingerprints, self.rows) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        }
     }
-}
 
-/// Puts `new` in the place of what is there. A vector of its own doubles when it grows; this one gets an eighth more.
-fn replace<T: Copy>(values: &mut Vec<T>, new: &[T]) {
-    values.clear();
-    if values.capacity() < new.len() {
-        *values = Vec::with_capacity(new.len() + new.len() / 8);
+    fn push(&mut self, fingerprint: u64, row: u32) {
+        self.fingerprints.push(fingerprint);
+        self.rows.push(row);
     }
-    values.extend_from_slice(new);
 }
 
 #[cfg(test)]

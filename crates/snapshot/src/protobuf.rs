@@ -27,6 +27,7 @@ pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = Option<(u64, Wire<'
 }
 
 /// The first field, and what follows it.
+#[inline]
 fn field(message: &[u8]) -> Option<(u64, Wire<'_>, &[u8])> {
     let (tag, taken) = varint(message)?;
     let rest = message.get(taken..)?;
@@ -84,6 +85,17 @@ impl Parser {
     /// Takes the next piece of the message.
     pub(crate) fn feed(&mut self, mut piece: &[u8], message: &mut impl Message) {
         while !piece.is_empty() {
+            // A field that is all there is taken at once; one that is not goes on in the next piece.
+            if self.state == State::Tag
+                && self.bits == 0
+                && let Some((field, wire, rest)) = field(piece)
+            {
+                piece = rest;
+                if !whole(field, wire, message) {
+                    self.state = State::Refused;
+                }
+                continue;
+            }
             self.state = match self.state {
                 State::Bytes { field, left } => {
                     let (taken, rest) = split(piece, left);
@@ -152,6 +164,22 @@ impl Parser {
             self.bits += 7;
         }
         Number::Incomplete
+    }
+}
+
+/// Gives a message a field; `false` if it refuses it.
+#[inline]
+fn whole(field: u64, wire: Wire<'_>, message: &mut impl Message) -> bool {
+    match wire {
+        Wire::Varint(value) => message.varint(field, value),
+        Wire::Bytes(bytes) => {
+            let taken = message.begin(field, bytes.len() as u64);
+            if taken && !bytes.is_empty() {
+                message.bytes(field, bytes);
+            }
+            taken
+        }
+        Wire::Fixed => true,
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct RowValue {
 #[derive(Debug)]
 struct KeyValue {
     key: KeyBytes,
+    /// The key's hash, if the key came in one piece.
+    key_hash: Option<KeyHash>,
     key_bytes: Option<u64>,
     create_revision: i64,
     mod_revision: i64,
@@ -53,6 +55,7 @@ impl RowValue {
     pub(crate) fn new(hasher: KeyHasher) -> Self {
         let fields = KeyValue {
             key: hasher.start(),
+            key_hash: None,
             key_bytes: None,
             create_revision: 0,
             mod_revision: 0,
@@ -69,7 +72,7 @@ impl RowValue {
 
     /// The user's key.
     pub(crate) fn key(&self) -> KeyHash {
-        self.fields.key.finish()
+        self.fields.key_hash.unwrap_or_else(|| self.fields.key.finish())
     }
 
     /// The lease that the key is bound to, if it is.
@@ -139,8 +142,10 @@ impl Message for KeyValue {
     }
 
     fn bytes(&mut self, field: u64, piece: &[u8]) {
-        if field == 1 {
-            self.key.feed(piece);
+        match field {
+            1 if self.key_bytes == Some(piece.len() as u64) => self.key_hash = Some(self.key.hash(piece)),
+            1 => self.key.feed(piece),
+            _ => {}
         }
     }
 }

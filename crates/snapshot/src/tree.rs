@@ -201,6 +201,25 @@ impl Frame {
         self.whole = usize::try_from(span.length).is_ok_and(|length| self.table.slice(span.offset, length).is_some());
     }
 
+    /// The next element of a leaf that is all in memory, unless something about it is wrong: its key, its value and its flags. Where they
+    /// are in `table` is where they are in the page.
+    #[inline]
+    fn sound(&self) -> Option<(&[u8], Span, u32)> {
+        if !self.whole || self.branch || self.next == self.count {
+            return None;
+        }
+        let page = self.table.slice(self.base, usize::try_from(self.end - self.base).ok()?)?;
+        let at = HEADER_BYTES + usize::from(self.next) * ELEMENT_BYTES;
+        let Element { pos, key_bytes, payload } = Element::parse_leaf(page.get(at..at + ELEMENT_BYTES)?)?;
+        let Payload::Value { flags, bytes } = payload else { return None };
+        let key_at = at + pos as usize;
+        let value_at = key_at + key_bytes as usize;
+        let key = page.get(key_at..value_at)?;
+        let value = Span { offset: self.base + value_at as u64, length: u64::from(bytes) };
+        let fits = self.base + key_at as u64 >= self.data_end && value.offset + value.length <= self.end;
+        (fits && (1..=MAX_KEY_BYTES).contains(&key_bytes)).then_some((key, value, flags))
+    }
+
     /// Key or value bytes within the page, at most a window's worth.
     fn bytes(&mut self, source: &dyn Source, offset: u64, length: usize) -> Result<&[u8], VerifyError> {
         let window = if self.table.holds(offset, length) { &mut self.table } else { &mut self.data };
@@ -266,7 +285,15 @@ impl Tree {
     }
 
     /// The next entry in key order. What is damaged is reported to `walk` and left out.
+    #[inline]
     pub(crate) fn next(&mut self, walk: &mut Walk<'_>) -> Result<Option<Entry>, VerifyError> {
+        match self.next_in_leaf() {
+            Some(entry) => Ok(Some(entry)),
+            None => self.next_anywhere(walk),
+        }
+    }
+
+    fn next_anywhere(&mut self, walk: &mut Walk<'_>) -> Result<Option<Entry>, VerifyError> {
         while let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.frames.get_mut(top)) {
             if frame.next == frame.count {
                 self.flush();
@@ -336,6 +363,28 @@ impl Tree {
         Ok(None)
     }
 
+    /// The next entry, if it is in the same leaf and all is well with it: most are. Of any other one this changes nothing.
+    #[inline]
+    fn next_in_leaf(&mut self) -> Option<Entry> {
+        let frame = self.depth.checked_sub(1).and_then(|top| self.frames.get_mut(top))?;
+        let (key, value, flags) = frame.sound()?;
+        let key_at = value.offset - key.len() as u64;
+        // The first one has more to be compared with, and a run starts with it.
+        if self.has_expected || !self.has_key || self.run.last.is_none() || self.run.end != key_at || *key <= *self.key
+        {
+            return None;
+        }
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        let offset = frame.base + HEADER_BYTES as u64 + u64::from(frame.next) * ELEMENT_BYTES as u64;
+        let page = frame.page;
+        frame.next += 1;
+        frame.data_end = value.offset + value.length;
+        self.run.last = Some(key_at);
+        self.run.end = frame.data_end;
+        Some(Entry { flags, value, page, offset })
+    }
+
     /// Streams a value of the entry that [`next`](Self::next) gave last. Only the last piece is shorter than a window; a
     /// value without bytes has no piece.
     pub(crate) fn value(
@@ -345,6 +394,13 @@ impl Tree {
         mut piece: impl FnMut(&[u8]) -> Result<(), VerifyError>,
     ) -> Result<(), VerifyError> {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.frames.get_mut(top)) else { return Ok(()) };
+        if self.run.last.is_some()
+            && value.length > 0
+            && let Some(bytes) =
+                usize::try_from(value.length).ok().and_then(|length| frame.table.slice(value.offset, length))
+        {
+            return piece(bytes);
+        }
         let mut done = 0;
         while done < value.length {
             let length = usize::try_from(value.length - done).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
