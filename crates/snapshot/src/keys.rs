@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 const SHARD_BITS: u32 = 8;
-/// A shard takes its changes in when there are so many, or a sixteenth of its keys. All that wait take 16 MiB, or a byte a key.
-const LEAST_PENDING: usize = 4096;
+/// A shard takes its changes in when there are so many, or a sixteenth of its keys: all that wait take 8 MiB, or a byte a key.
+const LEAST_PENDING: usize = 2048;
 const PENDING_PART: usize = 16;
 
 /// Makes the hashes of user keys.
@@ -21,7 +21,7 @@ pub(crate) struct KeyHasher(u64, u64);
 /// A user key, by its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyHash {
-    shard: usize,
+    shard: u8,
     fingerprint: u64,
 }
 
@@ -58,13 +58,13 @@ impl KeyBytes {
 
 impl KeyHash {
     fn of(hash: Hash128) -> Self {
-        let shard = (hash.h2 >> (u64::BITS - SHARD_BITS)) as usize;
+        let shard = (hash.h2 >> (u64::BITS - SHARD_BITS)) as u8;
         Self { shard, fingerprint: hash.h1 }
     }
 }
 
 /// The newest row of each key that is not deleted, by the rows' ordinals.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LiveKeys {
     shards: Vec<Shard>,
     merged: Shard,
@@ -80,24 +80,30 @@ struct Shard {
     pending: Vec<Change>,
 }
 
-/// A row that a key got: in one number, which is fast to sort, the fingerprint, then the row, then whether that is a deletion.
+/// A row that a key got: in one number, which is fast to sort, the fingerprint, then the row, then the shard and whether that is a
+/// deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Change(u128);
+pub(crate) struct Change(u128);
 
 impl Change {
-    fn new(fingerprint: u64, row: u32, tombstone: bool) -> Self {
-        Self(u128::from(fingerprint) << 64 | u128::from(row) << 32 | u128::from(tombstone))
+    pub(crate) fn new(key: KeyHash, row: u32, tombstone: bool) -> Self {
+        let rest = u128::from(row) << 32 | u128::from(key.shard) << 1 | u128::from(tombstone);
+        Self(u128::from(key.fingerprint) << 64 | rest)
     }
 
     fn fingerprint(self) -> u64 {
         (self.0 >> 64) as u64
     }
 
-    fn row(self) -> u32 {
+    pub(crate) fn row(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    fn is_tombstone(self) -> bool {
+    fn shard(self) -> usize {
+        (self.0 as u32 >> 1) as usize
+    }
+
+    pub(crate) fn is_tombstone(self) -> bool {
         self.0 & 1 != 0
     }
 }
@@ -114,10 +120,10 @@ impl LiveKeys {
     }
 
     /// The next row of a key; rows rise. `superseded` hears, now or later, of a row that is no longer its key's newest.
-    pub(crate) fn push(&mut self, key: KeyHash, row: u32, tombstone: bool, superseded: impl FnMut(u32)) {
-        let number = key.shard & (self.shards.len() - 1);
+    pub(crate) fn push(&mut self, change: Change, superseded: impl FnMut(u32)) {
+        let number = change.shard() & self.shards.len().saturating_sub(1);
         let Some(shard) = self.shards.get_mut(number) else { return };
-        shard.pending.push(Change::new(key.fingerprint, row, tombstone));
+        shard.pending.push(change);
         if shard.pending.len() >= LEAST_PENDING.max(shard.rows.len() / PENDING_PART) {
             self.live = self.live.wrapping_add_signed(shard.merge(&mut self.merged, superseded));
         }
@@ -212,7 +218,7 @@ mod tests {
         let (hasher, mut keys) = (KeyHasher::new(), LiveKeys::new(1 << 20));
         let many = 1_u32 << 20;
         for row in 0..many {
-            keys.push(hash(hasher, &row.to_le_bytes()), row, false, |_| {});
+            keys.push(Change::new(hash(hasher, &row.to_le_bytes()), row, false), |_| {});
         }
         keys.flush(|_| {});
         assert_eq!(keys.len(), u64::from(many));
@@ -222,7 +228,7 @@ mod tests {
             .map(|shard| shard.fingerprints.capacity() * 8 + shard.rows.capacity() * 4 + shard.pending.capacity() * 16)
             .sum();
         // The shards themselves and what waits in them are a part that does not grow.
-        assert!(bytes < many as usize * 14 + (1 << SHARD_BITS) * 32 * 16, "{bytes}");
+        assert!(bytes < many as usize * 14 + (1 << SHARD_BITS) * LEAST_PENDING * size_of::<Change>(), "{bytes}");
     }
 
     proptest! {
@@ -233,7 +239,7 @@ mod tests {
             // All in one shard, so that it merges again and again.
             let one_shard = |key: u16| KeyHash { shard: 7, ..hash(hasher, &key.to_le_bytes()) };
             for (row, &(key, tombstone)) in (0..).zip(&changes) {
-                keys.push(one_shard(key), row, tombstone, |row| assert!(heard.insert(row)));
+                keys.push(Change::new(one_shard(key), row, tombstone), |row| assert!(heard.insert(row)));
                 let before = if tombstone { map.remove(&key) } else { map.insert(key, row) };
                 gone.extend(before);
             }

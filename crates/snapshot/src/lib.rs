@@ -42,6 +42,7 @@ mod rows;
 mod settings;
 mod sink;
 mod source;
+mod standing;
 mod stream;
 mod tree;
 mod verify;

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::bits::Bits;
-use crate::keys::{KeyHasher, LiveKeys};
+use crate::keys::{Change, KeyHasher};
 use crate::row::{RowKey, RowValue};
+use crate::standing::{Clerk, Mark};
 use crate::{Finding, FindingKind};
 
 /// Between which revisions HashKV looks.
@@ -40,20 +41,13 @@ pub(crate) struct Rows {
     cut: Cut,
     leases: Leases,
     pub(crate) hasher: KeyHasher,
-    live: LiveKeys,
+    clerk: Clerk,
     /// The next row's ordinal.
     next: u32,
     last: Option<RowKey>,
-    /// The rows are past the cut: those before `limit` are up to it.
+    /// The rows are past the compacted revision, and past the cut.
+    compacted: bool,
     closed: bool,
-    limit: u32,
-    /// How many rows, from the first on, are up to the compacted revision.
-    compacted: u32,
-    /// Of these rows: the deletions, and those that are not their key's newest at the cut.
-    dropped: Bits,
-    /// The same as of the compacted revision, once the rows are past it: what the compaction removes. Some versions of etcd
-    /// keep the deletions at that very revision, but no hash counts them.
-    removed: Option<Bits>,
     /// Rows that have a lease, and those whose lease does not exist.
     leased: Bits,
     orphaned: Bits,
@@ -77,14 +71,11 @@ impl Rows {
             cut,
             leases,
             hasher: KeyHasher::new(),
-            live: LiveKeys::new(pages),
+            clerk: Clerk::new(pages),
             next: 0,
             last: None,
+            compacted: false,
             closed: false,
-            limit: 0,
-            compacted: 0,
-            dropped: Bits::default(),
-            removed: None,
             leased: Bits::default(),
             orphaned: Bits::default(),
         }
@@ -109,7 +100,7 @@ impl Rows {
             return Err(Finding::new(FindingKind::Revision, "the row before it has the same revision"));
         }
         self.last = Some(row);
-        if row.revision > self.cut.compacted && self.removed.is_none() {
+        if row.revision > self.cut.compacted && !self.compacted {
             self.compact();
         }
         if row.revision > self.cut.revision && !self.closed {
@@ -123,50 +114,21 @@ impl Rows {
                 self.orphaned.insert(ordinal);
             }
         }
-        if row.revision <= self.cut.compacted {
-            self.compacted = self.next;
-            if row.tombstone {
-                self.dropped.insert(ordinal);
-            }
-        }
-        let (compacted, open) = (self.compacted, !self.closed);
-        let dropped = &mut self.dropped;
-        self.live.push(value.key(), ordinal, row.tombstone, |old| {
-            if open && old < compacted {
-                dropped.insert(old);
-            }
-        });
+        self.clerk.push(Change::new(value.key(), ordinal, row.tombstone));
         Ok(())
     }
 
-    /// Marks what waits among the compacted rows.
-    fn drop_superseded(&mut self) {
-        let (compacted, dropped) = (self.compacted, &mut self.dropped);
-        self.live.flush(|old| {
-            if old < compacted {
-                dropped.insert(old);
-            }
-        });
-    }
-
-    /// All compacted rows are there.
     fn compact(&mut self) {
-        self.drop_superseded();
-        self.removed = Some(self.dropped.clone());
+        self.compacted = true;
+        self.clerk.mark(Mark::Compacted);
     }
 
-    /// All rows up to the cut are there.
     fn close(&mut self) {
-        if self.removed.is_none() {
+        if !self.compacted {
             self.compact();
         }
-        self.drop_superseded();
-        // Where every key is deleted, etcd takes none of the compacted rows for superseded, but for those that are gone.
-        if self.live.len() == 0 {
-            self.dropped = self.removed.replace(Bits::default()).unwrap_or_default();
-        }
-        self.limit = self.next;
         self.closed = true;
+        self.clerk.mark(Mark::Closed);
     }
 
     /// To be called after the last row.
@@ -174,13 +136,14 @@ impl Rows {
         if !self.closed {
             self.close();
         }
-        self.live.flush(|_| {});
-        let count = |bits: &Bits| self.live.rows().filter(|&row| bits.contains(row)).count() as u64;
+        self.clerk.finish();
+        let live = &self.clerk.standing().live;
+        let count = |bits: &Bits| live.rows().filter(|&row| bits.contains(row)).count() as u64;
         let orphans = if self.orphaned.is_empty() { 0 } else { count(&self.orphaned) };
         let keys_with_lease = if self.leased.is_empty() { 0 } else { count(&self.leased) };
         Summary {
             revision: self.last.map_or(0, |row| row.revision),
-            live_keys: self.live.len(),
+            live_keys: live.len(),
             keys_with_lease,
             orphans,
             leases_unchecked: self.leases.overflowed && !self.leased.is_empty(),
@@ -189,17 +152,19 @@ impl Rows {
 
     /// Whether a row counts for HashKV; to be asked after [`finish`](Self::finish).
     pub(crate) fn counts(&self, row: u32) -> bool {
-        row < self.limit && !self.dropped.contains(row)
+        let standing = self.clerk.standing();
+        row < standing.limit && !standing.dropped.contains(row)
     }
 
     /// Whether all rows of a range do.
     pub(crate) fn all_count(&self, rows: Range<u32>) -> bool {
-        rows.end <= self.limit && !self.dropped.any(rows)
+        let standing = self.clerk.standing();
+        rows.end <= standing.limit && !standing.dropped.any(rows)
     }
 
     /// The newest row of each live key, in no order; to be asked after [`finish`](Self::finish).
     pub(crate) fn newest(&self) -> impl Iterator<Item = u32> {
-        self.live.rows()
+        self.clerk.standing().live.rows()
     }
 
     /// How many rows there are.
