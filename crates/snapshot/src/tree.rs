@@ -201,22 +201,20 @@ impl Frame {
         self.whole = usize::try_from(span.length).is_ok_and(|length| self.table.slice(span.offset, length).is_some());
     }
 
-    /// The next element of a leaf that is all in memory, unless something about it is wrong: its key, its value and its flags. Where they
-    /// are in `table` is where they are in the page.
+    /// The next element of a leaf that is all in memory, unless something about it is wrong: its key, its value and its flags.
     #[inline]
     fn sound(&self) -> Option<(&[u8], Span, u32)> {
         if !self.whole || self.branch || self.next == self.count {
             return None;
         }
-        let page = self.table.slice(self.base, usize::try_from(self.end - self.base).ok()?)?;
+        let page = self.table.from(self.base)?;
         let at = HEADER_BYTES + usize::from(self.next) * ELEMENT_BYTES;
         let Element { pos, key_bytes, payload } = Element::parse_leaf(page.get(at..at + ELEMENT_BYTES)?)?;
         let Payload::Value { flags, bytes } = payload else { return None };
-        let key_at = at + pos as usize;
-        let value_at = key_at + key_bytes as usize;
-        let key = page.get(key_at..value_at)?;
-        let value = Span { offset: self.base + value_at as u64, length: u64::from(bytes) };
-        let fits = self.base + key_at as u64 >= self.data_end && value.offset + value.length <= self.end;
+        let key = page.get(at + pos as usize..)?.get(..key_bytes as usize)?;
+        let key_at = self.base + at as u64 + u64::from(pos);
+        let value = Span { offset: key_at + u64::from(key_bytes), length: u64::from(bytes) };
+        let fits = key_at >= self.data_end && value.offset + value.length <= self.end;
         (fits && (1..=MAX_KEY_BYTES).contains(&key_bytes)).then_some((key, value, flags))
     }
 

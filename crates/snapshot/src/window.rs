@@ -42,6 +42,12 @@ impl Window {
         self.bytes.get(self.range(offset, length)?)
     }
 
+    /// All that it holds from `offset` on.
+    #[inline]
+    pub(crate) fn from(&self, offset: u64) -> Option<&[u8]> {
+        self.bytes.get(..self.length)?.get(usize::try_from(offset.checked_sub(self.start)?).ok()?..)
+    }
+
     /// Takes the place of what was held.
     pub(crate) fn set(&mut self, offset: u64, bytes: &[u8]) {
         self.buffer(offset, bytes.len()).copy_from_slice(bytes);

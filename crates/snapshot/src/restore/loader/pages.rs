@@ -9,11 +9,11 @@ use crate::meta::fnv1a;
 use crate::page::{FIRST_TREE_PAGE, HEADER_BYTES};
 
 /// Bytes that are written at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 256 << 10;
 /// How many chunks wait for the thread.
 const QUEUE: usize = 8;
 /// After so many chunks the disk begins to take them, so that it has little left to do at the end.
-const FLUSH: usize = 64;
+const FLUSH: usize = 256;
 
 /// Transactions that the meta pages name: bbolt writes that of an even one to page 0 and of an odd one to page 1.
 const TRANSACTIONS: [u64; 2] = [2, 3];
@@ -74,6 +74,11 @@ impl Pages {
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.offset += bytes.len() as u64;
+        // The elements of a page come one by one.
+        if bytes.len() < CHUNK - self.chunk.len() {
+            self.chunk.extend_from_slice(bytes);
+            return Ok(());
+        }
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.chunk.len()));
             self.chunk.extend_from_slice(now);
