@@ -47,10 +47,10 @@ pub(crate) struct OfApiServer {
 
 impl Credentials {
     /// For an API server that trusts the same authority: it does not speak to the drill as etcd does.
-    pub(crate) fn api_client(&self) -> Arc<ClientConfig> {
+    pub(crate) fn api_client(&self) -> ClientConfig {
         let mut config = ClientConfig::clone(&self.client);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.into()
+        config
     }
 
     /// Makes keys of an API server's own.

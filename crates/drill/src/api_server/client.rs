@@ -1,22 +1,16 @@
 //! What the drill's API server is asked, over the loopback.
 
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use reqwest::StatusCode;
+use reqwest::header::ACCEPT;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::credentials::SERVER;
+use crate::{Outcome, Trouble};
 
 /// How long one answer may take: an API server takes a minute for a request itself.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -55,11 +49,11 @@ impl Unanswered {
     }
 }
 
-/// A connection, made again where it has ended.
+/// The API server of the drill, on the loopback.
 pub(super) struct Api {
-    port: u16,
-    tls: Arc<ClientConfig>,
-    sender: Option<SendRequest<Empty<Bytes>>>,
+    client: reqwest::Client,
+    /// Its URL, without a path.
+    url: String,
 }
 
 /// What is read of a list.
@@ -102,15 +96,30 @@ pub(super) struct Counted {
 }
 
 impl Api {
-    pub(super) fn new(port: u16, tls: Arc<ClientConfig>) -> Api {
-        Api { port, tls, sender: None }
+    /// The API server on a port of the loopback.
+    ///
+    /// # Errors
+    /// There can be no client for it.
+    pub(super) fn new(port: u16, tls: ClientConfig) -> Outcome<Api> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .resolve(SERVER, (Ipv4Addr::LOCALHOST, port).into())
+            .user_agent("kubectl-etcd drill")
+            .timeout(PATIENCE)
+            .build();
+        let client = client.map_err(|error| Trouble::plain("cannot ask an API server").source(&error))?;
+        Ok(Api { client, url: format!("https://{SERVER}:{port}") })
     }
 
     /// Whether it says that it is ready. Its caches of all objects are never whole where some of them cannot be decrypted: `whole` says whether they have to be.
     ///
     /// # Errors
     /// It is not: why, in a line.
-    pub(super) async fn ready(&mut self, whole: bool) -> Result<(), String> {
+    pub(super) async fn ready(&self, whole: bool) -> Result<(), String> {
         let path = if whole { "/readyz?verbose" } else { "/readyz?verbose&exclude=informer-sync" };
         match self.ask(path, JSON).await {
             Ok((StatusCode::OK, _)) => Ok(()),
@@ -123,7 +132,7 @@ impl Api {
     ///
     /// # Errors
     /// See [`Unanswered`].
-    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Unanswered> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Unanswered> {
         self.read(path, JSON).await
     }
 
@@ -131,7 +140,7 @@ impl Api {
     ///
     /// # Errors
     /// See [`Unanswered`].
-    pub(super) async fn all<T: DeserializeOwned>(&mut self, path: &str, page: u32) -> Result<Vec<T>, Unanswered> {
+    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str, page: u32) -> Result<Vec<T>, Unanswered> {
         let (mut all, mut next) = (Vec::new(), String::new());
         loop {
             let read: Page<T> = self.read(&page_path(path, page, &next), JSON).await?;
@@ -147,7 +156,7 @@ impl Api {
     ///
     /// # Errors
     /// See [`Unanswered`].
-    pub(super) async fn count(&mut self, path: &str, until: i64) -> Result<Counted, Unanswered> {
+    pub(super) async fn count(&self, path: &str, until: i64) -> Result<Counted, Unanswered> {
         let mut counted = Counted { revision: 0, items: 0, unchanged: 0 };
         let mut next = String::new();
         loop {
@@ -169,7 +178,7 @@ impl Api {
         }
     }
 
-    async fn read<T: DeserializeOwned>(&mut self, path: &str, accept: &str) -> Result<T, Unanswered> {
+    async fn read<T: DeserializeOwned>(&self, path: &str, accept: &str) -> Result<T, Unanswered> {
         let mut tries = 1;
         let (status, body) = loop {
             match self.ask(path, accept).await.map_err(Unanswered::Lost)? {
@@ -188,52 +197,26 @@ impl Api {
         }
     }
 
-    /// One request. A connection that has ended meanwhile is made again.
-    async fn ask(&mut self, path: &str, accept: &str) -> Result<(StatusCode, Bytes), String> {
-        let asked = async {
-            if let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed())
-                && let Ok(answer) = send(&mut sender, path, accept).await
-            {
-                self.sender = Some(sender);
-                return Ok(answer);
+    /// One request.
+    async fn ask(&self, path: &str, accept: &str) -> Result<(StatusCode, Vec<u8>), String> {
+        let lost = |error: &dyn std::error::Error| format!("the API server does not answer: {}", chain(error));
+        let request = self.client.get(format!("{}{path}", self.url)).header(ACCEPT, accept);
+        let mut answer = request.send().await.map_err(|error| lost(&error.without_url()))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| lost(&error.without_url()))? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(format!("the API server answers with more than {LARGEST} bytes"));
             }
-            let mut sender = self.connect().await?;
-            let answer = send(&mut sender, path, accept).await?;
-            self.sender = Some(sender);
-            Ok(answer)
-        };
-        match timeout(PATIENCE, asked).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("the API server has not answered within {} seconds", PATIENCE.as_secs())),
+            body.extend_from_slice(&chunk);
         }
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
-        let cannot = |error: &dyn std::error::Error| format!("the API server cannot be reached: {error}");
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.map_err(|error| cannot(&error))?;
-        let name = ServerName::try_from(SERVER).map_err(|error| cannot(&error))?;
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await;
-        let stream = stream.map_err(|error| cannot(&error))?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| cannot(&error))?;
-        // It ends with its sender; what it ends of is told by the request that fails.
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok((answer.status(), body))
     }
 }
 
-async fn send(sender: &mut SendRequest<Empty<Bytes>>, path: &str, accept: &str) -> Result<(StatusCode, Bytes), String> {
-    let broke = |error: &dyn std::error::Error| format!("the connection to the API server broke: {error}");
-    let request = Request::get(path)
-        .header("host", SERVER)
-        .header("accept", accept)
-        .header("user-agent", "kubectl-etcd drill")
-        .body(Empty::new())
-        .map_err(|error| broke(&error))?;
-    sender.ready().await.map_err(|error| broke(&error))?;
-    let answer = sender.send_request(request).await.map_err(|error| broke(&error))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| broke(&*error))?;
-    Ok((status, body.to_bytes()))
+/// An error with its causes, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The path of a page. What stands in `next` is of the API server, and is passed on as it is.

@@ -131,14 +131,14 @@ pub(crate) async fn prove(program: &ApiServer, ground: &Ground<'_>, clock: &mut 
     let begun = Instant::now();
     let prefix = ground.subject.prefix.as_str();
     let mut process = Process::start(program, ground.ports, prefix, ground.credentials, ground.folder)?;
-    let mut api = Api::new(ground.ports.api_server, ground.credentials.api_client());
+    let api = Api::new(ground.ports.api_server, ground.credentials.api_client())?;
     let open: BTreeSet<String> =
         ground.encryption.iter().filter(|one| one.result != Sampled::Read).map(|one| one.key.clone()).collect();
-    let ready = process.ready(&mut api, open.is_empty()).await;
+    let ready = process.ready(&api, open.is_empty()).await;
     let ready_seconds = ready.is_ok().then(|| report::rounded(begun.elapsed()));
     clock.lap("apiServer", true);
     let listed = match ready {
-        Ok(()) => list(&mut process, &mut api, ground, &open).await?,
+        Ok(()) => list(&mut process, &api, ground, &open).await?,
         Err(why) => Err(why),
     };
     clock.lap("list", false);
@@ -166,7 +166,7 @@ pub(crate) async fn prove(program: &ApiServer, ground: &Ground<'_>, clock: &mut 
 /// Lists everything; the inner error says why the API server could not be asked.
 async fn list(
     process: &mut Process,
-    api: &mut Api,
+    api: &Api,
     ground: &Ground<'_>,
     open: &BTreeSet<String>,
 ) -> Outcome<Result<Vec<report::Listed>, String>> {
@@ -203,10 +203,7 @@ async fn list(
 }
 
 /// Which resources there are, and in which version each is listed. Waits for those that definitions of the file make.
-async fn discover(
-    api: &mut Api,
-    file: &BTreeMap<String, Stored>,
-) -> Result<BTreeMap<String, GroupVersion>, Unanswered> {
+async fn discover(api: &Api, file: &BTreeMap<String, Stored>) -> Result<BTreeMap<String, GroupVersion>, Unanswered> {
     let elsewhere: Vec<ApiService> = or_none(api.all("/apis/apiregistration.k8s.io/v1/apiservices", FEW).await)?;
     let custom: Vec<&String> = file.iter().filter(|(_, stored)| stored.custom).map(|(name, _)| name).collect();
     let definitions: Vec<Definition> = match custom.is_empty() {

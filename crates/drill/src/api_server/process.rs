@@ -74,7 +74,7 @@ impl Process {
     ///
     /// # Errors
     /// It has ended, or is not ready for too long: why, in a line.
-    pub(super) async fn ready(&mut self, api: &mut Api, whole: bool) -> Result<(), String> {
+    pub(super) async fn ready(&mut self, api: &Api, whole: bool) -> Result<(), String> {
         let begun = Instant::now();
         loop {
             let why = match api.ready(whole).await {
