@@ -82,6 +82,8 @@ pub struct Image {
     pub reference: String,
     /// By its content: `sha256:` and 64 digits. This is what is run, whatever the name stands for meanwhile.
     pub id: String,
+    /// Names of variables that it sets and etcd would take for flags.
+    variables: Vec<String>,
 }
 
 fn refused(message: impl Into<String>) -> Trouble {
@@ -128,12 +130,15 @@ impl Engine {
     /// # Errors
     /// The program cannot be run, or does not answer.
     pub async fn image(&self, reference: &str) -> Outcome<Option<Image>> {
-        let said = output(&self.path, &["image", "inspect", "--format", "{{.Id}}", reference]).await?;
+        let said = output(&self.path, &["image", "inspect", "--format", INSPECTED, reference]).await?;
         let text = String::from_utf8_lossy(&said.stdout);
-        let digits = text.trim().trim_start_matches("sha256:");
-        let known = said.status.success() && digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let id = || format!("sha256:{digits}");
-        Ok(known.then(|| Image { engine: self.clone(), reference: reference.to_owned(), id: id() }))
+        let inspected = Some(&*text).filter(|_| said.status.success()).and_then(inspected);
+        Ok(inspected.map(|(id, variables)| Image {
+            engine: self.clone(),
+            reference: reference.to_owned(),
+            id,
+            variables,
+        }))
     }
 
     /// Pulls an image, for as long as that takes.
@@ -211,11 +216,16 @@ impl Image {
             "--security-opt=no-new-privileges",
             "--security-opt=label=disable",
             "--log-driver=none",
-            "--env=ETCD_UNSUPPORTED_ARCH=arm64",
             "--entrypoint=etcd",
         ]
         .map(str::to_owned)
         .into();
+        run.extend(self.variables.iter().map(|name| match self.engine.make {
+            // Of a variable without a value, which this program's environment does not have either, docker takes that of the image away.
+            Make::Docker => format!("--env={name}"),
+            Make::Podman => format!("--unsetenv={name}"),
+        }));
+        run.push("--env=ETCD_UNSUPPORTED_ARCH=arm64".to_owned());
         if self.engine.users == Users::Remapped {
             run.push("--userns=host".to_owned());
         }
@@ -225,6 +235,22 @@ impl Image {
     }
 }
 
+/// What is asked of an image: its ID, and then the variables that it sets.
+const INSPECTED: &str = "{{.Id}} {{json .Config.Env}}";
+
+/// The ID of an image, and those of its variables that etcd would take for flags: etcd ends where a flag is given, too.
+fn inspected(text: &str) -> Option<(String, Vec<String>)> {
+    let (id, variables) = text.trim().split_once(' ')?;
+    let digits = id.trim_start_matches("sha256:");
+    let is_id = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let variables: Option<Vec<String>> = serde_json::from_str(variables).ok()?;
+    let names = variables.unwrap_or_default().into_iter().filter_map(|one| Some(one.split('=').next()?.to_owned()));
+    is_id.then(|| (format!("sha256:{digits}"), names.filter(|name| name.starts_with(OF_ETCD)).collect()))
+}
+
+/// What the names of variables begin with that etcd takes for flags.
+const OF_ETCD: &str = "ETCD_";
+
 /// What failed, as the program that runs containers says it in its last line.
 fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -232,8 +258,17 @@ fn last_line(output: &Output) -> String {
     last.map_or_else(|| output.status.to_string(), |line| line.chars().take(400).collect())
 }
 
+/// Takes from the environment of a command what etcd would take for flags.
+pub(crate) fn without_flags(command: &mut std::process::Command) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.as_encoded_bytes().starts_with(OF_ETCD.as_bytes())) {
+        command.env_remove(name);
+    }
+}
+
 fn command(program: &Path, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
+    without_flags(command.as_std_mut());
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).process_group(0);
     command
 }
@@ -253,7 +288,32 @@ mod tests {
 
     fn image(make: Make, users: Users) -> Image {
         let engine = Engine { path: format!("/usr/bin/{}", make.name()).into(), make, users };
-        Image { engine, reference: "etcd:3.5".to_owned(), id: "sha256:00".to_owned() }
+        Image {
+            engine,
+            reference: "etcd:3.5".to_owned(),
+            id: "sha256:00".to_owned(),
+            variables: vec!["ETCD_NAME".to_owned()],
+        }
+    }
+
+    #[test]
+    fn an_image_tells_its_id_and_what_etcd_would_take_for_flags() {
+        let id = "ab".repeat(32);
+        let of = |text: &str| inspected(&text.replace("ID", &id));
+        let named =
+            |names: &[&str]| Some((format!("sha256:{id}"), names.iter().map(|&name| name.to_owned()).collect()));
+        let docker = "sha256:ID [\"PATH=/bin\",\"ETCD_DATA_DIR=/data\",\"ETCD_NAME=\",\"ETCDCTL_API=3\"]\n";
+        assert_eq!(of(docker), named(&["ETCD_DATA_DIR", "ETCD_NAME"]));
+        assert_eq!((of("ID null"), of("ID []")), (named(&[]), named(&[])));
+        assert_eq!((of("ID"), of("ab []"), of("ID {}")), (None, None, None));
+    }
+
+    #[test]
+    fn variables_of_an_image_are_no_flags_of_its_etcd() {
+        for (make, flag) in [(Make::Docker, "--env=ETCD_NAME"), (Make::Podman, "--unsetenv=ETCD_NAME")] {
+            let run = image(make, Users::Same).serve("drill-1", "/f", (1000, 100));
+            assert!(run.iter().any(|one| one == flag), "{flag}: {run:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 
 use crate::client::Etcd;
-use crate::container::Image;
+use crate::container::{Image, without_flags};
 use crate::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
 use crate::guard::{CONTAINER, GUARD};
 use crate::program::Origin;
@@ -64,6 +64,7 @@ impl Server {
                 None
             }
             Origin::Image(image) => {
+                without_flags(&mut command);
                 let name = folder.name().to_owned();
                 let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
                 let path = folder.path().to_str().ok_or_else(|| {
