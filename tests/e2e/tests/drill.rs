@@ -402,7 +402,10 @@ impl Podman {
         pack.arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".");
         run(pack).expect_code(0);
         let reference = format!("localhost/{name}:1");
-        self.run(&["import", "--quiet", tar.to_str().expect("text"), &reference]).expect_code(0);
+        // etcd takes these for flags, too, and ends where a flag is given twice.
+        let variables = ["--change=ENV ETCD_DATA_DIR=/elsewhere", "--change=ENV ETCD_QUOTA_BACKEND_BYTES=1"];
+        let arguments = [&["import", "--quiet"], &variables[..], &[tar.to_str().expect("text"), &reference]].concat();
+        self.run(&arguments).expect_code(0);
         std::fs::remove_file(tar).expect("the archive");
         reference
     }
@@ -493,6 +496,19 @@ fn the_etcd_of_an_image_serves_a_backup_and_no_container_is_left() {
         }
         place.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_gigabyte_is_drilled() {
+    let place = Place::new();
+    let mut unpack = Command::new("zstd");
+    unpack.args(["-dq", "-o"]).arg(place.path("a.db"));
+    unpack.arg(workspace().join("tests/data/snapshots/gigabyte.db.zst"));
+    run(unpack).expect_code(0);
+    let drill = place.drill(&new(), &["a.db", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&drill["verdict"], &drill["reasons"]), (&"passed".into(), &json!([])), "{drill}");
+    assert_eq!((&drill["backup"]["size"], &drill["backup"]["revision"]), (&1_067_470_880_u64.into(), &722.into()));
+    assert_eq!((&check(&drill, "keys")["served"], &check(&drill, "keys")["result"]), (&"721".into(), &"equal".into()));
 }
 
 /// What the pod of a schedule runs.
