@@ -2,6 +2,8 @@
 
 mod backup;
 mod backups;
+#[path = "support/browser.rs"]
+mod browser;
 mod certificates;
 mod cka;
 mod connection;
@@ -23,6 +25,7 @@ mod left_out;
 mod live;
 mod new_cluster;
 mod objects;
+mod pages;
 mod plan;
 #[path = "support/proxy.rs"]
 mod proxy;

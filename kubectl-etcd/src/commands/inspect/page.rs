@@ -77,9 +77,9 @@ impl Page<'_> {
         )
     }
 
-    /// A number of bytes, shown in a larger unit.
+    /// A number of bytes, shown in a larger unit on one line.
     fn short(&self, path: &str) -> String {
-        self.0.shown(path, &bytes(self.0.number(path)))
+        self.0.shown(path, &bytes(self.0.number(path)).replace(' ', "\u{a0}"))
     }
 
     /// The paths of all resources, the highest first; keys that are no objects are a resource as well.
@@ -450,7 +450,9 @@ mod tests {
             let words = shown(&page, &path, &value).unwrap_or_else(|| panic!("{path} is not on the page"));
             match &value {
                 Value::Number(number) if path.to_lowercase().ends_with("bytes") || path == "totalSize" => {
-                    assert_eq!(words, bytes(number.as_u64().expect("a size")), "{path}");
+                    let size = bytes(number.as_u64().expect("a size"));
+                    // On one line.
+                    assert_eq!(words, size.replace(' ', "\u{a0}"), "{path}");
                 }
                 Value::Number(number) => assert_eq!(words, number.to_string(), "{path}"),
                 Value::Bool(false) => assert!(words.starts_with("no"), "{path}: {words}"),
