@@ -62,6 +62,14 @@ fn a_full_etcd_without_a_mirror_pod_is_emptied_and_no_write_is_lost() {
     );
     let alarms = run(scene.kubectl_etcd(&["alarms", "-o", "json"])).expect_code(0).json();
     assert_eq!((&alarms["alarms"][0]["member"], &alarms["alarms"][0]["alarm"]), (&"cp1".into(), &"NOSPACE".into()));
+    // What needs a pod is not known; what ails the cluster is.
+    let doctor = run(scene.kubectl_etcd(&["doctor", "-o", "json", "--exit-code"])).expect_code(2).json();
+    let check = |name: &str| {
+        let all = doctor["checks"].as_array().expect("checks");
+        all.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name}: {doctor}"))
+    };
+    assert_eq!(check("alarms")["severity"], "error", "{doctor}");
+    assert!(check("alarms")["evidence"].to_string().contains("NOSPACE"), "{doctor}");
     let planned = run(scene.kubectl_etcd(&["compact", "--dry-run=client", "-o", "json"])).expect_code(0).json();
     let size = |report: &Value, what: &str| report["members"][0][what].as_u64().unwrap_or_else(|| panic!("{report}"));
     assert!(planned["state"] == "planned" && size(&planned, "dbSizeInUse") > 1_500_000, "{planned}");
