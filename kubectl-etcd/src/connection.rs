@@ -489,6 +489,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
+/// An age, or the time between two backups: a duration as [`parse_duration`] reads it, or whole days: `7d`.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok());
+    match days {
+        Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
+        None => parse_duration(text).map_err(|_| format!("{text:?} is not a duration such as 30m, 36h or 7d")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -674,5 +683,16 @@ users:
         for text in ["", "s", "5x", "-1s", "1m2", "1e3s"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_age_may_be_in_days() {
+        for (text, hours) in [("7d", 168), ("1d", 24), ("36h", 36)] {
+            assert_eq!(parse_age(text).unwrap().as_secs(), hours * 3600, "{text}");
+        }
+        for text in ["d", "-1d", "1.5d", "1d12h", "99999999d", ""] {
+            assert!(parse_age(text).unwrap_err().contains("36h or 7d"), "{text}");
+        }
+        assert!(parse_duration("7d").is_err(), "no request waits for days");
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use etcd_doctor::{CHECKS, Summary};
 use jiff::Timestamp;
 
-use crate::connection::parse_duration;
+use crate::connection::parse_age;
 use crate::context::Context;
 use crate::control_plane::ControlPlane;
 use crate::discovery::{Manifests, Overrides};
@@ -63,8 +63,8 @@ pub(crate) struct Args {
     /// Store with the backups of the cluster: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
-    /// Age from which on the newest backup is too old
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    /// Age from which on the newest backup is too old: 36h, 7d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_age)]
     max_age: Duration,
     #[command(flatten)]
     trust: TrustArgs,

@@ -10,7 +10,7 @@ use etcd_store::{Backups, ClusterUid, Freshness, Level, Scope, Store, TrustedKey
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::connection::parse_duration;
+use crate::connection::parse_age;
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::{Exit, Failed, Outcome};
@@ -46,8 +46,8 @@ pub(crate) struct Args {
     /// Store, or one cluster in it: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR, each with /UID at its end
     #[arg(value_name = "STORE")]
     store: String,
-    /// Age from which on a backup is stale
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Age from which on a backup is stale: 36h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
     max_age: Duration,
     /// How much has to be proved of a backup
     #[arg(long, value_name = "LEVEL", default_value = "written", value_parser = ["written", "read", "opened", "booted"])]

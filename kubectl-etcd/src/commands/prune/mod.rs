@@ -12,7 +12,7 @@ use etcd_store::retention::{self, Keep, Within};
 use etcd_store::{Backups, ClusterUid, Freshness, Level};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::connection::parse_duration;
+use crate::connection::parse_age;
 use crate::context::Context;
 use crate::idle::Idle;
 use crate::output::confirm::{confirm, consent};
@@ -51,8 +51,8 @@ pub(crate) struct Args {
     cluster_uid: Option<ClusterUid>,
     #[command(flatten)]
     keep: KeepArgs,
-    /// Age from which on the newest backup is stale, and nothing is deleted
-    #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = parse_duration)]
+    /// Age from which on the newest backup is stale, and nothing is deleted: 36h, 7d
+    #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = parse_age)]
     max_age: Duration,
     /// Delete objects without a record, too, if nothing was written to them for 7 days, and files of killed writers after a day
     #[arg(long)]

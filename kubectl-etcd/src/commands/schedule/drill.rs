@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::cadence::short;
 use super::objects::{DRILL, Pod, Tick, confined, cron_job};
 use super::plan::{Plan, image, own, quantity, usage};
-use crate::connection::parse_duration;
+use crate::connection::parse_age;
 use crate::output::Outcome;
 
 /// Flags of the drill.
@@ -26,8 +26,8 @@ pub(crate) struct DrillArgs {
     /// Secret whose key "identity" is the age identity that decrypts the backups: the private key is in the cluster then
     #[arg(long, value_name = "NAME", requires = "drill")]
     drill_identity_secret: Option<String>,
-    /// Age from which on the newest backup that was drilled is too old [default: twice the period]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "drill")]
+    /// Age from which on the newest backup that was drilled is too old: 36h, 15d [default: twice the period]
+    #[arg(long, value_name = "DURATION", value_parser = parse_age, requires = "drill")]
     drill_max_age: Option<Duration>,
     /// Room for a drill on the disk of its node: twice the size of the snapshot and 128 MB
     #[arg(long, value_name = "QUANTITY", default_value = "20Gi")]

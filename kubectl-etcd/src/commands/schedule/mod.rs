@@ -15,7 +15,7 @@ use std::time::Duration;
 use etcd_store::ClusterUid;
 
 use crate::commands::prune::KeepArgs;
-use crate::connection::parse_duration;
+use crate::connection::parse_age;
 use crate::context::Context;
 use crate::idle::{Idle, NAMESPACE};
 use crate::output::Outcome;
@@ -60,8 +60,8 @@ pub(crate) struct Args {
     /// Store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://ACCOUNT/CONTAINER/PREFIX
     #[arg(long, value_name = "URL")]
     store: String,
-    /// Time between two backups: 5m, 6m, 10m, 12m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h, 24h or 168h
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Time between two backups: 5m, 6m, 10m, 12m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h, 24h (1d) or 168h (7d)
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
     every: Duration,
     /// Time zone of the schedule
     #[arg(long, value_name = "ZONE", default_value = "Etc/UTC")]
@@ -84,8 +84,8 @@ pub(crate) struct Args {
     /// Also back up the files of the node in /etc/kubernetes, which the pod can then read
     #[arg(long)]
     node_files: bool,
-    /// Age from which on the newest backup is stale [default: three times --every]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Age from which on the newest backup is stale: 36h, 7d [default: three times --every]
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
     max_age: Option<Duration>,
     /// UID of the cluster (of its namespace kube-system), for a store that has backups of several
     #[arg(long, value_name = "UID")]
