@@ -110,8 +110,13 @@ async fn join(down: Upgraded, up: Upgraded, fault: Option<ExecFault>) -> anyhow:
     match fault {
         None => {
             client.write_all(&up.read_buf).await?;
-            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut kubelet, BUFFER, BUFFER).await?;
-            Ok(())
+            let (from_client, mut to_client) = tokio::io::split(client);
+            let (from_kubelet, mut to_kubelet) = tokio::io::split(kubelet);
+            let upward = copy(from_client, &mut to_kubelet);
+            let downward = copy(from_kubelet, &mut to_client);
+            // A kubelet that is done takes nothing more from the client, while what it has said last is still on its way.
+            let (up, down) = tokio::join!(upward, downward);
+            up.and(down)
         }
         Some(fault) => {
             let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -146,6 +151,25 @@ async fn join(down: Upgraded, up: Upgraded, fault: Option<ExecFault>) -> anyhow:
             Ok(())
         }
     }
+}
+
+/// Copies all bytes as they come, and ends the target's half of its connection whether or not that fails.
+async fn copy(mut source: impl AsyncRead + Unpin, target: &mut (impl AsyncWrite + Unpin)) -> anyhow::Result<()> {
+    let copying = async {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = source.read(&mut buffer).await?;
+            if count == 0 {
+                return anyhow::Ok(());
+            }
+            target.write_all(&buffer[..count]).await?;
+            target.flush().await?;
+        }
+    };
+    let copied = copying.await;
+    let ended = target.shutdown().await;
+    copied?;
+    Ok(ended?)
 }
 
 /// Copies `count` bytes, or fewer when the source ends; says whether it was all.
