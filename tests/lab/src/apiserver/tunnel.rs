@@ -114,7 +114,7 @@ async fn join(down: Upgraded, up: Upgraded, fault: Option<ExecFault>) -> anyhow:
             let (from_kubelet, mut to_kubelet) = tokio::io::split(kubelet);
             let upward = copy(from_client, &mut to_kubelet);
             let downward = copy(from_kubelet, &mut to_client);
-            // A kubelet that is done takes nothing more from the client, while what it has said last is still on its way.
+            // A kubelet that has ended takes nothing more from the client, while its last bytes are still on their way.
             let (up, down) = tokio::join!(upward, downward);
             up.and(down)
         }
