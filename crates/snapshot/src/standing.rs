@@ -156,8 +156,13 @@ impl Clerk {
             standing
         };
         let handle = std::thread::Builder::new().name("keys".to_owned()).spawn(work).ok()?;
-        give.send(std::mem::take(&mut self.standing)).ok()?;
-        Some((steps, handle))
+        match give.send(std::mem::take(&mut self.standing)) {
+            Ok(()) => Some((steps, handle)),
+            Err(back) => {
+                self.standing = back.0;
+                None
+            }
+        }
     }
 
     /// All rows are there.
