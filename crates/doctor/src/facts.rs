@@ -4,6 +4,7 @@ use etcd_wire::facts::{Encryption, HealthFacts, NodeFacts};
 use etcd_wire::message::{Certificate, MemberHash, MemberStatus};
 
 use crate::left_overs::LeftOvers;
+use crate::start::Start;
 
 /// Something that is known, or why it is not: one line.
 pub type Known<T> = Result<T, String>;
@@ -36,6 +37,8 @@ pub struct Node {
     pub node: String,
     /// The member's name in etcd.
     pub member: String,
+    /// How etcd is started there.
+    pub start: Start,
     /// The flags of etcd's command line as `--name=value`; empty where they are not known.
     pub flags: Vec<String>,
     /// Bytes that the member's database may have, where the server does not tell; 0: that is not known.

@@ -10,6 +10,7 @@ mod judgement;
 mod left_overs;
 #[cfg(test)]
 mod samples;
+mod start;
 
 pub use check::{Check, Finding, Severity, Summary};
 pub use facts::{BackupAge, Backups, Clock, Component, Facts, Kept, Known, Login, Node};
@@ -17,6 +18,7 @@ pub use left_overs::{
     ApiServer, ApiServerLease, CameBack, Claim, ClaimRef, Kubelet, LeftOvers, Look, NodeLeft, NodeObject, RunningPod,
     Token, Volume,
 };
+pub use start::Start;
 
 /// All checks, in the order in which they are told.
 pub const CHECKS: &[Check] = checks::ALL;

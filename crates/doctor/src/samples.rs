@@ -8,6 +8,7 @@ use crate::facts::{BackupAge, Backups, Clock, Component, Facts, Login, Node};
 use crate::left_overs::{
     ApiServer, ApiServerLease, Claim, ClaimRef, Kubelet, LeftOvers, Look, NodeObject, RunningPod, Token, Volume,
 };
+use crate::start::Start;
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 
@@ -36,6 +37,7 @@ pub(crate) fn healthy(count: usize) -> Facts {
     let node = |number: usize| Node {
         node: name(number),
         member: name(number),
+        start: Start::StaticPod,
         flags: vec![
             format!("--name={}", name(number)),
             format!("--initial-cluster={}", cluster.join(",")),

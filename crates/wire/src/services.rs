@@ -26,4 +26,20 @@ pub struct EtcdService {
     /// configuration file's sections have the flags' names, too: `client-transport-security.cert-file` is `cert-file`. Paths are the node's own,
     /// absolute. Only what tells where etcd is and how to reach it; variables may be secrets.
     pub settings: BTreeMap<String, String>,
+    /// Where they come from; `None` from sidecars that do not tell.
+    pub source: Option<SettingsSource>,
+}
+
+/// Where the settings of an etcd outside of static pods are, for whoever wants to change one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SettingsSource {
+    /// The file of the systemd unit that starts it; `None` where only variables that an installer has left were found.
+    pub unit: Option<String>,
+    /// The flags on its command line, by their names without dashes. They win over variables.
+    pub flags: Vec<String>,
+    /// Files with variables, the last of which wins.
+    pub environment_files: Vec<String>,
+    /// Its configuration file. With one, neither flags nor variables count.
+    pub config_file: Option<String>,
 }

@@ -105,7 +105,7 @@ fn frames() -> impl Strategy<Value = Frame> {
             Frame::Reply(Reply::Ordered { outcome })
         }),
         (text, vec((text, text), 0..3), vec(text, 0..2)).prop_map(|(found_by, settings, why)| {
-            let etcd = vec![EtcdService { found_by, settings: settings.into_iter().collect() }];
+            let etcd = vec![EtcdService { found_by, settings: settings.into_iter().collect(), source: None }];
             let failures = why.into_iter().map(|message| Failure::new(FailureCode::Storage, message)).collect();
             Frame::Reply(Reply::Services(Box::new(NodeServices { etcd, failures })))
         }),

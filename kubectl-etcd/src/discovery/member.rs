@@ -1,7 +1,7 @@
 //! One etcd pod, read: names, URLs, and every path as the path on its node.
 
 use etcd_wire::message::{EtcdAccess, KeyPair};
-use etcd_wire::services::EtcdService;
+use etcd_wire::services::{EtcdService, SettingsSource};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub(crate) struct EtcdPod {
     /// What starts an etcd outside of pods on its node, where that is known: `the unit /etc/systemd/system/etcd.service`.
     #[serde(skip)]
     pub(crate) service: Option<String>,
+    /// Where the settings of such an etcd are, where that is known.
+    #[serde(skip)]
+    pub(crate) settings_source: Option<SettingsSource>,
     /// Image reference of the etcd container.
     pub(crate) image: String,
     /// `--advertise-client-urls`.
@@ -192,6 +195,7 @@ impl EtcdPod {
             data_dir: overrides.data_dir.clone().or_else(|| path("data-dir")),
             wal_dir: wal_dir(path("wal-dir"), overrides.data_dir.clone().or_else(|| path("data-dir"))),
             service: None,
+            settings_source: None,
             manifests_dir: None,
             encryption_config: None,
             api_server_image: None,
@@ -242,6 +246,7 @@ impl EtcdPod {
             node: node.to_owned(),
             name: flags.get("name").unwrap_or("default").to_owned(),
             service: Some(service.found_by.clone()),
+            settings_source: service.source.clone(),
             client_urls: flags.list("advertise-client-urls"),
             peer_urls: flags.list("initial-advertise-peer-urls"),
             listen_urls: flags.list("listen-client-urls"),

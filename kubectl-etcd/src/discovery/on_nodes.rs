@@ -259,6 +259,7 @@ mod tests {
         EtcdService {
             found_by: "the unit /etc/systemd/system/etcd.service".into(),
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            source: None,
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use etcd_wire::message::KeyPair;
-use etcd_wire::services::{EtcdService, NodeServices};
+use etcd_wire::services::{EtcdService, NodeServices, SettingsSource};
 use etcd_wire::{Failure, FailureCode};
 
 use super::document;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, flags};
 use super::manifests;
 use super::settings::Settings;
 use super::unit::{Unit, environment_file};
@@ -52,17 +52,23 @@ struct Service {
     found_by: String,
     settings: Settings,
     working_directory: PathBuf,
+    /// Where the settings come from, outside of static pods.
+    source: Option<SettingsSource>,
 }
 
 impl Service {
     fn data_dir(self) -> DataDir {
-        let Service { found_by, settings, working_directory } = self;
+        let Service { found_by, settings, working_directory, source: _ } = self;
         let (data_dir, wal_dir) = (settings.data_dir(&working_directory), settings.wal_dir(&working_directory));
         DataDir { found_by, data_dir, wal_dir }
     }
 
     fn told(self) -> EtcdService {
-        EtcdService { settings: self.settings.told(&self.working_directory), found_by: self.found_by }
+        EtcdService {
+            settings: self.settings.told(&self.working_directory),
+            found_by: self.found_by,
+            source: self.source,
+        }
     }
 }
 
@@ -99,9 +105,7 @@ pub(crate) fn started() -> Result<NodeServices, Failure> {
     let host =
         host.map_err(|error| Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error))?;
     let mut failures = Vec::new();
-    let services = services(Path::new("/"), &host, &mut failures).into_iter();
-    let etcd =
-        services.map(|one| EtcdService { settings: one.settings.told(&one.working_directory), found_by: one.found_by });
+    let etcd = services(Path::new("/"), &host, &mut failures).into_iter().map(Service::told);
     Ok(NodeServices { etcd: etcd.collect(), failures })
 }
 
@@ -180,7 +184,8 @@ fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest) -> Result<Service, 
         let message = format!("{} does not say where on the node the data of etcd is", path.display());
         Failure::new(FailureCode::BadRequest, message).cause(why)
     })?;
-    Ok(Service { found_by: format!("the manifest {}", path.display()), settings, working_directory: "/".into() })
+    let found_by = format!("the manifest {}", path.display());
+    Ok(Service { found_by, settings, working_directory: "/".into(), source: None })
 }
 
 /// By the unit `etcd.service`: `None` if there is none, and nothing in it if the unit does not say how etcd is started.
@@ -219,13 +224,19 @@ fn of_unit(root: &Path, host: &str, failures: &mut Vec<Failure>) -> Option<Optio
         failures.push(Failure::new(FailureCode::BadRequest, message).hint(WHERE));
         return Some(None);
     };
-    let settings = Settings::of(&command, &variables)
-        .with_file(|file| read(root, Path::new(file))?.ok_or_else(|| format!("there is no {file}")));
+    let settings = Settings::of(&command, &variables);
+    let source = SettingsSource {
+        unit: Some(path.display().to_string()),
+        flags: flags(&command, false).into_keys().collect(),
+        environment_files: unit.environment_files.clone(),
+        config_file: settings.config_file().map(str::to_owned),
+    };
+    let settings = settings.with_file(|file| read(root, Path::new(file))?.ok_or_else(|| format!("there is no {file}")));
     match settings {
         Ok(settings) => {
             let directory = unit.working_directory.as_deref().map_or(Path::new("/"), Path::new);
             let found_by = format!("the unit {}", path.display());
-            Some(Some(Service { found_by, settings, working_directory: directory.to_owned() }))
+            Some(Some(Service { found_by, settings, working_directory: directory.to_owned(), source: Some(source) }))
         }
         Err(why) => {
             let message = format!("the configuration file of {} cannot be read", path.display());
@@ -261,7 +272,10 @@ fn of_environment_files(root: &Path, failures: &mut Vec<Failure>) -> Vec<Service
                 let settings = Settings::of(&[], &environment_file(&String::from_utf8_lossy(&text)));
                 if settings.get("data-dir").is_some() {
                     let found_by = format!("the variables in {}", path.display());
-                    services.push(Service { found_by, settings, working_directory: PathBuf::from("/") });
+                    let environment_files = vec![path.display().to_string()];
+                    let source = SettingsSource { environment_files, ..SettingsSource::default() };
+                    let working_directory = PathBuf::from("/");
+                    services.push(Service { found_by, settings, working_directory, source: Some(source) });
                 }
             }
             Ok(None) => {}
@@ -361,6 +375,30 @@ mod tests {
         let root = Root::new(&[("/var/lib/etcd/default/member/snap/db", "")]);
         assert_eq!(root.found(), (vec!["its usual place: /var/lib/etcd/default".to_owned()], vec![]));
         assert_eq!(Root::new(&[]).found(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_unit_tells_where_its_settings_are() {
+        let source = |files: &[(&str, &str)]| {
+            let root = Root::new(files);
+            let mut told = services(root.0.path(), "cp1", &mut Vec::new()).into_iter().map(Service::told);
+            told.next().and_then(|one| one.source).unwrap()
+        };
+        let unit = "[Service]\nEnvironmentFile=-/etc/etcd.env\nExecStart=/usr/bin/etcd --name n\n";
+        let env = "ETCD_DATA_DIR=/var/lib/etcd\n";
+        let whole = source(&[("/lib/systemd/system/etcd.service", unit), ("/etc/etcd.env", env)]);
+        let expected = SettingsSource {
+            unit: Some("/lib/systemd/system/etcd.service".to_owned()),
+            flags: vec!["name".to_owned()],
+            environment_files: vec!["/etc/etcd.env".to_owned()],
+            config_file: None,
+        };
+        assert_eq!(whole, expected);
+        let alone = source(&[("/etc/etcd.env", env)]);
+        assert_eq!(alone, SettingsSource { unit: None, flags: Vec::new(), ..expected });
+        let unit = "[Service]\nExecStart=/usr/bin/etcd --config-file /etc/etcd.yml\n";
+        let file = source(&[("/lib/systemd/system/etcd.service", unit), ("/etc/etcd.yml", "data-dir: /d\n")]);
+        assert_eq!(file.config_file.as_deref(), Some("/etc/etcd.yml"));
     }
 
     #[test]

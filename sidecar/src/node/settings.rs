@@ -129,6 +129,11 @@ impl Settings {
         Ok(Settings(all))
     }
 
+    /// The configuration file that they name.
+    pub(super) fn config_file(&self) -> Option<&str> {
+        self.get(CONFIG_FILE)
+    }
+
     /// A value that is not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())

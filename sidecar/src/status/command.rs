@@ -101,7 +101,7 @@ pub(crate) async fn run(args: &Args) -> Result<Looked, Failure> {
     }
     let pair = etcds::api_servers_pair(&dir);
     let mut members = Vec::new();
-    for EtcdService { found_by, settings: set } in found.etcd {
+    for EtcdService { found_by, settings: set, source: _ } in found.etcd {
         let text = |name: &str| set.get(name).cloned().unwrap_or_default();
         let certificates = CERTIFICATES.iter().filter_map(|name| set.get(*name).cloned());
         let request = StatusRequest {

@@ -8,6 +8,7 @@ use super::members::listed;
 use crate::check::Check;
 use crate::facts::{Facts, Known, Node};
 use crate::judgement::Judgement;
+use crate::start::Start;
 
 /// Its command line, where it is known.
 fn flags(node: &Node) -> Known<&Node> {
@@ -20,7 +21,8 @@ pub(super) const CORRUPTION_CHECK: Check = Check {
     looks_at: "The flags of every member: --experimental-initial-corrupt-check=true, or from etcd 3.6 on --feature-gates=InitialCorruptCheck=true. kubeadm sets it. Off is a
 warning.",
     why: "With it, a member whose data differs from that of its peers does not start, and is noticed. Without it the member serves wrong data, and a backup of it is wrong as well.",
-    by_hand: "Add the flag to the command of /etc/kubernetes/manifests/etcd.yaml on the node. The kubelet restarts etcd by itself: one node after the other.",
+    by_hand: "Add the flag to the command of /etc/kubernetes/manifests/etcd.yaml on the node. The kubelet restarts etcd by itself: one node after the other. Where etcd is a systemd unit: set the
+variable (ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true) in the unit's file of variables, or the name in etcd's configuration file, and restart it: systemctl restart etcd.",
     judge: corruption_check,
 };
 
@@ -31,9 +33,12 @@ fn corruption_check(facts: &Facts) -> Judgement {
         let on =
             set("experimental-initial-corrupt-check") || gates().any(|gate| gate.trim() == "InitialCorruptCheck=true");
         if !on {
+            let place = node.start.place(&["experimental-initial-corrupt-check", "feature-gates"]);
+            let flag = place.setting("experimental-initial-corrupt-check", "true");
+            let gate = place.setting("feature-gates", "InitialCorruptCheck=true");
             judgement.warning(
                 format!("{}: etcd does not compare its data with its peers when it starts", node.title()),
-                "add --experimental-initial-corrupt-check=true (3.6: --feature-gates=InitialCorruptCheck=true) to etcd.yaml",
+                format!("add {flag} (3.6: {gate}) to {place}"),
             );
         }
     })
@@ -47,7 +52,8 @@ the first node of every cluster so.",
     why: "etcd reads these flags when its data directory is empty. If the data of such a member is lost or moved away, it does not join the others: it comes up at once as an empty
 cluster, with the same cluster and member ID, and its API server serves that. Controllers then see a cluster without objects.",
     by_hand: "On that node, in /etc/kubernetes/manifests/etcd.yaml, let --initial-cluster name all members (NAME=PEER-URL,...), and add --initial-cluster-state=existing. The
-kubelet restarts etcd by itself. With the data in place the flags change nothing.",
+kubelet restarts etcd by itself. Where etcd is a systemd unit: ETCD_INITIAL_CLUSTER and ETCD_INITIAL_CLUSTER_STATE in its file of variables, or the names in etcd's configuration
+file, then systemctl restart etcd. With the data in place the flags change nothing.",
     judge: initial_cluster,
 };
 
@@ -70,9 +76,12 @@ fn initial_cluster(facts: &Facts) -> Judgement {
         });
         let joins = node.flag("initial-cluster-state") == Some("existing");
         if members.len() > 1 && !others && !joins {
+            let place = node.start.place(&["initial-cluster", "initial-cluster-state"]);
+            let (names, joins) =
+                (place.setting("initial-cluster", &all.join(",")), place.setting("initial-cluster-state", "existing"));
             judgement.warning(
                 format!("{}: with its data lost it comes up as an empty cluster of its own", node.title()),
-                format!("set --initial-cluster={} --initial-cluster-state=existing in its etcd.yaml", all.join(",")),
+                format!("set {names}{}{joins} in {place} (on {})", place.between(), node.node),
             );
         }
     })
@@ -84,7 +93,8 @@ pub(super) const PEER_URLS: Check = Check {
     looks_at: "The peer URLs in the member list. A loopback address is an error if there are several members, and a warning if there is one.",
     why: "A restore that was made without --initial-advertise-peer-urls registers the member as http://localhost:2380. Alone it works; but no other member reaches it, and
 kubeadm join --control-plane hangs.",
-    by_hand: "etcdctl member update ID --peer-urls=https://ADDRESS:2380, on the node (crictl exec), with the address that --listen-peer-urls in its etcd.yaml has.",
+    by_hand: "etcdctl member update ID --peer-urls=https://ADDRESS:2380, on the node (crictl exec), with the address that --listen-peer-urls in its etcd.yaml
+has. Where etcd is a systemd unit: on the node itself, with the address of ETCD_LISTEN_PEER_URLS or listen-peer-urls.",
     judge: peer_urls,
 };
 
@@ -94,8 +104,12 @@ fn peer_urls(facts: &Facts) -> Judgement {
     for member in members {
         for url in member.peer_urls.iter().filter(|url| is_loopback(url)) {
             let evidence = format!("member {} has the peer URL {url}", member.name);
-            let mend =
-                format!("etcdctl member update {:x} --peer-urls=https://ADDRESS:2380 (in its etcd pod)", member.id);
+            let node = facts.nodes.iter().find(|node| node.member == member.name);
+            let mend = format!(
+                "etcdctl member update {:x} --peer-urls=https://ADDRESS:2380 ({})",
+                member.id,
+                node.map_or(&Start::StaticPod, |node| &node.start).at_hand()
+            );
             if members.len() > 1 { judgement.error(evidence, mend) } else { judgement.warning(evidence, mend) }
         }
     }

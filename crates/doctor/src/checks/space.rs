@@ -56,7 +56,7 @@ warning, more than 95% an error.",
     why: "At the quota etcd raises the alarm NOSPACE and takes no more writes; no pod can be made then, which a backup through the API needs. A file that is large and little
 used makes every backup, transfer and restore slower, too.",
     by_hand: "If much less is in use than the file is large: kubectl etcd defrag. If most of it is in use: kubectl etcd compact, then defrag; see what fills it with
-kubectl etcd backup and kubectl etcd inspect; raise --quota-backend-bytes in every etcd.yaml (etcd suggests at most 8 GiB).",
+kubectl etcd backup and kubectl etcd inspect; raise --quota-backend-bytes in every etcd.yaml, or quota-backend-bytes where the settings of a unit are (etcd suggests at most 8 GiB).",
     judge: database,
 };
 

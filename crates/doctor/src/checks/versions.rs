@@ -30,7 +30,7 @@ pub(super) const CORRUPTION_BUG: Check = Check {
     why: "These versions can lose entries when etcd is killed under load, so that members hold different data without noticing (etcd-io/etcd issue 13766, fixed in
 3.5.3). A backup of such a member can be wrong, and passes every check of its file.",
     by_hand: "Update etcd to the newest 3.5, one member at a time: with kubeadm, kubeadm upgrade apply --etcd-upgrade=true, or the image in
-/etc/kubernetes/manifests/etcd.yaml. Then compare the members: kubectl etcd doctor, check data.",
+/etc/kubernetes/manifests/etcd.yaml; where etcd is a systemd unit, with its program. Then compare the members: kubectl etcd doctor, check data.",
     judge: corruption_bug,
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_doctor::{Component, Facts, Known, Login, Node};
+use etcd_doctor::{Component, Facts, Known, Login, Node, Start};
 use etcd_wire::message::{Certificate, HashOutcome, KubeSystem, MemberHash, NodeStatus};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -207,6 +207,7 @@ fn node(one: &Surveyed, visit: &Outcome<Visit>, hash: Known<Option<MemberHash>>)
     Node {
         node: pod.node.clone(),
         member: pod.name.clone(),
+        start: start(pod),
         flags: pod.flags.clone(),
         quota: pod.quota,
         status: one.etcd().cloned().map_err(|failed| failed.one_line()),
@@ -219,6 +220,15 @@ fn node(one: &Surveyed, visit: &Outcome<Visit>, hash: Known<Option<MemberHash>>)
         disk: of_visit().and_then(|visit| visit.facts.as_ref().cloned().map_err(known)),
         clock: of_visit().and_then(|visit| visit.clock.as_ref().copied().map_err(known)),
         restores: of_visit().and_then(|visit| visit.restores.as_ref().cloned().map_err(known)),
+    }
+}
+
+/// How a member is started, and so where its settings are changed.
+fn start(pod: &EtcdPod) -> Start {
+    match (&pod.settings_source, pod.pod.is_empty()) {
+        (Some(source), _) => Start::Service(source.clone()),
+        (None, false) => Start::StaticPod,
+        (None, true) => Start::Unknown,
     }
 }
 
