@@ -37,4 +37,7 @@ pub struct ReplayDone {
     pub revision: i64,
     /// Revision that the member's own database has.
     pub database_revision: i64,
+    /// Folders with copies that an earlier run has left on the node, because it was killed: they were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
 }

@@ -211,6 +211,9 @@ pub struct Prepared {
     pub aside: String,
     /// The member's revision.
     pub revision: i64,
+    /// Folders in the data directory with copies that a killed `recover` has left: they were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
 }
 
 /// Body of [`Request::Stage`](crate::Request::Stage), for nodes that are not left out. For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.

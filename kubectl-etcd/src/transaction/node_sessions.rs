@@ -78,6 +78,10 @@ impl<'a> NodeSessions<'a> {
                 }
             };
             self.work.printer.note(ready);
+            for folder in &prepared.removed {
+                let note = format!("node {}: removed {folder}, the copy of a recover that was killed", node.node);
+                self.work.printer.note(note);
+            }
             all.push(prepared);
         }
         Ok(all)

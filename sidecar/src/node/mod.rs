@@ -8,6 +8,7 @@ pub(crate) mod etcds;
 mod facts;
 pub(crate) mod files;
 mod health;
+pub(crate) mod left_over;
 mod manifest;
 pub(crate) mod manifests;
 #[cfg(test)]

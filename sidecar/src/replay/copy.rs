@@ -9,7 +9,7 @@ use etcd_wire::{Failure, FailureCode};
 use rustix::fs::FlockOperation;
 
 use super::stopped;
-use crate::node::Place;
+use crate::node::{Place, left_over};
 
 /// As much is copied between two looks at whether the user still wants it.
 const PIECE: u64 = 8 << 20;
@@ -180,20 +180,22 @@ pub(super) fn cannot(doing: &str, path: &Path, error: &io::Error) -> Failure {
 
 /// The folder of a copy, which goes when this does.
 #[derive(Debug)]
-pub(super) struct Work(PathBuf);
+pub(super) struct Work {
+    path: PathBuf,
+    /// Whoever looks for what was left over passes over what is held.
+    _held: File,
+}
 
 impl Work {
     /// Makes a folder beside a file, that only root can look into.
     pub(super) fn beside(file: &Path) -> Result<Work, Failure> {
         let folder = file.parent().unwrap_or(Path::new("/"));
-        let name = format!("{}-recover-{}", crate::node::dir::OURS, std::process::id());
-        let place = Place::new(folder).join(name);
-        place.create_folder().map_err(|error| cannot("create", &place.path(), &error))?;
-        Ok(Work(place.path()))
+        let (place, held) = left_over::make(&Place::new(folder))?;
+        Ok(Work { path: place.path(), _held: held })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Removes the folder with everything in it.
@@ -201,19 +203,20 @@ impl Work {
     /// # Errors
     /// Something stays, which holds all Secrets of the cluster.
     pub(super) fn remove(self) -> Result<(), Failure> {
-        let removed = std::fs::remove_dir_all(&self.0);
+        let removed = std::fs::remove_dir_all(&self.path);
         removed.map_err(|error| {
-            let failure = cannot("remove", &self.0, &error).cause("it has a copy of the database, with every Secret");
-            failure.hint(format!("remove the folder yourself\n  rm -r {}", self.0.display()))
+            let failure =
+                cannot("remove", &self.path, &error).cause("it has a copy of the database, with every Secret");
+            failure.hint(format!("remove the folder yourself\n  rm -r {}", self.path.display()))
         })
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        match std::fs::remove_dir_all(&self.0) {
+        match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::error!("cannot remove {}, which has a copy of the database: {error}", self.0.display());
+                tracing::error!("cannot remove {}, which has a copy of the database: {error}", self.path.display());
             }
             _ => {}
         }

@@ -13,6 +13,7 @@ mod program;
 mod rest;
 mod send;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use etcd_wire::{Failure, FailureCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keep::Unnamed;
+use crate::node::{Place, left_over};
 use alone::Start;
 pub(crate) use alone::become_etcd;
 use copy::{Member, Work, cannot};
@@ -150,6 +152,8 @@ struct Applied {
     log: Log,
     before: i64,
     report: Report,
+    /// Copies that a killed run has left, which were removed.
+    swept: Vec<String>,
 }
 
 impl Applied {
@@ -172,7 +176,7 @@ pub(crate) fn run(
     let snapshot = Unnamed::create(&target.display().to_string())?;
     let applied = apply(order, &target, cancel, progress)?;
     let file = publish(&applied.database(), snapshot)?;
-    let Applied { work, log, before, report } = applied;
+    let Applied { work, log, before, report, swept: _ } = applied;
     work.remove()?;
     Ok(Replayed { log, before, report, file })
 }
@@ -185,6 +189,9 @@ fn apply(
     progress: &(dyn Fn(Phase) + Sync),
 ) -> Result<Applied, Failure> {
     let absolute = |folder: &Path| std::path::absolute(folder).map_err(|error| cannot("use", folder, &error));
+    // What a killed run has left holds every Secret, and takes the room that this one needs.
+    let places = BTreeSet::from([absolute(order.data_dir)?, target.parent().unwrap_or(Path::new("/")).to_owned()]);
+    let swept = places.into_iter().flat_map(|folder| left_over::sweep(&Place::new(folder))).collect();
     let member = Member::new(&absolute(order.data_dir)?, order.wal_dir.map(absolute).transpose()?.as_deref());
     let lock = if order.may_run { member.lock_if_stopped()? } else { member.lock()? };
     let etcd = match order.etcd {
@@ -244,7 +251,7 @@ fn apply(
         let message = format!("the database has revision {revision}, and etcd had applied up to {told}");
         return Err(Failure::new(FailureCode::Incomplete, message).hint("try again"));
     }
-    Ok(Applied { work, log, before: before.hash_kv.revision, report })
+    Ok(Applied { work, log, before: before.hash_kv.revision, report, swept })
 }
 
 /// Reads a whole database and checks it.

@@ -59,10 +59,10 @@ pub(crate) async fn send(request: ReplayRequest, client: &mut Client) -> Result<
     let length = end.length;
     client.send(Frame::End(end)).await?;
     client.acknowledged(length).await?;
-    let Applied { work, log, before, report } = applied;
+    let Applied { work, log, before, report, swept } = applied;
     work.remove()?;
     let last = RaftPosition { term: log.last.term, index: log.last.index };
-    Ok(ReplayDone { last, revision: report.hash_kv.revision, database_revision: before })
+    Ok(ReplayDone { last, revision: report.hash_kv.revision, database_revision: before, removed: swept })
 }
 
 fn head(applied: &Applied) -> Result<StreamHead, Failure> {

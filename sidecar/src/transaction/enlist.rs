@@ -18,7 +18,7 @@ use super::journal::{Entry, FORMAT, Journal, PROTOCOL, storage};
 use super::layout::Layout;
 use super::process::{self, Lock};
 use super::{arm, control, network, quorum_lost, records, replace, stage};
-use crate::node::Place;
+use crate::node::{Place, left_over};
 use crate::serve::{Client, Stop};
 use crate::status;
 
@@ -86,6 +86,11 @@ impl Enlisted {
         if !layout.is_left_out() && layout.plan().quorum_lost.is_none() {
             nobody_goes_on(&layout).await?;
         }
+        // What a killed recover has left there holds every Secret, and takes the room that this needs.
+        let removed = match layout.is_left_out() {
+            true => Vec::new(),
+            false => left_over::sweep(&layout.data_dir()),
+        };
         let free_bytes = match layout.is_left_out() {
             // Its disk may be why it is left out.
             true => free(&layout.data_dir()).unwrap_or(0),
@@ -104,7 +109,7 @@ impl Enlisted {
             return Err(failure);
         }
         let revision = ground.before.revision;
-        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision };
+        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision, removed };
         let snapshot_bytes = request.snapshot_bytes;
         let (staged, armed, answered, begun, journal) = (false, false, false, false, Some(journal));
         Ok((

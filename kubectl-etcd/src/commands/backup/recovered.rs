@@ -93,6 +93,9 @@ pub(crate) async fn bring(
     writing.sync()?;
     let done = session.acknowledge_replay(length).await.map_err(|error| of_node(error.into_failed()))?;
     road.rest(&sidecar, session);
+    for folder in &done.removed {
+        context.printer.note(format!("node {node}: removed {folder}, the copy of a recover that was killed"));
+    }
     agrees(&done, expected, report.current_revision).map_err(|why| of_node(Failed::plain(why)))?;
     let record = Record {
         api_version: API_VERSION,
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn a_snapshot_is_what_its_node_says() {
         let last = RaftPosition { term: 2, index: 9 };
-        let done = ReplayDone { last, revision: 7, database_revision: 5 };
+        let done = ReplayDone { last, revision: 7, database_revision: 5, removed: Vec::new() };
         assert_eq!(agrees(&done, last, 7), Ok(()));
         assert!(agrees(&done, last, 8).is_err_and(|why| why.contains("revision 7")));
         let later = RaftPosition { term: 2, index: 10 };
