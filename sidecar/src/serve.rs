@@ -212,6 +212,15 @@ impl Client {
         }
     }
 
+    /// Refuses what removes something for a client of another build.
+    fn require_own_build(&self) -> Result<(), Failure> {
+        if self.build.as_deref() == Some(etcd_build::ID) {
+            return Ok(());
+        }
+        let message = format!("the client is another build than the sidecar, which is {}", etcd_build::ID);
+        Err(Failure::new(FailureCode::Refused, message))
+    }
+
     async fn answer(&mut self, request: Request, enlisted: &mut Option<Enlisted>) -> Result<Reply, Stop> {
         let prepared = || Failure::new(FailureCode::BadRequest, "the node has not been prepared");
         match request {
@@ -250,10 +259,7 @@ impl Client {
             }
             Request::Restores => Ok(Reply::Restores { restores: self.during(transaction::all()).await?? }),
             Request::RemoveAside(request) => {
-                if self.build.as_deref() != Some(etcd_build::ID) {
-                    let message = format!("the client is another build than the sidecar, which is {}", etcd_build::ID);
-                    return Err(Failure::new(FailureCode::Refused, message).into());
-                }
+                self.require_own_build()?;
                 Ok(Reply::Restores { restores: transaction::remove(&request.ids)? })
             }
             Request::Direct(request) => {
@@ -271,6 +277,15 @@ impl Client {
             Request::UnfinishedReplacement => {
                 let plan = tokio::task::block_in_place(transaction::unfinished_replacement)?;
                 Ok(Reply::UnfinishedReplacement { plan: plan.map(Box::new) })
+            }
+            Request::ReplacedData(request) => {
+                let replacements = tokio::task::block_in_place(|| transaction::replaced_data(&request))?;
+                Ok(Reply::ReplacedData { replacements })
+            }
+            Request::RemoveReplacedData(request) => {
+                self.require_own_build()?;
+                let removed = tokio::task::block_in_place(|| transaction::remove_replaced_data(&request.ids))?;
+                Ok(Reply::ReplacedData { replacements: removed })
             }
             Request::Order(request) => Ok(Reply::Ordered { outcome: self.during(order::carry_out(request)).await? }),
             Request::Message { .. } | Request::Query { .. } | Request::Control(_) => {

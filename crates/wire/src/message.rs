@@ -8,7 +8,7 @@ use crate::bounds::{TOLD_CAUSES, told};
 use crate::drill::{DrillDone, DrillRequest};
 use crate::facts::{FactsRequest, NodeFacts};
 use crate::order::{OrderOutcome, OrderRequest};
-use crate::replace::{ReplacePlan, Replacement};
+use crate::replace::{ReplacePlan, ReplacedData, ReplacedDataRequest, Replacement};
 use crate::replay::{ReplayDone, ReplayRequest};
 use crate::restore::{
     Answer, ArmRequest, Control, DirectRequest, Message, NodeRestore, ParticipantState, PrepareRequest, Prepared,
@@ -41,6 +41,7 @@ pub const CAPABILITIES: &[&str] = &[
     "drillApiServer",
     "services",
     "unfinishedReplacement",
+    "replacedData",
     "orders",
 ];
 
@@ -138,6 +139,11 @@ pub enum Request {
     },
     /// The plan of a replacement that is unfinished on this node. Answered by [`Reply::UnfinishedReplacement`]. Capability `unfinishedReplacement`.
     UnfinishedReplacement,
+    /// What replacements have left on the node. Answered by [`Reply::ReplacedData`]. Capability `replacedData`.
+    ReplacedData(ReplacedDataRequest),
+    /// Take away what ended replacements have set aside, and their journals. Answered by [`Reply::ReplacedData`], with what was taken away. Capability
+    /// `replacedData`.
+    RemoveReplacedData(RemoveAsideRequest),
     /// Give a member an order. Answered by [`Reply::Ordered`] whatever became of it. Capability `orders`.
     Order(OrderRequest),
     /// From another node of a restore, which its certificate names. Answered by [`Reply::Heard`].
@@ -345,6 +351,11 @@ pub enum Reply {
     UnfinishedReplacement {
         /// `None` if there is none.
         plan: Option<Box<ReplacePlan>>,
+    },
+    /// To [`Request::ReplacedData`] and [`Request::RemoveReplacedData`].
+    ReplacedData {
+        /// By their IDs.
+        replacements: Vec<ReplacedData>,
     },
     /// To [`Request::Order`].
     Ordered {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::message::EtcdAccess;
+use crate::restore::Kept;
 
 /// What is to be done on a node: the first thing in its journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,57 @@ pub struct Replacement {
     pub kept: Vec<String>,
 }
 
+/// Body of [`Request::ReplacedData`](crate::Request::ReplacedData).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedDataRequest {
+    /// Data directories in which folders without a journal are looked for, besides those that journals name. If there are none, the node looks for etcd.
+    #[serde(default)]
+    pub data_dirs: Vec<String>,
+}
+
+/// What a replacement has left on a node: its journal, and the old data of the member. Or a folder of which nobody knows what it is, because it has no
+/// journal that can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedData {
+    /// ID of the replacement: the name of its folders.
+    pub id: String,
+    /// Name of the member, by the journal.
+    #[serde(default)]
+    pub member: Option<String>,
+    /// How far the replacement is, by the journal.
+    #[serde(default)]
+    pub phase: Option<ReplacePhase>,
+    /// When the journal was written last: milliseconds since 1970.
+    #[serde(default)]
+    pub written_at: Option<i64>,
+    /// Where the old data is; `None` if there is none.
+    #[serde(default)]
+    pub old_data: Option<String>,
+    /// Bytes of the old data, with that of a WAL directory of its own.
+    #[serde(default)]
+    pub old_data_bytes: u64,
+    /// Manifests of another program that were kept.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+    /// Why the journal does not say what this is. Nothing of it is removed then.
+    #[serde(default)]
+    pub problem: Option<Failure>,
+}
+
+impl ReplacedData {
+    /// Whether the replacement has ended, by its journal.
+    pub fn is_over(&self) -> bool {
+        self.problem.is_none() && self.phase.is_some_and(ReplacePhase::is_over)
+    }
+
+    /// Bytes of everything that is kept.
+    pub fn bytes(&self) -> u64 {
+        self.kept.iter().fold(self.old_data_bytes, |bytes, kept| bytes.saturating_add(kept.bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +169,13 @@ mod tests {
             assert_eq!(phase.is_past_return(), phase > Stopped, "{phase:?}");
             assert_eq!(phase.is_over(), phase == Done, "{phase:?}");
         }
+        let over = |phase: Option<ReplacePhase>, problem: Option<Failure>| {
+            ReplacedData { phase, problem, ..ReplacedData::default() }.is_over()
+        };
+        let unread = Failure::new(crate::FailureCode::Storage, "it cannot be read");
+        assert!(over(Some(Done), None) && over(Some(Undone), None));
+        assert!(!over(Some(OwnManifest), None) && !over(None, None) && !over(Some(Done), Some(unread)));
+        assert!(!over(Some(ReplacePhase::Unknown), None));
         assert!(Undone.is_over() && !Undone.is_past_return());
         assert_eq!(serde_json::to_string(&Joining).expect("text"), "\"joining\"");
         assert_eq!(serde_json::from_str::<ReplacePhase>("\"later\"").expect("known"), ReplacePhase::Unknown);

@@ -433,11 +433,12 @@ pub struct Event {
     pub note: Option<String>,
 }
 
-/// Body of [`Request::RemoveAside`](crate::Request::RemoveAside).
+/// Body of [`Request::RemoveAside`](crate::Request::RemoveAside) and of
+/// [`Request::RemoveReplacedData`](crate::Request::RemoveReplacedData).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoveAsideRequest {
-    /// Restores whose old data and journals are to go. One that has not ended is refused.
+    /// Restores, or replacements, whose old data and journals are to go. One that has not ended is refused.
     pub ids: Vec<String>,
 }
 

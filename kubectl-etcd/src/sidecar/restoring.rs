@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_wire::message::{Reply, Request};
-use etcd_wire::replace::{ReplacePlan, Replacement};
+use etcd_wire::replace::{ReplacePlan, ReplacedData, ReplacedDataRequest, Replacement};
 use etcd_wire::restore::{ArmRequest, DirectRequest, NodeRestore, PrepareRequest, Prepared, RemoveAsideRequest};
 use etcd_wire::{FailureCode, Frame};
 
@@ -120,6 +120,25 @@ impl Session {
         self.require("unfinishedReplacement")?;
         match self.plainly(Request::UnfinishedReplacement, "look for an unfinished replacement", SILENCE).await? {
             Reply::UnfinishedReplacement { plan } => Ok(plan.map(|plan| *plan)),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// What replacements have left on the node.
+    pub(crate) async fn replaced_data(&mut self, data_dirs: Vec<String>) -> Outcome<Vec<ReplacedData>> {
+        self.require("replacedData")?;
+        let request = Request::ReplacedData(ReplacedDataRequest { data_dirs });
+        match self.plainly(request, "look for the old data of replaced members", SILENCE).await? {
+            Reply::ReplacedData { replacements } => Ok(replacements),
+            other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
+        }
+    }
+
+    /// Takes away what ended replacements have set aside, and their journals. Gives what was taken away.
+    pub(crate) async fn remove_replaced_data(&mut self, ids: Vec<String>) -> Outcome<Vec<ReplacedData>> {
+        let request = Request::RemoveReplacedData(RemoveAsideRequest { ids });
+        match self.plainly(request, "remove the old data of a replaced member from the node", REMOVE).await? {
+            Reply::ReplacedData { replacements } => Ok(replacements),
             other => Err(self.unexpected(Frame::Reply(other)).into_failed()),
         }
     }

@@ -202,9 +202,21 @@ pub(super) fn kept_copies(layout: &Layout, component: &Component) -> Result<Vec<
 /// # Errors
 /// The disk fails.
 pub(super) fn remove_copies(layout: &Layout, components: &[Component]) -> Result<(), Failure> {
+    remove_those_copies(layout, components, &|_| true)
+}
+
+/// Removes those copies that are wanted away, and the folder if nothing else is in it.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn remove_those_copies(
+    layout: &Layout,
+    components: &[Component],
+    wanted: &dyn Fn(&Place) -> bool,
+) -> Result<(), Failure> {
     let _turn = Turn::take();
     for component in components {
-        for copy in kept_copies(layout, component)? {
+        for copy in kept_copies(layout, component)?.into_iter().filter(wanted) {
             copy.remove_any().map_err(|error| storage("remove a copy of a manifest", &error))?;
         }
     }

@@ -56,5 +56,6 @@ pub(crate) use operator::{Args as BegunArgs, BEGUN, operate, shown as shown_fail
 pub(crate) use own_binary::OWN;
 pub(crate) use records::{all, remove};
 pub(crate) use replace::{
-    begin as replace, finish as replaced, look as replacement, unfinished_plan as unfinished_replacement,
+    begin as replace, finish as replaced, look as replacement, remove_kept as remove_replaced_data,
+    tell_kept as replaced_data, unfinished_plan as unfinished_replacement,
 };

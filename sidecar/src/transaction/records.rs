@@ -225,7 +225,7 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
 }
 
 /// Takes away the folder of all restores that one's folder was in, if no other restore has anything in it.
-fn remove_ours(folder: &Place) -> Result<(), Failure> {
+pub(super) fn remove_ours(folder: &Place) -> Result<(), Failure> {
     let Some(ours) = folder.folder() else { return Ok(()) };
     ours.remove_if_empty().map(|_| ()).map_err(|error| storage("remove a folder of this program", &error))
 }
@@ -262,7 +262,7 @@ pub(crate) fn remove(ids: &[String]) -> Result<Vec<NodeRestore>, Failure> {
 }
 
 /// Sees to it that what was set aside does not count as whole any more, should its removal fail half way.
-fn break_up(folder: &Place) -> Result<(), Failure> {
+pub(super) fn break_up(folder: &Place) -> Result<(), Failure> {
     let (old, rest) = (folder.join("old"), folder.join("rest"));
     let broken =
         || -> std::io::Result<()> { if old.exists()? && !rest.exists()? { old.rename(&rest) } else { Ok(()) } };
@@ -274,10 +274,10 @@ pub(super) fn remove_all(folder: &Place) -> Result<(), Failure> {
 }
 
 /// Folders below each other that are looked into: a member's data has three levels, and whoever owns it can make any number.
-const LEVELS: u8 = 5;
+pub(super) const LEVELS: u8 = 5;
 
 /// Bytes of all files below a folder; none of what is not there.
-fn size(folder: &Place, levels: u8) -> std::io::Result<u64> {
+pub(super) fn size(folder: &Place, levels: u8) -> std::io::Result<u64> {
     let Some(levels) = levels.checked_sub(1) else { return Ok(0) };
     let names = match folder.names() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),

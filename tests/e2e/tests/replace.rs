@@ -121,13 +121,53 @@ fn damaged(scene: &Scene) {
     }
     // It is unfinished: nothing else may begin on this node, and the same goes on. The node has no manifest of etcd, and no mirror of its pod in the API.
     run(scene.kubectl(&["delete", "pod", "-n", "kube-system", "etcd-cp3", "--ignore-not-found"])).expect_code(0);
+    tidied_but_for_the_unfinished_one(scene, &ssh);
     let done = run(scene.plugin(&[&words[..], &["--no-backup"]].concat())).expect_code(0);
     let done = done.expect_error(&["node cp3 has no etcd pod", "goes on with the unfinished replacement"]);
     let done = done.json();
     assert_eq!(voters(&done), ["cp1", "cp2", "cp3"], "{done}");
     let kept = on_node(scene, "cp3", &done["oldData"]).join("member/snap/db");
-    assert_eq!(std::fs::read_to_string(kept).unwrap(), "this is no database");
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "this is no database");
     agree(scene);
     assert_tidy(scene, "cp3", &original);
     ssh.assert_nothing_on_nodes(&scene.lab);
+
+    // Now it can go, too, and what has no journal is named.
+    let strange = on_node(scene, "cp1", &"/var/lib/etcd/.kubectl-etcd/strange/old".into());
+    std::fs::create_dir_all(&strange).unwrap();
+    let listed = run(scene.plugin(&["cleanup", "--old-data", "--dry-run=client"])).expect_code(0);
+    assert!(listed.stdout.contains("replaced member") && listed.stdout.contains("no journal"), "{}", listed.stdout);
+    listed.expect_error(&["node cp1: strange stays", "rm -r /var/lib/etcd/.kubectl-etcd/strange"]);
+    assert!(kept.exists());
+    run(scene.plugin(&["cleanup", "--old-data"])).expect_code(4).expect_error(&["nothing was removed"]);
+    let gone = run(scene.plugin(&["cleanup", "--old-data", "--yes"])).expect_code(0);
+    gone.expect_error(&["node cp3: old data of replaced member cp3", "removed"]);
+    assert_eq!(phase(scene, "cp3"), None);
+    assert!(!on_node(scene, "cp3", &"/var/lib/etcd/.kubectl-etcd".into()).exists() && strange.exists());
+    assert!(scene.sidecars().is_empty());
+}
+
+/// Removes the old data of the replacement that has ended, on cp2, over SSH. That of the one on cp3 is unfinished, and nothing of it goes.
+fn tidied_but_for_the_unfinished_one(scene: &Scene, ssh: &OverSsh) {
+    let cleanup = |more: &[&str]| {
+        let words = ssh.flags("root", &[&["cleanup", "--old-data", "-o", "json"], more].concat());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        run(scene.plugin(&words)).expect_code(0).json()
+    };
+    let of = |said: &Value, node: &str| {
+        let nodes = said["nodes"].as_array().expect("nodes");
+        let node = nodes.iter().find(|one| one["node"] == node).expect("the node");
+        assert_eq!(node["replacements"].as_array().map(Vec::len), Some(1), "{said}");
+        node["replacements"][0].clone()
+    };
+    let listed = cleanup(&["--dry-run=client"]);
+    let (two, three) = (of(&listed, "cp2"), of(&listed, "cp3"));
+    assert_eq!((&two["member"], &two["phase"], &two["removable"]), (&"cp2".into(), &"done".into(), &true.into()));
+    assert_eq!((&three["phase"], &three["removable"]), (&"removed".into(), &false.into()));
+    let old = on_node(scene, "cp2", &two["oldData"]);
+    assert!(old.exists() && two["oldDataBytes"].as_u64().is_some_and(|bytes| bytes > 0), "{two}");
+    let done = cleanup(&["--yes"]);
+    let removed = |node: &str| of(&done, node)["removed"] == true;
+    assert!(removed("cp2") && !removed("cp3") && !old.exists(), "{done}");
+    assert_eq!((phase(scene, "cp2"), phase(scene, "cp3").as_deref()), (None, Some("removed")));
 }

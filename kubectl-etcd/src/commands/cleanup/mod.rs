@@ -1,4 +1,4 @@
-//! `kubectl etcd cleanup`: what a crash left behind, and what restores have kept.
+//! `kubectl etcd cleanup`: what a crash left behind, and what restores and replacements of members have kept.
 
 mod old_data;
 mod participants;
@@ -38,7 +38,7 @@ Examples:
   # Delete it without a question
   kubectl etcd cleanup --yes
 
-  # Show the old data that restores have kept on the nodes; ask, and remove it
+  # Show the old data of restores and replaced members; ask, and remove it
   kubectl etcd cleanup --old-data
 
   # The same over SSH, where no API server answers
@@ -56,13 +56,14 @@ Examples:
 /// that has missed that is told to end. One whose restore has not ended stays: see `kubectl etcd restore --status`.
 ///
 /// With --old-data, the old data that restores and rollbacks have kept on the control-plane nodes, what they have kept besides, and the
-/// journals of those that have ended. Once it is removed, `kubectl etcd rollback` cannot put it back.
+/// journals of those that have ended. Once it is removed, `kubectl etcd rollback` cannot put it back. The old data of members that
+/// `kubectl etcd member replace` has replaced is found as well: nothing returns to that. What no journal tells of is named, and stays.
 ///
 /// With --ssh no API server is asked: participants are found by the journals on the nodes, and pods of this program are not looked for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Find and remove the old data that restores have kept on the nodes
+    /// Find and remove the old data that restores and replacements of members have kept on the nodes
     #[arg(long, alias = "aside")]
     old_data: bool,
     /// Delete without asking

@@ -1,7 +1,8 @@
-//! `cleanup --old-data`: the data that restores have set aside on the nodes, and their journals.
+//! `cleanup --old-data`: the data that restores and replacements of members have set aside on the nodes, and their journals.
 
 use std::time::Duration;
 
+use etcd_wire::replace::{ReplacePhase, ReplacedData};
 use etcd_wire::restore::{Ending, NodeRestore};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -33,17 +34,21 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     let road = plane.road(&args.sidecar, &context).await?;
     let work = Work::new(&context, &plane, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);
-    let nodes = transaction::recall(&work, &mut watched).await;
+    let mut nodes = transaction::recall(&work, &mut watched).await;
+    let replaced = look_for_replaced(&work, &mut watched, &mut nodes).await;
     if let Some(failed) = silence(&nodes) {
         return Err(failed.effect("nothing was removed"));
     }
     // Those that read journals cannot remove anything.
     transaction::forget(&work, watched).await;
     let now = Timestamp::now();
-    let mut kept = Kept::of(&nodes, now);
-    let empty = kept.nodes.iter().all(|node| node.restores.is_empty());
+    let mut kept = Kept::of(&nodes, &replaced, now);
+    let empty = kept.nodes.iter().all(|node| node.restores.is_empty() && node.replacements.is_empty());
     if empty {
-        printer.note("the nodes that answer have no old data of a restore");
+        printer.note("the nodes that answer have no old data of a restore or of a replaced member");
+    }
+    for advice in kept.advice() {
+        printer.warn(advice);
     }
     for node in &nodes {
         if let Err(failed) = &node.outcome {
@@ -64,8 +69,9 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     if only_shown {
         return Ok(());
     }
+    let last = if kept.takes_a_way_back() { " No rollback is possible then." } else { "" };
     let question = Question {
-        text: format!("Remove {count} folder(s) of old data, {}? No rollback is possible then.", bytes(size)),
+        text: format!("Remove {count} folder(s) of old data, {}?{last}", bytes(size)),
         otherwise: "nothing was removed",
         hint: "kubectl etcd cleanup --old-data --yes",
     };
@@ -91,11 +97,36 @@ pub(super) async fn run(args: Args, context: Context) -> Outcome {
     }
 }
 
+/// Asks the nodes whose journals of restores were read for those of replacements: a list a node. A node that does not tell counts as one that cannot be
+/// asked.
+async fn look_for_replaced(
+    work: &Work<'_>,
+    watched: &mut [Watched<'_>],
+    nodes: &mut [Recalled],
+) -> Vec<Vec<ReplacedData>> {
+    let asking = watched.iter_mut().zip(nodes.iter_mut()).map(|(one, node)| async move {
+        if node.outcome.is_err() {
+            return Vec::new();
+        }
+        let data_dirs: Vec<String> = one.member.data_dir.iter().cloned().collect();
+        let asked = match one.session(work).await {
+            Ok(session) => session.replaced_data(data_dirs).await,
+            Err(failed) => Err(failed),
+        };
+        asked.unwrap_or_else(|failed| {
+            one.lose();
+            node.outcome = Err(failed);
+            Vec::new()
+        })
+    });
+    join_all(asking).await
+}
+
 /// What became of the old data on a node.
 #[derive(Debug)]
 struct Removal {
     node: String,
-    /// Restores whose old data is gone.
+    /// Restores and replacements whose old data is gone.
     removed: Vec<String>,
     trouble: Option<Trouble>,
 }
@@ -124,7 +155,7 @@ fn unasked(nodes: &[Recalled]) -> Vec<Removal> {
 /// Removes what a node keeps, the oldest first, until something fails.
 async fn remove(node: &Node, one: &mut Watched<'_>, work: &Work<'_>) -> Removal {
     let mut removal = Removal { node: node.node.clone(), removed: Vec::new(), trouble: None };
-    for id in node.ids() {
+    for (id, of) in node.ids() {
         let opened = one.session(work).await;
         let session = match opened.and_then(|session| {
             build::same([(node.node.as_str(), session.peer())])?;
@@ -136,19 +167,23 @@ async fn remove(node: &Node, one: &mut Watched<'_>, work: &Work<'_>) -> Removal 
                 break;
             }
         };
-        match session.remove_aside(vec![id.to_owned()]).await {
-            Ok(gone) => {
+        let ids = vec![id.to_owned()];
+        let removed = match of {
+            Of::Restore => session.remove_aside(ids).await.map(|gone| gone.iter().map(NodeRestore::kept_bytes).sum()),
+            Of::Replacement(_) => {
+                session.remove_replaced_data(ids).await.map(|gone| gone.iter().map(ReplacedData::bytes).sum())
+            }
+        };
+        match removed {
+            Ok(size) => {
                 removal.removed.push(id.to_owned());
-                let size = bytes(gone.iter().map(NodeRestore::kept_bytes).sum());
-                work.printer.note(format!("node {}: old data of restore {id} removed ({size})", node.node));
+                work.printer.note(format!("node {}: {} removed ({})", node.node, of.old_data(id), bytes(size)));
             }
             Err(failed) => {
                 // A node refuses before it removes anything.
                 let begun = failed.exit != Exit::Refused;
-                removal.trouble = Some(Trouble {
-                    failed: failed.context(format!("cannot remove the old data of restore {id}")),
-                    begun,
-                });
+                removal.trouble =
+                    Some(Trouble { failed: failed.context(format!("cannot remove the {}", of.old_data(id))), begun });
                 break;
             }
         }
@@ -196,7 +231,25 @@ fn outcome(removals: &[Removal]) -> Outcome {
     Err(all.hint("remove the cause and run it again\n  kubectl etcd cleanup --old-data"))
 }
 
-/// What restores have left on the nodes.
+/// Whose old data it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of<'a> {
+    Restore,
+    /// Of the member with this name.
+    Replacement(&'a str),
+}
+
+impl Of<'_> {
+    /// What is removed, in words.
+    fn old_data(self, id: &str) -> String {
+        match self {
+            Of::Restore => format!("old data of restore {id}"),
+            Of::Replacement(member) => format!("old data of replaced member {member} ({id})"),
+        }
+    }
+}
+
+/// What restores and replacements have left on the nodes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept {
@@ -210,14 +263,85 @@ struct Kept {
 struct Node {
     node: String,
     restores: Vec<One>,
+    /// Old data of members that were replaced.
+    replacements: Vec<Replaced>,
     /// Why it could not be asked, or something could not be removed.
     error: Option<String>,
 }
 
 impl Node {
-    /// Restores whose old data can go, the oldest first.
-    fn ids(&self) -> impl Iterator<Item = &str> {
-        self.restores.iter().filter(|restore| restore.removable).map(|restore| restore.id.as_str())
+    /// Restores whose old data can go, the oldest first, and then replacements.
+    fn ids(&self) -> impl Iterator<Item = (&str, Of<'_>)> {
+        let restores = self.restores.iter().filter(|restore| restore.removable);
+        let replacements = self.replacements.iter().filter(|replaced| replaced.removable);
+        let restores = restores.map(|restore| (restore.id.as_str(), Of::Restore));
+        restores.chain(replacements.map(|replaced| (replaced.id.as_str(), Of::Replacement(replaced.member()))))
+    }
+}
+
+/// What the replacement of a member has left, or a folder of which no journal tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replaced {
+    id: String,
+    /// Name of the member that was replaced; null without a journal that can be read.
+    member: Option<String>,
+    phase: Option<ReplacePhase>,
+    /// When the journal was written last.
+    written_at: Option<String>,
+    /// Where the old data of the member is.
+    old_data: Option<String>,
+    old_data_bytes: u64,
+    /// What else is kept.
+    kept: Vec<etcd_wire::restore::Kept>,
+    /// Why nobody knows what it is; it is not removed then.
+    problem: Option<String>,
+    /// Whether it can go: nothing goes while a replacement or a restore is unfinished on the node.
+    removable: bool,
+    /// Whether it was removed by this run.
+    removed: bool,
+    #[serde(skip)]
+    written: Option<Timestamp>,
+    #[serde(skip)]
+    hint: Option<String>,
+}
+
+impl Replaced {
+    fn of(one: &ReplacedData, may_go: bool) -> Replaced {
+        let written = one.written_at.and_then(|at| Timestamp::from_millisecond(at).ok());
+        Replaced {
+            id: one.id.clone(),
+            member: one.member.clone(),
+            phase: one.phase,
+            written_at: written.map(timestamp),
+            old_data: one.old_data.clone(),
+            old_data_bytes: one.old_data_bytes,
+            kept: one.kept.clone(),
+            problem: one.problem.clone().map(|problem| Failed::from(problem).one_line()),
+            removable: may_go && one.is_over(),
+            removed: false,
+            written,
+            hint: one.problem.as_ref().and_then(|problem| problem.hint.clone()),
+        }
+    }
+
+    fn member(&self) -> &str {
+        self.member.as_deref().unwrap_or_default()
+    }
+
+    fn result(&self) -> &'static str {
+        match self.phase {
+            Some(ReplacePhase::Done) => "replaced member",
+            Some(ReplacePhase::Undone) => "undone",
+            Some(_) => "unfinished",
+            None if self.old_data.is_some() => "no journal",
+            None => "unreadable journal",
+        }
+    }
+
+    /// Bytes of everything that would go.
+    fn bytes(&self) -> u64 {
+        self.kept.iter().fold(self.old_data_bytes, |bytes, kept| bytes.saturating_add(kept.bytes))
     }
 }
 
@@ -241,19 +365,44 @@ struct One {
 }
 
 impl Kept {
-    fn of(nodes: &[Recalled], now: Timestamp) -> Kept {
-        let node = |node: &Recalled| Node {
-            node: node.node.clone(),
-            restores: node.restores().iter().map(|restore| One::of(restore, now)).collect(),
-            error: node.outcome.as_ref().err().map(|failed| failed.one_line()),
+    /// `replaced` has a list for each node.
+    fn of(nodes: &[Recalled], replaced: &[Vec<ReplacedData>], now: Timestamp) -> Kept {
+        let node = |(node, replaced): (&Recalled, &Vec<ReplacedData>)| {
+            let unfinished = replaced.iter().any(|one| one.problem.is_none() && !one.is_over());
+            let may_go = !unfinished && !node.restores().iter().any(|restore| restore.armed && restore.ended.is_none());
+            Node {
+                node: node.node.clone(),
+                restores: node.restores().iter().map(|restore| One::of(restore, now)).collect(),
+                replacements: replaced.iter().map(|one| Replaced::of(one, may_go)).collect(),
+                error: node.outcome.as_ref().err().map(|failed| failed.one_line()),
+            }
         };
-        Kept { api_version: API_VERSION, kind: "OldData", nodes: nodes.iter().map(node).collect() }
+        Kept { api_version: API_VERSION, kind: "OldData", nodes: nodes.iter().zip(replaced).map(node).collect() }
     }
 
     /// How much there is to remove, and how many bytes that is.
     fn removable(&self) -> (usize, u64) {
-        let all = self.nodes.iter().flat_map(|node| &node.restores).filter(|restore| restore.removable);
-        all.fold((0, 0), |(count, size), restore| (count + 1 + restore.kept.len(), size + restore.bytes()))
+        let restores = self.nodes.iter().flat_map(|node| &node.restores).filter(|restore| restore.removable);
+        let restores = restores.map(|restore| (restore.kept.len(), restore.bytes()));
+        let replaced = self.nodes.iter().flat_map(|node| &node.replacements).filter(|replaced| replaced.removable);
+        let replaced = replaced.map(|replaced| (replaced.kept.len(), replaced.bytes()));
+        restores.chain(replaced).fold((0, 0), |(count, sum), (kept, bytes)| (count + 1 + kept, sum + bytes))
+    }
+
+    /// Whether something would go that a rollback could put back. Nothing returns to the data of a replaced member.
+    fn takes_a_way_back(&self) -> bool {
+        self.nodes.iter().flat_map(Node::ids).any(|(_, of)| of == Of::Restore)
+    }
+
+    /// What to do about that which no journal tells of.
+    fn advice(&self) -> Vec<String> {
+        let stays = |node: &Node, one: &Replaced| {
+            let problem = one.problem.as_ref()?;
+            let hint = one.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            Some(format!("node {}: {} stays: {problem}{hint}", node.node, one.id))
+        };
+        let all = self.nodes.iter().flat_map(|node| node.replacements.iter().filter_map(move |one| stays(node, one)));
+        all.collect()
     }
 
     /// Adds what became of it.
@@ -263,14 +412,57 @@ impl Kept {
                 for restore in &mut node.restores {
                     restore.removed |= removal.removed.contains(&restore.id);
                 }
+                for replaced in &mut node.replacements {
+                    replaced.removed |= removal.removed.contains(&replaced.id);
+                }
                 let error = removal.trouble.as_ref().map(|trouble| trouble.failed.one_line());
                 node.error = node.error.take().or(error);
             }
         }
     }
 
-    /// The plain table fits a terminal of 80 columns; the wide one says where everything lies, and why.
+    /// The plain tables fit a terminal of 80 columns; the wide ones say where everything lies, and why.
     fn table(&self, now: Timestamp, wide: bool) -> String {
+        let restores = self.nodes.iter().any(|node| !node.restores.is_empty());
+        let replaced = self.nodes.iter().any(|node| !node.replacements.is_empty());
+        match (restores, replaced) {
+            (true, true) => format!("{}\n{}", self.restores_table(now, wide), self.replaced_table(now, wide)),
+            (false, true) => self.replaced_table(now, wide),
+            (_, false) => self.restores_table(now, wide),
+        }
+    }
+
+    /// Old data of members that were replaced.
+    fn replaced_table(&self, now: Timestamp, wide: bool) -> String {
+        let mut headers = vec!["NODE", "REPLACEMENT", "RESULT", "SIZE", "AGE"];
+        headers.extend(wide.then_some("PATH"));
+        let mut table = Table::new(&headers).fitted(wide);
+        let mut row = |cells: [String; 5], path: &str| {
+            table.row(cells.into_iter().chain(wide.then(|| path.to_owned())).collect());
+        };
+        for node in &self.nodes {
+            for one in &node.replacements {
+                let (node, id) = (&node.node, &one.id);
+                let result = match (wide, &one.member, &one.problem) {
+                    (true, Some(member), _) if one.phase == Some(ReplacePhase::Done) => {
+                        format!("old data of replaced member {member}")
+                    }
+                    (true, _, Some(problem)) => problem.clone(),
+                    _ => one.result().to_owned(),
+                };
+                let written = one.written.map(|written| age(written, now)).unwrap_or_default();
+                let cells = [node.clone(), id.clone(), result, bytes(one.old_data_bytes), written];
+                row(cells, one.old_data.as_deref().unwrap_or_default());
+                for kept in &one.kept {
+                    let what = if wide { format!("kept: {}", kept.why) } else { "kept as well".to_owned() };
+                    row([node.clone(), id.clone(), what, bytes(kept.bytes), String::new()], &kept.path);
+                }
+            }
+        }
+        table.to_string()
+    }
+
+    fn restores_table(&self, now: Timestamp, wide: bool) -> String {
         let mut headers = vec!["NODE", "RESTORE", "RESULT", "SIZE", "AGE"];
         headers.extend(wide.then_some("PATH"));
         let mut table = Table::new(&headers).fitted(wide);
@@ -336,8 +528,9 @@ mod tests {
         let soon = Timestamp::from_second(60).expect("a moment");
         let late = Timestamp::from_second(7 * 3600).expect("a moment");
         let nodes = [node, lost];
-        assert_eq!(Kept::of(&nodes, soon).removable(), (1, 4096));
-        let kept = Kept::of(&nodes, late);
+        let none = [Vec::new(), Vec::new()];
+        assert_eq!(Kept::of(&nodes, &none, soon).removable(), (1, 4096));
+        let kept = Kept::of(&nodes, &none, late);
         assert_eq!(kept.removable(), (2, 8192));
         let table = kept.table(late, false);
         for (line, part) in [(1, "restored"), (2, "unfinished"), (3, "abandoned")] {
@@ -353,7 +546,7 @@ mod tests {
             restore.kept =
                 vec![etcd_wire::restore::Kept { path: "/data/kept".into(), why: "written to".into(), bytes: 904 }];
         }
-        let kept = Kept::of(&[node], Timestamp::UNIX_EPOCH);
+        let kept = Kept::of(&[node], &[Vec::new()], Timestamp::UNIX_EPOCH);
         assert_eq!(kept.removable(), (2, 5000));
         let table = kept.table(Timestamp::UNIX_EPOCH, true);
         assert!(table.lines().any(|line| line.contains("kept: written to") && line.contains("/data/kept")), "{table}");
@@ -368,7 +561,7 @@ mod tests {
             let why = "the new data was served before the restore was rolled back".to_owned();
             restore.kept = vec![etcd_wire::restore::Kept { path, why, bytes: 1_512_345_678 }];
         }
-        let kept = Kept::of(&[node], Timestamp::UNIX_EPOCH);
+        let kept = Kept::of(&[node], &[Vec::new()], Timestamp::UNIX_EPOCH);
         let late = Timestamp::from_second(400 * 86_400).expect("a moment");
         let table = kept.table(late, false);
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
@@ -421,12 +614,82 @@ mod tests {
         }
         // The data says so too.
         let nodes = [recalled("cp1", &[("a", Some(Ending::Restored)), ("b", Some(Ending::Restored))])];
-        let mut kept = Kept::of(&nodes, Timestamp::UNIX_EPOCH);
+        let mut kept = Kept::of(&nodes, &[Vec::new()], Timestamp::UNIX_EPOCH);
         kept.tell(&[removal("cp1", &["a"], trouble(Exit::Failed, true))]);
         let json = serde_json::to_value(&kept).expect("JSON");
         let node = &json["nodes"][0];
         assert_eq!((&node["restores"][0]["removed"], &node["restores"][1]["removed"]), (&true.into(), &false.into()));
         assert_eq!(node["error"], "no room");
+    }
+
+    /// What a replacement of member cp1 has left.
+    fn replaced(id: &str, phase: ReplacePhase) -> ReplacedData {
+        ReplacedData {
+            id: id.into(),
+            member: Some("cp1".into()),
+            phase: Some(phase),
+            written_at: Some(0),
+            old_data: Some(format!("/var/lib/etcd/.kubectl-etcd/{id}/old")),
+            old_data_bytes: 1_512_345_678,
+            ..ReplacedData::default()
+        }
+    }
+
+    fn unknown(id: &str) -> ReplacedData {
+        let problem = etcd_wire::Failure::new(etcd_wire::FailureCode::Storage, "no journal of it");
+        ReplacedData {
+            member: None,
+            phase: None,
+            written_at: None,
+            problem: Some(problem.hint("look at it")),
+            ..replaced(id, ReplacePhase::Done)
+        }
+    }
+
+    #[test]
+    fn the_old_data_of_a_replaced_member_is_listed_as_that_and_can_go() {
+        let id = "20261127-131747-abcde";
+        let nodes = [recalled("control-plane-node-1", &[])];
+        let now = Timestamp::from_second(7 * 3600).expect("a moment");
+        let mut kept = Kept::of(&nodes, &[vec![replaced(id, ReplacePhase::Done), unknown("other")]], now);
+        assert_eq!(kept.removable(), (1, 1_512_345_678));
+        assert_eq!(kept.nodes[0].ids().collect::<Vec<_>>(), [(id, Of::Replacement("cp1"))]);
+        assert!(!kept.takes_a_way_back());
+        let table = kept.table(now, false);
+        assert!(table.lines().all(|line| line.len() <= 80), "{table}");
+        let line = table.lines().nth(1).expect("a row");
+        assert!([id, "replaced member", "1.5 GB", "7h"].iter().all(|part| line.contains(part)), "{table}");
+        assert!(table.lines().nth(2).is_some_and(|line| line.contains("no journal")), "{table}");
+        let wide = kept.table(now, true);
+        assert!(wide.contains("old data of replaced member cp1") && wide.contains("/old"), "{wide}");
+        let advice = kept.advice();
+        assert_eq!(advice, ["node control-plane-node-1: other stays: no journal of it; look at it"]);
+        kept.tell(&[Removal { node: "control-plane-node-1".into(), removed: vec![id.into()], trouble: None }]);
+        let json = serde_json::to_value(&kept).expect("JSON");
+        let told = &json["nodes"][0]["replacements"];
+        assert_eq!((&told[0]["member"], &told[0]["removable"]), (&"cp1".into(), &true.into()), "{json}");
+        assert_eq!((&told[0]["phase"], &told[0]["removed"]), (&"done".into(), &true.into()), "{json}");
+        assert_eq!((&told[1]["problem"], &told[1]["removable"]), (&"no journal of it".into(), &false.into()), "{json}");
+        assert_eq!(told[1]["removed"], false, "{json}");
+    }
+
+    #[test]
+    fn the_old_data_of_a_replaced_member_stays_while_something_is_unfinished_on_its_node() {
+        let now = Timestamp::UNIX_EPOCH;
+        let done = || replaced("a", ReplacePhase::Done);
+        let free = [recalled("cp1", &[("x", Some(Ending::Restored))])];
+        let kept = Kept::of(&free, &[vec![done()]], now);
+        assert_eq!(kept.nodes[0].ids().collect::<Vec<_>>(), [("x", Of::Restore), ("a", Of::Replacement("cp1"))]);
+        assert!(kept.takes_a_way_back());
+        let tables = kept.table(now, false);
+        assert!(tables.contains("RESTORE") && tables.contains("REPLACEMENT"), "{tables}");
+        for phase in [ReplacePhase::Begun, ReplacePhase::OwnManifest, ReplacePhase::Unknown] {
+            let kept = Kept::of(&free, &[vec![done(), replaced("b", phase)]], now);
+            assert_eq!(kept.nodes[0].ids().collect::<Vec<_>>(), [("x", Of::Restore)], "{phase:?}");
+            assert!(kept.table(now, false).contains("unfinished"));
+        }
+        let busy = [recalled("cp1", &[("x", None)])];
+        assert_eq!(Kept::of(&busy, &[vec![done()]], now).removable(), (0, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! back with its data. The sequence goes on when the session that began it ends.
 
 mod cluster;
+mod kept;
 mod manifest;
 mod record;
 
@@ -21,6 +22,7 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::sleep;
 
 use self::cluster::Others;
+pub(crate) use self::kept::{remove as remove_kept, tell as tell_kept};
 use self::record::Record;
 use super::exchange::{self, Way};
 use super::ground::{self, API_SERVER, Component, ETCD};

@@ -14,6 +14,11 @@ use crate::transaction::ground::Component;
 use crate::transaction::journal::storage;
 use crate::transaction::layout::{Layout, is_id};
 
+/// The journal's file in a folder of the state folder.
+pub(super) fn file(folder: &Place) -> Place {
+    folder.join(FILE)
+}
+
 /// The file's name, in a folder that is named by the ID. Journals of restores have another one.
 const FILE: &str = "replacement";
 
@@ -146,7 +151,11 @@ pub(super) fn of(state: &Place, id: &str) -> Result<Option<Record>, Failure> {
     if is_id(id) { read(&state.join(id)) } else { Ok(None) }
 }
 
-fn read(folder: &Place) -> Result<Option<Record>, Failure> {
+/// The one in a folder of the state folder; `None` if the folder has none.
+///
+/// # Errors
+/// See [`all`].
+pub(super) fn read(folder: &Place) -> Result<Option<Record>, Failure> {
     let looked = |error: std::io::Error| storage("read the journal of a replacement", &error);
     let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     if !folder.stat().map_err(looked)?.is_some_and(is_folder) {
