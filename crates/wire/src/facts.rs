@@ -16,6 +16,9 @@ pub struct FactsRequest {
     pub wal_dir: Option<String>,
     /// The kubelet's folder of static pod manifests.
     pub manifests_dir: String,
+    /// Whether there may be no database: the room of a node whose data was deleted is measured all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_empty: bool,
     /// What is asked besides. Capability `health`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthRequest>,

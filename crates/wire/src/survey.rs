@@ -44,6 +44,8 @@ pub struct EtcdSurvey {
     pub wal_dir: Option<String>,
     /// Whether a process has it open.
     pub state: EtcdState,
+    /// True if there is no log, readable or not: such a member votes for nothing and serves nobody, whatever else is there.
+    pub empty: bool,
     /// The log; `None` if it cannot be read.
     pub log: Option<LogSurvey>,
     /// The database; `None` if it cannot be read.
@@ -60,6 +62,14 @@ pub struct EtcdSurvey {
     pub wal_free_bytes: Option<u64>,
     /// Why what is missing above is missing.
     pub failures: Vec<Failure>,
+}
+
+impl EtcdSurvey {
+    /// Whether there is no data: no log, and at most a database that an etcd has made which ended before it had one.
+    pub fn is_bare(&self) -> bool {
+        let nothing = |database: &DatabaseSurvey| database.members.is_empty() && database.revision <= 1;
+        self.empty && self.database.as_ref().is_none_or(nothing)
+    }
 }
 
 /// Whether a process has a data directory open, by the locks on it.
@@ -164,6 +174,14 @@ pub struct SurveyedMember {
     pub peer_urls: Vec<String>,
     /// True for a learner.
     pub learner: bool,
+}
+
+impl SurveyedMember {
+    /// Whether it votes, or may: etcd 3.5 before 3.5.20 writes neither the promotion of a learner nor its name to the database
+    /// (<https://github.com/etcd-io/etcd/issues/19557>).
+    pub fn may_vote(&self) -> bool {
+        !self.learner || self.name.is_empty()
+    }
 }
 
 /// What a log has above the last entry that the database has applied: what would be lost with the log. No values.

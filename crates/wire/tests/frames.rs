@@ -63,7 +63,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         (text, proptest::option::of(text), proptest::option::of(any::<u16>())).prop_map(|(data_dir, wal_dir, port)| {
             let manifests_dir = data_dir.clone();
             let health = port.map(|peer_port| HealthRequest { metrics_urls: vec![data_dir.clone()], peer_port });
-            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir, health }))
+            let may_be_empty = wal_dir.is_some();
+            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir, may_be_empty, health }))
         }),
         facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(Box::new(facts)))),
         proptest::option::of(text).prop_map(|data_dir| {

@@ -73,7 +73,7 @@ impl Service {
 }
 
 /// Looks in all places of a node whose root is `root`, in the order of likelihood. Directories without a member are left out, but for one that
-/// a manifest or a unit names.
+/// a manifest names, or a unit where there is no manifest: a package of etcd brings a unit that nobody uses.
 pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
     let mut found = Found::default();
     match manifests::etcd(&below(root, manifests_dir)) {
@@ -84,8 +84,12 @@ pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
         },
         Err(failure) => found.failures.push(failure),
     }
+    let has_manifest = !found.dirs.is_empty();
     for service in services(root, host, &mut found.failures) {
-        add(&mut found, service.data_dir());
+        let dir = service.data_dir();
+        if !has_manifest || below(root, &dir.data_dir).join("member").is_dir() {
+            add(&mut found, dir);
+        }
     }
     for usual in USUAL {
         let data_dir = PathBuf::from(usual);
@@ -338,6 +342,20 @@ mod tests {
         let (dirs, failures) = root.found();
         assert_eq!(dirs, [""; 0]);
         assert!(failures[0].ends_with("/elsewhere is not a path of the node"), "{failures:?}");
+    }
+
+    #[test]
+    fn a_unit_that_was_never_used_is_no_etcd_beside_a_manifest() {
+        let manifest = POD.replace("ARGS", "--data-dir=/inside/data");
+        let files = [
+            ("/etc/kubernetes/manifests/etcd.yaml", manifest.as_str()),
+            ("/lib/systemd/system/etcd.service", "[Service]\nExecStart=/usr/bin/etcd --data-dir=/var/lib/unused\n"),
+        ];
+        let of_manifest = "the manifest /etc/kubernetes/manifests/etcd.yaml: /srv/etcd/data";
+        assert_eq!(Root::new(&files).found().0, [of_manifest]);
+        assert_eq!(Root::new(&files[1..]).found().0, ["the unit /lib/systemd/system/etcd.service: /var/lib/unused"]);
+        let used = Root::new(&[&files[..], &[("/var/lib/unused/member/snap/db", "")]].concat());
+        assert_eq!(used.found().0, [of_manifest, "the unit /lib/systemd/system/etcd.service: /var/lib/unused"]);
     }
 
     #[test]

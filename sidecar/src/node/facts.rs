@@ -39,7 +39,11 @@ pub(crate) async fn run(request: FactsRequest) -> Result<NodeFacts, Failure> {
 
 fn gather(request: &FactsRequest) -> NodeFacts {
     let mut failures = Vec::new();
-    let disk = disk::of(Path::new(&request.data_dir), request.wal_dir.as_deref().map(Path::new));
+    let dirs = (Path::new(&request.data_dir), request.wal_dir.as_deref().map(Path::new));
+    let disk = match request.may_be_empty {
+        true => disk::around(dirs.0, dirs.1),
+        false => disk::of(dirs.0, dirs.1),
+    };
     let disk = disk.map_err(|failure| failures.push(failure)).ok();
     let manifests = Manifests::read(Path::new(&request.manifests_dir)).map_err(|failure| failures.push(failure)).ok();
     NodeFacts {
@@ -69,8 +73,13 @@ mod tests {
             data_dir: data_dir.display().to_string(),
             wal_dir: None,
             manifests_dir: manifests_dir.display().to_string(),
+            may_be_empty: false,
             health: None,
         };
+        let none = empty.path().join("none");
+        let bare = FactsRequest { may_be_empty: true, ..request(&none, manifests.path()) };
+        let bare = run(bare).await.unwrap();
+        assert_eq!((bare.disk.unwrap().database_bytes, bare.failures.len()), (0, 0));
         let half = run(request(empty.path(), manifests.path())).await.unwrap();
         assert_eq!((half.disk, &half.encryption, half.failures.len()), (None, &Encryption::Off, 1));
         assert_eq!(half.manifests.unwrap()["kube-apiserver"], "kube-apiserver.yaml");

@@ -16,6 +16,8 @@ pub(crate) struct Manifest {
     pub(crate) argv: Vec<String>,
     /// Its container's image; empty if none is named.
     pub(crate) image: String,
+    /// Namespace and name of its pod, `kube-system/etcd`. The kubelet adds the name of the node.
+    pub(crate) pod: String,
     /// Flags by name, without dashes.
     flags: BTreeMap<String, String>,
     mounts: Vec<Mount>,
@@ -57,7 +59,10 @@ impl Manifest {
             }
         }
         let mounts = container.volume_mounts.iter().map(|mount| pod.follow(mount)).collect();
-        Ok(Some((component, Manifest { file: file.to_owned(), argv, image: container.image.clone(), flags, mounts })))
+        let namespace = Some(pod.metadata.namespace.as_str()).filter(|name| !name.is_empty()).unwrap_or("default");
+        let name = format!("{namespace}/{}", pod.metadata.name);
+        let (file, image) = (file.to_owned(), container.image.clone());
+        Ok(Some((component, Manifest { file, argv, image, pod: name, flags, mounts })))
     }
 
     /// A flag's value: `--name=value` or `--name value`, with one dash or two, and `true` for a bare switch. The last one wins.

@@ -110,6 +110,15 @@ fn last_segment(log_dir: &Place) -> Option<Place> {
     Some(log_dir.join(last.to_string()))
 }
 
+/// Whether a folder of a log is not there, or has no segment in it. etcd makes the first one before it answers anybody (server/etcdserver/bootstrap.go,
+/// `bootstrapNewWAL` @ v3.6.13).
+fn is_empty(log_dir: &Place) -> bool {
+    match Dir(log_dir.clone()).names() {
+        Ok(names) => names.iter().all(|name| SegmentName::parse(name).is_none()),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// The last valid entry of a member's log. The whole log is read.
 ///
 /// # Errors
@@ -162,6 +171,7 @@ fn look(dir: DataDir, cancel: &AtomicBool) -> EtcdSurvey {
         data_dir: data_dir.display().to_string(),
         wal_dir: wal_dir.map(|dir| dir.display().to_string()),
         state,
+        empty: is_empty(&log_dir),
         log: log.as_ref().map(told_log),
         database: seen.map(told_database),
         only_in_log: only_in_log.map(told_only),

@@ -17,7 +17,7 @@ use super::ground::Ground;
 use super::journal::{Entry, FORMAT, Journal, PROTOCOL, storage};
 use super::layout::Layout;
 use super::process::{self, Lock};
-use super::{arm, control, network, quorum_lost, records, replace, stage};
+use super::{arm, bare, control, network, quorum_lost, records, replace, stage};
 use crate::node::{Place, left_over};
 use crate::serve::{Client, Stop};
 use crate::status;
@@ -104,7 +104,7 @@ impl Enlisted {
             node: layout.node().node.clone(),
             ground: Box::new(ground.clone()),
         };
-        if let Err(failure) = journal.append(begun) {
+        if let Err(failure) = journal.append(begun).and_then(|_| bare::make(&layout, &ground.missing)) {
             records::discard(&layout)?;
             return Err(failure);
         }
@@ -342,7 +342,8 @@ fn look(layout: &Layout, ground: &Ground, snapshot_bytes: u64) -> Result<u64, Fa
     let member = data_dir.join("member");
     let looked = |error: std::io::Error| storage("look at the member's directory", &error);
     let device = |place: &Place| place.open()?.metadata().map(|metadata| metadata.dev());
-    if device(&member).map_err(looked)? != device(&data_dir).map_err(looked)? {
+    let is_there = !ground.missing.contains(&member.display());
+    if is_there && device(&member).map_err(looked)? != device(&data_dir).map_err(looked)? {
         return Err(refused(format!("{} is a mount point of its own, which cannot be renamed", member.display())));
     }
     if layout.plan().quorum_lost.is_some() {
@@ -355,13 +356,12 @@ fn look(layout: &Layout, ground: &Ground, snapshot_bytes: u64) -> Result<u64, Fa
             return Err(busy(format!("{} is already there", folder.display())));
         }
     }
-    room(layout, snapshot_bytes)
+    room(&bare::nearest(layout, &ground.missing), snapshot_bytes)
 }
 
 /// The bytes that are free where the data is, if they are enough to build new data.
-pub(super) fn room(layout: &Layout, snapshot_bytes: u64) -> Result<u64, Failure> {
-    let data_dir = layout.data_dir();
-    let free = free(&data_dir)?;
+pub(super) fn room(data_dir: &Place, snapshot_bytes: u64) -> Result<u64, Failure> {
+    let free = free(data_dir)?;
     // As the plan told it.
     let needed = staging_bytes(snapshot_bytes);
     if free < needed {

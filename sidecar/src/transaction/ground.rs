@@ -12,7 +12,7 @@ use super::disks::FolderId;
 use super::http::{Server, ServerTls};
 use super::journal::storage;
 use super::layout::Layout;
-use super::{api_server, launch_manifest, quorum_lost};
+use super::{api_server, bare, launch_manifest, quorum_lost};
 use crate::etcd;
 use crate::node::{Manifest, Manifests, Place};
 
@@ -30,6 +30,9 @@ pub(super) struct Ground {
     /// The data directory, and a WAL directory of its own.
     #[serde(default)]
     pub(super) data: Vec<DataFolder>,
+    /// Folders of data that were not there, see [`bare`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) missing: Vec<String>,
     /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
     pub(super) etcd: Server,
     pub(super) api: Server,
@@ -60,8 +63,8 @@ pub(super) struct Listens {
 pub(super) struct DataFolder {
     /// Its path in etcd's container.
     pub(super) inside: String,
-    /// Which one it was when the node was prepared.
-    pub(super) id: FolderId,
+    /// Which one it was when the node was prepared, if it was there.
+    pub(super) id: Option<FolderId>,
 }
 
 /// A static pod of the control plane.
@@ -71,6 +74,9 @@ pub(super) struct Component {
     pub(super) name: String,
     /// Its manifest's name in the folder.
     pub(super) file: String,
+    /// Namespace and name in its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pod: Option<String>,
     /// The command line of its process.
     pub(super) argv: Vec<String>,
     /// Of etcd: the command line of the process that it is launched with, without the check of its data, where there is such a one.
@@ -149,13 +155,15 @@ impl Ground {
             Some(_) if !layout.is_left_out() => quorum_lost::before(layout).await?,
             _ => asked(layout).await?,
         };
+        let missing = bare::missing(layout)?;
         let api = server(&manifests.api_server)?;
         let api_is_open = api_server::is_open(&api).await;
         Ok(Ground {
             api_is_open,
             components,
             checks_at_start,
-            data: data_folders(layout, &manifests.etcd)?,
+            data: data_folders(layout, &manifests.etcd, &missing)?,
+            missing,
             listens: Listens { etcd: etcd_addresses(&manifests.etcd)?, api: vec![api_address(&manifests.api_server)?] },
             etcd: early(&manifests.etcd, node)?,
             api,
@@ -208,7 +216,13 @@ fn kube_system(prefix: Option<&str>) -> String {
 }
 
 pub(super) fn component(name: &str, manifest: &Manifest) -> Component {
-    Component { name: name.to_owned(), file: manifest.file.clone(), argv: manifest.argv.clone(), launch_argv: None }
+    Component {
+        name: name.to_owned(),
+        file: manifest.file.clone(),
+        pod: Some(manifest.pod.clone()),
+        argv: manifest.argv.clone(),
+        launch_argv: None,
+    }
 }
 
 fn server(manifest: &Manifest) -> Result<Server, Failure> {
@@ -250,14 +264,14 @@ fn pair(manifest: &Manifest, cert: &str, key: &str) -> Option<KeyPair> {
 }
 
 /// The folders of data, and which ones they are now. None on a node that is left out, whose disk may be why.
-fn data_folders(layout: &Layout, manifest: &Manifest) -> Result<Vec<DataFolder>, Failure> {
+fn data_folders(layout: &Layout, manifest: &Manifest, missing: &[String]) -> Result<Vec<DataFolder>, Failure> {
     if layout.is_left_out() {
         return Ok(Vec::new());
     }
     let folders = [("data-dir", Some(layout.data_dir())), ("wal-dir", layout.wal_dir())];
     let folders = folders.into_iter().filter_map(|(flag, place)| Some((manifest.flag(flag)?.to_owned(), place?)));
     let found = |(inside, place): (String, Place)| {
-        let id = FolderId::of(&place);
+        let id = (!missing.contains(&place.display())).then(|| FolderId::of(&place)).transpose();
         let id = id.map_err(|error| storage(&format!("look at {}", place.display()), &error))?;
         Ok(DataFolder { inside, id })
     };

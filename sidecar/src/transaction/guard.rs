@@ -72,6 +72,7 @@ mod tests {
             let component = Component {
                 name: name.into(),
                 file: "pod.yaml".into(),
+                pod: None,
                 argv: vec!["sleep".into(), argument],
                 launch_argv: None,
             };

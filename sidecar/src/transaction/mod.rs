@@ -12,6 +12,8 @@
 mod api_server;
 mod api_watch;
 mod arm;
+mod backoff;
+mod bare;
 mod control;
 mod disks;
 mod driver;

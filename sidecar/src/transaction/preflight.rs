@@ -75,7 +75,7 @@ fn is_same_disk(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
                 .cause("a disk was mounted or unmounted there meanwhile")
                 .hint("see what is mounted there on the node (findmnt), then try again")
         };
-        if now != before.id {
+        if before.id.is_some_and(|before| before != now) {
             return Err(another("than when the node was prepared"));
         }
         for process in process::running(&ground.component(ETCD)?.command_lines()).map_err(looked)? {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use etcd_wire::message::EtcdAccess;
-use etcd_wire::restore::RestorePlan;
+use etcd_wire::restore::{RestoreNode, RestorePlan};
 use etcd_wire::survey::{EtcdState, EtcdSurvey, RaftPosition, SurveyRequest, SurveyedMember};
 use etcd_wire::{Failure, FailureCode};
 use futures::future::try_join_all;
@@ -66,7 +66,8 @@ fn judge(layout: &Layout, survey: &EtcdSurvey) -> Result<Before, Failure> {
     if let Some(log) = log {
         as_surveyed(node.log_end, log.last)?;
     }
-    if let Some(database) = database {
+    // That of an etcd that never got to its log names nobody, and etcd serves nobody.
+    if let Some(database) = database.filter(|database| log.is_some() || !database.members.is_empty()) {
         all_stop(plan, &database.members)?;
     }
     let cluster_id = log.and_then(|log| u64::from_str_radix(&log.cluster_id, 16).ok()).unwrap_or_default();
@@ -88,13 +89,17 @@ fn as_surveyed(planned: Option<RaftPosition>, found: RaftPosition) -> Result<(),
 
 /// Every member that votes is on a node of the plan, or an operator has said that it is gone: none of them can go on as the old cluster.
 fn all_stop(plan: &RestorePlan, members: &[SurveyedMember]) -> Result<(), Failure> {
-    let voters = || members.iter().filter(|member| !member.learner);
+    let voters = || members.iter().filter(|member| member.may_vote());
     if voters().next().is_none() {
         return Err(refused("the database of etcd lists no members".to_owned()));
     }
     let gone: Vec<&SurveyedMember> = gone(plan, members).collect();
     let stays = |member: &&SurveyedMember| {
-        !plan.nodes.iter().any(|node| node.member == member.name) && !gone.iter().any(|one| one.id == member.id)
+        // One that has no name in the database is known by its URLs.
+        let is_it = |node: &RestoreNode| {
+            node.member == member.name || member.peer_urls.iter().any(|url| node.peer_urls.contains(url))
+        };
+        !plan.nodes.iter().any(is_it) && !gone.iter().any(|one| one.id == member.id)
     };
     let stay: Vec<&str> = voters().filter(stays).map(name).collect();
     if stay.is_empty() {

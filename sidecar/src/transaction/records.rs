@@ -11,7 +11,7 @@ use super::exchange::is_exchanged;
 use super::journal::{self, storage};
 use super::layout::{Layout, SERVED, STATE, is_id};
 use super::state::{Standing, State};
-use super::{arm, control, enlist, hold};
+use super::{arm, bare, control, enlist, hold};
 use crate::node::Place;
 
 /// How long a participant on this node may take to say how it is.
@@ -221,7 +221,11 @@ pub(super) fn discard_data(layout: &Layout) -> Result<(), Failure> {
             remove_ours(&folder)?;
         }
     }
-    Ok(())
+    // The journal of one that was cut off at its beginning may say nothing, and nothing was made then.
+    match of(layout.state(), &layout.plan().id)? {
+        Some((_, state)) => bare::remove(layout, &state.ground.missing),
+        None => Ok(()),
+    }
 }
 
 /// Takes away the folder of all restores that one's folder was in, if no other restore has anything in it.
@@ -332,7 +336,7 @@ mod tests {
         let back = layout.way_back().unwrap();
         let (mut restore, mut rollback) = (state(&layout), state(&layout));
         let component =
-            Component { name: "etcd".into(), file: "etcd.yaml".into(), argv: Vec::new(), launch_argv: None };
+            Component { name: "etcd".into(), file: "etcd.yaml".into(), pod: None, argv: Vec::new(), launch_argv: None };
         for state in [&mut restore, &mut rollback] {
             state.ground.components.push(component.clone());
         }

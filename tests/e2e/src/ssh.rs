@@ -64,12 +64,16 @@ impl OverSsh {
     /// Asserts that no sidecar is on any node, neither as a file nor as a process.
     #[track_caller]
     pub fn assert_nothing_on_nodes(&self, lab: &Lab) {
-        for node in lab.node_names() {
-            let found = run(self.on(lab, &node, &format!("find {FOLDERS} -name 'etcd-sidecar*' 2>/dev/null; true")));
-            assert_eq!(found.expect_code(0).stdout, "", "{node}");
-            let running = self.sidecars(lab, &node);
-            assert!(running.is_empty(), "{node}: {running:?}");
-        }
+        lab.node_names().iter().for_each(|node| self.assert_nothing_on(lab, node));
+    }
+
+    /// The same on one node.
+    #[track_caller]
+    pub fn assert_nothing_on(&self, lab: &Lab, node: &str) {
+        let found = run(self.on(lab, node, &format!("find {FOLDERS} -name 'etcd-sidecar*' 2>/dev/null; true")));
+        assert_eq!(found.expect_code(0).stdout, "", "{node}");
+        let running = self.sidecars(lab, node);
+        assert!(running.is_empty(), "{node}: {running:?}");
     }
 
     /// Processes of sidecars that came over SSH, on a node.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod backups;
+mod bare;
 #[path = "support/browser.rs"]
 mod browser;
 mod certificates;

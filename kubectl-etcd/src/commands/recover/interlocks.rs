@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use etcd_wire::survey::{EtcdState, EtcdSurvey, RaftPosition};
+use etcd_wire::survey::{EtcdState, EtcdSurvey, RaftPosition, SurveyedMember};
 
 use super::Looked;
 
@@ -35,6 +35,8 @@ impl From {
 pub(super) struct Known<'a> {
     /// The UID of namespace kube-system in the file of [`From::File`].
     pub(super) file_uid: Option<&'a str>,
+    /// The members of the cluster when that file was written.
+    pub(super) file_members: &'a [SurveyedMember],
     /// The members that are gone for good, as they were typed.
     pub(super) gone: &'a [String],
     /// A backup whose record was named, with its revision.
@@ -64,8 +66,8 @@ pub(super) struct Decided {
     pub(super) gone: Vec<String>,
     /// Where the logs end.
     pub(super) ends: Vec<(String, RaftPosition)>,
-    /// No revision on the nodes is higher.
-    pub(super) highest: i64,
+    /// No revision on the nodes is higher; `None` if no node has data that tells.
+    pub(super) highest: Option<i64>,
     pub(super) kube_system_uid: Option<String>,
     pub(super) warnings: Vec<String>,
 }
@@ -116,6 +118,11 @@ impl Dir<'_> {
     fn is_with(&self, other: &Dir<'_>) -> bool {
         let uids_differ = matches!((self.uid(), other.uid()), (Some(one), Some(other)) if one != other);
         self.cluster() == other.cluster() && !uids_differ
+    }
+
+    /// Whether etcd may answer somebody there, with a log that cannot be read. Without any log it never does, though it may start and end all the time.
+    fn may_vote(&self) -> bool {
+        self.etcd.state == EtcdState::Running && !self.etcd.empty
     }
 
     fn source(&self) -> Source {
@@ -192,9 +199,20 @@ pub(super) fn decide(looked: &[Looked], from: &From, known: &Known<'_>) -> Resul
     let gone = counted.gone;
     let unread: Vec<&Dir<'_>> = unread.iter().filter(|dir| !known.gone.iter().any(|gone| gone == dir.node)).collect();
     let mut warnings = counted.warnings;
-    warnings.extend(unread.iter().map(|dir| {
-        format!("the log on node {} cannot be read; the node takes part, and its data is set aside", dir.node)
+    warnings.extend(unread.iter().map(|dir| match dir.etcd.is_bare() {
+        true => format!(
+            "node {} has no data of etcd in {}; the node takes part. If a disk is to be mounted there, mount it first",
+            dir.node, dir.etcd.data_dir
+        ),
+        false => format!("the log on node {} cannot be read; the node takes part, and its data is set aside", dir.node),
     }));
+    let is_bare = dirs.is_empty();
+    if is_bare {
+        warnings.push(
+            "no node has data that tells whose cluster this is: make sure that the backup is of this cluster"
+                .to_owned(),
+        );
+    }
     warnings.extend(doubts(source, best, known));
     let nodes: BTreeSet<String> =
         own.iter().map(|dir| dir.node).chain(unread.iter().map(|dir| dir.node)).map(str::to_owned).collect();
@@ -205,7 +223,7 @@ pub(super) fn decide(looked: &[Looked], from: &From, known: &Known<'_>) -> Resul
         gone,
         ends: own.iter().map(|dir| (dir.node.to_owned(), dir.last())).collect(),
         highest: highest(&own),
-        kube_system_uid: own.iter().find_map(Dir::uid).map(str::to_owned),
+        kube_system_uid: own.iter().find_map(Dir::uid).or(known.file_uid.filter(|_| is_bare)).map(str::to_owned),
         warnings,
     })
 }
@@ -252,17 +270,32 @@ struct Counted {
 }
 
 /// Looks whether there is a quorum, or may be one.
-fn count(looked: &[Looked], own: &[Dir<'_>], unread: &[Dir<'_>], known: &Known<'_>, against: &mut Refusal) -> Counted {
+fn count<'a>(
+    looked: &[Looked],
+    own: &[Dir<'a>],
+    unread: &[Dir<'_>],
+    known: &Known<'a>,
+    against: &mut Refusal,
+) -> Counted {
     // A database that was wiped knows itself alone.
-    let members = own.iter().filter_map(|dir| dir.etcd.database.as_ref()).map(|database| &database.members);
-    let voters = members.max_by_key(|members| members.iter().filter(|member| !member.learner).count());
-    let voters: Vec<_> = voters.into_iter().flatten().filter(|member| !member.learner).collect();
+    let voters_of = |members: &'a [SurveyedMember]| members.iter().filter(|member| member.may_vote());
+    let databases = own.iter().filter_map(|dir| dir.etcd.database.as_ref()).map(|database| &database.members[..]);
+    let members = databases.max_by_key(|members| voters_of(members).count());
+    // Where no node tells, the backup does.
+    let members = members.filter(|members| voters_of(members).count() > 0).unwrap_or(known.file_members);
+    let voters: Vec<_> = voters_of(members).collect();
     let seen = |id: &str| own.iter().any(|dir| dir.etcd.log.as_ref().is_some_and(|log| log.member_id == id));
     let name = |name: &str, id: &str| if name.is_empty() { id.to_owned() } else { name.to_owned() };
     // A log that cannot be read does not say whose it is; on a kubeadm cluster a member is called as its node.
     let unread = || unread.iter().filter(|dir| !known.gone.iter().any(|gone| gone == dir.node));
-    let is_unread = |name: &str| unread().any(|dir| dir.node == name);
-    let unseen = voters.iter().filter(|one| !seen(&one.id) && !is_unread(&one.name));
+    // A member may have no name in the database; its peers reach it on its node.
+    let address = |node: &str| looked.iter().find(|one| one.host.node == node).map(|one| one.host.address.as_str());
+    let is_at =
+        |member: &SurveyedMember, address: &str| member.peer_urls.iter().any(|url| host_of(url) == Some(address));
+    let is_unread = |member: &SurveyedMember| {
+        unread().any(|dir| dir.node == member.name || address(dir.node).is_some_and(|address| is_at(member, address)))
+    };
+    let unseen = voters.iter().filter(|one| !seen(&one.id) && !is_unread(one));
     let unseen: Vec<String> = unseen.map(|one| name(&one.name, &one.id)).collect();
     let mut gone: Vec<&String> = Vec::new();
     for typed in known.gone {
@@ -281,24 +314,31 @@ fn count(looked: &[Looked], own: &[Dir<'_>], unread: &[Dir<'_>], known: &Known<'
         }
     }
     let untyped: Vec<&String> = unseen.iter().filter(|name| !gone.contains(name)).collect();
-    let running = own.iter().filter(|dir| dir.may_run()).count()
-        + unread().filter(|dir| dir.etcd.state == EtcdState::Running).count();
+    let running = own.iter().filter(|dir| dir.may_run()).count() + unread().filter(|dir| dir.may_vote()).count();
     let needed = voters.len() / 2 + 1;
+    // A learner that may have become a voter, or not: so many are enough in any case.
+    let least = voters.iter().filter(|member| !member.learner).count() / 2 + 1;
     let mut warnings = Vec::new();
     if voters.is_empty() {
-        against.add("no database tells which members the cluster has".to_owned(), "");
+        let hint = "use a backup, which tells the members\n  --from FILE";
+        against.add("no database tells which members the cluster has".to_owned(), hint);
     } else if running >= needed {
         against.add(
             format!("etcd runs on {running} nodes, and {needed} of {} members are a quorum", voters.len()),
-            format!(
-                "a cluster that has its quorum is restored, or one member of it is removed and joined again\n  kubectl etcd status\n  kubectl etcd restore FILE\n  kubectl etcd member list\nif the members that run do not reach each other, {STOP}"
-            ),
+            "look at the members of a cluster that has its quorum; restore it, or give one member new data\n  kubectl etcd status\n  kubectl etcd restore FILE\n  kubectl etcd member replace NODE",
         );
-    } else if running + untyped.len() >= needed {
+        against.hints.push(format!("if the members that run do not reach each other, {STOP}"));
+    } else if !untyped.is_empty() && running + untyped.len() >= least {
         let names = untyped.iter().map(|name| name.as_str()).collect::<Vec<_>>();
+        let shown = names.iter().map(|name| {
+            let nameless = voters.iter().find(|one| one.name.is_empty() && one.id == **name);
+            let url = nameless.and_then(|one| one.peer_urls.first());
+            url.map_or_else(|| (*name).to_owned(), |url| format!("{name} ({url})"))
+        });
+        let shown: Vec<String> = shown.collect();
         let typed = gone.iter().map(|name| name.as_str()).chain(names.iter().copied()).collect::<Vec<_>>().join(",");
         against.add(
-            format!("the cluster may have its quorum on nodes that were not seen: {}", names.join(", ")),
+            format!("the cluster may have its quorum on nodes that were not seen: {}", shown.join(", ")),
             format!("if these nodes are gone for good, and can never start again with their data, name them\n  --gone {typed}"),
         );
     } else if !untyped.is_empty() {
@@ -315,13 +355,24 @@ fn count(looked: &[Looked], own: &[Dir<'_>], unread: &[Dir<'_>], known: &Known<'
     Counted { gone: unseen, warnings }
 }
 
+/// The host of a URL, without the brackets of an IPv6 address.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    let authority = rest.split('/').next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(inside) => inside.split(']').next()?,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    Some(host).filter(|host| !host.is_empty())
+}
+
 /// A revision that none of them exceeds: an entry makes one at most.
-fn highest(own: &[Dir<'_>]) -> i64 {
+fn highest(own: &[Dir<'_>]) -> Option<i64> {
     let of = |dir: &Dir<'_>| {
         let more = dir.etcd.only_in_log.as_ref().map_or(0, |only| only.entries);
         Some(dir.etcd.database.as_ref()?.revision.saturating_add(i64::try_from(more).unwrap_or(i64::MAX)))
     };
-    own.iter().filter_map(of).max().unwrap_or(0)
+    own.iter().filter_map(of).max()
 }
 
 /// What is worth knowing before the cluster is named.
@@ -343,7 +394,7 @@ fn doubts(source: Option<Dir<'_>>, best: Option<Dir<'_>>, known: &Known<'_>) -> 
             ));
         }
         if let Some((file, revision)) = known.backup
-            && best.is_some_and(|best| revision > highest(&[best]))
+            && best.is_some_and(|best| highest(&[best]).is_none_or(|highest| revision > highest))
         {
             doubts.push(format!(
                 "the backup {file} is newer than any member: it has revision {revision}. To use it\n  --from {file}"

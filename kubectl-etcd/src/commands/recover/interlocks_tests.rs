@@ -70,7 +70,7 @@ fn a_survivor_is_recovered_once_the_others_are_named() {
         let source = decided.source.expect("cp1");
         assert_eq!((source.node.as_str(), source.may_run), ("cp1", state == RUNNING));
         assert_eq!((decided.nodes, decided.gone), (gone(&["cp1"]), gone(&["cp2", "cp3"])));
-        assert_eq!((decided.highest, decided.kube_system_uid.as_deref()), (95, Some("uid")));
+        assert_eq!((decided.highest, decided.kube_system_uid.as_deref()), (Some(95), Some("uid")));
         assert_eq!(decided.ends, [("cp1".to_owned(), RaftPosition { term: 3, index: 100 })]);
     }
     // One of the two that could still make a quorum with it is enough to refuse.
@@ -139,7 +139,7 @@ fn a_wiped_first_node_is_never_taken_for_the_best() {
     let decided = decided(&looked, &from, &gone(&["cp1", "cp3"])).expect("it is left out");
     assert_eq!((decided.nodes, decided.gone), (gone(&["cp2"]), gone(&["cp1", "cp3"])));
     // A backup tells which cluster is meant, too.
-    let known = Known { file_uid: Some("uid"), gone: &gone(&["cp1", "cp3"]), backup: None };
+    let known = Known { file_uid: Some("uid"), gone: &gone(&["cp1", "cp3"]), ..Known::default() };
     assert!(decide(&looked, &From::File("a.db".into()), &known).is_ok());
 }
 
@@ -156,6 +156,92 @@ fn a_log_that_cannot_be_read_is_not_taken() {
     assert!(decided.warnings.iter().any(|one| one.contains("the log on node cp1 cannot be read")));
 }
 
+/// A node whose data was deleted, and on which the kubelet starts etcd again and again.
+fn bare(name: &str, state: EtcdState) -> Looked {
+    let mut bare = etcd(name, 0, 0, state);
+    (bare.log, bare.only_in_log, bare.empty) = (None, None, true);
+    bare.database = Some(DatabaseSurvey { revision: 1, ..DatabaseSurvey::default() });
+    node(name, vec![bare])
+}
+
+#[test]
+fn a_node_without_data_takes_part_and_never_counts_for_a_quorum() {
+    let looked = [member("cp1", 3, 100, RUNNING), bare("cp2", RUNNING), bare("cp3", EtcdState::Unknown)];
+    let decided = decided(&looked, &From::Best, &[]).expect("one of three members has data");
+    assert_eq!((decided.nodes, decided.ends.len()), (gone(&["cp1", "cp2", "cp3"]), 1));
+    assert_eq!((decided.gone, decided.highest), (gone(&[]), Some(95)));
+    for node in ["cp2", "cp3"] {
+        let told = format!("node {node} has no data of etcd in /var/lib/etcd; the node takes part");
+        assert!(decided.warnings.iter().any(|one| one.starts_with(&told)), "{:?}", decided.warnings);
+    }
+    // One that cannot be read may be a member that serves.
+    let mut unread = etcd("cp2", 3, 100, RUNNING);
+    unread.log = None;
+    let looked = [member("cp1", 3, 100, RUNNING), node("cp2", vec![unread]), bare("cp3", RUNNING)];
+    refused(&looked, &From::Best, &[], "etcd runs on 2 nodes, and 2 of 3 members are a quorum");
+}
+
+/// etcd 3.5 before 3.5.20 writes no promotion of a learner to the database, and no name.
+#[test]
+fn a_learner_without_a_name_may_be_a_voter() {
+    let stale = |state: EtcdState| {
+        let mut stale = etcd("cp1", 3, 100, state);
+        let members = &mut stale.database.as_mut().expect("one").members;
+        for (member, address) in members[1..].iter_mut().zip(["10.0.0.2", "10.0.0.3"]) {
+            (member.id, member.name) = (format!("id-{}", member.name), String::new());
+            member.learner = true;
+            member.peer_urls = vec![format!("https://{address}:2380")];
+        }
+        node("cp1", vec![stale])
+    };
+    for state in [STOPPED, RUNNING] {
+        let refusal = refused(
+            &[stale(state)],
+            &From::Best,
+            &[],
+            "were not seen: id-cp2 (https://10.0.0.2:2380), id-cp3 (https://10.0.0.3:2380)",
+        );
+        assert!(refusal.hints[0].ends_with("--gone id-cp2,id-cp3"), "{refusal:?}");
+        refused(&[stale(state)], &From::Best, &gone(&["id-cp2"]), "not seen: id-cp3 ");
+        assert!(decided(&[stale(state)], &From::Best, &gone(&["id-cp2", "id-cp3"])).is_ok());
+    }
+    // Its node is known by the address of its peer.
+    let mut other = bare("cp2", STOPPED);
+    other.host.address = "10.0.0.2".into();
+    let decided = decided(&[stale(RUNNING), other], &From::Best, &gone(&["id-cp3"])).expect("cp2 was seen");
+    assert_eq!((decided.nodes, decided.gone), (gone(&["cp1", "cp2"]), gone(&["id-cp3"])));
+}
+
+#[test]
+fn the_host_of_a_peer_is_found() {
+    for (url, host) in [
+        ("https://10.0.0.1:2380", Some("10.0.0.1")),
+        ("https://[fd00::1]:2380", Some("fd00::1")),
+        ("http://cp1.example:2380/", Some("cp1.example")),
+        ("cp1", None),
+    ] {
+        assert_eq!(host_of(url), host);
+    }
+}
+
+#[test]
+fn where_no_node_has_data_the_backup_tells_the_members() {
+    let file = From::File("a.db".into());
+    let members = etcd("cp1", 1, 1, STOPPED).database.expect("one").members;
+    let known = Known { file_uid: Some("uid"), file_members: &members, ..Known::default() };
+    let looked = [bare("cp1", STOPPED), bare("cp2", RUNNING), bare("cp3", RUNNING)];
+    let decided = decide(&looked, &file, &known).expect("nothing can have a quorum");
+    assert_eq!((decided.best, decided.source, decided.highest), (None, None, None));
+    assert_eq!((decided.nodes, decided.gone), (gone(&["cp1", "cp2", "cp3"]), gone(&[])));
+    assert_eq!(decided.kube_system_uid.as_deref(), Some("uid"));
+    assert!(decided.warnings.iter().any(|one| one.contains("make sure that the backup is of this cluster")));
+    // Two that were not seen may be its quorum.
+    let refusal = decide(&looked[..1], &file, &known).expect_err("two were not seen");
+    assert!(refusal.causes[0].contains("not seen: cp2, cp3"), "{refusal:?}");
+    refused(&looked, &From::Best, &[], "--from FILE");
+    refused(&looked, &file, &[], "no database tells which members the cluster has");
+}
+
 #[test]
 fn a_damaged_end_and_a_newer_backup_are_told() {
     let mut torn = etcd("cp1", 3, 100, STOPPED);
@@ -164,7 +250,7 @@ fn a_damaged_end_and_a_newer_backup_are_told() {
     let looked = [node("cp1", vec![torn])];
     let two = gone(&["cp2", "cp3"]);
     let told = |revision| {
-        let known = Known { gone: &two, backup: Some(("b.db", revision)), file_uid: None };
+        let known = Known { gone: &two, backup: Some(("b.db", revision)), ..Known::default() };
         decide(&looked, &From::Best, &known).expect("one is left").warnings
     };
     assert!(told(95).iter().any(|one| one.contains("damaged in 0.wal at offset 7")));

@@ -66,6 +66,14 @@ pub(super) struct Quorum {
     pub(super) unseen: usize,
 }
 
+/// What a data directory is called: as its node, unless that has several with a log.
+pub(super) fn name(node: &str, survey: &NodeSurvey, etcd: &EtcdSurvey) -> String {
+    match directories(survey).count() > 1 {
+        true => format!("{node} {}", etcd.data_dir),
+        false => node.to_owned(),
+    }
+}
+
 /// The data directories of a node that count: those with a log.
 fn directories(survey: &NodeSurvey) -> impl Iterator<Item = &EtcdSurvey> {
     survey.etcd.iter().filter(|etcd| etcd.log.is_some())
@@ -75,10 +83,9 @@ pub(super) fn judge(cluster: &str, looked: &[Looked]) -> Report {
     let surveys = || looked.iter().filter_map(|one| Some((one.host.node.as_str(), one.found.as_ref().ok()?)));
     let mut candidates = Vec::new();
     for (node, survey) in surveys() {
-        let several = directories(survey).count() > 1;
         for etcd in directories(survey) {
             let Some(log) = &etcd.log else { continue };
-            let name = if several { format!("{node} {}", etcd.data_dir) } else { node.to_owned() };
+            let name = name(node, survey, etcd);
             let last = Position { term: log.last.term, index: log.last.index };
             candidates.push(Candidate {
                 name,
@@ -132,8 +139,8 @@ fn ranked(cluster: u64, place: &Place) -> Ranked {
 fn quorum(looked: &[Looked]) -> Option<Quorum> {
     let surveys = || looked.iter().filter_map(|one| one.found.as_ref().ok());
     let databases = surveys().flat_map(|survey| &survey.etcd).filter_map(|etcd| etcd.database.as_ref());
-    let voters = databases.map(|database| database.members.iter().filter(|member| !member.learner).count()).max()?;
-    let runs = |survey: &&NodeSurvey| survey.etcd.iter().any(|etcd| etcd.state != EtcdState::Stopped);
+    let voters = databases.map(|database| database.members.iter().filter(|member| member.may_vote()).count()).max()?;
+    let runs = |survey: &&NodeSurvey| survey.etcd.iter().any(|etcd| etcd.state != EtcdState::Stopped && !etcd.empty);
     let running = surveys().filter(runs).count();
     let unseen = voters.saturating_sub(surveys().count());
     (voters > 0).then_some(Quorum { voters, needed: voters / 2 + 1, running, unseen })
@@ -145,7 +152,13 @@ fn warnings(looked: &[Looked], clusters: usize, quorum: Option<&Quorum>) -> Vec<
         match &one.found {
             Err(failed) => all.push(format!("node {} was not looked at: {}", one.host.node, failed.one_line())),
             Ok(survey) => {
-                let failures = survey.etcd.iter().flat_map(|etcd| &etcd.failures).chain(&survey.failures);
+                // Of what is not there nothing else need be told.
+                let bare = || survey.etcd.iter().filter(|etcd| etcd.is_bare());
+                all.extend(
+                    bare().map(|etcd| format!("node {} has no data of etcd in {}", one.host.node, etcd.data_dir)),
+                );
+                let read = survey.etcd.iter().filter(|etcd| !etcd.is_bare());
+                let failures = read.flat_map(|etcd| &etcd.failures).chain(&survey.failures);
                 all.extend(failures.map(|failure| format!("node {}: {failure}", one.host.node)));
                 if survey.etcd.is_empty() {
                     all.push(format!(

@@ -44,6 +44,7 @@ pub(super) async fn run(
     let backup = backup_of(args, plane);
     let known = Known {
         file_uid: of_file.as_ref().and_then(|of_file| of_file.kube_system_uid.as_deref()),
+        file_members: of_file.as_ref().map(|of_file| of_file.members.as_slice()).unwrap_or_default(),
         gone: &args.gone,
         backup: backup.as_ref().map(|(file, revision)| (file.as_str(), *revision)),
     };

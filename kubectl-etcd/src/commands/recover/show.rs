@@ -2,7 +2,7 @@
 
 use etcd_wire::survey::{EtcdState, EtcdSurvey};
 
-use super::judge::{Node, Report};
+use super::judge::{Report, name};
 use crate::output::Table;
 
 /// Most keys of a member that are shown; JSON has more.
@@ -17,8 +17,8 @@ pub(super) fn table(report: &Report) -> String {
             let state = if node.error.is_some() { "not reached" } else { "not found" };
             table.row(cells(&node.node, state, [""; 6].map(str::to_owned)));
         }
-        for etcd in found {
-            table.row(row(report, node, etcd, found.len() > 1));
+        for (survey, etcd) in node.survey.iter().flat_map(|survey| survey.etcd.iter().map(move |etcd| (survey, etcd))) {
+            table.row(row(report, &node.node, &name(&node.node, survey, etcd), etcd));
         }
     }
     let mut out = table.to_string();
@@ -30,11 +30,9 @@ pub(super) fn table(report: &Report) -> String {
     if let [best, ..] = &report.best[..] {
         let best_node = best.split(' ').next().unwrap_or(best);
         let data_dir = report.nodes.iter().find(|node| node.node == best_node).and_then(|node| {
-            let found = &node.survey.as_ref()?.etcd;
-            found
-                .iter()
-                .find(|etcd| found.len() == 1 || best.ends_with(&etcd.data_dir))
-                .map(|etcd| etcd.data_dir.clone())
+            let survey = node.survey.as_ref()?;
+            let mut with_log = survey.etcd.iter().filter(|etcd| etcd.log.is_some());
+            Some(with_log.find(|etcd| name(&node.node, survey, etcd) == *best)?.data_dir.clone())
         });
         let data_dir = data_dir.unwrap_or_else(|| "DIR".to_owned());
         let equal = match &report.best[1..] {
@@ -54,25 +52,29 @@ fn cells(node: &str, state: &str, rest: [String; 6]) -> Vec<String> {
     [node.to_owned(), state.to_owned()].into_iter().chain(rest).collect()
 }
 
-fn row(report: &Report, node: &Node, etcd: &EtcdSurvey, several: bool) -> Vec<String> {
-    let unknown = || "<unknown>".to_owned();
+fn row(report: &Report, node: &str, name: &str, etcd: &EtcdSurvey) -> Vec<String> {
+    let unknown = || if etcd.is_bare() { "<none>" } else { "<unknown>" }.to_owned();
     let state = match etcd.state {
         EtcdState::Running => "running",
         EtcdState::Stopped => "stopped",
+        // No file is there that a process could have open.
+        EtcdState::Unknown if etcd.is_bare() && etcd.database.is_none() => "stopped",
         EtcdState::Unknown => "<unknown>",
     };
     let log = etcd.log.as_ref();
-    let name = if several { format!("{} {}", node.node, etcd.data_dir) } else { node.node.clone() };
     let standing = report.members.iter().find(|member| member.name == name);
     let rest = [
         log.map_or_else(unknown, |log| log.last.term.to_string()),
         log.map_or_else(unknown, |log| log.last.index.to_string()),
-        etcd.database.as_ref().map_or_else(unknown, |database| database.revision.to_string()),
+        etcd.database
+            .as_ref()
+            .filter(|_| !etcd.is_bare())
+            .map_or_else(unknown, |database| database.revision.to_string()),
         etcd.only_in_log.as_ref().map_or_else(unknown, |only| only.entries.to_string()),
         etcd.data_dir.clone(),
         standing.map_or_else(unknown, |member| member.standing.clone()),
     ];
-    cells(&node.node, state, rest)
+    cells(node, state, rest)
 }
 
 /// The keys that the database of a member lacks.

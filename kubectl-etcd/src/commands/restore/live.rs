@@ -78,7 +78,11 @@ pub(super) async fn plan(
     let kube_system = plane.api().is_none().then(|| kube_system::key(prefix.as_deref()));
     let ask = Ask { kube_system, ..Ask::default() };
     let surveyed = survey(&road, members, Operation::Plan, &ask).await;
-    let facts = join_all(surveyed.iter().map(|one| facts(&road, one, &wanted.manifests.manifests_dir))).await;
+    let facts = join_all(surveyed.iter().map(|one| {
+        let may_be_empty = wanted.lost.is_some_and(|lost| lost.is_without_log(&one.member.node));
+        facts(&road, one, &wanted.manifests.manifests_dir, may_be_empty)
+    }))
+    .await;
     let live = match wanted.lost {
         None => live_keys(&road, &surveyed, context.printer).await,
         Some(lost) => lost.before.as_ref().map(Clone::clone).map_err(Failed::copy),
@@ -208,6 +212,11 @@ impl Snapshot {
         by_node
     }
 
+    /// The members of the cluster when it was written.
+    pub(super) fn members(&self) -> &[etcd_snapshot::Member] {
+        &self.report.members
+    }
+
     /// Its keys.
     pub(super) fn keys(&self) -> Keys {
         revisions(&self.keys)
@@ -236,7 +245,7 @@ fn encryption_keys(keys: &LiveKeys) -> Vec<EncryptionKey> {
 }
 
 /// What a node's disk tells; `None` if there is no sidecar to ask.
-async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outcome<NodeFacts>> {
+async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str, may_be_empty: bool) -> Option<Outcome<NodeFacts>> {
     let sidecar = one.sidecar.as_ref()?;
     let Some(data_dir) = one.member.data_dir.clone() else {
         return Some(Err(Failed::plain("its data directory is not on a hostPath volume")));
@@ -245,6 +254,7 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str) -> Option<Outco
         data_dir,
         wal_dir: one.member.wal_dir.clone(),
         manifests_dir: manifests_dir.to_owned(),
+        may_be_empty,
         health: None,
     };
     let ask = async {

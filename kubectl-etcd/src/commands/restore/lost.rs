@@ -16,8 +16,8 @@ pub(crate) struct Lost {
     pub(crate) gone: Vec<String>,
     /// Where the logs of the nodes end, by the names of nodes.
     pub(crate) ends: Vec<(String, RaftPosition)>,
-    /// No revision that any of them has is higher.
-    pub(crate) highest: i64,
+    /// No revision that any of them has is higher; `None` if none of them has data.
+    pub(crate) highest: Option<i64>,
     /// UID of namespace kube-system.
     pub(crate) kube_system_uid: Option<String>,
     /// The keys of the member that has the most, its log included; or why they are not known.
@@ -25,6 +25,11 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
+    /// Whether no log was found on a node: nothing of its member is known.
+    pub(super) fn is_without_log(&self, node: &str) -> bool {
+        self.ends.iter().all(|(name, _)| name != node)
+    }
+
     /// Tells the nodes that there is no quorum, and where each of their logs ended.
     pub(super) fn mark(&self, plan: &mut RestorePlan) {
         plan.quorum_lost = Some(QuorumLost { gone: self.gone.clone() });

@@ -21,6 +21,9 @@ use crate::discovery::EtcdPod;
 use crate::output::API_VERSION;
 use crate::transaction::MARGIN;
 
+/// Revisions between a backup and what is restored of it where no member tells how far the cluster came: more than a cluster makes in years, as upstream
+/// advises (etcd.io, "Disaster recovery", `--bump-revision`).
+const FAR: u64 = 1_000_000_000;
 /// Brings back the old data.
 const WAY_BACK: &str = "kubectl etcd rollback";
 /// Makes a snapshot of the old data of a cluster without a quorum: no rollback returns to that.
@@ -233,11 +236,13 @@ impl Revision {
     /// Why it cannot, or must not, be that one.
     fn of(found: &Found<'_>) -> Result<Revision, (Revision, String)> {
         let told = found.members.iter().filter_map(|one| Some(one.status.as_ref().ok()?.revision));
-        let highest = told.chain(found.lost.map(|lost| lost.highest)).max();
+        let highest = told.chain(found.lost.and_then(|lost| lost.highest)).max();
         let snapshot = found.report.current_revision;
         let above = |revision: i64| u64::try_from(revision.saturating_sub(snapshot)).unwrap_or(0);
         let bump = match found.bump {
             Bump::By(amount) => amount,
+            // How far the cluster came after the backup is not known.
+            Bump::Auto if found.lost.is_some() && highest.is_none() => FAR,
             Bump::Auto => highest.map_or(0, above).saturating_add(MARGIN.unsigned_abs()),
         };
         let restored = i64::try_from(bump).ok().and_then(|bump| snapshot.checked_add(bump));
@@ -408,7 +413,7 @@ mod tests {
             hosts: Vec::new(),
             gone: vec!["cp2".into(), "cp3".into()],
             ends: Vec::new(),
-            highest: 9000,
+            highest: Some(9000),
             kube_system_uid: Some("a-b".into()),
             before: Ok(Keys::new()),
         }));

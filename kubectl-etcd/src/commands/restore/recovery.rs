@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use etcd_wire::survey::SurveyedMember;
+
 use super::live::{Planned, plan, read};
 use super::{Bump, Lost, Wanted};
 use crate::commands::proposal::{Keys, Means, early_consent, propose};
@@ -21,6 +23,8 @@ pub(crate) struct Contents {
     pub(crate) keys: Keys,
     /// The cluster that it is of.
     pub(crate) kube_system_uid: Option<String>,
+    /// The members of the cluster when it was written.
+    pub(crate) members: Vec<SurveyedMember>,
 }
 
 /// How a cluster without quorum is reached.
@@ -57,7 +61,20 @@ fn wanted<'a>(file: &'a Path, how: &How<'a>, sidecar: &'a SidecarArgs, lost: Opt
 pub(crate) async fn contents(file: &Path, how: &How<'_>, context: &Context) -> Outcome<Contents> {
     let sidecar = SidecarArgs::default();
     let snapshot = read(&wanted(file, how, &sidecar, None), how.access, context).await?;
-    Ok(Contents { keys: snapshot.keys(), kube_system_uid: snapshot.kube_system_uid() })
+    Ok(Contents {
+        keys: snapshot.keys(),
+        kube_system_uid: snapshot.kube_system_uid(),
+        members: snapshot.members().iter().map(member).collect(),
+    })
+}
+
+fn member(member: &etcd_snapshot::Member) -> SurveyedMember {
+    SurveyedMember {
+        id: member.id.clone(),
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        learner: member.is_learner,
+    }
 }
 
 /// Shows the plan, and carries it out unless it is only to be shown.

@@ -241,7 +241,8 @@ mod tests {
             manifests_dir: path("kubernetes/manifests"),
             ..ReplacePlan::default()
         };
-        let etcd = Component { name: ETCD.into(), file: "etcd.yaml".into(), argv: Vec::new(), launch_argv: None };
+        let etcd =
+            Component { name: ETCD.into(), file: "etcd.yaml".into(), pod: None, argv: Vec::new(), launch_argv: None };
         for folder in ["etcd", "wal", "kubernetes/manifests", "state"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }

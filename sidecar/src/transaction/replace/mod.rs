@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use self::cluster::Others;
 pub(crate) use self::kept::{remove as remove_kept, tell as tell_kept};
 use self::record::Record;
+use super::backoff::{self, FORGETS};
 use super::exchange::{self, Way};
 use super::ground::{self, API_SERVER, Component, ETCD};
 use super::hold::{self, Conflict};
@@ -348,6 +349,8 @@ impl Work {
             }
             CaughtUp => {
                 if block_in_place(|| hold::is_held(&self.layout, &self.record.etcd))? {
+                    // etcd has what the others have meanwhile.
+                    self.until_forgotten(Some(&self.record.etcd)).await;
                     block_in_place(|| self.withdraw())?;
                     self.until_stopped().await?;
                     let put = block_in_place(|| hold::put(&self.layout, &self.record.etcd, Conflict::KeepHeld))?;
@@ -358,6 +361,7 @@ impl Work {
             OwnManifest => {
                 others.caught_up(self.patience()).await?;
                 others.promote(self.patience()).await?;
+                self.until_forgotten(self.record.api_server.as_ref()).await;
                 block_in_place(|| self.start_api_server())?;
                 Done
             }
@@ -437,6 +441,13 @@ impl Work {
             launch::write(&here, &held, &bytes).map_err(written)?;
         }
         here.sync_file().and_then(|()| here.sync_name()).map_err(written)
+    }
+
+    /// A member that is replaced has often ended again and again before: the kubelet would let it wait, and the API server that uses it, too.
+    async fn until_forgotten(&self, component: Option<&Component>) {
+        if let Some(component) = component {
+            backoff::until_forgotten(component, &self.layout.node().node, FORGETS).await;
+        }
     }
 
     /// Takes the manifest by which etcd joined away again.
@@ -521,6 +532,7 @@ mod tests {
         let etcd = super::super::ground::Component {
             name: ETCD.into(),
             file: "etcd.yaml".into(),
+            pod: None,
             argv: Vec::new(),
             launch_argv: None,
         };
@@ -615,8 +627,13 @@ mod tests {
         let server = root.path().join("kubernetes/manifests/kube-apiserver.yaml");
         fs::write(&server, "its own").unwrap();
         let argv = vec!["kube-apiserver".into(), "--etcd-servers=https://127.0.0.1:2379".into()];
-        let api_server =
-            Component { name: API_SERVER.into(), file: "kube-apiserver.yaml".into(), argv, launch_argv: None };
+        let api_server = Component {
+            name: API_SERVER.into(),
+            file: "kube-apiserver.yaml".into(),
+            pod: None,
+            argv,
+            launch_argv: None,
+        };
         work.record.api_server = Some(api_server).filter(Component::has_one_etcd);
         work.stop_api_server().await.unwrap();
         assert!(!server.exists());

@@ -8,9 +8,10 @@ use etcd_wire::restore::least_revision;
 use etcd_wire::{Failure, FailureCode};
 
 use super::ends::Ends;
-use super::wait::{pause, quiet, until_well, while_disks_answer};
+use super::wait::{pause, quiet, until_forgotten, until_well, while_disks_answer};
 use super::{found_again, is_exchanged, new_cluster, put, refused, take};
 use crate::etcd;
+use crate::transaction::backoff::FORGETS;
 use crate::transaction::exchange::{self, Way};
 use crate::transaction::ground::{API_SERVER, ETCD};
 use crate::transaction::hold::Conflict;
@@ -205,6 +206,9 @@ pub(super) fn start_limit(work: &Work) -> Duration {
 pub(super) async fn launch_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     let etcd = work.component(ETCD)?;
     let unchecked = work.is_rechecked();
+    if etcd.launch_argv.is_none() || !unchecked {
+        until_forgotten(work, ETCD, FORGETS.min(start_limit(work) / 2), cancel).await?;
+    }
     let ends = Ends::of(etcd, &work.layout.data_dir().join("member/snap"));
     work.blocking(move |work| launch(work, unchecked)).await?;
     let up = until_well("etcd", start_limit(work), cancel, || member::launched(&work.ground.etcd));

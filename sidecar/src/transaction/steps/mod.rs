@@ -46,7 +46,7 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
             }
             on::start_api(work, cancel).await
         }
-        Step::Finish => on::finish(work).await,
+        Step::Finish => on::finish(work, cancel).await,
         Step::Recheck => on::recheck(work, cancel).await,
         Step::Restage => turn::restage(work, cancel).await,
         Step::HandOver if run.is_resumed() => turn::is_handed_over(work).await,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use etcd_wire::Failure;
 
 use super::forth::{api_ended, start_limit, take_api, take_etcd};
-use super::wait::{self, until_well};
+use super::wait::{self, until_forgotten, until_well};
 use super::{new_cluster, put, take};
+use crate::transaction::backoff::FORGETS;
 use crate::transaction::ground::{API_SERVER, ETCD};
 use crate::transaction::hold::Conflict;
 use crate::transaction::launch::{self, InPlace};
@@ -16,6 +17,7 @@ use crate::transaction::{api_server, member, way_back};
 
 /// Starts the API server, and waits until it is ready and serves the new state.
 pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    until_forgotten(work, API_SERVER, FORGETS.min(start_limit(work) / 2), cancel).await?;
     work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
     let revision = new_cluster(work)?.revision;
     let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
@@ -24,8 +26,14 @@ pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
     until_well("the API server", Duration::MAX, cancel, || api_server::prove(api, open, &expected)).await
 }
 
+/// How long a controller may wait for the kubelet to forget how often it has ended, within the time of its step.
+const SHORTLY: Duration = Duration::from_secs(10);
+
 /// Starts controller manager and scheduler.
-pub(super) async fn finish(work: &Arc<Work>) -> Result<(), Failure> {
+pub(super) async fn finish(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    for controller in work.controllers() {
+        until_forgotten(work, &controller.name, SHORTLY, cancel).await?;
+    }
     work.blocking(|work| {
         for component in &work.controllers() {
             put(work, component, Conflict::KeepFound)?;
@@ -68,6 +76,10 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
             let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
             work.note(format!("etcd is restarted with its own manifest although not all members serve{causes}"));
         }
+    }
+    if launched {
+        // etcd serves meanwhile.
+        until_forgotten(work, ETCD, FORGETS.min(start_limit(work) / 2), cancel).await?;
     }
     let stopped = launched && work.component(API_SERVER)?.has_one_etcd();
     let restarted = async {

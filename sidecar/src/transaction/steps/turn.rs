@@ -36,7 +36,7 @@ pub(super) async fn restage(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
     let mut building = tokio::task::spawn_blocking(move || {
         // What an earlier try has left.
         records::discard_data(&layout)?;
-        enlist::room(&layout, enlist::bytes_to_build(&layout, 0)?)?;
+        enlist::room(&layout.data_dir(), enlist::bytes_to_build(&layout, 0)?)?;
         stage::raise(&layout, &of, token, raise_to, &wanted)
     });
     let outcome = tokio::select! {

@@ -7,6 +7,7 @@ use etcd_wire::Failure;
 
 use super::refused;
 use crate::node::Place;
+use crate::transaction::backoff;
 use crate::transaction::ground::Component;
 use crate::transaction::journal::storage;
 use crate::transaction::process;
@@ -47,6 +48,31 @@ pub(super) async fn pause(cancel: &Cancel) -> Result<(), Failure> {
     };
     cancel.or(slept).await
 }
+
+/// Waits until the kubelet would start a component at once, see [`backoff`]. A wait is told.
+///
+/// # Errors
+/// The step is cancelled.
+pub(super) async fn until_forgotten(
+    work: &Arc<Work>,
+    component: &str,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let component = work.component(component)?;
+    let node = &work.layout.node().node;
+    let waited = cancel.or(async { Ok(backoff::until_forgotten(&component, node, limit).await) }).await?;
+    if waited >= TOLD {
+        let (name, seconds) = (&component.name, waited.as_secs());
+        work.note(format!(
+            "{name} ended again and again before: waited {seconds}s, so that the kubelet starts it without delay"
+        ));
+    }
+    Ok(())
+}
+
+/// The shortest wait that is told.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// Asks until the answer is good, or for long enough.
 pub(super) async fn until_well<F, T>(what: &str, limit: Duration, cancel: &Cancel, mut ask: F) -> Result<(), Failure>
