@@ -365,6 +365,13 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
     let namespaces: Api<Namespace> = Api::all(connection.client.clone());
     let (namespace, version) = tokio::join!(namespaces.get("kube-system"), connection.client.apiserver_version());
     let namespace = namespace.map_err(|error| {
+        if matches!(&error, kube::Error::Api(status) if status.code == 404) {
+            let failed = Failed::new(Exit::Refused, "the cluster has no namespace kube-system: etcd has lost its data");
+            return failed.source(&error).hint(
+                "restore a backup over SSH, where the API server is not asked\n  \
+                 kubectl etcd restore FILE --ssh --nodes NODE=ADDRESS --new-cluster UID",
+            );
+        }
         let failed = Failed::plain("cannot identify the cluster: cannot read namespace kube-system").source(&error);
         failed.hint(
             "a restore needs the right to get namespace kube-system\n  kubectl auth can-i get namespace/kube-system",
@@ -374,6 +381,7 @@ async fn cluster(connection: &Connection) -> Outcome<Cluster> {
         name: connection.cluster.clone(),
         server: connection.server.clone(),
         kube_system_uid: namespace.metadata.uid,
+        empty: false,
         kubernetes_version: version.ok().map(|version| version.git_version),
     })
 }
@@ -389,7 +397,9 @@ fn cluster_of(name: &str, surveyed: &[Surveyed]) -> Outcome<Cluster> {
     };
     let told: Vec<(&str, String)> =
         surveyed.iter().filter_map(|one| Some((one.member.node.as_str(), uid(one)?))).collect();
-    Ok(Cluster::without_api(name, agreed(&told)?))
+    let answers: Vec<_> = surveyed.iter().filter_map(|one| one.etcd().ok()?.kube_system.as_ref()).collect();
+    let empty = !answers.is_empty() && answers.iter().all(|found| matches!(found, KubeSystem::Absent));
+    Ok(Cluster { empty, ..Cluster::without_api(name, agreed(&told)?) })
 }
 
 /// The UID of namespace kube-system that all members have which tell one, by their nodes.

@@ -8,7 +8,7 @@ use etcd_wire::facts::{Encryption, EncryptionKey};
 
 use super::at_rest::{Verdict, judge, names};
 use super::live::uid;
-use super::new_cluster::{Known, NotThis, permitted};
+use super::new_cluster::{Known, NotThis, Running, permitted};
 use super::node_role::{self, NodeRole};
 use super::plan::{Found, Seen};
 use super::room::Room;
@@ -142,7 +142,12 @@ impl Found<'_> {
         let command = format!("kubectl etcd restore {}", quoted(&self.file));
         // recover has no flag for it.
         let command = Some(command.as_str()).filter(|_| self.lost.is_none());
-        permitted(file_uid, self.cluster.kube_system_uid.as_deref(), self.new_cluster, command)
+        let running = match &self.cluster.kube_system_uid {
+            Some(uid) => Running::Of(uid),
+            None if self.cluster.empty => Running::Nobodys,
+            None => Running::Unknown,
+        };
+        permitted(file_uid, running, self.new_cluster, command)
     }
 
     /// Objects of a lost cluster lie where its API servers have kept them.

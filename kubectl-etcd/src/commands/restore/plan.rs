@@ -82,13 +82,22 @@ pub(super) struct Cluster {
     pub(super) name: String,
     pub(super) server: String,
     pub(super) kube_system_uid: Option<String>,
+    /// Whether all members say that there is no namespace kube-system.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) empty: bool,
     pub(super) kubernetes_version: Option<String>,
 }
 
 impl Cluster {
     /// One whose API server is not asked.
     pub(super) fn without_api(name: &str, kube_system_uid: Option<String>) -> Cluster {
-        Cluster { name: name.to_owned(), server: String::new(), kube_system_uid, kubernetes_version: None }
+        Cluster {
+            name: name.to_owned(),
+            server: String::new(),
+            kube_system_uid,
+            empty: false,
+            kubernetes_version: None,
+        }
     }
 }
 
@@ -347,6 +356,7 @@ mod tests {
                 name: "c".into(),
                 server: "s".into(),
                 kube_system_uid: Some("a-b".into()),
+                empty: false,
                 kubernetes_version: None,
             },
             prefix: &Prefix::default(),

@@ -36,7 +36,13 @@ impl Proposal for Plan {
     fn came_back(&self) -> Vec<CameBack> {
         match &self.new_cluster {
             Some(new_cluster) => new_cluster.came_back(),
-            None => self.changes.as_ref().map(Changes::came_back).unwrap_or_default(),
+            None => {
+                let mut back = self.changes.as_ref().map(Changes::came_back).unwrap_or_default();
+                // Where etcd has lost its data, the nodes of the restore itself were no nodes before.
+                let restored = || self.members.iter().filter(|member| member.role == NodeRole::Restored);
+                back.retain(|one| restored().all(|member| member.node != one.node));
+                back
+            }
         }
     }
 

@@ -30,6 +30,17 @@ pub(super) struct NotThis {
     pub(super) hint: Option<String>,
 }
 
+/// Whose data the running cluster has, by namespace kube-system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running<'a> {
+    /// The cluster with this UID.
+    Of(&'a str),
+    /// Nobody's: every member says that there is no such namespace, as where the data was deleted.
+    Nobodys,
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// Whether a file may be restored here, by the UIDs of namespace kube-system: of the file, of the running cluster, and of `--new-cluster`. `command` is the
 /// restore as it is typed, without that flag; `None` where the flag cannot be given.
 ///
@@ -37,7 +48,7 @@ pub(super) struct NotThis {
 /// Why not.
 pub(super) fn permitted(
     file: Option<&str>,
-    running: Option<&str>,
+    running: Running<'_>,
     named: Option<&ClusterUid>,
     command: Option<&str>,
 ) -> Result<(), NotThis> {
@@ -47,19 +58,25 @@ pub(super) fn permitted(
         (None, _) => {
             not("cannot tell which cluster the file is from: it has no readable namespace kube-system".to_owned(), None)
         }
-        (_, None) => {
+        (_, Running::Unknown) => {
             not("cannot identify this cluster: no UID of its namespace kube-system is known".to_owned(), None)
         }
-        (Some(file), Some(running)) if file == running => match named {
+        (Some(file), Running::Nobodys) if named.is_none() => not(
+            "this etcd has no namespace kube-system: its data was deleted, or it is no Kubernetes cluster's".to_owned(),
+            command.map(|command| {
+                format!("if this is the cluster of the file, name the UID of its namespace kube-system\n  {command} --new-cluster {file}")
+            }),
+        ),
+        (Some(file), Running::Of(running)) if file == running => match named {
             None => Ok(()),
             Some(_) => not(
                 format!("--new-cluster is not needed: the file is of this cluster, whose UID is {running}"),
                 command.map(|command| format!("leave the flag out\n  {command}")),
             ),
         },
-        (Some(file), Some(_)) if named == Some(file) => Ok(()),
-        (Some(file), Some(running)) => match named {
-            None => not(
+        (Some(file), Running::Of(_) | Running::Nobodys) if named == Some(file) => Ok(()),
+        (Some(file), running) => match (named, running) {
+            (None, Running::Of(running)) => not(
                 format!(
                     "the file is another cluster's: namespace kube-system has UID {file} in the file, and {running} in this cluster"
                 ),
@@ -67,8 +84,8 @@ pub(super) fn permitted(
                     format!("if all machines of that cluster are lost, and this cluster is to take over its state, see {DOCUMENT}\n  {command} --new-cluster {file}")
                 }),
             ),
-            Some(named) => not(
-                format!("--new-cluster names cluster {named}, and the file is of cluster {file}"),
+            (named, _) => not(
+                format!("--new-cluster names cluster {}, and the file is of cluster {file}", named.unwrap_or("none")),
                 Some("see which clusters a store has backups of\n  kubectl etcd list STORE --all-clusters".to_owned()),
             ),
         },
@@ -128,10 +145,16 @@ mod tests {
     #[test]
     fn a_file_is_permitted_by_the_cluster_that_it_is_of() {
         let uid = |text: &str| text.parse::<ClusterUid>().expect("a UID");
-        let judge =
-            |file, running, named: Option<&str>| permitted(file, running, named.map(uid).as_ref(), Some(COMMAND));
+        let judge = |file, running: Option<&'static str>, named: Option<&str>| {
+            let running = running.map_or(Running::Unknown, |running| match running {
+                "" => Running::Nobodys,
+                running => Running::Of(running),
+            });
+            permitted(file, running, named.map(uid).as_ref(), Some(COMMAND))
+        };
         assert_eq!(judge(Some(HERE), Some(HERE), None), Ok(()));
         assert_eq!(judge(Some(LOST), Some(HERE), Some(LOST)), Ok(()));
+        assert_eq!(judge(Some(LOST), Some(""), Some(LOST)), Ok(()));
         for (file, running, named, why, hint) in [
             // Without the flag: the flag, the UID and the document are named.
             (Some(LOST), Some(HERE), None, "the file is another cluster's", &["--new-cluster", LOST, "RESTORE.md"][..]),
@@ -140,6 +163,9 @@ mod tests {
             (Some(HERE), Some(HERE), Some(LOST), "--new-cluster is not needed", &["leave the flag out"]),
             (None, Some(HERE), Some(LOST), "cannot tell which cluster the file is from", &[]),
             (Some(LOST), None, Some(LOST), "cannot identify this cluster", &[]),
+            // Data that was deleted.
+            (Some(LOST), Some(""), None, "this etcd has no namespace kube-system", &["--new-cluster", LOST]),
+            (Some(LOST), Some(""), Some(HERE), "names cluster 11111111", &["kubectl etcd list"]),
         ] {
             let not = judge(file, running, named).expect_err(why);
             assert!(not.why.contains(why), "{not:?}");
@@ -147,7 +173,7 @@ mod tests {
             assert!(hint.iter().all(|part| said.contains(part)) && hint.is_empty() == said.is_empty(), "{said}");
         }
         // recover has no such flag.
-        let not = permitted(Some(LOST), Some(HERE), None, None).expect_err("another");
+        let not = permitted(Some(LOST), Running::Of(HERE), None, None).expect_err("another");
         assert!(not.why.contains("another cluster's") && not.hint.is_none(), "{not:?}");
     }
 
