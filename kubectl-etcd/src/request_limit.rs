@@ -15,6 +15,9 @@ const READ: Duration = Duration::from_secs(30);
 /// For a request that changes something, and to open a stream. The API server itself gives up after 60 s, and says what became of the change.
 const CHANGE: Duration = Duration::from_secs(65);
 
+/// So much later than a request is a silent connection given up.
+const LATER: Duration = Duration::from_secs(5);
+
 /// How long the API server may take. `None`: as long as it likes.
 #[derive(Clone)]
 pub(crate) struct RequestLimit {
@@ -43,9 +46,10 @@ impl RequestLimit {
         RequestLimit { read: None, change: None, server: server.into() }
     }
 
-    /// The longest that a server may be silent in the middle of an answer.
+    /// The longest that a server may be silent in the middle of an answer. Before the answer the limit of the request ends first: that says what was
+    /// waited for.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        self.change
+        Some(self.change?.saturating_add(LATER))
     }
 
     fn of(&self, method: &Method) -> Option<Duration> {

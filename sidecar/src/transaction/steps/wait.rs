@@ -9,6 +9,7 @@ use super::refused;
 use crate::node::Place;
 use crate::transaction::backoff;
 use crate::transaction::ground::Component;
+use crate::transaction::hold;
 use crate::transaction::journal::storage;
 use crate::transaction::process;
 use crate::transaction::work::{Cancel, Work};
@@ -60,6 +61,11 @@ pub(super) async fn until_forgotten(
     cancel: &Cancel,
 ) -> Result<(), Failure> {
     let component = work.component(component)?;
+    let held = component.clone();
+    // A step that goes on may have put the manifest back already.
+    if !work.blocking(move |work| hold::is_held(&work.layout, &held)).await? {
+        return Ok(());
+    }
     let node = &work.layout.node().node;
     let waited = cancel.or(async { Ok(backoff::until_forgotten(&component, node, limit).await) }).await?;
     if waited >= TOLD {
