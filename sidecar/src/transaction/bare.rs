@@ -52,7 +52,11 @@ pub(super) fn nearest(layout: &Layout, missing: &[String]) -> Place {
 /// The disk fails.
 pub(super) fn make(layout: &Layout, missing: &[String]) -> Result<(), Failure> {
     let made = |folder: &Place| -> io::Result<()> {
-        folder.create_folder()?;
+        match folder.create_folder() {
+            // The kubelet starts etcd there again and again.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_folder()? => return Ok(()),
+            created => created?,
+        }
         if let Some(around) = folder.folder() {
             let made = folder.open()?;
             owner::give(&around.open()?, &made)?;
@@ -101,6 +105,8 @@ mod tests {
         assert_eq!(nearest(&layout, &missing).path(), data_dir.path().parent().unwrap());
         make(&layout, &missing).unwrap();
         assert!(super::missing(&layout).unwrap().is_empty());
+        // Whoever has made them meanwhile.
+        make(&layout, &missing).unwrap();
         assert_eq!(nearest(&layout, &[]).path(), data_dir.path());
         for folder in folders(&layout) {
             assert_eq!(folder.open().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);

@@ -63,6 +63,12 @@ fn judge(layout: &Layout, survey: &EtcdSurvey) -> Result<Before, Failure> {
             .cause(format!("namespace kube-system has the UID {uid} there, and {} in the new data", marker.uid))
             .hint("a node whose data directory was wiped comes up as an empty cluster of its own: stop etcd there, and name the member with --gone"));
     }
+    // As where a disk was mounted meanwhile: this member may have more than the one that the new data is of.
+    if log.is_some() && database.is_some() && node.log_end.is_none() {
+        return Err(refused(format!("etcd has data in {} that was not there when the plan was made", node.data_dir))
+            .cause("no log could be read there when the nodes were surveyed")
+            .hint("run the command again: it surveys the members anew"));
+    }
     if let Some(log) = log {
         as_surveyed(node.log_end, log.last)?;
     }
@@ -258,6 +264,18 @@ mod tests {
             let before = judge(&Layout::new(plan, "cp1").unwrap(), &survey).unwrap();
             assert_eq!(before.revision, survey.database.map_or(0, |database| database.revision + 5));
         }
+    }
+
+    /// As where a disk is mounted between the plan and its confirmation.
+    #[test]
+    fn data_that_was_not_there_when_the_plan_was_made_is_refused() {
+        let mut plan = layout(&["cp2", "cp3"]).plan().clone();
+        plan.nodes[0].log_end = None;
+        let bare = Layout::new(plan, "cp1").unwrap();
+        assert_eq!(judge(&bare, &EtcdSurvey::default()).unwrap(), Before::default());
+        let failure = judge(&bare, &survey()).unwrap_err();
+        assert_eq!(failure.code, FailureCode::Refused);
+        assert!(failure.message.contains("was not there when the plan was made"), "{failure}");
     }
 
     #[test]
