@@ -10,7 +10,7 @@ use clap::Parser;
 
 use crate::lab::{Etcd, Lab, Options};
 use crate::record::Record;
-use crate::{apiserver, balancer, kubelet, network, ssh};
+use crate::{apiserver, balancer, kubelet, network, ssh, systemd};
 
 #[derive(Debug, Parser)]
 #[command(name = "kube-apiserver")]
@@ -149,6 +149,8 @@ enum Cli {
     #[command(hide = true)]
     Sshd(ssh::Args),
     #[command(hide = true)]
+    Systemd(systemd::Args),
+    #[command(hide = true)]
     Kubelet(kubelet::Args),
     #[command(hide = true)]
     Balancer(balancer::Args),
@@ -277,6 +279,7 @@ fn command(cli: Cli) -> Result<()> {
             Ok(())
         }
         Cli::Sshd(args) => ssh::run(&args),
+        Cli::Systemd(args) => runtime()?.block_on(systemd::run(args)),
         Cli::Kubelet(args) => runtime()?.block_on(kubelet::run(args)),
         Cli::Balancer(args) => runtime()?.block_on(balancer::run(args)),
     }

@@ -29,6 +29,7 @@ mod kubelet;
 mod lab;
 mod manifests;
 mod network;
+mod own_view;
 mod paths;
 mod pem;
 mod pki;
@@ -36,6 +37,7 @@ mod pod;
 mod record;
 mod ssh;
 mod start;
+mod systemd;
 mod trouble;
 
 pub use client::Client;

@@ -97,6 +97,10 @@ pub(crate) const PKI: &str = "/etc/kubernetes/pki";
 pub(crate) const DATA_DIR: &str = "/var/lib/etcd";
 /// The folder of the journals of restores.
 pub(crate) const JOURNALS: &str = "/var/lib/kubectl-etcd";
+/// Where a node with a service manager has the client of it.
+pub(crate) const SYSTEMCTL: &str = "/usr/bin/systemctl";
+/// The folder of the units of a node.
+pub(crate) const UNITS: &str = "/etc/systemd/system";
 /// The folder of the API server's fault file.
 pub(crate) const LAB_DIR: &str = "/var/lib/lab";
 

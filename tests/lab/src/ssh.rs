@@ -1,5 +1,5 @@
-//! SSH on the nodes, where it is asked for: a real OpenSSH server in each node's namespaces, and in a mount namespace of its own, in which the
-//! node's files are at their own paths, and this machine's programs are the node's.
+//! SSH on the nodes, where it is asked for: a real OpenSSH server in each node's namespaces, and in a
+//! [view of the node](crate::own_view) of its own.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 
 use crate::lab::Lab;
-use crate::paths::{JOURNALS, NodeDir, State};
-use crate::{files, start};
+use crate::paths::State;
+use crate::{files, own_view, start};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,17 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let state = State::new(&args.state);
     let (dir, keys) = (state.node(&args.node), state.dir().join("ssh"));
     let scratch = keys.join(format!("root-{}", args.node));
-    fs::create_dir_all(&scratch)?;
-    memory(&scratch, c"mode=0755")?;
-    for place in ["/etc", "/var/lib"] {
-        lay_over(Path::new(place), &scratch)?;
-    }
-    fs::create_dir_all(dir.host(JOURNALS))?;
-    for place in ["/etc", "/var/lib"] {
-        bind_folders(&dir, place)?;
-    }
-    mount_bind_recursive(dir.host("/run"), "/run").context("cannot mount the node's /run")?;
-    memory(Path::new("/dev/shm"), c"mode=1777")?;
+    own_view::enter(&dir, &scratch)?;
     add_users()?;
     let authorized = scratch.join("authorized_keys");
     files::write(&authorized, &fs::read(keys.join("id.pub"))?, 0o644)?;
@@ -143,36 +132,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     );
     files::write(&config, text.as_bytes(), 0o600)?;
     Err(Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(config).exec()).context("cannot run sshd")
-}
-
-fn memory(place: &Path, options: &std::ffi::CStr) -> Result<()> {
-    mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options))
-        .with_context(|| format!("cannot mount memory at {}", place.display()))
-}
-
-/// Lets a folder of this machine be written to without a trace.
-fn lay_over(place: &Path, scratch: &Path) -> Result<()> {
-    let name = place.to_string_lossy().replace('/', "-");
-    let (upper, work) = (scratch.join(format!("upper{name}")), scratch.join(format!("work{name}")));
-    fs::create_dir_all(&upper)?;
-    fs::create_dir_all(&work)?;
-    let options = format!("lowerdir={},upperdir={},workdir={}", place.display(), upper.display(), work.display());
-    let options = std::ffi::CString::new(options)?;
-    mount("overlay", place, "overlay", MountFlags::empty(), Some(options.as_c_str()))
-        .with_context(|| format!("cannot lay a folder over {}", place.display()))
-}
-
-/// Puts the node's own folders in the place of this machine's.
-fn bind_folders(dir: &NodeDir, place: &str) -> Result<()> {
-    for entry in fs::read_dir(dir.host(place))? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            let there = Path::new(place).join(entry.file_name());
-            fs::create_dir_all(&there)?;
-            mount_bind(entry.path(), &there).with_context(|| format!("cannot mount {}", there.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// The users, in files that were laid over this machine's.
