@@ -8,6 +8,7 @@ mod kubelet_port_forward;
 mod kubelet_proxy;
 mod kubelet_sources;
 mod kubelet_support;
+mod kubelet_systemd;
 
 use kubelet_support::{Admin, IMAGE, PODS, pod, wait};
 use lab::Options;
