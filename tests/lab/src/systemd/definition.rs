@@ -97,6 +97,9 @@ impl Definition {
     fn set(&mut self, name: &str, Line { section, key, value }: &Line) -> Result<(), Trouble> {
         match (section.as_str(), key.as_str()) {
             ("Unit", "ConditionPathExists") if value.is_empty() => self.conditions.clear(),
+            ("Unit", "ConditionPathExists") if value.starts_with('|') => {
+                return Err(Trouble::refused("the lab has no triggering conditions"));
+            }
             ("Unit", "ConditionPathExists") => {
                 let (path, exists) = value.strip_prefix('!').map_or((value.as_str(), true), |path| (path, false));
                 let path = absolute(&specifiers(name, path.trim())?)?;
@@ -163,6 +166,13 @@ impl Definition {
             }
             ("Install", "WantedBy") => self.installable |= !value.is_empty(),
             ("Unit", "Description" | "Documentation" | "After" | "Wants") => {}
+            // Left out, these would let a unit start that the real one holds, or hold what it does not.
+            ("Unit", key) if key.starts_with("Condition") || key.starts_with("Assert") => {
+                return Err(Trouble::refused("the lab does not know this condition"));
+            }
+            ("Service", key) if key.starts_with("Exec") => {
+                return Err(Trouble::refused("the lab does not know this command"));
+            }
             _ => return Err(Trouble::ignored("the lab does not know this")),
         }
         Ok(())
@@ -280,6 +290,9 @@ mod tests {
             "ExecStart=",
             "ExecStart=/bin/b",
             "ExecStart=-/bin/b",
+            "ExecStop=/bin/b",
+            "[Unit]\nAssertPathExists=/a",
+            "[Unit]\nConditionPathExists=|/a",
             "Environment=A=%H",
         ] {
             let (unit, log) = read(&format!("[Service]\nExecStart=/bin/a\n{line}\n"));

@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 
 use super::definition::Definition;
 use super::files::{self, Files};
+use super::outcome::Outcome;
 use super::process;
 use super::request::Verb;
-use super::service::{Outcome, Service, State, Step};
+use super::service::{Service, State, Step};
 use crate::own_view;
 use crate::paths::{NodeDir, State as LabState};
 
@@ -115,6 +116,7 @@ impl Manager {
                 job: None,
             });
             (unit.files, unit.definition) = (files, definition);
+            unit.service.reloaded();
             if unit.definition.is_none() && matches!(unit.service.state, State::Dead | State::Failed) {
                 units.remove(&name);
             }
@@ -231,7 +233,7 @@ impl Manager {
         if let Some(unit) = units.get_mut(name).filter(|unit| unit.service.pid() == pid) {
             tracing::info!("{name}: Main process exited, {status}");
             let rules = unit.rules();
-            let step = unit.service.ended(&rules, process::outcome(status));
+            let step = unit.service.ended(&rules, Outcome::of(status));
             self.carry_out(unit, step);
         }
     }

@@ -11,6 +11,7 @@ mod definition;
 mod files;
 mod limit;
 mod manager;
+mod outcome;
 mod process;
 mod request;
 mod service;
@@ -18,6 +19,7 @@ mod span;
 mod syntax;
 mod systemctl;
 
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::AsRawFd as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 

@@ -1,8 +1,7 @@
 //! The process of a service.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use fs_err as fs;
@@ -11,12 +10,9 @@ use tokio::process::{Child, Command};
 
 use super::command_line::{self, PATH};
 use super::definition::Definition;
-use super::service::Outcome;
+use super::outcome::Outcome;
 use super::{files, syntax};
 use crate::paths::NodeDir;
-
-/// The signals by which a process may end well.
-const CLEAN: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE];
 
 /// Why a process was not started.
 #[derive(Debug)]
@@ -62,17 +58,6 @@ fn variables(dir: &NodeDir, unit: &Definition) -> Result<BTreeMap<String, String
     Ok(all)
 }
 
-/// How a process has ended.
-pub(super) fn outcome(status: ExitStatus) -> Outcome {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Outcome::Success,
-        (Some(_), _) => Outcome::ExitCode,
-        (None, Some(signal)) if CLEAN.iter().any(|clean| clean.as_raw() == signal) => Outcome::Success,
-        (None, _) if status.core_dumped() => Outcome::CoreDump,
-        (None, _) => Outcome::Signal,
-    }
-}
-
 /// Sends a signal to all of a service; what has ended takes none.
 pub(super) fn signal(pid: u32, signal: Signal) {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
@@ -80,23 +65,5 @@ pub(super) fn signal(pid: u32, signal: Signal) {
         && error != rustix::io::Errno::SRCH
     {
         tracing::warn!("Failed to send {signal:?} to {pid}: {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_are_told_apart() {
-        for (raw, want) in [
-            (0, Outcome::Success),
-            (1 << 8, Outcome::ExitCode),
-            (Signal::TERM.as_raw(), Outcome::Success),
-            (Signal::KILL.as_raw(), Outcome::Signal),
-            (Signal::ABORT.as_raw() | 0x80, Outcome::CoreDump),
-        ] {
-            assert_eq!(outcome(ExitStatus::from_raw(raw)), want, "{raw}");
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::definition::{Definition, Restart};
 use super::limit::Limit;
+use super::outcome::Outcome;
 
 /// `ActiveState` and `SubState` in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,32 +21,6 @@ pub(super) enum State {
     },
     /// To be started again after a while.
     AutoRestart,
-}
-
-/// `Result`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Success,
-    ExitCode,
-    Signal,
-    CoreDump,
-    Timeout,
-    Resources,
-    StartLimitHit,
-}
-
-impl Outcome {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::ExitCode => "exit-code",
-            Self::Signal => "signal",
-            Self::CoreDump => "core-dump",
-            Self::Timeout => "timeout",
-            Self::Resources => "resources",
-            Self::StartLimitHit => "start-limit-hit",
-        }
-    }
 }
 
 /// What is to be done after a decision.
@@ -209,6 +184,11 @@ impl Service {
         self.limit = Limit::default();
     }
 
+    /// `systemctl daemon-reload`, over which the real one does not keep how often it was started.
+    pub(super) fn reloaded(&mut self) {
+        self.limit = Limit::default();
+    }
+
     /// The id of its process, 0 without one.
     pub(super) fn pid(&self) -> u32 {
         match self.state {
@@ -364,6 +344,10 @@ mod tests {
         }
         service.reset_failed();
         assert_eq!((service.state, service.outcome), (State::Dead, Outcome::Success));
+        assert_eq!(service.attempt(&unit, now, true), Step::Spawn);
+        while service.attempt(&unit, now, true) == Step::Spawn {}
+        service.reloaded();
+        assert_eq!((service.state, service.outcome), (State::Failed, Outcome::StartLimitHit));
         assert_eq!(service.attempt(&unit, now, true), Step::Spawn);
     }
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::files;
 use super::manager::{End, Manager, Unit};
+use super::outcome::Outcome;
 use super::request::{self, Answer, Request, Verb};
-use super::service::Outcome;
 
 /// The exit codes of the real one for what is not active, and for what there is not.
 const NOT_ACTIVE: u8 = 3;
@@ -58,17 +58,16 @@ async fn job(manager: &Arc<Manager>, verb: Verb, name: &str, block: bool) -> Res
         End::Done => return Ok(answer),
         End::Canceled => format!("Job for {name} canceled.\n"),
         End::Failed(outcome) => {
-            let because = match outcome {
-                Outcome::ExitCode => " because the control process exited with error code",
-                Outcome::Resources => " because of unavailable resources or another system error",
-                Outcome::Timeout => " because a timeout was exceeded",
-                Outcome::Signal => " because a fatal signal was delivered to the control process",
-                Outcome::CoreDump => " because a fatal signal was delivered causing the control process to dump core",
-                Outcome::StartLimitHit | Outcome::Success => "",
-            };
-            format!(
+            let because = outcome.because();
+            let mut failed = format!(
                 "Job for {name} failed{because}.\nSee \"systemctl status {name}\" and \"journalctl -xeu {name}\" for details.\n"
-            )
+            );
+            if outcome == Outcome::StartLimitHit {
+                failed.push_str(&format!(
+                    "To force a start use \"systemctl reset-failed {name}\"\nfollowed by \"systemctl start {name}\" again.\n"
+                ));
+            }
+            failed
         }
     };
     answer.code = 1;
