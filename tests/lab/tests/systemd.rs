@@ -232,23 +232,36 @@ fn an_etcd_is_a_unit_and_its_files_are_the_nodes() {
     let node = Node::start(unit);
     let folder = node.0.node_root("cp1").join("etc/etcd");
     std::fs::create_dir(&folder).expect("a folder that comes after the manager");
-    let variables = "# as kubespray has them\nETCD_DATA_DIR=/var/lib/unit\nETCD_LISTEN_PEER_URLS=http://127.0.0.1:12380\n\
-                     ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:12379\nETCD_ADVERTISE_CLIENT_URLS=https://127.0.0.1:12379\n\
-                     ETCD_CERT_FILE=/etc/kubernetes/pki/etcd/server.crt\nETCD_KEY_FILE=/etc/kubernetes/pki/etcd/server.key\n";
+    let (ip, pki) = (node.0.node_ip("cp1"), "/etc/kubernetes/pki/etcd");
+    let variables = format!(
+        "# as kubespray has them\nETCD_DATA_DIR=/var/lib/etcd\nETCD_NAME=cp1\nETCD_INITIAL_CLUSTER=cp1=https://{ip}:2380\n\
+         ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{ip}:2380\nETCD_ADVERTISE_CLIENT_URLS=https://{ip}:2379\n\
+         ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379,https://127.0.0.1:2379\nETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
+         ETCD_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_CERT_FILE={pki}/server.crt\nETCD_KEY_FILE={pki}/server.key\n\
+         ETCD_CLIENT_CERT_AUTH=true\nETCD_PEER_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_PEER_CERT_FILE={pki}/peer.crt\n\
+         ETCD_PEER_KEY_FILE={pki}/peer.key\nETCD_PEER_CLIENT_CERT_AUTH=true\n"
+    );
     std::fs::write(folder.join("etcd.env"), variables).expect("variables");
-    let data = node.0.node_root("cp1").join("var/lib/unit");
-    std::fs::create_dir(&data).expect("a folder that comes after the manager");
+    let etcdctl = |args: &[&str]| {
+        let output = node.0.etcdctl("cp1", args).expect("it runs");
+        output.status.success().then(|| String::from_utf8(output.stdout).expect("text"))
+    };
+    assert_eq!(etcdctl(&["put", "/a", "b"]).as_deref(), Some("OK\n"));
+    std::fs::remove_file(node.0.node_root("cp1").join("etc/kubernetes/manifests/etcd.yaml")).expect("a manifest");
+    node.until("the end of the pod", || etcdctl(&["get", "/a"]).is_none());
     node.ok("start a");
-    node.until("etcd's data", || data.join("member/snap/db").exists());
+    node.until("the unit's etcd, on the pod's data", || etcdctl(&["get", "/a"]).as_deref() == Some("/a\nb\n"));
     let command = format!("/proc/{}/cmdline", node.pid());
     let words = node.0.command("cp1", "cat").expect("the node runs").arg(command).output().expect("it runs");
     assert_eq!(words.stdout, b"/usr/bin/etcd\0", "{words:?}");
     // Another folder in its place is etcd's at its next start.
     node.ok("stop a");
+    assert_eq!(node.state(), ["inactive", "dead", "success"], "etcd ends by SIGTERM, and well");
+    let data = node.0.node_root("cp1").join("var/lib/etcd");
     std::fs::rename(&data, data.with_file_name("aside")).expect("it was there");
     std::fs::create_dir(&data).expect("a new folder");
     node.ok("start a");
-    node.until("etcd's data in the new folder", || data.join("member/snap/db").exists());
+    node.until("an etcd without data", || etcdctl(&["get", "/a"]).as_deref() == Some(""));
 
     // What is enabled starts with the manager; what is left of a lab is nothing.
     std::fs::create_dir(node.unit("multi-user.target.wants")).expect("a folder");

@@ -5,6 +5,8 @@
 //! understood, it means what systemd 252 means by it. What there is not: other folders of units, other kinds of units, dependencies, the
 //! journal (a unit's output goes to [`Lab::unit_log`]), control groups (a unit is a process group). A service is started once its
 //! process is, also one of `Type=notify`: nobody waits for its word that it is ready.
+//! A unit is known from the reload after its file was written on, also where the real one would read the file of a unit that it has not
+//! in memory when it is asked for it.
 
 mod command_line;
 mod definition;
