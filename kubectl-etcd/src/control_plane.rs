@@ -191,7 +191,7 @@ impl ControlPlane {
     ) -> Outcome<Found> {
         let ControlPlane::Nodes(nodes) = self else { return Err(Failed::plain("the nodes are not reached over SSH")) };
         let (road, dir) = (Road::Ssh(nodes.ssh.clone()), &manifests.manifests_dir);
-        discovery::on_nodes(&road, hosts, overrides, dir).await?.in_pods(dir)
+        discovery::on_nodes(&road, hosts, overrides, dir).await?.in_pods_or_units(dir)
     }
 
     /// All members, where it takes no login to look for more than were found.

@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 use etcd_wire::{Failure, FailureCode};
 use tracing_subscriber::EnvFilter;
 
-use crate::{backup, drill, install, prune, recover, replay, restore, serve, status, transaction, wait, watch};
+use crate::{
+    backup, drill, install, on_node, prune, recover, replay, restore, serve, status, transaction, wait, watch,
+};
 
 /// The node's half of kubectl-etcd. Started by it, in a pod of its own.
 #[derive(Debug, Parser)]
@@ -71,6 +73,9 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Become a program of the node, or read the unit of etcd, in the node's own file tree.
+    #[command(name = on_node::NAME, hide = true)]
+    OnNode(on_node::Args),
     /// Print the version.
     Version,
 }
@@ -147,6 +152,16 @@ pub(crate) fn main() -> ExitCode {
             };
         }
         Command::Alone { etcd, arguments } => Err(replay::become_etcd(&etcd, &arguments)),
+        Command::OnNode(args) => {
+            return match on_node::run(&args).and_then(|done| print(&done)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    // For the process that has started this one. That the reason is lost changes nothing.
+                    let _lost = writeln!(std::io::stderr(), "{error:#}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Command::Watch(args) => concurrently(watch::run(args)),
         Command::Wait { idle_timeout } => keep_waiting(idle_timeout),
         Command::Serve { client_timeout } => concurrently(serve::run(client_timeout)),

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use etcd_wire::{Failure, FailureCode};
 
-use crate::transaction::OWN;
+use crate::on_node::OWN;
 
 /// What the file is called there.
 pub(crate) const NAME: &str = "etcd-sidecar";

@@ -14,6 +14,7 @@ mod kept_keys;
 mod keys;
 mod node;
 mod node_files;
+mod on_node;
 mod order;
 mod prune;
 mod recover;

@@ -234,7 +234,7 @@ impl Client {
             Request::CheckCopy(request) => Ok(Reply::CheckedCopy(copies::check(request, self).await?)),
             Request::Facts(request) => Ok(Reply::Facts(Box::new(self.during(node::facts(request)).await??))),
             Request::Survey(request) => Ok(Reply::Survey(Box::new(self.during(recover::survey(request)).await??))),
-            Request::Services => Ok(Reply::Services(Box::new(tokio::task::block_in_place(node::etcds::started)?))),
+            Request::Services => Ok(Reply::Services(Box::new(tokio::task::block_in_place(node::etcds::started)))),
             Request::Replay(request) => Ok(Reply::Replay(replay::send(*request, self).await?)),
             Request::Drill(request) => Ok(Reply::Drill(drill::session::run(*request, self).await?)),
             Request::Prepare(request) => {

@@ -168,6 +168,9 @@ pub struct RestoreNode {
     pub wal_dir: Option<String>,
     /// The kubelet's folder of static pod manifests.
     pub manifests_dir: String,
+    /// The file of the systemd unit that starts etcd, where the kubelet does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// How to reach the member from its node.
     pub etcd: EtcdAccess,
     /// The new cluster has no member here: what runs is stopped, and stays so; the data stays as it is.
@@ -178,6 +181,17 @@ pub struct RestoreNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_end: Option<RaftPosition>,
 }
+
+impl RestoreNode {
+    /// The drop-in that keeps the unit of etcd from being started while it is held (systemd.unit(5)).
+    pub fn drop_in(&self) -> Option<String> {
+        let name = self.unit.as_ref()?.rsplit('/').next()?;
+        Some(format!("/etc/systemd/system/{name}.d/{DROP_IN}"))
+    }
+}
+
+/// The name of the drop-in by which a unit is held. The last by name counts where several set the same.
+pub const DROP_IN: &str = "zz-kubectl-etcd-restore.conf";
 
 /// An object that the restored API has to serve: namespace kube-system as the snapshot has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -260,6 +260,11 @@ impl EtcdPod {
         }
     }
 
+    /// The file of the systemd unit that starts it, where that is known.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.settings_source.as_ref().and_then(|source| source.unit.as_deref())
+    }
+
     /// An etcd that is no pod, reached from `node` by what the flags say.
     pub(crate) fn external(node: &str, overrides: &Overrides) -> EtcdPod {
         let certificates = CertificatePaths { ca: overrides.reach.cacert.clone(), ..Default::default() };

@@ -37,7 +37,7 @@ use crate::sidecar::access;
 const SELECTOR: &str = "component=etcd,tier=control-plane";
 
 /// What is left to do where etcd runs outside of pods, for a command that stops and starts it.
-const OUTSIDE: &str = "etcd outside of pods is not stopped and started from here; build the data directories, and put them in place by hand\n  \
+const OUTSIDE: &str = "the command does not stop and start this etcd; build the data directories, and put them in place by hand\n  \
                        kubectl etcd restore FILE --data-dir DIR";
 
 /// Where etcd is, where discovery cannot tell or is wrong.
@@ -165,8 +165,20 @@ impl Found {
     ///
     /// # Errors
     /// No member is left.
-    pub(crate) fn in_pods(mut self, dir: &str) -> Outcome<Found> {
-        for member in self.members.extract_if(.., |member| member.pod.is_empty()) {
+    pub(crate) fn in_pods(self, dir: &str) -> Outcome<Found> {
+        self.started_by(dir, |member| !member.pod.is_empty())
+    }
+
+    /// The same where a process on the node can also stop and start its unit.
+    ///
+    /// # Errors
+    /// No member is left.
+    pub(crate) fn in_pods_or_units(self, dir: &str) -> Outcome<Found> {
+        self.started_by(dir, |member| !member.pod.is_empty() || member.unit().is_some())
+    }
+
+    fn started_by(mut self, dir: &str, known: fn(&EtcdPod) -> bool) -> Outcome<Found> {
+        for member in self.members.extract_if(.., |member| !known(member)) {
             let failed = Failed::new(Exit::Refused, format!("etcd on node {} is not a static pod", member.node));
             let failed = match &member.service {
                 Some(service) => failed.cause(format!("etcd is started by {service}")),
@@ -418,9 +430,20 @@ mod tests {
 
     #[test]
     fn what_stops_etcd_refuses_an_etcd_outside_of_pods() {
-        let (mut all, _) = found();
-        all.members[1].pod.clear();
-        all.members[1].service = Some("the unit /etc/systemd/system/etcd.service".into());
+        let outside = || {
+            let (mut all, _) = found();
+            all.members[1].pod.clear();
+            all.members[1].service = Some("the unit /etc/systemd/system/etcd.service".into());
+            let unit = Some("/etc/systemd/system/etcd.service".into());
+            all.members[1].settings_source = Some(etcd_wire::services::SettingsSource { unit, ..Default::default() });
+            all
+        };
+        let both = outside().in_pods_or_units("/m").unwrap().all().unwrap();
+        assert_eq!((both.len(), both[1].manifests_dir.as_deref()), (2, Some("/m")));
+        let mut files = outside();
+        files.members[1].settings_source = Some(etcd_wire::services::SettingsSource::default());
+        assert!(files.in_pods_or_units("/m").unwrap().all().is_err(), "variables alone start nothing");
+        let all = outside();
         let found = all.in_pods("/m").unwrap();
         assert_eq!(found.members[0].manifests_dir.as_deref(), Some("/m"));
         let failed = found.all().unwrap_err();

@@ -225,7 +225,17 @@ fn is_local(server: &ApiServer) -> bool {
 /// How an etcd outside of pods is reached: with the files that the API server itself uses.
 fn reach(failed: Failed, server: &ApiServer, typed: &Typed) -> Failed {
     if !reads(typed) && typed.command() != "version" {
-        return failed.hint(super::OUTSIDE);
+        let over_ssh = match typed.command() {
+            "restore" => Some("restore FILE"),
+            "rollback" => Some("rollback"),
+            _ => None,
+        };
+        let over_ssh = over_ssh.map(|command| {
+            format!(
+                "where systemd starts etcd on the control-plane nodes, use SSH\n  kubectl etcd {command} --ssh --nodes NODE=ADDRESS,..."
+            )
+        });
+        return over_ssh.into_iter().fold(failed, Failed::hint).hint(super::OUTSIDE);
     }
     let urls = server.servers.join(",");
     let secure = server.servers.iter().any(|url| url.starts_with("https:"));
@@ -327,6 +337,7 @@ mod tests {
         }
         let restore = said(std::slice::from_ref(&server), "restore a.db");
         assert!(restore.contains("restore FILE --data-dir DIR") && !restore.contains("--cacert"), "{restore}");
+        assert!(restore.contains("kubectl etcd restore FILE --ssh --nodes NODE=ADDRESS,..."), "{restore}");
         let plain =
             ApiServer { servers: vec!["http://10.0.0.5:2379".into()], files: Default::default(), ..server.clone() };
         assert!(!said(&[plain], "status").contains("--cert"));

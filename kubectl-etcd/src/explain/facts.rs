@@ -30,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) wal_dir: Option<String>,
     pub(crate) peer_urls: Vec<String>,
     pub(crate) version: Version,
+    /// The systemd unit that starts it, where the kubelet does not.
+    pub(crate) unit: Option<String>,
 }
 
 impl Facts {
@@ -70,6 +72,7 @@ impl Member {
             wal_dir: pod.wal_dir.clone().map(|path| path.trim_end_matches('/').to_owned()),
             peer_urls: pod.peer_urls.clone(),
             version: Version::parse(pod.image_version().unwrap_or_default()),
+            unit: pod.unit().and_then(|path| path.rsplit('/').next()).map(str::to_owned),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::output::{Exit, Failed, Outcome};
 /// What it takes is not shown by a member's pod (exit 4).
 pub(crate) fn rollback(facts: &Facts, id: Option<&str>) -> Outcome<String> {
     let first = facts.members.first().ok_or_else(|| Failed::new(Exit::Refused, "no member is known"))?;
-    let mut steps = Vec::from(static_pods::stop(facts));
+    let mut steps = static_pods::stop(facts);
     for (at, member) in facts.members.iter().enumerate() {
         let data_dir = member.data_dir()?;
         let step = Step::new(

@@ -1,4 +1,4 @@
-//! The steps that stop and start a control plane by its static pod manifests.
+//! The steps that stop and start a control plane by its static pod manifests, and etcd by its unit where it is one.
 
 use super::facts::{Facts, Member};
 use super::{Place, Step, command, words};
@@ -20,29 +20,56 @@ fn moved(from: &str, names: &[&str], to: &str) -> String {
 const API: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kube-apiserver"];
 
 /// Stops the API servers and then etcd on every node.
-pub(super) fn stop(facts: &Facts) -> [Step; 2] {
+pub(super) fn stop(facts: &Facts) -> Vec<Step> {
     let (running, stopped) = (&facts.manifests_dir, stopped(facts));
     let api = Step::new(facts.everywhere(), "no API server may write to a cluster that is being replaced; the kubelet stops a static pod whose manifest is gone")
         .beyond("a participant on each node does this and the next steps without an API server, and undoes them if one fails anywhere")
         .run(format!("mkdir -p {}", quoted(&stopped)))
         .run(moved(running, &API, &stopped))
         .run("while pgrep -x kube-apiserver >/dev/null; do sleep 1; done");
-    let etcd = Step::new(facts.everywhere(), "the data directory must not change while it is exchanged")
-        .beyond("every node waits until all others have stopped")
-        .run(moved(running, &["etcd"], &stopped))
-        .run("while pgrep -x etcd >/dev/null; do sleep 1; done");
-    [api, etcd]
+    let (pods, units) = by_starter(facts);
+    let why = "the data directory must not change while it is exchanged";
+    let pods = pods.map(|place| {
+        Step::new(place, why)
+            .run(moved(running, &["etcd"], &stopped))
+            .run("while pgrep -x etcd >/dev/null; do sleep 1; done")
+    });
+    let units =
+        units.into_iter().map(|(place, unit)| Step::new(place, why).run(format!("systemctl stop {}", quoted(unit))));
+    let mut etcd = pods.into_iter().chain(units);
+    let first = etcd.next().map(|first| first.beyond("every node waits until all others have stopped"));
+    std::iter::once(api).chain(first).chain(etcd).collect()
+}
+
+/// The nodes whose kubelet starts etcd, if there are any, and the others with their units.
+fn by_starter(facts: &Facts) -> (Option<Place>, Vec<(Place, &str)>) {
+    let pods: Vec<&Member> = facts.members.iter().filter(|member| member.unit.is_none()).collect();
+    let place = match pods[..] {
+        [] => None,
+        [only] => Some(only.place()),
+        _ => Some(Place::Nodes(pods.iter().map(|one| one.node.clone()).collect())),
+    };
+    let units = facts.members.iter().filter_map(|member| Some((member.place(), member.unit.as_deref()?)));
+    (place, units.collect())
 }
 
 /// Starts etcd and then the API servers on every node.
-pub(super) fn start(facts: &Facts, first: &Member) -> [Step; 4] {
+pub(super) fn start(facts: &Facts, first: &Member) -> Vec<Step> {
     let (running, stopped) = (&facts.manifests_dir, stopped(facts));
     let health = command(&[words(&["until"]), first.etcdctl(), words(&["endpoint health --cluster"])].concat());
-    let etcd = Step::new(facts.everywhere(), "the kubelet starts a static pod whose manifest is back").run(moved(
-        &stopped,
-        &["etcd"],
-        running,
-    ));
+    let (pods, units) = by_starter(facts);
+    let pods = pods.map(|place| {
+        Step::new(place, "the kubelet starts a static pod whose manifest is back").run(moved(
+            &stopped,
+            &["etcd"],
+            running,
+        ))
+    });
+    let units = units.into_iter().map(|(place, unit)| {
+        // A member waits for the others before it is ready.
+        Step::new(place, "systemd starts etcd on the new data")
+            .run(format!("systemctl start --no-block {}", quoted(unit)))
+    });
     let wait = Step::new(first.place(), "the API server needs a quorum")
         .beyond("every member must serve the new cluster at the expected revision, or all nodes go back")
         .run(format!("{health}\ndo sleep 1; done"));
@@ -52,7 +79,7 @@ pub(super) fn start(facts: &Facts, first: &Member) -> [Step; 4] {
     let ready = Step::new(Place::Here, "ready means that the API server can read etcd")
         .beyond("each API server is asked for an object of the new state before it is decided that the state stays")
         .run("until kubectl get --raw /readyz; do sleep 1; done");
-    [etcd, wait, api, ready]
+    pods.into_iter().chain(units).chain([wait, api, ready]).collect()
 }
 
 /// Makes clients forget what they remember, where revisions went down.

@@ -113,6 +113,7 @@ fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
         data_dir: pod.data_dir.clone().ok_or("has a data directory that is not on a hostPath volume")?,
         wal_dir: pod.wal_dir.clone(),
         manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
+        unit: pod.unit().map(str::to_owned),
         etcd: pod.access.clone(),
         left_out,
         log_end: None,

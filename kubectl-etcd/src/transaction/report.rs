@@ -98,6 +98,9 @@ struct LeftOut {
     node: String,
     /// Where the manifests of its static pods are, which are stopped; `None` if it could not be reached.
     manifests: Option<String>,
+    /// The drop-in that keeps etcd from being started there, where etcd is a unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop_in: Option<String>,
 }
 
 impl LeftOut {
@@ -105,21 +108,33 @@ impl LeftOut {
         let stopped = plan.nodes.iter().filter(|node| node.left_out).map(|node| {
             let parent = Path::new(&node.manifests_dir).parent().unwrap_or(Path::new("/"));
             let manifests = parent.join(format!(".kubectl-etcd-{}", plan.id)).display().to_string();
-            LeftOut { node: node.node.clone(), manifests: Some(manifests) }
+            LeftOut { node: node.node.clone(), manifests: Some(manifests), drop_in: node.drop_in() }
         });
         let gone = plan.quorum_lost.iter().flat_map(|lost| &lost.gone);
         let not_reached = plan.not_reached.iter().chain(gone);
-        let not_reached = not_reached.map(|node| LeftOut { node: node.clone(), manifests: None });
+        let not_reached = not_reached.map(|node| LeftOut { node: node.clone(), manifests: None, drop_in: None });
         stopped.chain(not_reached).collect()
     }
 
     /// What is to be done about it, for people.
     fn advice(&self) -> String {
         let node = &self.node;
-        let how = match &self.manifests {
-            Some(manifests) => format!("is left out: its static pods are stopped, their manifests are in {manifests}"),
-            None => "is left out and was not reached: its static pods start again with the old data when it comes back"
-                .to_owned(),
+        let how = match (&self.manifests, &self.drop_in) {
+            (Some(manifests), None) => {
+                format!("is left out: its static pods are stopped, their manifests are in {manifests}")
+            }
+            // How such a member was made is not known here.
+            (Some(manifests), Some(drop_in)) => {
+                return format!(
+                    "node {node} is left out: etcd is stopped, and {drop_in} keeps systemd from starting the old data; its static pods are stopped, \
+                     their manifests are in {manifests}; to add it again as a new member, remove the old data and that file, and follow the way \
+                     in which the member was set up"
+                );
+            }
+            (None, _) => {
+                "is left out and was not reached: its static pods start again with the old data when it comes back"
+                    .to_owned()
+            }
         };
         format!(
             "node {node} {how}; to add it again as a new member\n  \
@@ -463,6 +478,18 @@ mod tests {
         for part in ["in /etc/kubernetes/.kubectl-etcd-id;", "node cp3 is left out and was not reached", "rollback"] {
             assert!(advice.contains(part), "{part} is not in\n{advice}");
         }
+        // What systemd starts is held on.
+        let mut end = node("cp1", Some(Ending::Restored));
+        let left_out = &mut end.restore.as_mut().expect("a journal").plan.nodes[1];
+        (left_out.left_out, left_out.unit) = (true, Some("/etc/systemd/system/etcd.service".into()));
+        let report = Report::of(Verdict::Restored, &[end], Some(Check::default())).expect("a journal");
+        let drop_in = "/etc/systemd/system/etcd.service.d/zz-kubectl-etcd-restore.conf";
+        let advice = report.advice().join("\n");
+        assert!(
+            advice.contains(&format!("{drop_in} keeps systemd from starting")) && !advice.contains("kubeadm"),
+            "{advice}"
+        );
+        assert_eq!(serde_json::to_value(&report).expect("data")["leftOut"][0]["dropIn"], drop_in);
     }
 
     #[test]

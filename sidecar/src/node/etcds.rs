@@ -8,11 +8,14 @@ use etcd_wire::services::{EtcdService, NodeServices, SettingsSource};
 use etcd_wire::{Failure, FailureCode};
 
 use super::document;
+pub(crate) use super::manifest::UnitFile;
 use super::manifest::{Manifest, flags};
-use super::manifests;
+use super::manifests::{self, Manifests};
 use super::settings::Settings;
 use super::unit::{Unit, environment_file};
 
+/// The variable that names the data directory.
+pub(crate) const DATA_DIR: &str = "ETCD_DATA_DIR";
 /// The kubelet's folder where nothing else is said.
 pub(crate) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// Where units are, the first that has one wins (systemd.unit(5)).
@@ -27,8 +30,6 @@ const UNITS: [&str; 5] = [
 const ENVIRONMENT_FILES: [&str; 2] = ["/etc/etcd.env", "/etc/default/etcd"];
 /// Where packages and kubeadm put the data if nothing else is said.
 const USUAL: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/etcd"];
-/// What the node calls itself (proc_sys_kernel(5)).
-const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// More are no node's.
 const MOST: usize = 4;
 
@@ -52,13 +53,17 @@ struct Service {
     found_by: String,
     settings: Settings,
     working_directory: PathBuf,
+    /// The command line of its process, where a unit tells.
+    argv: Vec<String>,
+    /// The data directory as it stands in the environment of its process, if it does.
+    data_dir_variable: Option<String>,
     /// Where the settings come from, outside of static pods.
     source: Option<SettingsSource>,
 }
 
 impl Service {
     fn data_dir(self) -> DataDir {
-        let Service { found_by, settings, working_directory, source: _ } = self;
+        let Service { found_by, settings, working_directory, .. } = self;
         let (data_dir, wal_dir) = (settings.data_dir(&working_directory), settings.wal_dir(&working_directory));
         DataDir { found_by, data_dir, wal_dir }
     }
@@ -101,35 +106,53 @@ pub(crate) fn find(root: &Path, manifests_dir: &Path, host: &str) -> Found {
 }
 
 /// How etcd is started on this node outside of static pods.
-///
-/// # Errors
-/// The node's name cannot be read.
-pub(crate) fn started() -> Result<NodeServices, Failure> {
-    let host = hostname();
-    let host =
-        host.map_err(|error| Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error))?;
+pub(crate) fn started() -> NodeServices {
     let mut failures = Vec::new();
-    let etcd = services(Path::new("/"), &host, &mut failures).into_iter().map(Service::told);
-    Ok(NodeServices { etcd: etcd.collect(), failures })
+    let etcd = services(Path::new("/"), &hostname(), &mut failures).into_iter().map(Service::told);
+    NodeServices { etcd: etcd.collect(), failures }
 }
 
 /// The etcd of this node, however it is started: the one of a static pod, or else those outside of static pods.
-///
-/// # Errors
-/// The node's name cannot be read.
-pub(crate) fn of_this_node(manifests_dir: &Path) -> Result<NodeServices, Failure> {
+pub(crate) fn of_this_node(manifests_dir: &Path) -> NodeServices {
     let root = Path::new("/");
     let manifest = manifests::etcd(manifests_dir)
         .and_then(|found| found.map(|manifest| of_manifest(root, manifests_dir, &manifest)).transpose());
     match manifest {
-        Ok(Some(service)) => Ok(NodeServices { etcd: vec![service.told()], failures: Vec::new() }),
+        Ok(Some(service)) => NodeServices { etcd: vec![service.told()], failures: Vec::new() },
         Ok(None) => started(),
         Err(failure) => {
-            let mut found = started()?;
+            let mut found = started();
             found.failures.insert(0, failure);
-            Ok(found)
+            found
         }
     }
+}
+
+/// What starts the control plane of a node: static pods, and where none of them is etcd, its unit. `root` is where the node's file tree is, and `dir` the
+/// folder of manifests as it is seen here.
+///
+/// # Errors
+/// As [`Manifests::read`]'s; or the unit cannot be read, or starts no program etcd on the node itself.
+pub(crate) fn control_plane(root: &Path, dir: &Path) -> Result<Manifests, Failure> {
+    Manifests::read_with(dir, || Ok(unit(root)?.map(Manifest::of_unit)))
+}
+
+/// The unit that starts etcd; `None` if there is none.
+///
+/// # Errors
+/// See [`control_plane`].
+pub(crate) fn unit(root: &Path) -> Result<Option<UnitFile>, Failure> {
+    let mut failures = Vec::new();
+    let found = of_unit(root, &hostname(), &mut failures);
+    // A file that cannot be read may set anything.
+    if let (Some(_), Some(failure)) = (&found, failures.into_iter().next()) {
+        return Err(failure);
+    }
+    let Some(service) = found.flatten() else { return Ok(None) };
+    let path = service.source.as_ref().and_then(|source| source.unit.clone());
+    let settings = service.settings.told(&service.working_directory);
+    let (argv, data_dir_variable) = (service.argv, service.data_dir_variable);
+    Ok(path.map(|path| UnitFile { path, argv, settings, data_dir_variable }))
 }
 
 /// The certificate with which the API server of this node, where one is a static pod, is a client of etcd.
@@ -140,11 +163,8 @@ pub(crate) fn api_servers_pair(manifests_dir: &Path) -> Option<KeyPair> {
 }
 
 /// What the node calls itself.
-///
-/// # Errors
-/// It does not say.
-pub(crate) fn hostname() -> std::io::Result<String> {
-    Ok(std::fs::read_to_string(HOSTNAME)?.trim().to_owned())
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// By a unit; where there is none, by the files that installers leave.
@@ -189,7 +209,14 @@ fn of_manifest(root: &Path, dir: &Path, manifest: &Manifest) -> Result<Service, 
         Failure::new(FailureCode::BadRequest, message).cause(why)
     })?;
     let found_by = format!("the manifest {}", path.display());
-    Ok(Service { found_by, settings, working_directory: "/".into(), source: None })
+    Ok(Service {
+        found_by,
+        settings,
+        working_directory: "/".into(),
+        argv: Vec::new(),
+        data_dir_variable: None,
+        source: None,
+    })
 }
 
 /// By the unit `etcd.service`: `None` if there is none, and nothing in it if the unit does not say how etcd is started.
@@ -240,7 +267,9 @@ fn of_unit(root: &Path, host: &str, failures: &mut Vec<Failure>) -> Option<Optio
         Ok(settings) => {
             let directory = unit.working_directory.as_deref().map_or(Path::new("/"), Path::new);
             let found_by = format!("the unit {}", path.display());
-            Some(Some(Service { found_by, settings, working_directory: directory.to_owned(), source: Some(source) }))
+            let working_directory = directory.to_owned();
+            let (argv, data_dir_variable) = (command, variables.get(DATA_DIR).cloned());
+            Some(Some(Service { found_by, settings, working_directory, argv, data_dir_variable, source: Some(source) }))
         }
         Err(why) => {
             let message = format!("the configuration file of {} cannot be read", path.display());
@@ -278,8 +307,9 @@ fn of_environment_files(root: &Path, failures: &mut Vec<Failure>) -> Vec<Service
                     let found_by = format!("the variables in {}", path.display());
                     let environment_files = vec![path.display().to_string()];
                     let source = SettingsSource { environment_files, ..SettingsSource::default() };
-                    let working_directory = PathBuf::from("/");
-                    services.push(Service { found_by, settings, working_directory, source: Some(source) });
+                    let (working_directory, argv) = (PathBuf::from("/"), Vec::new());
+                    let (data_dir_variable, source) = (None, Some(source));
+                    services.push(Service { found_by, settings, working_directory, argv, data_dir_variable, source });
                 }
             }
             Ok(None) => {}
@@ -393,6 +423,39 @@ mod tests {
         let root = Root::new(&[("/var/lib/etcd/default/member/snap/db", "")]);
         assert_eq!(root.found(), (vec!["its usual place: /var/lib/etcd/default".to_owned()], vec![]));
         assert_eq!(Root::new(&[]).found(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_unit_takes_the_place_of_the_manifest_that_is_not_there() {
+        let kubeadm = super::super::manifests::tests::kubeadm("cp1");
+        let dir = kubeadm.path();
+        let unit = "[Service]\nEnvironmentFile=/etc/etcd.env\nExecStart=/usr/local/bin/etcd --name=etcd1\n";
+        let env = "ETCD_DATA_DIR=/var/lib/etcd\nETCD_CERT_FILE=/etc/ssl/etcd/cert.pem\n";
+        let root = Root::new(&[("/etc/systemd/system/etcd.service", unit), ("/etc/etcd.env", env)]);
+        let etcd = |root: &Root| control_plane(root.0.path(), dir).map(|all| all.etcd);
+        assert_eq!(etcd(&root).unwrap().file, "etcd.yaml", "a manifest counts before a unit, which may be disabled");
+        fs::remove_file(dir.join("etcd.yaml")).unwrap();
+        let found = etcd(&root).unwrap();
+        assert_eq!((found.file.as_str(), found.flag("name")), ("etcd.service", Some("etcd1")));
+        let cert = found.flag("cert-file").and_then(|file| found.host_path(file));
+        assert_eq!(cert.as_deref(), Some(Path::new("/etc/ssl/etcd/cert.pem")));
+        let unit = found.unit.unwrap();
+        assert_eq!(unit.argv, ["/usr/local/bin/etcd", "--name=etcd1"]);
+        assert_eq!(
+            (unit.path.as_str(), unit.data_dir_variable.as_deref()),
+            ("/etc/systemd/system/etcd.service", Some("/var/lib/etcd"))
+        );
+
+        let said = |root: &Root| etcd(root).unwrap_err().message;
+        let container =
+            Root::new(&[("/lib/systemd/system/etcd.service", "[Service]\nExecStart=/usr/bin/docker run etcd\n")]);
+        assert!(said(&container).contains("starts no program etcd on the node itself"));
+        // Files that installers leave start nothing.
+        let variables = Root::new(&[("/etc/etcd.env", env)]);
+        assert!(said(&variables).contains("there is no manifest of etcd"));
+        // One that cannot be read may be the manifest.
+        fs::write(dir.join("etcd.yaml"), "kind: [").unwrap();
+        assert!(said(&root).contains("there is no manifest of etcd"));
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::path::Path;
 use etcd_wire::facts::{Encryption, FactsRequest, NodeFacts};
 use etcd_wire::{Failure, FailureCode};
 
-use super::manifests::{self, Manifests};
-use super::{disk, encryption, health};
+use super::{disk, encryption, etcds, health, manifests};
 
 /// Answers where it can; why it cannot elsewhere is among the failures of the answer.
 ///
@@ -45,7 +44,8 @@ fn gather(request: &FactsRequest) -> NodeFacts {
         false => disk::of(dirs.0, dirs.1),
     };
     let disk = disk.map_err(|failure| failures.push(failure)).ok();
-    let manifests = Manifests::read(Path::new(&request.manifests_dir)).map_err(|failure| failures.push(failure)).ok();
+    let manifests = etcds::control_plane(Path::new("/"), Path::new(&request.manifests_dir));
+    let manifests = manifests.map_err(|failure| failures.push(failure)).ok();
     NodeFacts {
         disk,
         encryption: match &manifests {

@@ -1,26 +1,42 @@
-//! One static pod's manifest: which component of the control plane it starts, with which words and which folders.
+//! One static pod's manifest: which component of the control plane it starts, with which words and which folders. A systemd unit of etcd is taken for a pod
+//! that sees the whole node.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::document;
 
-/// The manifest of one component.
+/// The manifest of one component, or the unit that starts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {
-    /// Name of the file in the manifests folder.
+    /// Name of the file in the manifests folder; of a unit, its name.
     pub(crate) file: String,
     /// Its container's command, and the arguments after it.
     pub(crate) argv: Vec<String>,
     /// Its container's image; empty if none is named.
     pub(crate) image: String,
-    /// Namespace and name of its pod, `kube-system/etcd`. The kubelet adds the name of the node.
+    /// Namespace and name of its pod, `kube-system/etcd`. The kubelet adds the name of the node. Empty for a unit.
     pub(crate) pod: String,
+    /// The unit that starts it, where the kubelet does not.
+    pub(crate) unit: Option<UnitFile>,
     /// Flags by name, without dashes.
     flags: BTreeMap<String, String>,
     mounts: Vec<Mount>,
+}
+
+/// A systemd unit of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitFile {
+    /// Its file.
+    pub(crate) path: String,
+    /// The command line of its process.
+    pub(crate) argv: Vec<String>,
+    /// What counts of its settings, by the names of flags, with paths of the node.
+    pub(crate) settings: BTreeMap<String, String>,
+    /// The data directory as it stands in the environment of the process, if it does.
+    pub(crate) data_dir_variable: Option<String>,
 }
 
 /// A folder or file that the container sees.
@@ -62,7 +78,21 @@ impl Manifest {
         let namespace = Some(pod.metadata.namespace.as_str()).filter(|name| !name.is_empty()).unwrap_or("default");
         let name = format!("{namespace}/{}", pod.metadata.name);
         let (file, image) = (file.to_owned(), container.image.clone());
-        Ok(Some((component, Manifest { file, argv, image, pod: name, flags, mounts })))
+        Ok(Some((component, Manifest { file, argv, image, pod: name, unit: None, flags, mounts })))
+    }
+
+    /// A unit as a manifest of a pod that sees the whole node.
+    pub(super) fn of_unit(unit: UnitFile) -> Manifest {
+        let whole = Mount { inside: "/".into(), host: Some("/".into()) };
+        Manifest {
+            file: unit.path.rsplit('/').next().unwrap_or_default().to_owned(),
+            argv: unit.argv.clone(),
+            image: String::new(),
+            pod: String::new(),
+            flags: unit.settings.clone(),
+            mounts: vec![whole],
+            unit: Some(unit),
+        }
     }
 
     /// A flag's value: `--name=value` or `--name value`, with one dash or two, and `true` for a bare switch. The last one wins.

@@ -36,6 +36,17 @@ impl Manifests {
     /// [`FailureCode::Storage`] if there is no such folder; [`FailureCode::BadRequest`] if etcd or the API server is not in it, or
     /// two files start the same component, of which the kubelet may run either.
     pub(crate) fn read(dir: &Path) -> Result<Manifests, Failure> {
+        Manifests::read_with(dir, || Ok(None))
+    }
+
+    /// The same, with what `unit` finds where no manifest starts etcd.
+    ///
+    /// # Errors
+    /// As [`Manifests::read`]'s, and that of `unit`.
+    pub(super) fn read_with(
+        dir: &Path,
+        unit: impl FnOnce() -> Result<Option<Manifest>, Failure>,
+    ) -> Result<Manifests, Failure> {
         let (mut found, passed_over) = all(dir)?;
         let [etcd, api_server, controller_manager, scheduler] = COMPONENTS.map(|component| found.remove(component));
         let missing = |component: &str| {
@@ -45,7 +56,12 @@ impl Manifests {
         };
         Ok(Manifests {
             dir: dir.to_owned(),
-            etcd: etcd.ok_or_else(|| missing("etcd"))?,
+            etcd: match etcd {
+                Some(etcd) => etcd,
+                // A file that cannot be read may be the one that starts etcd.
+                None if !passed_over.is_empty() => return Err(missing("etcd")),
+                None => unit()?.ok_or_else(|| missing("etcd"))?,
+            },
             api_server: api_server.ok_or_else(|| missing("kube-apiserver"))?,
             controller_manager,
             scheduler,

@@ -56,9 +56,8 @@ impl Drop for SetOnDrop {
 }
 
 fn gather(request: SurveyRequest, cancel: &AtomicBool) -> NodeSurvey {
-    let host = etcds::hostname();
-    let node = host.as_deref().unwrap_or_default().to_owned();
-    let mut found = match request.data_dir {
+    let node = etcds::hostname();
+    let found = match request.data_dir {
         Some(data_dir) => {
             let wal_dir = request.wal_dir.map(PathBuf::from);
             let named = DataDir { found_by: "the given path".to_owned(), data_dir: data_dir.into(), wal_dir };
@@ -69,9 +68,6 @@ fn gather(request: SurveyRequest, cancel: &AtomicBool) -> NodeSurvey {
             etcds::find(Path::new("/"), Path::new(manifests_dir), &node)
         }
     };
-    if let Err(error) = host {
-        found.failures.push(Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error));
-    }
     let etcd = found.dirs.into_iter().map(|dir| look(dir, cancel)).collect();
     NodeSurvey { node, etcd, failures: found.failures }
 }

@@ -90,9 +90,7 @@ pub(crate) async fn run(args: &Args) -> Result<Looked, Failure> {
         Failure::new(FailureCode::BadRequest, format!("{} is no path", args.manifests_dir.display())).source(&error)
     })?;
     let node = etcds::hostname();
-    let node =
-        node.map_err(|error| Failure::new(FailureCode::Storage, "cannot read the name of the node").source(&error))?;
-    let found = tokio::task::block_in_place(|| etcds::of_this_node(&dir))?;
+    let found = tokio::task::block_in_place(|| etcds::of_this_node(&dir));
     if found.etcd.is_empty() {
         let failure = Failure::new(FailureCode::Storage, "etcd was not found on this node");
         let causes = found.failures.iter().flat_map(|one| std::iter::once(&one.message).chain(&one.causes));

@@ -10,12 +10,13 @@ use etcd_wire::restore::{ArmRequest, Control, DirectRequest, Identity, Operator,
 use etcd_wire::{Failure, FailureCode};
 use serde_json::{Value, json};
 
-use super::ground::{ETCD, Ground};
+use super::ground::{API_SERVER, Ground};
 use super::journal::storage;
 use super::layout::{Layout, MANIFEST, STATE};
-use super::{control, identity, network, own_binary, owner, records};
+use super::{control, identity, network, own_binary, owner, records, units};
 use crate::node::dir::{OURS, open_configured};
-use crate::node::{Manifests, Place};
+use crate::node::{Place, etcds};
+use crate::on_node::OWN;
 
 /// Label of the participant's pod: the restore that it takes part in.
 const LABEL: &str = "kubectl-etcd/restore";
@@ -32,7 +33,7 @@ pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> R
         return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
     }
     identity::write(layout, &request.identity)?;
-    let like = ground.component(ETCD).map(|etcd| layout.manifests().join(&etcd.file))?;
+    let like = ground.component(API_SERVER).map(|server| layout.manifests().join(&server.file))?;
     write(layout, &pod(layout, ground, &program(layout, &request.runs)?), &like, Place::rename)
 }
 
@@ -48,13 +49,14 @@ fn program(layout: &Layout, runs: &Runs) -> Result<Program, Failure> {
     match runs {
         Runs::Image(image) => Ok(Program { image: image.clone(), own: None }),
         Runs::OwnBinary => {
-            let etcd = Manifests::read(&layout.manifests().path())?.etcd;
-            if etcd.image.is_empty() {
-                let message = format!("the manifest of etcd, {}, names no image for the participant", etcd.file);
+            let manifests = etcds::control_plane(Path::new("/"), &layout.manifests().path())?;
+            let of = if manifests.etcd.unit.is_some() { manifests.api_server } else { manifests.etcd };
+            if of.image.is_empty() {
+                let message = format!("the manifest {} names no image for the participant", of.file);
                 return Err(Failure::new(FailureCode::Refused, message));
             }
-            let own = own_binary::put(layout, Path::new(own_binary::OWN))?;
-            Ok(Program { image: etcd.image, own: Some(own) })
+            let own = own_binary::put(layout, Path::new(OWN))?;
+            Ok(Program { image: of.image, own: Some(own) })
         }
     }
 }
@@ -243,6 +245,11 @@ fn pod(layout: &Layout, ground: &Ground, program: &Program) -> Value {
         volumes.push(json!({"name": "program", "hostPath": {"path": own, "type": "File"}}));
         mounts.push(json!({"name": "program", "mountPath": own_binary::INSIDE, "readOnly": true}));
     }
+    if ground.components.iter().any(|component| component.unit.is_some()) {
+        // systemctl is the node's, with its libraries and the socket of its systemd; so are the files that the unit names.
+        volumes.push(json!({"name": "node", "hostPath": {"path": "/", "type": "Directory"}}));
+        mounts.push(json!({"name": "node", "mountPath": units::NODE}));
+    }
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -373,7 +380,7 @@ pub(super) mod tests {
         }
         let (_, state) = records::of(layout.state(), &layout.plan().id).unwrap().unwrap();
         let copy = own_binary::put(&layout, Path::new("/bin/true")).unwrap();
-        let image = Manifests::read(&layout.manifests().path()).unwrap().etcd.image;
+        let image = crate::node::Manifests::read(&layout.manifests().path()).unwrap().etcd.image;
         let runs = Program { image: image.clone(), own: Some(copy.clone()) };
         let pod = pod(&layout, &state.ground, &runs);
         let container = &pod["spec"]["containers"][0];
@@ -384,6 +391,15 @@ pub(super) mod tests {
         let volumes = pod["spec"]["volumes"].as_array().unwrap();
         let volume = json!({"name": "program", "hostPath": {"path": copy, "type": "File"}});
         assert!(volumes.contains(&volume), "{volumes:?}");
+        // Only where systemd starts etcd is the whole node seen.
+        let whole = json!({"name": "node", "mountPath": units::NODE});
+        assert!(!mounts.contains(&whole), "{mounts:?}");
+        let mut ground = state.ground.clone();
+        let unit = json!({"path": "/etc/systemd/system/etcd.service", "settings": {}, "ran": true});
+        let etcd = json!({"name": "etcd", "file": "etcd.service", "argv": ["/usr/bin/etcd"], "unit": unit});
+        ground.components.push(serde_json::from_value(etcd).unwrap());
+        let with_unit = super::pod(&layout, &ground, &runs);
+        assert!(with_unit["spec"]["containers"][0]["volumeMounts"].as_array().unwrap().contains(&whole));
 
         std::fs::write(layout.manifests().join(MANIFEST).path(), pod.to_string()).unwrap();
         pass_on(&layout).unwrap();

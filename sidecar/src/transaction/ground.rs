@@ -12,9 +12,11 @@ use super::disks::FolderId;
 use super::http::{Server, ServerTls};
 use super::journal::storage;
 use super::layout::Layout;
+use super::process::CommandLine;
+use super::units::Unit;
 use super::{api_server, bare, launch_manifest, quorum_lost};
 use crate::etcd;
-use crate::node::{Manifest, Manifests, Place};
+use crate::node::{Manifest, Place, etcds};
 
 /// What is found once, and kept in the journal: later the manifests may be elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,12 +69,12 @@ pub(super) struct DataFolder {
     pub(super) id: Option<FolderId>,
 }
 
-/// A static pod of the control plane.
+/// A static pod of the control plane, or etcd as a unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Component {
     pub(super) name: String,
-    /// Its manifest's name in the folder.
+    /// Its manifest's name in the folder, or the name of its unit.
     pub(super) file: String,
     /// Namespace and name in its manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,9 +84,20 @@ pub(super) struct Component {
     /// Of etcd: the command line of the process that it is launched with, without the check of its data, where there is such a one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) launch_argv: Option<Vec<String>>,
+    /// The unit that starts it, where the kubelet does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unit: Option<Unit>,
 }
 
 impl Component {
+    /// Where an administrator reads why it does not run.
+    pub(super) fn log(&self) -> String {
+        match &self.unit {
+            Some(unit) => format!("read its log: journalctl -u {}", unit.name()),
+            None => "read its log: crictl logs, or /var/log/pods".to_owned(),
+        }
+    }
+
     /// Of an API server: whether its command line names one etcd and no other. While that is stopped, the API server only keeps its clients waiting.
     pub(super) fn has_one_etcd(&self) -> bool {
         const FLAG: &str = "--etcd-servers";
@@ -98,8 +111,18 @@ impl Component {
     }
 
     /// The command lines that its process may have.
-    pub(super) fn command_lines(&self) -> Vec<&[String]> {
-        [Some(&self.argv), self.launch_argv.as_ref()].into_iter().flatten().map(Vec::as_slice).collect()
+    pub(super) fn command_lines(&self) -> Vec<CommandLine<'_>> {
+        [Some(&self.argv), self.launch_argv.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|argv| self.command_line(argv))
+            .collect()
+    }
+
+    /// One of them.
+    pub(super) fn command_line<'a>(&'a self, argv: &'a [String]) -> CommandLine<'a> {
+        let data_dir = self.unit.as_ref().and_then(|unit| unit.data_dir_variable.as_deref());
+        CommandLine { argv, data_dir }
     }
 }
 
@@ -120,7 +143,7 @@ impl Ground {
     /// # Errors
     /// The manifests are not as the plan says; etcd does not answer, or, where the quorum is lost, see [`quorum_lost::before`].
     pub(super) async fn survey(layout: &Layout) -> Result<Ground, Failure> {
-        let manifests = Manifests::read(Path::new(&layout.node().manifests_dir))?;
+        let manifests = etcds::control_plane(Path::new("/"), Path::new(&layout.node().manifests_dir))?;
         let node = layout.node();
         let within = Path::new(&node.data_dir).join("member");
         let folder = |flag: &str| {
@@ -139,6 +162,13 @@ impl Ground {
                 return Err(Failure::new(FailureCode::Refused, message));
             }
         }
+        let found = manifests.etcd.unit.as_ref().map(|unit| &unit.path);
+        if found != node.unit.as_ref() {
+            let shown =
+                |path: Option<&String>| path.map_or("a static pod".to_owned(), |path| format!("the unit {path}"));
+            let message = format!("etcd is {}, and the plan has {}", shown(found), shown(node.unit.as_ref()));
+            return Err(Failure::new(FailureCode::Refused, message));
+        }
         let flag = |name: &str| manifests.etcd.flag(name);
         let is_check = |gate: &str| gate.trim() == "InitialCorruptCheck=true";
         let gates = flag("feature-gates").is_some_and(|gates| gates.split(',').any(is_check));
@@ -146,6 +176,10 @@ impl Ground {
         let mut components: Vec<Component> =
             manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
         for etcd in components.iter_mut().filter(|component| component.name == ETCD) {
+            if let Some(unit) = &manifests.etcd.unit {
+                etcd.unit = Some(Unit::loaded(Path::new("/"), unit)?);
+                continue;
+            }
             let launch = launch_manifest::read(&layout.manifests().join(&etcd.file));
             etcd.launch_argv =
                 launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
@@ -219,9 +253,10 @@ pub(super) fn component(name: &str, manifest: &Manifest) -> Component {
     Component {
         name: name.to_owned(),
         file: manifest.file.clone(),
-        pod: Some(manifest.pod.clone()),
+        pod: Some(manifest.pod.clone()).filter(|pod| !pod.is_empty()),
         argv: manifest.argv.clone(),
         launch_argv: None,
+        unit: None,
     }
 }
 

@@ -75,6 +75,7 @@ mod tests {
                 pod: None,
                 argv: vec!["sleep".into(), argument],
                 launch_argv: None,
+                unit: None,
             };
             // The child has its command line only after it has become another program.
             while process::running(&component.command_lines()).unwrap().is_empty() {

@@ -1,11 +1,12 @@
-//! Static pods are stopped by taking their manifests out of the kubelet's folder, and started by putting them back.
+//! Static pods are stopped by taking their manifests out of the kubelet's folder, and started by putting them back. An etcd that systemd starts is held by
+//! [`units`].
 //!
 //! Configuration management may write a manifest again while it is held. Whatever is found is moved aside under a name of its own or left
 //! where it is; no byte of it is lost. All functions block, and can be done again after they were cut off anywhere.
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::journal::storage;
 use super::launch_manifest;
 use super::layout::Layout;
 use super::same::{Likeness, compare};
+use super::units::{NODE, Systemd};
 use crate::node::Place;
 
 /// How often something is tried anew that another program has changed in between.
@@ -85,6 +87,10 @@ impl Turn {
 /// It is in neither folder, or the disk fails.
 pub(super) fn take(layout: &Layout, component: &Component) -> Result<Taken, Failure> {
     let _turn = Turn::take();
+    if let Some(unit) = &component.unit {
+        let moved = Systemd::of(Path::new(NODE)).hold(unit)?;
+        return Ok(Taken { moved, reappeared: None });
+    }
     let (here, held) = places(layout, component);
     let mut taken = Taken { moved: false, reappeared: None };
     for _ in 0..TRIES {
@@ -111,6 +117,12 @@ pub(super) fn take(layout: &Layout, component: &Component) -> Result<Taken, Fail
 /// It is in neither folder, or the disk fails.
 pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) -> Result<Put, Failure> {
     let _turn = Turn::take();
+    if let Some(unit) = &component.unit {
+        let systemd = Systemd::of(Path::new(NODE));
+        let moved = systemd.release(unit)?;
+        systemd.start(unit)?;
+        return Ok(Put { moved, kept: Vec::new() });
+    }
     let (here, held) = places(layout, component);
     let mut moved = false;
     for _ in 0..TRIES {
@@ -155,6 +167,10 @@ pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) ->
 /// # Errors
 /// The disk fails.
 pub(super) fn expel(layout: &Layout, component: &Component, _turn: &Turn) -> Result<Option<Reappeared>, Failure> {
+    if component.unit.is_some() {
+        // Whatever is written over its files, the drop-in holds it.
+        return Ok(None);
+    }
     let (here, held) = places(layout, component);
     if !exists(&held)? || !exists(&here)? {
         return Ok(None);
@@ -171,6 +187,9 @@ pub(super) fn expel(layout: &Layout, component: &Component, _turn: &Turn) -> Res
 /// # Errors
 /// The disk fails.
 pub(super) fn found_before(layout: &Layout, component: &Component) -> Result<Vec<bool>, Failure> {
+    if component.unit.is_some() {
+        return Ok(Vec::new());
+    }
     let held = places(layout, component).1;
     if !exists(&held)? {
         return Ok(Vec::new());
@@ -181,11 +200,29 @@ pub(super) fn found_before(layout: &Layout, component: &Component) -> Result<Vec
     copies.iter().map(|copy| Ok(likeness(copy, &held)? == Some(Likeness::Equal))).collect()
 }
 
+/// Puts a component back as it was found: a unit that did not run then is not started.
+///
+/// # Errors
+/// As [`put`]'s.
+pub(super) fn put_as_found(layout: &Layout, component: &Component) -> Result<Put, Failure> {
+    match &component.unit {
+        Some(unit) if !unit.ran => {
+            let _turn = Turn::take();
+            let moved = Systemd::of(Path::new(NODE)).release(unit)?;
+            Ok(Put { moved, kept: Vec::new() })
+        }
+        _ => put(layout, component, Conflict::KeepHeld),
+    }
+}
+
 /// Whether a component's manifest is held.
 ///
 /// # Errors
 /// Nobody can tell.
 pub(super) fn is_held(layout: &Layout, component: &Component) -> Result<bool, Failure> {
+    if let Some(unit) = &component.unit {
+        return Systemd::of(Path::new(NODE)).is_held(unit);
+    }
     exists(&places(layout, component).1)
 }
 
@@ -418,7 +455,14 @@ mod tests {
     const RULES: [Conflict; 2] = [Conflict::KeepFound, Conflict::KeepHeld];
 
     fn etcd() -> Component {
-        Component { name: "etcd".into(), file: "etcd.yaml".into(), pod: None, argv: Vec::new(), launch_argv: None }
+        Component {
+            name: "etcd".into(),
+            file: "etcd.yaml".into(),
+            pod: None,
+            argv: Vec::new(),
+            launch_argv: None,
+            unit: None,
+        }
     }
 
     /// A node whose etcd's manifest is held, and what stands in its place.

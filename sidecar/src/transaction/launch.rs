@@ -4,6 +4,7 @@
 //! again after they were cut off anywhere.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::journal::storage;
 use super::layout::Layout;
 use super::process;
 use super::same::Likeness;
-use super::{launch_manifest, owner};
+use super::{launch_manifest, owner, units};
 use crate::node::Place;
 
 /// Which manifest of etcd the kubelet sees.
@@ -54,6 +55,9 @@ pub(super) struct Running {
 /// # Errors
 /// Nobody can tell.
 pub(super) fn in_place(layout: &Layout, etcd: &Component) -> Result<InPlace, Failure> {
+    if etcd.unit.is_some() {
+        return Ok(if hold::is_held(layout, etcd)? { InPlace::Nothing } else { InPlace::Original });
+    }
     let (here, held) = places(layout, etcd);
     look(&here, &held)
 }
@@ -75,6 +79,11 @@ fn look(here: &Place, held: &Place) -> Result<InPlace, Failure> {
 /// # Errors
 /// There is no manifest, or the disk fails.
 pub(super) fn start(layout: &Layout, etcd: &Component) -> Result<Started, Failure> {
+    // A unit makes its check like a manifest in which that cannot be turned off.
+    if etcd.unit.is_some() {
+        hold::put(layout, etcd, hold::Conflict::KeepHeld)?;
+        return Ok(Started { manifest: InPlace::Original, reappeared: None });
+    }
     let turn = Turn::take();
     let (here, held) = places(layout, etcd);
     let mut reappeared = None;
@@ -135,7 +144,8 @@ pub(super) fn restore_original(layout: &Layout, etcd: &Component) -> Result<hold
 /// The processes of the node cannot be seen.
 pub(super) fn running(etcd: &Component) -> Result<Running, Failure> {
     let count = |argv: &[String]| -> Result<usize, Failure> {
-        let found = process::running(&[argv]).map_err(|error| storage("look at the processes of the node", &error))?;
+        let found = process::running(&[etcd.command_line(argv)])
+            .map_err(|error| storage("look at the processes of the node", &error))?;
         Ok(found.len())
     };
     let launched = etcd.launch_argv.as_deref().map_or(Ok(0), count)?;
@@ -147,6 +157,9 @@ pub(super) fn running(etcd: &Component) -> Result<Running, Failure> {
 /// # Errors
 /// [`FailureCode::Refused`]: the command line differs.
 pub(super) fn is_as_prepared(layout: &Layout, etcd: &Component) -> Result<(), Failure> {
+    if let Some(unit) = &etcd.unit {
+        return units::is_as_prepared(Path::new(units::NODE), unit, &etcd.argv);
+    }
     let (here, held) = places(layout, etcd);
     let original = if exists(&held)? { held } else { here };
     let launch = launch_manifest::read(&original).map_err(|error| storage("read etcd's manifest", &error))?;
@@ -176,7 +189,14 @@ mod tests {
 
     fn etcd() -> Component {
         let launch_argv = launch_manifest::of(ORIGINAL.as_bytes()).map(|launch| launch.argv);
-        Component { name: "etcd".into(), file: "etcd.yaml".into(), pod: None, argv: Vec::new(), launch_argv }
+        Component {
+            name: "etcd".into(),
+            file: "etcd.yaml".into(),
+            pod: None,
+            argv: Vec::new(),
+            launch_argv,
+            unit: None,
+        }
     }
 
     /// A node whose etcd is stopped.
@@ -300,8 +320,14 @@ mod tests {
         let number = 70_000 + std::process::id();
         let (mut launched, launch_argv) = sleep(format!("{number}.1"));
         let (mut original, argv) = sleep(format!("{number}.2"));
-        let etcd =
-            Component { name: "etcd".into(), file: String::new(), pod: None, argv, launch_argv: Some(launch_argv) };
+        let etcd = Component {
+            name: "etcd".into(),
+            file: String::new(),
+            pod: None,
+            argv,
+            launch_argv: Some(launch_argv),
+            unit: None,
+        };
         // The children have their command lines only after they have become other programs.
         while running(&etcd).unwrap() != (Running { launched: 1, original: 1 }) {
             std::thread::yield_now();

@@ -46,6 +46,7 @@ mod sockets;
 mod stage;
 mod state;
 mod steps;
+mod units;
 mod way_back;
 mod words;
 mod work;
@@ -55,7 +56,6 @@ pub(crate) use driver::run as participate;
 pub(crate) use enlist::Enlisted;
 pub(crate) use layout::kept_database;
 pub(crate) use operator::{Args as BegunArgs, BEGUN, operate, shown as shown_failure};
-pub(crate) use own_binary::OWN;
 pub(crate) use records::{all, remove};
 pub(crate) use replace::{
     begin as replace, finish as replaced, look as replacement, remove_kept as remove_replaced_data,

@@ -15,8 +15,6 @@ use super::layout::Layout;
 use crate::node::Place;
 use crate::node::dir::OURS;
 
-/// This process's program, whatever its path is by now.
-pub(crate) const OWN: &str = "/proc/self/exe";
 /// Where it is in the participant's container. That is also where the image of the sidecar has it.
 pub(super) const INSIDE: &str = "/etcd-sidecar";
 

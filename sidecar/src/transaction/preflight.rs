@@ -45,7 +45,7 @@ fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
     for name in [Some(ETCD), (!stopped).then_some(API_SERVER)].into_iter().flatten() {
         let component = ground.component(name)?;
         if process::running(&component.command_lines()).map_err(looked)?.is_empty() {
-            let message = format!("no process runs the command line in {}, the manifest of {name}", component.file);
+            let message = format!("no process runs the command line with which {} starts {name}", component.file);
             return Err(refused(message));
         }
     }
@@ -53,7 +53,7 @@ fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
     let wanted = [&ground.listens.etcd[..], api].concat();
     let open = sockets::listening(&wanted).map_err(looked)?;
     if let Some(address) = wanted.iter().find(|address| !open.contains(address)) {
-        let message = format!("nothing listens on {address}, where etcd or the API server listens by its manifest");
+        let message = format!("nothing listens on {address}, where etcd or the API server is set to listen");
         return Err(refused(message));
     }
     let data_dir = layout.data_dir();

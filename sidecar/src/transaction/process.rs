@@ -7,9 +7,25 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::node::Place;
+use crate::node::etcds::DATA_DIR;
+
+/// By what a component's process is told from all others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CommandLine<'a> {
+    /// All its words.
+    pub(super) argv: &'a [String],
+    /// Where nothing but a variable says so: the data directory. Two etcds of one node may have the same words, as kubespray's for events has.
+    pub(super) data_dir: Option<&'a str>,
+}
+
+impl<'a> From<&'a [String]> for CommandLine<'a> {
+    fn from(argv: &'a [String]) -> CommandLine<'a> {
+        CommandLine { argv, data_dir: None }
+    }
+}
 
 /// The processes whose command line is exactly one of these. The pod sees all of the node's.
-pub(super) fn running(lines: &[&[String]]) -> std::io::Result<Vec<Pid>> {
+pub(super) fn running(lines: &[CommandLine<'_>]) -> std::io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
@@ -22,11 +38,25 @@ pub(super) fn running(lines: &[&[String]]) -> std::io::Result<Vec<Pid>> {
     Ok(found)
 }
 
-fn is(pid: Pid, lines: &[&[String]]) -> std::io::Result<bool> {
+fn is(pid: Pid, lines: &[CommandLine<'_>]) -> std::io::Result<bool> {
     let Some(line) = of(pid, "cmdline")? else { return Ok(false) };
     let line = line.strip_suffix(b"\0").unwrap_or(&line);
-    let same = |argv: &&[String]| line.split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes));
-    Ok(lines.iter().filter(|argv| !argv.is_empty()).any(same))
+    let same =
+        |argv: &[String]| !argv.is_empty() && line.split(|byte| *byte == 0).eq(argv.iter().map(String::as_bytes));
+    for line in lines.iter().filter(|line| same(line.argv)) {
+        match line.data_dir {
+            Some(data_dir) if !has_variable(pid, data_dir)? => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a process was started with this data directory in its environment.
+fn has_variable(pid: Pid, data_dir: &str) -> std::io::Result<bool> {
+    let Some(environment) = of(pid, "environ")? else { return Ok(false) };
+    let wanted = format!("{DATA_DIR}={data_dir}");
+    Ok(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
 }
 
 fn is_zombie(pid: Pid) -> std::io::Result<bool> {
@@ -50,7 +80,7 @@ fn of(pid: Pid, file: &str) -> std::io::Result<Option<Vec<u8>>> {
 
 /// Ends all processes with one of these command lines where they stand; says how many there were. By a descriptor, so that no other process that
 /// got the same number meanwhile is meant.
-pub(super) fn kill(lines: &[&[String]]) -> std::io::Result<usize> {
+pub(super) fn kill(lines: &[CommandLine<'_>]) -> std::io::Result<usize> {
     let mut killed = 0;
     for pid in running(lines)? {
         let process = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
@@ -108,18 +138,46 @@ mod tests {
         let (mut child, argv) = sleep("86399");
         let (mut other, other_argv) = sleep("86398");
         // The child has its command line only after it has become another program.
-        while running(&[&argv]).unwrap().is_empty() || running(&[&other_argv]).unwrap().is_empty() {
+        let found = |lines: &[&[String]]| {
+            let lines: Vec<CommandLine<'_>> = lines.iter().map(|argv| CommandLine::from(*argv)).collect();
+            running(&lines).unwrap().len()
+        };
+        while found(&[&argv]) == 0 || found(&[&other_argv]) == 0 {
             std::thread::yield_now();
         }
-        assert!(running(&[&argv[..1]]).unwrap().is_empty() && running(&[&[]]).unwrap().is_empty());
-        assert_eq!(running(&[&other_argv, &argv]).unwrap().len(), 2);
-        assert_eq!(kill(&[&argv]).unwrap(), 1);
+        assert!(found(&[&argv[..1]]) == 0 && found(&[&[]]) == 0);
+        assert_eq!(found(&[&other_argv, &argv]), 2);
+        let kill = |argv: &[String]| kill(&[argv.into()]);
+        assert_eq!(kill(&argv).unwrap(), 1);
         assert!(!child.wait().unwrap().success());
-        assert!(running(&[&argv]).unwrap().is_empty());
-        assert_eq!(kill(&[&argv]).unwrap(), 0);
+        assert_eq!(found(&[&argv]), 0);
+        assert_eq!(kill(&argv).unwrap(), 0);
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn two_with_one_command_line_are_told_by_their_data_directories() {
+        let argv = vec!["sleep".to_owned(), (90_000 + std::process::id()).to_string()];
+        let start = |dir: &str| {
+            std::process::Command::new("sleep").arg(&argv[1]).env(DATA_DIR, dir).spawn().expect("it starts")
+        };
+        let mut children = [start("/var/lib/etcd"), start("/var/lib/etcd-events")];
+        let found = |data_dir| running(&[CommandLine { argv: &argv, data_dir }]).unwrap();
+        while found(None).len() < 2 {
+            std::thread::yield_now();
+        }
+        let ids = |found: Vec<Pid>| found.into_iter().map(|pid| pid.as_raw_nonzero().get()).collect::<Vec<_>>();
+        for (child, dir) in children.iter().zip(["/var/lib/etcd", "/var/lib/etcd-events"]) {
+            assert_eq!(ids(found(Some(dir))), [i32::try_from(child.id()).unwrap()]);
+        }
+        assert!(found(Some("/var/lib")).is_empty());
+        assert_eq!(kill(&[CommandLine { argv: &argv, data_dir: Some("/var/lib/etcd-events") }]).unwrap(), 1);
+        assert!(!children[1].wait().unwrap().success());
+        assert!(children[0].try_wait().unwrap().is_none());
+        children[0].kill().unwrap();
+        children[0].wait().unwrap();
     }
 
     #[test]

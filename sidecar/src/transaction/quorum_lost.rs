@@ -189,7 +189,7 @@ pub(super) fn used_by_own(layout: &Layout, ground: &Ground) -> Result<(), Failur
     }
     let (data_dir, file) = (layout.data_dir(), &etcd.file);
     Err(refused(format!(
-        "a process uses the database in {}, and not with the command line in {file}",
+        "a process uses the database in {}, and not with the command line of {file}",
         data_dir.display()
     ))
     .hint("find the process on the node, and end it: fuser -v FILE"))

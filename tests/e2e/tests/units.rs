@@ -1,25 +1,29 @@
-//! etcd outside of static pods, much as kubespray sets it up: a systemd unit with a file of variables. No systemd runs here; the test starts etcd as the
-//! unit says.
+//! etcd outside of static pods, much as kubespray sets it up: a systemd unit with a file of variables. The lab's stand-in for systemd runs the unit.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
-use e2e::restores::stage;
+use e2e::restores::{journal_file, kill_at, make, spoil_new_data, stage};
 use e2e::ssh::OverSsh;
 use e2e::trouble::{etcdctl, processes};
-use e2e::{Ran, Running, Scene, run, until};
+use e2e::{Ran, Running, Scene, names, run, until};
 use lab::Etcd;
 
-const UNIT: &str = "[Unit]\nDescription=etcd\n[Service]\nType=notify\nUser=root\nEnvironmentFile=/etc/etcd/etcd.env\nExecStart=/usr/bin/etcd\nRestart=always\n";
+const UNIT: &str = "[Unit]\nDescription=etcd\n[Service]\nType=notify\nUser=root\nEnvironmentFile=/etc/etcd/etcd.env\nExecStart=/usr/bin/etcd\nRestart=always\n\
+                    [Install]\nWantedBy=multi-user.target\n";
 
 /// Bytes that the database may have.
 const QUOTA: i64 = 16_000_000;
 
 /// The variables of a member of kubeadm's, under the names and in the places of kubespray.
-fn variables(ip: &str) -> String {
-    let pki = "/etc/kubernetes/pki/etcd";
+fn variables(scene: &Scene, node: &str) -> String {
+    let (ip, pki) = (scene.lab.node_ip(node), "/etc/kubernetes/pki/etcd");
+    let cluster =
+        scene.lab.node_names().into_iter().map(|node| format!("{node}=https://{}:2380", scene.lab.node_ip(&node)));
+    let cluster = cluster.collect::<Vec<_>>().join(",");
     format!(
-        "# Environment file for etcd\nETCD_DATA_DIR=/var/lib/etcd\nETCD_NAME=cp1\nETCD_INITIAL_CLUSTER=cp1=https://{ip}:2380\n\
+        "# Environment file for etcd\nETCD_DATA_DIR=/var/lib/etcd\nETCD_NAME={node}\nETCD_INITIAL_CLUSTER={cluster}\n\
          ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{ip}:2380\nETCD_ADVERTISE_CLIENT_URLS=https://{ip}:2379\n\
          ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379,https://127.0.0.1:2379\nETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
          ETCD_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_CERT_FILE={pki}/server.crt\nETCD_KEY_FILE={pki}/server.key\nETCD_CLIENT_CERT_AUTH=true\n\
@@ -28,30 +32,70 @@ fn variables(ip: &str) -> String {
     )
 }
 
-/// Takes the manifest of etcd away, and starts etcd as a unit on the same data.
-fn as_a_unit(scene: &Scene) -> Running {
-    let root = scene.lab.node_root("cp1");
-    let etcd = || processes(&scene.lab, "cp1", &["etcd"]);
-    std::fs::rename(root.join("etc/kubernetes/manifests/etcd.yaml"), scene.path("etcd.yaml")).expect("a manifest");
-    until("the pod of etcd has ended", || etcd().is_empty());
-    for folder in ["etc/systemd/system", "etc/etcd"] {
+/// The processes of the unit.
+fn etcd(scene: &Scene, node: &str) -> Vec<u32> {
+    processes(&scene.lab, node, &["/usr/bin/etcd"])
+}
+
+/// Takes the manifest of etcd away on a node, and has systemd start etcd on the same data.
+fn as_a_unit(scene: &Scene, node: &str) {
+    let root = scene.lab.node_root(node);
+    std::fs::rename(root.join("etc/kubernetes/manifests/etcd.yaml"), scene.path(&format!("{node}.yaml")))
+        .expect("a manifest");
+    until("the pod of etcd has ended", || processes(&scene.lab, node, &["etcd"]).is_empty());
+    for folder in ["etc/systemd/system/multi-user.target.wants", "etc/etcd"] {
         std::fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     std::fs::write(root.join("etc/systemd/system/etcd.service"), UNIT).expect("a unit");
-    let variables = variables(&scene.lab.node_ip("cp1").to_string());
-    std::fs::write(root.join("etc/etcd/etcd.env"), &variables).expect("variables");
-    let variables =
-        variables.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| name.starts_with("ETCD_"));
-    let places = variables.map(|(name, value)| match value.strip_prefix('/') {
-        Some(path) => (name.to_owned(), root.join(path).display().to_string()),
-        None => (name.to_owned(), value.to_owned()),
+    std::fs::write(root.join("etc/etcd/etcd.env"), variables(scene, node)).expect("variables");
+    let link = root.join("etc/systemd/system/multi-user.target.wants/etcd.service");
+    std::os::unix::fs::symlink("/etc/systemd/system/etcd.service", link).expect("a link");
+    scene.lab.systemd(node).expect("systemd runs");
+    until("systemd has started etcd", || !etcd(scene, node).is_empty());
+}
+
+/// All files of systemd on a node.
+fn units(scene: &Scene, node: &str) -> Vec<String> {
+    let folder = scene.lab.node_root(node).join("etc/systemd/system");
+    let mut all = names(&folder);
+    all.extend(names(&folder.join("multi-user.target.wants")));
+    all
+}
+
+/// What is on a node whose etcd is an enabled unit that nothing holds.
+const UNITS: [&str; 3] = ["etcd.service", "multi-user.target.wants", "etcd.service"];
+
+/// The config maps that a node's own API server serves, of those that tell which state it is in.
+fn config_maps(scene: &Scene, node: &str) -> Vec<String> {
+    let server = format!("https://{}:6443", scene.lab.node_ip(node));
+    let mut found = Vec::new();
+    until("the API server of the node serves", || {
+        let listed =
+            run(scene.kubectl(&["--server", &server, "get", "configmaps", "-o", "name", "--request-timeout=5s"]));
+        let ours = |name: &&str| ["goes", "comes", "later"].contains(name);
+        found = listed
+            .stdout
+            .lines()
+            .filter_map(|line| line.split('/').next_back())
+            .filter(ours)
+            .map(str::to_owned)
+            .collect();
+        listed.status.success()
     });
-    // The lab's nodes have no program of their own: the paths are those of the node's file tree seen from here.
-    let mut command: Command = scene.lab.command("cp1", "/usr/bin/etcd").expect("the node runs");
-    command.envs(places);
-    let mut running = Running::start(command);
-    running.wait_for("ready to serve client requests");
-    running
+    found
+}
+
+/// That nothing holds etcd on the nodes, and that systemd runs one.
+fn run_by_systemd(scene: &Scene, ssh: &OverSsh, nodes: &[&str]) {
+    for node in nodes {
+        assert_eq!(units(scene, node), UNITS, "{node}");
+        run(ssh.on(&scene.lab, node, "systemctl is-active etcd.service")).expect_code(0);
+        assert_eq!(etcd(scene, node).len(), 1, "{node}");
+        let manifests = scene.lab.node_root(node).join("etc/kubernetes/manifests");
+        until("only the control plane's manifests are there", || {
+            names(&manifests) == ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"]
+        });
+    }
 }
 
 /// What only reads goes where the API server of the node does; what would stop etcd does not.
@@ -75,7 +119,8 @@ fn found_by_the_api_server(scene: &Scene) {
         serde_json::from_slice(&std::fs::read(scene.path("api.db.json")).expect("a record")).expect("JSON");
     assert_eq!((&record["source"]["name"], &record["members"][0]["name"]), (&"cp1".into(), &"cp1".into()), "{record}");
     let refused = run(scene.plugin(&["restore", "api.db", "--confirm", "lab"])).expect_code(4);
-    refused.expect_error(&["uses an etcd there that is no pod in the API", "--data-dir DIR"]);
+    refused
+        .expect_error(&["uses an etcd there that is no pod in the API", "restore FILE --ssh --nodes NODE=ADDRESS,..."]);
     let elsewhere = run(scene.plugin(&["status", "--node", "cp9"])).expect_code(4);
     elsewhere.expect_error(&["no API server on node cp9 uses an etcd on that node"]);
     orders(|args| run(scene.plugin(args)), line);
@@ -127,13 +172,13 @@ fn full(scene: &Scene, go: impl Fn(&[&str]) -> Ran) {
     let done = go(&["defrag", "--yes", "-o", "json"]).expect_code(0).json();
     assert!(done["disarmed"] == true && done["freed"].as_u64() > Some(10_000_000), "{done}");
     assert!(value() == before, "the last value is kept");
-    e2e::restores::make(scene, "roomy", "1");
+    make(scene, "roomy", "1");
 }
 
 #[test]
-fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() {
+fn etcd_as_a_systemd_unit_is_found_and_restored_over_ssh() {
     let scene = stage(1, Etcd::V3_4);
-    let _etcd = as_a_unit(&scene);
+    as_a_unit(&scene, "cp1");
     found_by_the_api_server(&scene);
     // The server shows the folders that the node has when it starts.
     let ssh = OverSsh::start(&scene.lab);
@@ -158,14 +203,88 @@ fn etcd_as_a_systemd_unit_is_found_over_ssh_and_only_what_stops_it_is_refused() 
     let own = &on_node["members"][0];
     assert_eq!(own["foundBy"], "the unit /etc/systemd/system/etcd.service", "{on_node}");
     assert_eq!(format!("{:x}", own["status"]["etcd"]["memberId"].as_u64().expect("an ID")), member["id"], "{on_node}");
-    let before = processes(&scene.lab, "cp1", &["etcd"]);
+    restored_and_rolled_back(&scene, &ssh);
+    ssh.assert_nothing_on_nodes(&scene.lab);
+}
+
+fn restored_and_rolled_back(scene: &Scene, ssh: &OverSsh) {
+    let go = |args: &[&str]| run(ssh.plugin(scene, &ssh.flags("root", args)));
+    let unit = scene.lab.node_root("cp1").join("etc/systemd/system/etcd.service");
+    let etcd = || etcd(scene, "cp1");
+    let before = etcd();
+    let plan = go(&["restore", "a.db", "--dry-run=client", "-o", "json"]).expect_code(0).json();
+    assert_eq!(plan["transaction"]["nodes"][0]["unit"], "/etc/systemd/system/etcd.service", "{plan}");
+    let by_hand = go(&["restore", "a.db", "--explain"]).expect_code(0).stdout;
+    assert!(by_hand.contains("systemctl stop etcd.service") && !by_hand.contains("etcd.yaml"), "{by_hand}");
+
+    // What systemd has not read is not what it would start.
+    std::fs::write(&unit, format!("{UNIT}# changed\n")).expect("a unit");
     let ran = go(&["restore", "a.db", "--confirm", "cp1"]).expect_code(4);
     ran.expect_error(&[
-        "etcd on node cp1 is not a static pod",
-        "the unit /etc/systemd/system/etcd.service",
-        "--data-dir DIR",
+        "systemd does not run etcd by /etc/systemd/system/etcd.service",
+        "systemctl daemon-reload",
+        "nothing was changed",
     ]);
-    go(&["rollback", "--confirm", "cp1"]).expect_code(4).expect_error(&["not a static pod"]);
-    assert_eq!(processes(&scene.lab, "cp1", &["etcd"]), before);
-    ssh.assert_nothing_on_nodes(&scene.lab);
+    assert_eq!((etcd(), units(scene, "cp1")), (before, UNITS.map(str::to_owned).to_vec()));
+    std::fs::write(&unit, UNIT).expect("a unit");
+    run(ssh.on(&scene.lab, "cp1", "systemctl daemon-reload")).expect_code(0);
+
+    go(&["restore", "a.db", "--confirm", "cp1"]).expect_code(0).expect_error(&["restored cluster cp1"]);
+    assert_eq!(config_maps(scene, "cp1"), ["goes"]);
+    run_by_systemd(scene, ssh, &["cp1"]);
+    go(&["rollback", "--confirm", "cp1"]).expect_code(0);
+    assert_eq!(config_maps(scene, "cp1"), ["comes"]);
+    run_by_systemd(scene, ssh, &["cp1"]);
+}
+
+/// Three nodes of kubespray's kind, and the night on which two of them are gone for good.
+#[test]
+fn units_of_three_nodes_are_restored_and_a_quorum_is_rebuilt_of_one() {
+    let scene = stage(3, Etcd::V3_4);
+    let nodes = ["cp1", "cp2", "cp3"];
+    nodes.iter().for_each(|node| as_a_unit(&scene, node));
+    let ssh = OverSsh::start(&scene.lab);
+    let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
+    until("etcd is healthy", || go(&["status", "--exit-code"]).status.success());
+    // A participant that is killed while etcd is held goes on from there.
+    let restore = ssh.flags("root", &["restore", "a.db", "--confirm", "cp1"]);
+    let running = Running::start(ssh.plugin(&scene, &restore));
+    kill_at(&scene, "cp2", "stopEtcd done");
+    let (status, said) = running.end_within(Duration::from_secs(300));
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("restored cluster cp1"), "{said}");
+    for node in nodes {
+        assert_eq!(config_maps(&scene, node), ["goes"], "{node}");
+    }
+    run_by_systemd(&scene, &ssh, &nodes);
+
+    make(&scene, "later", "1");
+    for node in ["cp2", "cp3"] {
+        scene.lab.power_off(node).expect("it is switched off");
+    }
+    // Somebody has stopped the survivor, and systemd is no more to start it until it is asked.
+    run(ssh.on(&scene.lab, "cp1", "systemctl stop etcd.service")).expect_code(0);
+    let survivor = format!("cp1={}", scene.lab.node_ip("cp1"));
+    let go = |args: &[&str]| {
+        let words = [&["recover", "--from", "best"], args].concat();
+        run(ssh.plugin(&scene, &ssh.flags_with("root", &["--nodes", &survivor], &words)))
+    };
+    go(&["--confirm", "cp1"]).expect_code(4).expect_error(&["--gone", "nothing was changed"]);
+    assert!(etcd(&scene, "cp1").is_empty());
+    // etcd does not take the new data: the node is as it was found, with a unit that does not run and that nothing holds.
+    let before = journal_file(&scene, "cp1");
+    let words = ["recover", "--from", "best", "--gone", "cp2,cp3", "--confirm", "cp1"];
+    let running = Running::start(ssh.plugin(&scene, &ssh.flags_with("root", &["--nodes", &survivor], &words)));
+    until("the recovery has a journal", || journal_file(&scene, "cp1") != before);
+    spoil_new_data(&scene, "cp1");
+    let (status, said) = running.end_within(Duration::from_secs(300));
+    assert_eq!(status.code(), Some(5), "{said}");
+    assert!(said.contains("etcd started and ended twice"), "{said}");
+    assert_eq!(units(&scene, "cp1"), UNITS);
+    run(ssh.on(&scene.lab, "cp1", "systemctl is-active etcd.service")).expect_code(3);
+    assert!(etcd(&scene, "cp1").is_empty());
+    go(&["--gone", "cp2,cp3", "--confirm", "cp1"]).expect_code(0).expect_error(&["restored cluster cp1"]);
+    assert_eq!(config_maps(&scene, "cp1"), ["goes", "later"]);
+    run_by_systemd(&scene, &ssh, &["cp1"]);
+    ssh.assert_nothing_on(&scene.lab, "cp1");
 }

@@ -77,7 +77,7 @@ pub(super) async fn run(
     let lost = lost(&decided, looked, before)?;
     restore::recover(&file, &how, &lost, plane, context).await?;
     if args.flags.dry_run.is_none() {
-        afterwards(&lost.gone).into_iter().for_each(|line| context.printer.note(line));
+        afterwards(&lost.gone, by_unit(looked)).into_iter().for_each(|line| context.printer.note(line));
     }
     Ok(())
 }
@@ -127,20 +127,33 @@ fn lost(decided: &Decided, looked: &[Looked], before: Outcome<crate::commands::p
     })
 }
 
+/// Whether a unit starts etcd on a node.
+fn by_unit(looked: &[Looked]) -> bool {
+    let surveys = looked.iter().filter_map(|one| one.found.as_ref().ok());
+    surveys.flat_map(|survey| &survey.etcd).any(|etcd| etcd.found_by.starts_with("the unit "))
+}
+
 /// What is to be done about the members that are gone.
-fn afterwards(gone: &[String]) -> Vec<String> {
+fn afterwards(gone: &[String], by_unit: bool) -> Vec<String> {
     if gone.is_empty() {
         return Vec::new();
     }
     let names = gone.join(", ");
+    let (how, join) = match by_unit {
+        true => (
+            "disable its etcd first\n  systemctl disable etcd",
+            "then add it as a new member in the way in which it was set up, one node after the other, and look at the members",
+        ),
+        false => (
+            "set its manifests aside first\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/*.yaml /root/stopped/",
+            "then let it join as a new member, one node after the other, and look at the members\n  kubeadm reset\n  kubeadm join ... --control-plane",
+        ),
+    };
     vec![
         format!(
-            "{names} must not serve the old data: if such a machine can start again, start it without a network, or from a rescue system, and set its manifests aside first\n  \
-             mkdir -p /root/stopped && mv /etc/kubernetes/manifests/*.yaml /root/stopped/"
+            "{names} must not serve the old data: if such a machine can start again, start it without a network, or from a rescue system, and {how}"
         ),
-        "then let it join as a new member, one node after the other, and look at the members\n  kubeadm reset\n  kubeadm join ... --control-plane\n  \
-         kubectl etcd member list"
-            .to_owned(),
+        format!("{join}\n  kubectl etcd member list"),
         "take a backup now\n  kubectl etcd backup".to_owned(),
     ]
 }
@@ -151,10 +164,13 @@ mod tests {
 
     #[test]
     fn what_is_to_be_done_about_the_dead_majority_is_said() {
-        assert!(afterwards(&[]).is_empty());
-        let said = afterwards(&["cp2".into(), "cp3".into()]).join("\n");
-        for text in ["cp2, cp3 must not serve", "kubeadm reset", "kubectl etcd member list"] {
-            assert!(said.contains(text), "{said}");
+        assert!(afterwards(&[], false).is_empty());
+        let said = |by_unit| afterwards(&["cp2".into(), "cp3".into()], by_unit).join("\n");
+        for (by_unit, own) in [(false, "kubeadm reset"), (true, "systemctl disable etcd")] {
+            for text in ["cp2, cp3 must not serve", own, "kubectl etcd member list"] {
+                assert!(said(by_unit).contains(text), "{}", said(by_unit));
+            }
         }
+        assert!(!said(true).contains("kubeadm"));
     }
 }

@@ -104,9 +104,11 @@ Examples:
 /// server has, and what mends it; nothing of it is deleted.
 ///
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again. The
-/// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`.
+/// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`. With --ssh, etcd may also be a systemd
+/// unit, etcd.service, on nodes where the API server is a static pod.
 ///
-/// A file of another cluster is refused. If all machines of that cluster are lost, and new ones are to take over its state, --new-cluster names it. The plan
+/// A file of another cluster is refused. If all machines of that cluster are lost, and new ones are to take over its state, --new-cluster names it; so it does,
+/// with --ssh, where etcd has lost its data and serves without any. The plan
 /// compares both clusters and says what will not work, and what mends it (docs/RESTORE.md).
 ///
 /// --data-dir builds a data directory offline, on any machine, as `etcdutl snapshot restore` does and with its flags. Names and peer

@@ -25,8 +25,7 @@ pub(crate) fn tell(request: &ReplacedDataRequest) -> Result<Vec<ReplacedData>, F
     let mut dirs: BTreeSet<String> = request.data_dirs.iter().filter(|dir| dir.starts_with('/')).cloned().collect();
     if dirs.is_empty() {
         // What cannot be looked at there names no directory. The journals name those of replacements.
-        let host = etcds::hostname().map_err(|error| storage("read the name of the node", &error))?;
-        let found = etcds::find(Path::new("/"), Path::new(etcds::MANIFESTS), &host);
+        let found = etcds::find(Path::new("/"), Path::new(etcds::MANIFESTS), &etcds::hostname());
         dirs.extend(found.dirs.into_iter().map(|one| one.data_dir.display().to_string()));
     }
     tell_at(&Place::new(STATE), dirs)
@@ -241,8 +240,14 @@ mod tests {
             manifests_dir: path("kubernetes/manifests"),
             ..ReplacePlan::default()
         };
-        let etcd =
-            Component { name: ETCD.into(), file: "etcd.yaml".into(), pod: None, argv: Vec::new(), launch_argv: None };
+        let etcd = Component {
+            name: ETCD.into(),
+            file: "etcd.yaml".into(),
+            pod: None,
+            argv: Vec::new(),
+            launch_argv: None,
+            unit: None,
+        };
         for folder in ["etcd", "wal", "kubernetes/manifests", "state"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }

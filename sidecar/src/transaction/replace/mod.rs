@@ -535,6 +535,7 @@ mod tests {
             pod: None,
             argv: Vec::new(),
             launch_argv: None,
+            unit: None,
         };
         let record = Record {
             plan,
@@ -633,6 +634,7 @@ mod tests {
             pod: None,
             argv,
             launch_argv: None,
+            unit: None,
         };
         work.record.api_server = Some(api_server).filter(Component::has_one_etcd);
         work.stop_api_server().await.unwrap();

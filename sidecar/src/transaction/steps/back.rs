@@ -9,7 +9,7 @@ use etcd_wire::restore::Step;
 
 use super::forth::{exchange_data, in_place, take_api, take_etcd};
 use super::wait::{until_running, until_well};
-use super::{is_exchanged, put};
+use super::{is_exchanged, put, put_as_found};
 use crate::etcd;
 use crate::transaction::exchange::{self, Way};
 use crate::transaction::ground::{API_SERVER, ETCD};
@@ -79,11 +79,14 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
     let as_found = work.layout.plan().quorum_lost.is_some();
     // After a restore whose API servers were not ready, etcd may still run with the manifest of its launch.
     if begun.contains(Step::StopEtcd) || work.layout.plan().rolls_back_from().is_some() {
-        work.blocking(|work| put(work, &work.component(ETCD)?, Conflict::KeepHeld)).await?;
+        work.blocking(|work| put_as_found(work, &work.component(ETCD)?)).await?;
         let before = work.ground.before;
-        // One that did not answer before need not do so now.
+        // One that did not answer before need not do so now, and a unit that did not run is not started.
+        let runs_again = work.component(ETCD)?.unit.is_none_or(|unit| unit.ran);
         if as_found {
-            told(work, until_running(&work.component(ETCD)?, PATIENCE, cancel).await);
+            if runs_again {
+                told(work, until_running(&work.component(ETCD)?, PATIENCE, cancel).await);
+            }
             if raises {
                 tell_of_higher_revisions(work);
             }

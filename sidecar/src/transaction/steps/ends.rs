@@ -51,8 +51,7 @@ impl Ends {
                 Err(failure) => return failure,
             }
         }
-        refused(format!("{} started and ended twice", self.component.name))
-            .hint("read its log: crictl logs, or /var/log/pods")
+        refused(format!("{} started and ended twice", self.component.name)).hint(self.component.log())
     }
 }
 
@@ -109,8 +108,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         File::create(folder.path().join(DATABASE)).expect("a file");
         let argv = vec!["no such program".to_owned()];
-        let component =
-            Component { name: "etcd".to_owned(), file: "etcd.yaml".to_owned(), pod: None, argv, launch_argv: None };
+        let component = Component {
+            name: "etcd".to_owned(),
+            file: "etcd.yaml".to_owned(),
+            pod: None,
+            argv,
+            launch_argv: None,
+            unit: None,
+        };
         let ends = Ends::of(component, &Place::new(folder.path()));
         for _ in 0..2 {
             drop(OpenOptions::new().write(true).open(folder.path().join(DATABASE)).expect("it opens"));
@@ -121,8 +126,14 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_watched_is_no_failure() {
         let folder = tempfile::tempdir().expect("a folder");
-        let component =
-            Component { name: "etcd".to_owned(), file: String::new(), pod: None, argv: Vec::new(), launch_argv: None };
+        let component = Component {
+            name: "etcd".to_owned(),
+            file: String::new(),
+            pod: None,
+            argv: Vec::new(),
+            launch_argv: None,
+            unit: None,
+        };
         assert!(Ends::of(component, &Place::new(folder.path().join("missing"))).closed.is_none());
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn exchange_data(work: &Work, way: Way) -> Result<(), Failure> {
         .map_err(|error| storage("look at the processes of the node", &error))?;
     if matches!(*held, Some(Lock::Held)) || !running.is_empty() {
         *held = None;
-        return Err(refused("etcd runs although its manifest was moved away".to_owned()));
+        return Err(refused("etcd runs although it was stopped".to_owned()));
     }
     if let Some(wal) = &wal {
         exchange::wal(wal, way)?;

@@ -98,7 +98,16 @@ fn found_again(work: &Work, component: &Component, reappeared: &Reappeared) {
 
 /// Puts a component's manifest back.
 fn put(work: &Work, component: &Component, conflict: Conflict) -> Result<(), Failure> {
-    for kept in hold::put(&work.layout, component, conflict)?.kept {
+    keep(work, component, conflict, hold::put(&work.layout, component, conflict)?)
+}
+
+/// The same on the way back: what did not run when the node was prepared is not started.
+fn put_as_found(work: &Work, component: &Component) -> Result<(), Failure> {
+    keep(work, component, Conflict::KeepHeld, hold::put_as_found(&work.layout, component)?)
+}
+
+fn keep(work: &Work, component: &Component, conflict: Conflict, put: hold::Put) -> Result<(), Failure> {
+    for kept in put.kept {
         let why = match conflict {
             Conflict::KeepFound => "another program wrote a new one while it was stopped; this is the earlier one",
             Conflict::KeepHeld => "another program wrote it while it was stopped; the earlier one is in place",

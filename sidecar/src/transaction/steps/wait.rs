@@ -140,7 +140,7 @@ pub(super) async fn until_running(component: &Component, limit: Duration, cancel
     while running(component).await? == 0 {
         if begun.elapsed() > limit {
             let late = format!("{} has not started within {}s", component.name, limit.as_secs());
-            return Err(refused(late).hint("read its log: crictl logs, or /var/log/pods"));
+            return Err(refused(late).hint(component.log()));
         }
         pause(cancel).await?;
     }
