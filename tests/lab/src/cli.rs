@@ -111,6 +111,12 @@ enum Cli {
         name: String,
         node: String,
     },
+    /// Take a node away for good: switch it off, and remove its disk with everything on it.
+    Lose {
+        #[arg(long, default_value = "lab")]
+        name: String,
+        node: String,
+    },
     /// Switch a node on again.
     PowerOn {
         #[arg(long, default_value = "lab")]
@@ -265,6 +271,7 @@ fn command(cli: Cli) -> Result<()> {
         Cli::Cut { name, a, b } => Lab::open(&name)?.cut(&a, &b),
         Cli::Heal { name, a, b } => Lab::open(&name)?.heal(&a, &b),
         Cli::PowerOff { name, node } => Lab::open(&name)?.power_off(&node),
+        Cli::Lose { name, node } => Lab::open(&name)?.lose(&node),
         Cli::PowerOn { name, node } => Lab::open(&name)?.power_on(&node),
         Cli::FreezeDisk { name, node } => Lab::open(&name)?.freeze_disk(&node),
         Cli::ThawDisk { name, node } => Lab::open(&name)?.thaw_disk(&node),

@@ -41,6 +41,11 @@ impl State {
 pub(crate) struct NodeDir(PathBuf);
 
 impl NodeDir {
+    /// All that is the node's.
+    pub(crate) fn all(&self) -> &Path {
+        &self.0
+    }
+
     /// What the node takes for its `/`.
     pub(crate) fn root(&self) -> PathBuf {
         self.0.join("root")

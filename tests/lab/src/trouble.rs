@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use fs_err as fs;
 
 use crate::lab::Lab;
+use crate::record::unmount_below;
 use crate::{disk, network, start};
 
 /// How long a kubelet may take to start.
@@ -83,16 +85,33 @@ impl Lab {
         network::remove_host(record.subnet, &netns, node)
     }
 
+    /// Takes a node away for good: it is switched off, and its disk goes with everything on it.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or its files cannot be removed.
+    pub fn lose(&self, node: &str) -> Result<()> {
+        let dir = self.dir(node)?;
+        self.power_off(node)?;
+        if dir.all().exists() {
+            unmount_below(dir.all())?;
+            fs::remove_dir_all(dir.all())?;
+        }
+        Ok(())
+    }
+
     /// Switches a node on again. It returns when the node's kubelet runs and the node has its `/run`; static pods come
     /// by themselves, then. A [cut](Lab::cut) is not remembered on this side, but on the other.
     ///
     /// # Errors
-    /// When the node is on, or its kubelet does not start.
+    /// When the node is on or [lost](Lab::lose), or its kubelet does not start.
     pub fn power_on(&self, node: &str) -> Result<()> {
         let (record, number) = (&self.record, self.record.number(node)?);
         let netns = record.netns(node);
         if network::netns_exists(&netns) {
             bail!("node {node} of lab {:?} is switched on", record.name);
+        }
+        if !self.dir(node)?.root().exists() {
+            bail!("node {node} of lab {:?} is lost", record.name);
         }
         network::host(record.subnet, &netns, node, record.subnet.node(number))?;
         start::kubelet(self, number)?;

@@ -165,6 +165,11 @@ fn a_node_without_power_keeps_its_disk_alone() {
         });
     }
     wait("what is to run always", || on_disk("always") == 3);
+
+    lab.lose("cp2").expect("it is lost");
+    assert!(!lab.node_root("cp2").exists() && lab.power_on("cp2").is_err());
+    lab.lose("cp2").expect("it is lost already");
+    assert!(healthy(&lab, "cp1") && healthy(&lab, "cp3"));
     lab.stop().expect("the lab goes away");
 }
 
