@@ -55,8 +55,8 @@ pub struct Node {
     pub disk: Known<NodeFacts>,
     /// How far the node's clock is from that of who asks.
     pub clock: Known<Clock>,
-    /// What restores have left on the node.
-    pub restores: Known<Vec<Kept>>,
+    /// What restores, and replacements of its member, have left on the node.
+    pub kept: Known<Vec<Kept>>,
 }
 
 impl Node {
@@ -112,10 +112,22 @@ pub struct Clock {
     pub within_ms: i64,
 }
 
-/// A restore that has left something on a node.
+/// What a change by this program was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Change {
+    /// A restore, a rollback or a recovery.
+    #[default]
+    Restore,
+    /// A replacement of the node's member.
+    Replacement,
+}
+
+/// A change that has left something on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// ID of the restore.
+    /// What it was.
+    pub change: Change,
+    /// Its ID.
     pub id: String,
     /// Whether it has ended on this node.
     pub ended: bool,

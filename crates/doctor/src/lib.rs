@@ -13,7 +13,7 @@ mod samples;
 mod start;
 
 pub use check::{Check, Finding, Severity, Summary};
-pub use facts::{BackupAge, Backups, Clock, Component, Facts, Kept, Known, Login, Node};
+pub use facts::{BackupAge, Backups, Change, Clock, Component, Facts, Kept, Known, Login, Node};
 pub use left_overs::{
     ApiServer, ApiServerLease, CameBack, Claim, ClaimRef, Kubelet, LeftOvers, Look, NodeLeft, NodeObject, RunningPod,
     Token, Volume,

@@ -82,7 +82,7 @@ pub(crate) fn healthy(count: usize) -> Facts {
             ..NodeFacts::default()
         }),
         clock: Ok(Clock { ahead_ms: 20, within_ms: 50 }),
-        restores: Ok(Vec::new()),
+        kept: Ok(Vec::new()),
     };
     let look = Look {
         nodes: Ok((1..=count).map(|number| NodeObject { name: name(number), silent_since: None }).collect()),
@@ -203,7 +203,7 @@ fn a_control_plane_of_which_nothing_is_known_passes_none() {
         hash: Err(why()),
         disk: Err(why()),
         clock: Err(why()),
-        restores: Err(why()),
+        kept: Err(why()),
         ..node
     };
     let known = healthy(3);

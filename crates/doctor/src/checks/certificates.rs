@@ -5,6 +5,7 @@ use etcd_wire::message::Certificate;
 use crate::check::Check;
 use crate::facts::{Facts, Node};
 use crate::judgement::{Judgement, span};
+use crate::start::Start;
 
 /// A certificate that expires sooner is told, seconds. kubeadm's last a year, and are renewed by an upgrade.
 const SOON: i64 = 30 * 86_400;
@@ -27,10 +28,9 @@ An authority (ca.crt) is not renewed by kubeadm: see \"Manual Rotation of CA Cer
 };
 
 fn certificates(facts: &Facts) -> Judgement {
-    const RENEW: &str = "kubeadm certs renew all (on the node), then restart its static pods";
     let mut judgement = Judgement::each(&facts.nodes, "", Node::certificates, |node, files, judgement| {
         for file in files {
-            judge(facts.now, &format!("{}: ", node.node), file, RENEW, judgement);
+            judge(facts.now, &format!("{}: ", node.node), file, renewal(node), judgement);
         }
     });
     for node in &facts.nodes {
@@ -40,7 +40,7 @@ fn certificates(facts: &Facts) -> Judgement {
             files.iter().any(|file| file.not_after == served.not_after && file.subject == served.subject)
         };
         if let Some(served) = node.served.as_ref().filter(|served| served.error.is_none() && !known(served)) {
-            judge(facts.now, &format!("{}: presented at ", node.node), served, RENEW, &mut judgement);
+            judge(facts.now, &format!("{}: presented at ", node.node), served, renewal(node), &mut judgement);
         }
     }
     let all = facts.nodes.iter().flat_map(|node| node.certificates.as_deref().unwrap_or_default());
@@ -50,6 +50,14 @@ fn certificates(facts: &Facts) -> Judgement {
         None => "there is none: etcd is reached without TLS".to_owned(),
     };
     judgement
+}
+
+/// How a certificate of a node is renewed.
+fn renewal(node: &Node) -> &'static str {
+    match node.start {
+        Start::Service(_) => "renew the certificate in the way in which it was made; etcd reads the new file by itself",
+        Start::StaticPod | Start::Unknown => "kubeadm certs renew all (on the node), then restart its static pods",
+    }
 }
 
 fn judge(now: i64, at: &str, certificate: &Certificate, mend: &str, judgement: &mut Judgement) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use etcd_wire::facts::StaticFile;
 
 use crate::check::Check;
-use crate::facts::{Clock, Facts, Kept, Known, Node};
+use crate::facts::{Change, Clock, Facts, Kept, Known, Node};
 use crate::judgement::{Judgement, size};
 
 /// How far clocks may be apart, milliseconds: etcd itself warns of more between peers (server/etcdserver/api/rafthttp/probing_status.go).
@@ -90,15 +90,15 @@ fn kubeadm(facts: &Facts) -> Judgement {
 }
 
 /// What restores have left.
-fn restores(node: &Node) -> Known<&[Kept]> {
-    node.restores.as_deref().map_err(Clone::clone)
+fn kept(node: &Node) -> Known<&[Kept]> {
+    node.kept.as_deref().map_err(Clone::clone)
 }
 
 pub(super) const OLD_DATA: Check = Check {
     name: "old-data",
     title: "no old data of a restore is left",
-    looks_at: "What restores of this program have kept on every node: the data that was in place before. Old data is a warning.",
-    why: "It takes the room that the next restore needs. Until you are sure of the restored cluster it is the way back, so only you can say when it may go.",
+    looks_at: "What restores by this program, and replacements of members, have kept on every node: the data that was in place before. Old data is a warning.",
+    why: "It takes the room that the next restore needs. Until you are sure of a restored cluster, what the restore has kept is the way back, so only you can say when it may go.",
     by_hand: "Go back to it, or remove it:
     kubectl etcd rollback
     kubectl etcd cleanup --old-data",
@@ -106,12 +106,22 @@ pub(super) const OLD_DATA: Check = Check {
 };
 
 fn old_data(facts: &Facts) -> Judgement {
-    Judgement::each(&facts.nodes, "none is kept", restores, |node, restores, judgement| {
-        let bytes = restores.iter().filter(|one| one.ended).fold(0_u64, |sum, one| sum.saturating_add(one.bytes));
-        if bytes > 0 {
+    Judgement::each(&facts.nodes, "none is kept", kept, |node, kept, judgement| {
+        let of = |change: Change| {
+            let ended = kept.iter().filter(|one| one.ended && one.change == change);
+            ended.fold(0_u64, |sum, one| sum.saturating_add(one.bytes))
+        };
+        let (restores, replacements) = (of(Change::Restore), of(Change::Replacement));
+        if restores > 0 {
             judgement.warning(
-                format!("{}: {} of old data is kept", node.node, size(bytes)),
+                format!("{}: {} of old data is kept", node.node, size(restores)),
                 "kubectl etcd cleanup --old-data (rollback is not possible then)",
+            );
+        }
+        if replacements > 0 {
+            judgement.warning(
+                format!("{}: {} of old data of replaced members is kept", node.node, size(replacements)),
+                "kubectl etcd cleanup --old-data",
             );
         }
     })
@@ -120,23 +130,31 @@ fn old_data(facts: &Facts) -> Judgement {
 pub(super) const UNFINISHED: Check = Check {
     name: "unfinished-restore",
     title: "no restore is under way or was left unfinished",
-    looks_at: "The journals of restores on every node. One that has not ended is an error.",
+    looks_at: "The journals of restores and of replacements of members on every node. One that has not ended is an error.",
     why: "While it has not ended, some nodes may have new data and others old data, static pods may be out of their folder, and no other restore can begin.",
     by_hand: "See what it waits for, and go on with it:
     kubectl etcd restore --status
     kubectl etcd restore --resume
 Without an API server, on a node:
-    etcd-sidecar restore --status",
+    etcd-sidecar restore --status
+Go on with a replacement:
+    kubectl etcd member replace NODE",
     judge: unfinished,
 };
 
 fn unfinished(facts: &Facts) -> Judgement {
-    Judgement::each(&facts.nodes, "no restore is unfinished", restores, |node, restores, judgement| {
-        for one in restores.iter().filter(|one| !one.ended) {
-            judgement.error(
-                format!("{}: restore {} has not ended", node.node, one.id),
-                "kubectl etcd restore --status, then kubectl etcd restore --resume",
-            );
+    Judgement::each(&facts.nodes, "no restore is unfinished", kept, |node, kept, judgement| {
+        for one in kept.iter().filter(|one| !one.ended) {
+            match one.change {
+                Change::Restore => judgement.error(
+                    format!("{}: restore {} has not ended", node.node, one.id),
+                    "kubectl etcd restore --status, then kubectl etcd restore --resume",
+                ),
+                Change::Replacement => judgement.error(
+                    format!("{}: replacement {} of the member has not ended", node.node, one.id),
+                    format!("kubectl etcd member replace {}", node.node),
+                ),
+            }
         }
     })
 }
@@ -220,14 +238,21 @@ mod tests {
             Severity::Warning,
             "cp1: 1 copy of etcd's data in /etc/kubernetes/tmp, 700.0 MB",
         );
-        let ended = Kept { id: "a".to_owned(), ended: true, bytes: 5000 };
-        facts.nodes[2].restores = Ok(vec![ended.clone(), Kept { bytes: 0, ..ended }]);
+        let ended = Kept { change: Change::Restore, id: "a".to_owned(), ended: true, bytes: 5000 };
+        facts.nodes[2].kept = Ok(vec![ended.clone(), Kept { bytes: 0, ..ended.clone() }]);
         assert_finds("old-data", &facts, Severity::Warning, "cp3: 5.0 kB of old data is kept");
         assert_eq!(made("unfinished-restore", &facts).severity, Severity::Ok);
-        facts.nodes[2].restores = Ok(vec![Kept { id: "b".to_owned(), ended: false, bytes: 9 }]);
+        let replaced = Kept { change: Change::Replacement, bytes: 7000, ..ended };
+        facts.nodes[2].kept = Ok(vec![replaced.clone()]);
+        assert_finds("old-data", &facts, Severity::Warning, "cp3: 7.0 kB of old data of replaced members is kept");
+        assert_eq!(made("old-data", &facts).mend, ["kubectl etcd cleanup --old-data"]);
+        facts.nodes[2].kept = Ok(vec![Kept { ended: false, ..replaced }]);
+        assert_finds("unfinished-restore", &facts, Severity::Error, "cp3: replacement a of the member has not ended");
+        assert_eq!(made("unfinished-restore", &facts).mend, ["kubectl etcd member replace cp3"]);
+        facts.nodes[2].kept = Ok(vec![Kept { id: "b".to_owned(), bytes: 9, ..Kept::default() }]);
         assert_finds("unfinished-restore", &facts, Severity::Error, "cp3: restore b has not ended");
         assert_eq!(made("old-data", &facts).severity, Severity::Ok);
-        facts.nodes[2].restores = Err("no pod".to_owned());
+        facts.nodes[2].kept = Err("no pod".to_owned());
         assert_finds("unfinished-restore", &facts, Severity::Unknown, "cp3: no pod");
     }
 

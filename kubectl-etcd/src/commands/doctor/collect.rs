@@ -219,7 +219,7 @@ fn node(one: &Surveyed, visit: &Outcome<Visit>, hash: Known<Option<MemberHash>>)
         hash,
         disk: of_visit().and_then(|visit| visit.facts.as_ref().cloned().map_err(known)),
         clock: of_visit().and_then(|visit| visit.clock.as_ref().copied().map_err(known)),
-        restores: of_visit().and_then(|visit| visit.restores.as_ref().cloned().map_err(known)),
+        kept: of_visit().and_then(|visit| visit.kept.as_ref().cloned().map_err(known)),
     }
 }
 

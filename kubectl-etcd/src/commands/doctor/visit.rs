@@ -1,8 +1,10 @@
 //! Looks at one node by a sidecar. Nothing is changed.
 
-use etcd_doctor::{Clock, Kept};
+use etcd_doctor::{Change, Clock, Kept};
 use etcd_wire::facts::{FactsRequest, HealthRequest, NodeFacts};
 use etcd_wire::message::{HashKvRequest, MemberHash, NodeStatus, StatusRequest};
+use etcd_wire::replace::ReplacedData;
+use etcd_wire::restore::NodeRestore;
 use jiff::Timestamp;
 
 use crate::discovery::{EtcdPod, NodeTrouble};
@@ -20,7 +22,7 @@ pub(super) struct Visit {
     pub(super) status: Outcome<NodeStatus>,
     pub(super) facts: Outcome<NodeFacts>,
     pub(super) clock: Outcome<Clock>,
-    pub(super) restores: Outcome<Vec<Kept>>,
+    pub(super) kept: Outcome<Vec<Kept>>,
 }
 
 impl Visit {
@@ -49,15 +51,8 @@ impl Visit {
             }
             Err(failed) => (Err(failed.copy()), Err(failed)),
         };
-        let restores = session.restores().await.map(|restores| {
-            let kept = |one: etcd_wire::restore::NodeRestore| Kept {
-                ended: one.ended.is_some(),
-                bytes: one.kept_bytes(),
-                id: one.plan.id,
-            };
-            restores.into_iter().map(kept).collect()
-        });
-        Ok(Visit { sidecar, session, status, facts, clock, restores })
+        let kept = kept(&mut session, member).await;
+        Ok(Visit { sidecar, session, status, facts, clock, kept })
     }
 
     /// Asks for the hash of all keys at a revision.
@@ -69,6 +64,26 @@ impl Visit {
     pub(super) fn end(self, road: &Road) {
         road.rest(&self.sidecar, self.session);
     }
+}
+
+/// What restores and replacements have left.
+async fn kept(session: &mut Session, member: &EtcdPod) -> Outcome<Vec<Kept>> {
+    let of_restore = |one: NodeRestore| Kept {
+        change: Change::Restore,
+        ended: one.ended.is_some(),
+        bytes: one.kept_bytes(),
+        id: one.plan.id,
+    };
+    let of_replacement = |one: ReplacedData| Kept {
+        change: Change::Replacement,
+        // What has no journal that can be read is no replacement that could go on.
+        ended: one.is_over() || one.problem.is_some(),
+        bytes: one.bytes(),
+        id: one.id,
+    };
+    let restores = session.restores().await?.into_iter().map(of_restore).collect::<Vec<_>>();
+    let replaced = session.replaced_data(member.data_dir.iter().cloned().collect()).await?;
+    Ok(restores.into_iter().chain(replaced.into_iter().map(of_replacement)).collect())
 }
 
 fn request_of(member: &EtcdPod, manifests_dir: &str) -> Outcome<FactsRequest> {
