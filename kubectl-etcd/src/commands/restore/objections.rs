@@ -81,8 +81,8 @@ impl Found<'_> {
                 self.members.iter().find(|seen| seen.pod.node == name).and_then(|seen| seen.status.as_ref().err());
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             doubts.push(format!(
-                "{name} is left out and cannot be reached, so it cannot be stopped{why}. If it comes back, its static pods start with the old \
-                 data, and its API server may show that data. Keep clients away from it, and join it again as a new member"
+                "{name} is left out and cannot be reached, so it cannot be stopped{why}. If it comes back, etcd and the API server start there with the old \
+                 data, and the API server may show that data. Keep clients away from it, and join it again as a new member"
             ));
         }
         doubts
@@ -159,12 +159,37 @@ impl Found<'_> {
         })
     }
 
+    /// API servers that nothing stops, as those of control-plane nodes without etcd are: they would write to members with new data before it is decided
+    /// that it stays. Every API server that runs has a lease in etcd, for 15 seconds after its last word (k8s.io/kubernetes
+    /// pkg/controlplane/reconcilers/lease.go).
+    fn other_api_servers(&self) -> Option<String> {
+        // The leases of a cluster without a quorum are those of its last hour.
+        if self.lost.is_some() {
+            return None;
+        }
+        let directory = format!("{}/masterleases/", self.prefix.as_str());
+        let address =
+            |key: &Vec<u8>| Some(String::from_utf8_lossy(key.strip_prefix(directory.as_bytes())?).into_owned());
+        let addresses: Vec<String> = self.live.as_ref().ok()?.keys().filter_map(address).collect();
+        (addresses.len() > self.members.len()).then(|| {
+            format!(
+                "etcd has leases of {} API servers ({}), and members of etcd are on {} nodes: an API server on a node without etcd is not stopped, and would \
+                 write to the new data; move its manifest out of the kubelet's folder until the restore has ended, and wait 15 seconds; if no API server has \
+                 that address, remove the lease (etcdctl del {directory}ADDRESS)",
+                addresses.len(),
+                addresses.join(", "),
+                self.members.len()
+            )
+        })
+    }
+
     /// What speaks against a restore of this file here.
     pub(super) fn objections(&self, file_uid: Option<&str>) -> Vec<String> {
         let mut against = Vec::new();
         against.extend(self.permitted(file_uid).err().map(|not| not.why));
         against.extend(self.other_prefix());
         against.extend(self.several_clusters());
+        against.extend(self.other_api_servers());
         let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
         against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));
         for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {

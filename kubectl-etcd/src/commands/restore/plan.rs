@@ -623,6 +623,20 @@ mod tests {
         assert_eq!(serde_json::to_value(&plan).expect("data")["changesUnknown"], "no route");
     }
 
+    #[test]
+    fn an_api_server_on_a_node_without_etcd_is_told() {
+        let with = |keys: &[&str]| {
+            let live: Keys = keys.iter().map(|key| (key.as_bytes().to_vec(), 1)).collect();
+            let live: &'static Keys = Box::leak(Box::new(live));
+            plan(|found| found.live = Ok(live), status()).refusals
+        };
+        let own = "/registry/masterleases/10.0.0.1";
+        assert_eq!(with(&[own, "/other/masterleases/10.0.0.9", "/registry/masterlease"]), [""; 0]);
+        let refusals = with(&[own, "/registry/masterleases/10.0.0.9"]);
+        assert!(refusals.len() == 1 && refusals[0].contains("2 API servers (10.0.0.1, 10.0.0.9)"), "{refusals:?}");
+        assert!(refusals[0].contains("etcdctl del /registry/masterleases/ADDRESS"), "{refusals:?}");
+    }
+
     /// The plan for a node whose disk tells this, and a file with these keys.
     fn plan_with(facts: &NodeFacts, keys: &[EncryptionKey]) -> Plan {
         plan_on(facts, |found| found.encryption_keys = keys.to_vec(), status())
