@@ -46,5 +46,7 @@ pub(crate) fn in_tree<S: AsRef<OsStr>>(root: &Path, program: impl IntoIterator<I
     let mut command = Command::new(OWN);
     command.arg(NAME).arg(root).arg("--").args(program);
     command.env_clear().envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("SYSTEMD_PAGER", "")]);
+    // The tree is that of the systemd which is spoken to.
+    command.env("SYSTEMD_IGNORE_CHROOT", "1");
     command.stdin(Stdio::null()).output()
 }

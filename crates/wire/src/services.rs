@@ -43,3 +43,12 @@ pub struct SettingsSource {
     /// Its configuration file. With one, neither flags nor variables count.
     pub config_file: Option<String>,
 }
+/// Whether a flag or a feature of a program in Go is on: as strconv.ParseBool reads it. kubespray writes `True`.
+pub fn is_true(value: &str) -> bool {
+    matches!(value.trim(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// Whether a list of features (`--feature-gates=A=true,B=false`) turns one on.
+pub fn has_feature(gates: &str, name: &str) -> bool {
+    gates.split(',').any(|gate| gate.trim().split_once('=').is_some_and(|(gate, on)| gate == name && is_true(on)))
+}

@@ -101,18 +101,23 @@ struct LeftOut {
     /// The drop-in that keeps etcd from being started there, where etcd is a unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     drop_in: Option<String>,
+    /// Whether units start etcd in this cluster: how its members are made is not known then.
+    #[serde(skip)]
+    by_unit: bool,
 }
 
 impl LeftOut {
     fn of(plan: &RestorePlan) -> Vec<LeftOut> {
+        let by_unit = plan.nodes.iter().any(|node| node.unit.is_some());
         let stopped = plan.nodes.iter().filter(|node| node.left_out).map(|node| {
             let parent = Path::new(&node.manifests_dir).parent().unwrap_or(Path::new("/"));
             let manifests = parent.join(format!(".kubectl-etcd-{}", plan.id)).display().to_string();
-            LeftOut { node: node.node.clone(), manifests: Some(manifests), drop_in: node.drop_in() }
+            LeftOut { node: node.node.clone(), manifests: Some(manifests), drop_in: node.drop_in(), by_unit }
         });
         let gone = plan.quorum_lost.iter().flat_map(|lost| &lost.gone);
         let not_reached = plan.not_reached.iter().chain(gone);
-        let not_reached = not_reached.map(|node| LeftOut { node: node.clone(), manifests: None, drop_in: None });
+        let not_reached =
+            not_reached.map(|node| LeftOut { node: node.clone(), manifests: None, drop_in: None, by_unit });
         stopped.chain(not_reached).collect()
     }
 
@@ -123,19 +128,28 @@ impl LeftOut {
             (Some(manifests), None) => {
                 format!("is left out: its static pods are stopped, their manifests are in {manifests}")
             }
-            // How such a member was made is not known here.
-            (Some(manifests), Some(drop_in)) => {
-                return format!(
-                    "node {node} is left out: etcd is stopped, and {drop_in} keeps systemd from starting the old data; its static pods are stopped, \
-                     their manifests are in {manifests}; to add it again as a new member, remove the old data and that file, and follow the way \
-                     in which the member was set up"
-                );
+            (Some(manifests), Some(drop_in)) => format!(
+                "is left out: etcd is stopped, and {drop_in} keeps systemd from starting the old data; its static pods are stopped, their manifests are in \
+                 {manifests}"
+            ),
+            (None, _) if !self.by_unit => {
+                "is left out and was not reached: its static pods start again with the old data when it comes back".to_owned()
             }
-            (None, _) => {
-                "is left out and was not reached: its static pods start again with the old data when it comes back"
-                    .to_owned()
-            }
+            (None, _) => "is left out and was not reached: etcd and the API server start there again with the old data when it comes back, and API servers \
+                          that name its etcd may read that data: keep it off the network until its etcd is disabled"
+                .to_owned(),
         };
+        if self.by_unit {
+            let release = self.drop_in.as_ref().map_or_else(String::new, |drop_in| {
+                format!(
+                    "remove its old data, then\n  rm {} && systemctl daemon-reload     (on the node)\nand ",
+                    quoted(drop_in)
+                )
+            });
+            return format!(
+                "node {node} {how}; to add it again as a new member, {release}follow the way in which the member was set up"
+            );
+        }
         format!(
             "node {node} {how}; to add it again as a new member\n  \
              kubeadm reset                        (on the node)\n  \
@@ -485,10 +499,11 @@ mod tests {
         let report = Report::of(Verdict::Restored, &[end], Some(Check::default())).expect("a journal");
         let drop_in = "/etc/systemd/system/etcd.service.d/zz-kubectl-etcd-restore.conf";
         let advice = report.advice().join("\n");
-        assert!(
-            advice.contains(&format!("{drop_in} keeps systemd from starting")) && !advice.contains("kubeadm"),
-            "{advice}"
-        );
+        for part in
+            [format!("{drop_in} keeps systemd from starting"), format!("rm {drop_in} && systemctl daemon-reload")]
+        {
+            assert!(advice.contains(&part) && !advice.contains("kubeadm"), "{advice}");
+        }
         assert_eq!(serde_json::to_value(&report).expect("data")["leftOut"][0]["dropIn"], drop_in);
     }
 

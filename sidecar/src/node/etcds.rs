@@ -453,9 +453,13 @@ mod tests {
         // Files that installers leave start nothing.
         let variables = Root::new(&[("/etc/etcd.env", env)]);
         assert!(said(&variables).contains("there is no manifest of etcd"));
-        // One that cannot be read may be the manifest.
+        // One that cannot be read may be the manifest; another file is passed over, as the kubelet does.
+        fs::write(dir.join("README"), "").unwrap();
+        assert_eq!(etcd(&root).unwrap().file, "etcd.service");
         fs::write(dir.join("etcd.yaml"), "kind: [").unwrap();
-        assert!(said(&root).contains("there is no manifest of etcd"));
+        assert!(
+            said(&root).starts_with("etcd.yaml in ") && said(&root).ends_with("may start etcd beside etcd.service")
+        );
     }
 
     #[test]

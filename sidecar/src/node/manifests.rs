@@ -58,9 +58,18 @@ impl Manifests {
             dir: dir.to_owned(),
             etcd: match etcd {
                 Some(etcd) => etcd,
-                // A file that cannot be read may be the one that starts etcd.
-                None if !passed_over.is_empty() => return Err(missing("etcd")),
-                None => unit()?.ok_or_else(|| missing("etcd"))?,
+                None => {
+                    let unit = unit()?.ok_or_else(|| missing("etcd"))?;
+                    // What cannot be read, and is called so, may be the manifest of etcd.
+                    if let Some(file) = passed_over.iter().find(|file| file.starts_with("etcd")) {
+                        let message =
+                            format!("{} in {} may start etcd beside {}", quoted_name(file), dir.display(), unit.file);
+                        return Err(Failure::new(FailureCode::BadRequest, message)
+                            .cause(file)
+                            .hint("move the file out of the folder if the unit starts etcd"));
+                    }
+                    unit
+                }
             },
             api_server: api_server.ok_or_else(|| missing("kube-apiserver"))?,
             controller_manager,
@@ -82,6 +91,14 @@ impl Manifests {
         .filter_map(|(component, manifest)| Some((component, manifest?)))
     }
 }
+
+/// The name of a file that was passed over, of what is told of it.
+fn quoted_name(told: &str) -> &str {
+    told.split_once(PASSED_OVER).map_or(told, |(name, _)| name)
+}
+
+/// What follows the name of a file in what is told of it.
+const PASSED_OVER: &str = " was passed over: ";
 
 /// The manifest of etcd alone; `None` if there is none, or no such folder, as where etcd does not run in a pod.
 ///
@@ -134,7 +151,7 @@ fn all(dir: &Path) -> Result<Read, Failure> {
                 }
             }
             Ok(None) => {}
-            Err(why) => passed_over.push(format!("{file} was passed over: {why}")),
+            Err(why) => passed_over.push(format!("{file}{PASSED_OVER}{why}")),
         }
     }
     Ok((found, passed_over))

@@ -46,7 +46,7 @@ impl Member {
                 let message = format!("etcd runs: a process holds the lock of {}", database.display());
                 Err(Failure::new(FailureCode::Refused, message)
                     .cause("the log of an etcd that runs grows; nothing was changed")
-                    .hint("stop etcd on this node first, for example\n  mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/"))
+                    .hint("stop etcd on this node first, a static pod or a unit, for example\n  mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/\n  systemctl stop etcd"))
             }
             Err(error) => Err(cannot("lock", &database.path(), &error.into())),
         }
@@ -86,7 +86,7 @@ impl Member {
                 let message = format!("{} has changed while it was copied", there.display());
                 return Err(Failure::new(FailureCode::Refused, message)
                     .cause("etcd runs and applies writes, so that it may have a quorum")
-                    .hint("look again; if etcd has no quorum, stop it on this node, for example\n  mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/"));
+                    .hint("look again; if etcd has no quorum, stop it on this node, a static pod or a unit, for example\n  mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/\n  systemctl stop etcd"));
             }
             if read == 0 {
                 return Ok(());

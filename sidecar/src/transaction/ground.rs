@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_wire::message::{KUBE_SYSTEM, KeyPair};
 use etcd_wire::restore::RestoreNode;
+use etcd_wire::services::{has_feature, is_true};
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,7 @@ pub(super) struct DataFolder {
 }
 
 /// A static pod of the control plane, or etcd as a unit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Component {
     pub(super) name: String,
@@ -170,14 +171,13 @@ impl Ground {
             return Err(Failure::new(FailureCode::Refused, message));
         }
         let flag = |name: &str| manifests.etcd.flag(name);
-        let is_check = |gate: &str| gate.trim() == "InitialCorruptCheck=true";
-        let gates = flag("feature-gates").is_some_and(|gates| gates.split(',').any(is_check));
-        let checks_at_start = gates || flag("experimental-initial-corrupt-check") == Some("true");
+        let checks_at_start = flag("feature-gates").is_some_and(|gates| has_feature(gates, "InitialCorruptCheck"))
+            || flag("experimental-initial-corrupt-check").is_some_and(is_true);
         let mut components: Vec<Component> =
             manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
         for etcd in components.iter_mut().filter(|component| component.name == ETCD) {
             if let Some(unit) = &manifests.etcd.unit {
-                etcd.unit = Some(Unit::loaded(Path::new("/"), unit)?);
+                etcd.unit = Some(Unit::loaded(Path::new("/"), unit, layout.is_left_out())?);
                 continue;
             }
             let launch = launch_manifest::read(&layout.manifests().join(&etcd.file));

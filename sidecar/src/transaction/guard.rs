@@ -72,10 +72,8 @@ mod tests {
             let component = Component {
                 name: name.into(),
                 file: "pod.yaml".into(),
-                pod: None,
                 argv: vec!["sleep".into(), argument],
-                launch_argv: None,
-                unit: None,
+                ..Component::default()
             };
             // The child has its command line only after it has become another program.
             while process::running(&component.command_lines()).unwrap().is_empty() {

@@ -455,14 +455,7 @@ mod tests {
     const RULES: [Conflict; 2] = [Conflict::KeepFound, Conflict::KeepHeld];
 
     fn etcd() -> Component {
-        Component {
-            name: "etcd".into(),
-            file: "etcd.yaml".into(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv: None,
-            unit: None,
-        }
+        Component { name: "etcd".into(), file: "etcd.yaml".into(), ..Component::default() }
     }
 
     /// A node whose etcd's manifest is held, and what stands in its place.

@@ -189,14 +189,7 @@ mod tests {
 
     fn etcd() -> Component {
         let launch_argv = launch_manifest::of(ORIGINAL.as_bytes()).map(|launch| launch.argv);
-        Component {
-            name: "etcd".into(),
-            file: "etcd.yaml".into(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv,
-            unit: None,
-        }
+        Component { name: "etcd".into(), file: "etcd.yaml".into(), launch_argv, ..Component::default() }
     }
 
     /// A node whose etcd is stopped.
@@ -320,14 +313,7 @@ mod tests {
         let number = 70_000 + std::process::id();
         let (mut launched, launch_argv) = sleep(format!("{number}.1"));
         let (mut original, argv) = sleep(format!("{number}.2"));
-        let etcd = Component {
-            name: "etcd".into(),
-            file: String::new(),
-            pod: None,
-            argv,
-            launch_argv: Some(launch_argv),
-            unit: None,
-        };
+        let etcd = Component { name: "etcd".into(), argv, launch_argv: Some(launch_argv), ..Component::default() };
         // The children have their command lines only after they have become other programs.
         while running(&etcd).unwrap() != (Running { launched: 1, original: 1 }) {
             std::thread::yield_now();

@@ -335,14 +335,7 @@ mod tests {
         let layout = arming::armed(root.path(), plan(root.path()));
         let back = layout.way_back().unwrap();
         let (mut restore, mut rollback) = (state(&layout), state(&layout));
-        let component = Component {
-            name: "etcd".into(),
-            file: "etcd.yaml".into(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv: None,
-            unit: None,
-        };
+        let component = Component { name: "etcd".into(), file: "etcd.yaml".into(), ..Component::default() };
         for state in [&mut restore, &mut rollback] {
             state.ground.components.push(component.clone());
         }

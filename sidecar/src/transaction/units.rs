@@ -52,11 +52,12 @@ impl Unit {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The unit as systemd knows it, if that is what its files say. `root` is where the node's file tree is.
+    /// The unit as systemd knows it, if that is what its files say. `root` is where the node's file tree is. Of a node that is left out only that matters
+    /// that the unit can be held: what is wrong with it may be why.
     ///
     /// # Errors
     /// [`FailureCode::Refused`]: systemd does not answer, or has loaded something else.
-    pub(super) fn loaded(root: &Path, file: &UnitFile) -> Result<Unit, Failure> {
+    pub(super) fn loaded(root: &Path, file: &UnitFile, is_left_out: bool) -> Result<Unit, Failure> {
         let unit = Unit {
             path: file.path.clone(),
             settings: file.settings.clone(),
@@ -64,12 +65,19 @@ impl Unit {
             ran: false,
         };
         let shown = Systemd::of(root).run(&["show", unit.name(), PROPERTIES])?;
-        let ran = judge(&unit.path, &shown)?;
-        Ok(Unit { ran, ..unit })
+        match judge(&unit.path, &shown) {
+            Err(_) if is_left_out => Ok(unit),
+            ran => Ok(Unit { ran: ran?, ..unit }),
+        }
     }
 }
 
-const PROPERTIES: &str = "--property=LoadState,FragmentPath,NeedDaemonReload,ActiveState,UnitFileState";
+const PROPERTIES: &str =
+    "--property=LoadState,FragmentPath,NeedDaemonReload,ActiveState,UnitFileState,RequiredBy,BoundBy,ConsistsOf";
+/// Units that systemd stops together with this one, and does not start with it (systemd.unit(5)).
+const DEPENDENTS: [&str; 3] = ["RequiredBy", "BoundBy", "ConsistsOf"];
+/// A unit that ends and is started again is in one of these states, one after the other.
+const RUNS: [&str; 5] = ["active", "activating", "deactivating", "reloading", "refreshing"];
 
 /// Whether the unit runs, by what systemd shows of it.
 fn judge(path: &str, shown: &str) -> Result<bool, Failure> {
@@ -88,11 +96,17 @@ fn judge(path: &str, shown: &str) -> Result<bool, Failure> {
     if merged(fragment) != merged(path) {
         return Err(refused(format!("it has loaded {fragment}")));
     }
-    let runs = matches!(of("ActiveState"), "active" | "activating" | "reloading");
+    let dependents: Vec<&str> = DEPENDENTS.iter().flat_map(|name| of(name).split_whitespace()).collect();
+    if !dependents.is_empty() {
+        let names = dependents.join(", ");
+        return Err(refused(format!("other units stop with it, and would stay stopped: {names}"))
+            .hint("let these units want etcd (Wants=, After=) instead of requiring it\n  systemctl edit --full UNIT"));
+    }
+    let runs = RUNS.contains(&of("ActiveState"));
     if !runs && of("UnitFileState") == "disabled" {
         // A package of etcd brings a unit that nobody uses.
         return Err(refused("it is disabled, and does not run".to_owned())
-            .hint("if it is the one that starts etcd, enable it on the node\n  systemctl enable etcd"));
+            .hint("if it is the one that starts etcd there, enable it on the node; if the node is to be left out, do not name the node\n  systemctl enable etcd"));
     }
     Ok(runs)
 }
@@ -223,7 +237,7 @@ pub(super) fn is_as_prepared(root: &Path, unit: &Unit, argv: &[String]) -> Resul
     match now {
         Some(now) if now.path == unit.path && now.argv == argv && now.settings == unit.settings => {
             // So that the first order to systemd is not the one that is given once the API server is stopped.
-            Unit::loaded(root, &now).map(drop)
+            Unit::loaded(root, &now, false).map(drop)
         }
         _ => {
             let message = format!("{}, or a file that it names, was changed since the node was prepared", unit.path);
@@ -413,7 +427,9 @@ mod tests {
             );
             judge(PATH, &text)
         };
-        for (active, runs) in [("active", true), ("activating", true), ("inactive", false), ("failed", false)] {
+        let states =
+            [("active", true), ("activating", true), ("deactivating", true), ("inactive", false), ("failed", false)];
+        for (active, runs) in states {
             for path in [PATH, "/lib/systemd/system/etcd.service"] {
                 assert_eq!(shown("loaded", path, "no", active, "enabled").unwrap(), runs, "{active}");
             }
@@ -436,6 +452,10 @@ mod tests {
             assert_eq!(failure.code, FailureCode::Refused);
             assert!(failure.message.ends_with(said), "{failure}");
         }
+        let text = format!("LoadState=loaded\nActiveState=active\nFragmentPath={PATH}\nNeedDaemonReload=no\n");
+        assert!(judge(PATH, &format!("{text}RequiredBy=\nBoundBy=\n")).unwrap());
+        let failure = judge(PATH, &format!("{text}RequiredBy=kubelet.service\nConsistsOf=a.service\n")).unwrap_err();
+        assert!(failure.message.ends_with("would stay stopped: kubelet.service, a.service"), "{failure}");
         assert!(judge(PATH, "").unwrap_err().message.ends_with("its state is \"unknown\""));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use etcd_wire::facts::{Encryption, EncryptionKey};
+use etcd_wire::services::{has_feature, is_true};
 
 use super::members::listed;
 use crate::check::Check;
@@ -28,10 +29,8 @@ variable (ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true) in the unit's file of va
 
 fn corruption_check(facts: &Facts) -> Judgement {
     Judgement::each(&facts.nodes, "on, on every member", flags, |node, _, judgement| {
-        let set = |flag: &str| node.flag(flag) == Some("true");
-        let gates = || node.flag("feature-gates").into_iter().flat_map(|gates| gates.split(','));
-        let on =
-            set("experimental-initial-corrupt-check") || gates().any(|gate| gate.trim() == "InitialCorruptCheck=true");
+        let on = node.flag("experimental-initial-corrupt-check").is_some_and(is_true)
+            || node.flag("feature-gates").is_some_and(|gates| has_feature(gates, "InitialCorruptCheck"));
         if !on {
             let place = node.start.place(&["experimental-initial-corrupt-check", "feature-gates"]);
             let flag = place.setting("experimental-initial-corrupt-check", "true");

@@ -147,7 +147,20 @@ impl Dir<'_> {
     }
 }
 
-const STOP: &str = "stop etcd and the API server on a node (log in to it)\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/{kube-apiserver,etcd}.yaml /root/stopped/";
+/// How etcd is stopped by hand on a node, by what starts it there.
+fn stop(etcd: Option<&EtcdSurvey>) -> &'static str {
+    match etcd.is_some_and(|etcd| etcd.found_by.starts_with(BY_UNIT)) {
+        true => {
+            "stop etcd and the API server on a node (log in to it)\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/stopped/\n  systemctl stop etcd"
+        }
+        false => {
+            "stop etcd and the API server on a node (log in to it)\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/{kube-apiserver,etcd}.yaml /root/stopped/"
+        }
+    }
+}
+
+/// What a survey begins with that tells of a unit: `the unit /etc/systemd/system/etcd.service`.
+pub(super) const BY_UNIT: &str = "the unit ";
 
 /// Decides.
 ///
@@ -253,7 +266,8 @@ fn own<'a>(dirs: &[Dir<'a>], from: &From, known: &Known<'_>, against: &mut Refus
 fn strangers(dirs: &[Dir<'_>], own: &[Dir<'_>], known: &Known<'_>, against: &mut Refusal) {
     for dir in dirs.iter().filter(|dir| !own.iter().any(|own| own.node == dir.node)) {
         match dir.may_run() {
-            true => against.add(format!("etcd runs with the data of another cluster: {}", dir.described()), STOP),
+            true => against
+                .add(format!("etcd runs with the data of another cluster: {}", dir.described()), stop(Some(dir.etcd))),
             false if !known.gone.iter().any(|gone| gone == dir.node) => against.add(
                 format!("a node has the data of another cluster: {}", dir.described()),
                 format!("leave the node out\n  --gone {}", dir.node),
@@ -327,7 +341,10 @@ fn count<'a>(
             format!("etcd runs on {running} nodes, and {needed} of {} members are a quorum", voters.len()),
             "look at the members of a cluster that has its quorum; restore it, or give one member new data\n  kubectl etcd status\n  kubectl etcd restore FILE\n  kubectl etcd member replace NODE",
         );
-        against.hints.push(format!("if the members that run do not reach each other, {STOP}"));
+        against.hints.push(format!(
+            "if the members that run do not reach each other, {}",
+            stop(own.first().map(|dir| dir.etcd))
+        ));
     } else if !untyped.is_empty() && running + untyped.len() >= least {
         let names = untyped.iter().map(|name| name.as_str()).collect::<Vec<_>>();
         let shown = names.iter().map(|name| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use etcd_wire::Compression;
 use etcd_wire::replay::ReplayRequest;
 
-use super::interlocks::{Decided, From, Known, Refusal, Source, decide};
+use super::interlocks::{BY_UNIT, Decided, From, Known, Refusal, Source, decide};
 use super::{Args, Looked};
 use crate::commands::backup::{self, Brought};
 use crate::commands::proposal::early_consent;
@@ -130,7 +130,7 @@ fn lost(decided: &Decided, looked: &[Looked], before: Outcome<crate::commands::p
 /// Whether a unit starts etcd on a node.
 fn by_unit(looked: &[Looked]) -> bool {
     let surveys = looked.iter().filter_map(|one| one.found.as_ref().ok());
-    surveys.flat_map(|survey| &survey.etcd).any(|etcd| etcd.found_by.starts_with("the unit "))
+    surveys.flat_map(|survey| &survey.etcd).any(|etcd| etcd.found_by.starts_with(BY_UNIT))
 }
 
 /// What is to be done about the members that are gone.

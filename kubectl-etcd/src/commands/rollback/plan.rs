@@ -171,7 +171,7 @@ impl Plan {
         });
         plan.refusals.extend(again.map(|node| {
             format!(
-                "node {} was left out of that restore and runs again: stop it or remove its member first",
+                "node {} was left out of that restore and runs again: stop it or remove its member first; if its etcd does not run, do not name the node",
                 node.node
             )
         }));

@@ -240,14 +240,7 @@ mod tests {
             manifests_dir: path("kubernetes/manifests"),
             ..ReplacePlan::default()
         };
-        let etcd = Component {
-            name: ETCD.into(),
-            file: "etcd.yaml".into(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv: None,
-            unit: None,
-        };
+        let etcd = Component { name: ETCD.into(), file: "etcd.yaml".into(), ..Component::default() };
         for folder in ["etcd", "wal", "kubernetes/manifests", "state"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }

@@ -529,14 +529,8 @@ mod tests {
         fs::create_dir_all(root.path().join("state")).unwrap();
         fs::write(root.path().join("kubernetes/manifests/etcd.yaml"), ORIGINAL).unwrap();
         let layout = record::layout(&plan, &Place::new(root.path().join("state"))).unwrap();
-        let etcd = super::super::ground::Component {
-            name: ETCD.into(),
-            file: "etcd.yaml".into(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv: None,
-            unit: None,
-        };
+        let etcd =
+            super::super::ground::Component { name: ETCD.into(), file: "etcd.yaml".into(), ..Component::default() };
         let record = Record {
             plan,
             etcd,
@@ -628,14 +622,8 @@ mod tests {
         let server = root.path().join("kubernetes/manifests/kube-apiserver.yaml");
         fs::write(&server, "its own").unwrap();
         let argv = vec!["kube-apiserver".into(), "--etcd-servers=https://127.0.0.1:2379".into()];
-        let api_server = Component {
-            name: API_SERVER.into(),
-            file: "kube-apiserver.yaml".into(),
-            pod: None,
-            argv,
-            launch_argv: None,
-            unit: None,
-        };
+        let api_server =
+            Component { name: API_SERVER.into(), file: "kube-apiserver.yaml".into(), argv, ..Component::default() };
         work.record.api_server = Some(api_server).filter(Component::has_one_etcd);
         work.stop_api_server().await.unwrap();
         assert!(!server.exists());

@@ -92,7 +92,12 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
             }
         } else if before.cluster_id != 0 {
             let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
-            told(work, until_well("etcd", PATIENCE, cancel, || member::prove(&work.layout, &expected)).await);
+            let well = until_well("etcd", PATIENCE, cancel, || member::prove(&work.layout, &expected)).await;
+            // An API server that knows other members would go to those, and they may still serve the new data where they have not heard of the decision.
+            match work.component(API_SERVER)?.has_one_etcd() {
+                true => told(work, well),
+                false => well?,
+            }
             if raises {
                 let begins = work.staged.as_ref().map_or(before.revision, |staged| staged.revision);
                 raise_above(work, work.served().unwrap_or(begins.saturating_add(UNKNOWN)), cancel).await;

@@ -108,14 +108,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         File::create(folder.path().join(DATABASE)).expect("a file");
         let argv = vec!["no such program".to_owned()];
-        let component = Component {
-            name: "etcd".to_owned(),
-            file: "etcd.yaml".to_owned(),
-            pod: None,
-            argv,
-            launch_argv: None,
-            unit: None,
-        };
+        let component =
+            Component { name: "etcd".to_owned(), file: "etcd.yaml".to_owned(), argv, ..Component::default() };
         let ends = Ends::of(component, &Place::new(folder.path()));
         for _ in 0..2 {
             drop(OpenOptions::new().write(true).open(folder.path().join(DATABASE)).expect("it opens"));
@@ -126,14 +120,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_watched_is_no_failure() {
         let folder = tempfile::tempdir().expect("a folder");
-        let component = Component {
-            name: "etcd".to_owned(),
-            file: String::new(),
-            pod: None,
-            argv: Vec::new(),
-            launch_argv: None,
-            unit: None,
-        };
+        let component = Component { name: "etcd".to_owned(), ..Component::default() };
         assert!(Ends::of(component, &Place::new(folder.path().join("missing"))).closed.is_none());
     }
 }
