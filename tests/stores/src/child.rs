@@ -18,6 +18,9 @@ kill -KILL "$server"
 wait "$server"
 rm -rf "$folder""#;
 
+/// What programs in Go say of a port that another process has.
+pub(crate) const TAKEN: &str = "bind: address already in use";
+
 /// A server and its folder.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -43,14 +46,18 @@ impl Server {
         &self.folder
     }
 
-    /// Tries until it works: the event that is waited for is an answer of the server.
+    fn log(&self) -> String {
+        fs_err::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Tries until it works: the event that is waited for is an answer of the server. One that says that its port is taken never answers.
     pub(crate) fn until<T>(&self, what: &str, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         loop {
             match attempt() {
                 Ok(value) => return Ok(value),
-                Err(error) if begun.elapsed() > Duration::from_secs(60) => {
-                    let log = fs_err::read_to_string(self.folder.join("log")).unwrap_or_default();
+                Err(error) if begun.elapsed() > Duration::from_secs(60) || self.log().contains(TAKEN) => {
+                    let log = self.log();
                     let tail: Vec<&str> = log.lines().rev().take(20).collect();
                     bail!(
                         "{what} does not answer: {error:#}\n{}",

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 
-use crate::child::{Server, ports};
+use crate::child::{Server, TAKEN, ports};
 use crate::{ACCESS_KEY, BUCKET, LOCKED, SECRET_KEY, Variables, certificates, http, s3_variables, signed, tool};
 
+/// How often it is started where a port was taken.
+const TRIES: usize = 3;
 /// What the mode of a folder has, of those that Go's `os` has.
 const FOLDER: u64 = 1 << 31;
 
@@ -24,6 +26,18 @@ pub struct Seaweed {
 impl Seaweed {
     /// Starts one, and waits until it serves.
     pub fn start() -> Result<Seaweed> {
+        // Another process may take one of its ports between their choice and its start.
+        let mut tried = Seaweed::try_to_start();
+        for _ in 1..TRIES {
+            match &tried {
+                Err(error) if format!("{error:#}").contains(TAKEN) => tried = Seaweed::try_to_start(),
+                _ => break,
+            }
+        }
+        tried
+    }
+
+    fn try_to_start() -> Result<Seaweed> {
         let folder = tempfile::Builder::new().prefix("seaweed-").tempdir()?;
         let files = certificates::make(folder.path())?;
         let identities = serde_json::json!({"identities": [{
