@@ -315,12 +315,7 @@ impl Checker {
                     _ if kept.begun & bit(Step::StopApi) == 0 => &[],
                     _ => &Step::BACK,
                 };
-                let out = self.plan.is_left_out(node);
-                let missing = steps.iter().find(|&&step| {
-                    (!out || step.concerns_left_out())
-                        && (step != Step::Recheck || self.plan.options().recheck)
-                        && kept.done & bit(step) == 0
-                });
+                let missing = steps.iter().find(|&&step| self.plan.concerns(node, step) && kept.done & bit(step) == 0);
                 if let Some(missing) = missing {
                     self.fail(at, Invariant::StepsInOrder, format!("{node} has ended without {missing:?}"));
                 }
@@ -343,7 +338,8 @@ impl Checker {
         if yes {
             self.nodes[node.index()].done |= bit(Step::StartEtcd);
             self.yes.insert(node);
-            let proved = if self.plan.is_left_out(node) { stopped || self.ran_intruder(node) } else { proved };
+            let serves = self.plan.serving().contains(node);
+            let proved = if serves { proved } else { stopped || self.ran_intruder(node) };
             self.must(at, proved, Invariant::VoteIsProof, || format!("{node} votes yes without a proof"));
             let launched =
                 self.plan.serving().iter().all(|node| self.nodes[node.index()].done & bit(Step::LaunchEtcd) != 0);
@@ -355,7 +351,7 @@ impl Checker {
         }
     }
 
-    /// A left-out node's component may be there again at the moment of its vote: that is the guard's business.
+    /// A component of a node that gets no member may be there again at the moment of its vote: that is the guard's business.
     fn ran_intruder(&self, node: Node) -> bool {
         self.nodes[node.index()].done & bit(Step::StopEtcd) != 0
     }
@@ -531,9 +527,9 @@ impl Checker {
         self.must(at, fits, Invariant::StepsInOrder, || format!("{node} begins {step:?}; it is decided {decision:?}"));
         let before = Step::FORTH.iter().rev().find(|&&before| before < step && step.is_forth());
         if let Some(&before) = before {
-            // Whoever is left out has nothing to swap and to launch.
+            // Whoever gets no member has nothing to swap and to launch.
             let done = |other: Node| {
-                let before = if plan.is_left_out(other) { before.min(Step::StopEtcd) } else { before };
+                let before = if plan.serving().contains(other) { before } else { before.min(Step::StopEtcd) };
                 self.nodes[other.index()].done & bit(before) != 0
             };
             let all = plan.nodes().all(done);
@@ -601,9 +597,8 @@ impl World {
         let mut shown = [NodeSet::EMPTY; 3];
         for node in 0..self.hosts.len() {
             let host = &self.hosts[node];
-            if let Some(cluster) = host.etcd.filter(|&cluster| host.api && !host.intruder && self.serves(node, cluster))
-            {
-                shown[cluster as usize].insert(Node(node as u8));
+            if host.api && !host.intruder {
+                self.shown(node).iter().for_each(|&cluster| shown[cluster as usize].insert(Node(node as u8)));
             }
         }
         let several = shown.iter().filter(|nodes| !nodes.is_empty()).count() > 1;
@@ -628,6 +623,9 @@ impl World {
             usize::from(kept.ran || kept.wrote)
         };
         let fine = |turn: usize| (used(turn)..=1).contains(&count(Data::new(turn)));
+        if self.plan.is_without_etcd(Node(node as u8)) {
+            return;
+        }
         if count(Data::Old) != 1 || !fine(0) || !fine(1) {
             self.fail(Invariant::NothingLost, format!("n{node} has {names:?}"));
         }
@@ -663,7 +661,7 @@ impl World {
         let tries = process.notices.iter().any(|notice| matches!(notice, Notice::TriesAgain { .. } | Notice::Unready));
         let gone = self.gone();
         let few = |of: NodeSet| of.without(gone).len() * 2 <= of.len();
-        tries && (few(self.plan.all()) || few(self.plan.serving()))
+        tries && (few(self.members(Data::Old)) || few(self.members(Data::New)))
     }
 
     /// At rest.
@@ -688,17 +686,19 @@ impl World {
             let names = host.data.seen();
             let out = self.plan.is_left_out(Node(node as u8));
             let (live, etcd) = match (committed, out) {
-                _ if turned => (Data::Raised, Some(Data::Raised)),
-                (true, true) => (Data::Old, None),
-                (true, false) => (Data::New, Some(Data::New)),
-                (false, _) => (Data::Old, Some(Data::Old)),
+                _ if self.plan.is_without_etcd(Node(node as u8)) => (None, None),
+                _ if turned => (Some(Data::Raised), Some(Data::Raised)),
+                (true, true) => (Some(Data::Old), None),
+                (true, false) => (Some(Data::New), Some(Data::New)),
+                (false, _) => (Some(Data::Old), Some(Data::Old)),
             };
             // What somebody starts on a node that is left out is theirs, once it is decided.
             let theirs = host.theirs && out && committed;
-            let runs =
-                theirs || host.kubelet_at.is_some() || host.power && host.etcd == etcd && host.api == etcd.is_some();
+            let runs = theirs
+                || host.kubelet_at.is_some()
+                || host.power && host.etcd == etcd && host.api != (committed && out);
             let kept = host.data.unsynced() == 0;
-            if names.at(Place::Live) != Some(live) {
+            if names.at(Place::Live) != live {
                 self.fail(Invariant::NeverMixed, format!("n{node} at rest: {names:?}"));
             } else if !kept {
                 self.fail(Invariant::WrittenBefore, format!("n{node} has ended with names that are not kept"));
@@ -709,7 +709,7 @@ impl World {
                 );
             }
             for (turn, stays) in [committed, turned].into_iter().enumerate() {
-                let wrote = self.checkers[turn].nodes[node].wrote && !stays;
+                let wrote = self.checkers[turn].nodes[node].wrote && !stays && live.is_some();
                 if wrote && self.hosts[node].data.seen().at(Place::kept(turn)).is_none() {
                     self.fail(
                         Invariant::AcknowledgedWrites,
@@ -755,8 +755,13 @@ impl World {
         let waiting: Vec<usize> =
             (0..self.hosts.len()).filter(|&node| !self.hosts[node].gone && !self.hosts[node].left).collect();
         let alone: Vec<usize> = waiting.iter().copied().filter(|&node| !self.is_excused(&self.hosts[node])).collect();
-        // Who has ended waits for those that are excused, and so does who restarts members in turn.
-        let ended = alone.iter().all(|&node| matches!(self.phase(node), Some(Phase::Ended | Phase::Committed)));
+        // Who has ended waits for those that are excused, and so does who restarts members in turn, and an API server that uses their etcd.
+        let awaits = |node: usize| {
+            let process = self.hosts[node].process.as_ref();
+            process.is_some_and(|process| !process.participant.view().awaited().is_empty())
+        };
+        let ended =
+            alone.iter().all(|&node| awaits(node) || matches!(self.phase(node), Some(Phase::Ended | Phase::Committed)));
         if ended && alone.len() < waiting.len() {
             self.marks.add(Mark::Blocked);
             for &node in &waiting {

@@ -101,34 +101,36 @@ impl World {
                 }
             }
             self.look_at_readiness(node);
-            let host = &self.hosts[node];
-            if !host.api {
+            if !self.hosts[node].api {
                 continue;
             }
-            let Some(cluster) = host.etcd.filter(|&data| self.serves(node, data)) else { continue };
-            // A client writes. One of the group system:masters does so also where the API server is not ready.
-            if !self.is_ready(node) && self.choices.draw(Draw::Master, node, 0, 7) > 0 {
-                continue;
-            }
-            let host = &self.hosts[node];
-            let (intruder, now) = (host.intruder, self.now);
-            self.revisions[cluster as usize] += 1;
-            let revision = self.revisions[cluster as usize];
-            let members = self.members_up(node, cluster);
-            // An intruder does not count until it is ended, which somebody is at.
-            let guarded = self.hosts[node].process.as_ref().is_none_or(|process| process.guards);
-            if intruder && guarded && cluster == Data::old(self.hosts[node].turn) {
-                continue;
-            }
-            for checker in &mut self.checkers {
-                checker.client(now, Node(node as u8), cluster, revision, members, intruder);
-            }
-            if intruder && cluster == Data::New {
-                self.marks.add(Mark::IntruderWrote);
-            }
+            self.shown(node).into_iter().for_each(|cluster| self.client_writes(node, cluster));
         }
         self.check_clusters();
         self.look_again();
+    }
+
+    /// A client writes to a cluster. One of the group system:masters does so also where the API server is not ready.
+    fn client_writes(&mut self, node: usize, cluster: Data) {
+        if !self.is_ready(node) && self.choices.draw(Draw::Master, node, 0, 7) > 0 {
+            return;
+        }
+        let host = &self.hosts[node];
+        let (intruder, now) = (host.intruder, self.now);
+        self.revisions[cluster as usize] += 1;
+        let revision = self.revisions[cluster as usize];
+        let members = self.members_up(node, cluster);
+        // An intruder does not count until it is ended, which somebody is at.
+        let guarded = self.hosts[node].process.as_ref().is_none_or(|process| process.guards);
+        if intruder && guarded && cluster == Data::old(self.hosts[node].turn) {
+            return;
+        }
+        for checker in &mut self.checkers {
+            checker.client(now, Node(node as u8), cluster, revision, members, intruder);
+        }
+        if intruder && cluster == Data::New {
+            self.marks.add(Mark::IntruderWrote);
+        }
     }
 
     /// For how long an API server has been ready on the new data of a node that is not armed for the way back.

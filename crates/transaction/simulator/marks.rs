@@ -45,9 +45,11 @@ pub enum Mark {
     TurnedInVain,
     /// An operator did not wait for an API server any longer.
     UnreadyForgotten,
+    /// An operator let an API server start although etcd was not known to be back on all nodes.
+    ApiServersForgotten,
 }
 
-const MARKS: usize = Mark::UnreadyForgotten as usize + 1;
+const MARKS: usize = Mark::ApiServersForgotten as usize + 1;
 const ALL: [Mark; MARKS] = [
     Mark::Committed,
     Mark::Aborted,
@@ -68,6 +70,7 @@ const ALL: [Mark; MARKS] = [
     Mark::TurnedBack,
     Mark::TurnedInVain,
     Mark::UnreadyForgotten,
+    Mark::ApiServersForgotten,
 ];
 
 /// How often each was reached: in how many runs, and how often in all.
@@ -79,7 +82,7 @@ pub struct Marks {
     phases: [[u64; 7]; 7],
     steps: [u64; 14],
     entries: [u64; 14],
-    notices: [u64; 12],
+    notices: [u64; 13],
 }
 
 impl Marks {
@@ -140,6 +143,7 @@ impl Marks {
             Notice::TurnsBack => 9,
             Notice::OldDataDiffers => 10,
             Notice::Stays => 11,
+            Notice::ApiWaits { .. } => 12,
         };
         self.notices[place] += 1;
     }

@@ -85,7 +85,7 @@ pub struct Job {
     looked: u64,
 }
 
-fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<Operation> {
+fn operations(turn: usize, left_out: bool, has_etcd: bool, run: Run, live: Option<Data>) -> Vec<Operation> {
     let step = run.step();
     use Condition::{AllServe, ApiServes, Running, Serves, Stopped};
     use Operation::{
@@ -107,6 +107,7 @@ fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<
         Step::StopApi => {
             vec![Hold(Controllers), Hold(Api), SyncManifests, Await(Stopped(Controllers)), Await(Stopped(Api))]
         }
+        Step::StopEtcd if !has_etcd => vec![Await(Stopped(Controllers))],
         Step::StopEtcd => vec![Hold(Etcd), SyncManifests, Await(Stopped(Etcd))],
         Step::Swap => vec![Move(Place::Live, Place::aside(turn)), SyncData, Move(Place::Staged, Place::Live), SyncData],
         Step::LaunchEtcd => vec![Put(Etcd), SyncManifests, Await(Running(Etcd))],
@@ -143,8 +144,11 @@ fn operations(turn: usize, left_out: bool, run: Run, live: Option<Data>) -> Vec<
             list
         }
         Step::UndoStart => {
-            let mut list = vec![Put(Etcd), SyncManifests, Await(Running(Etcd))];
-            if run.raises_revision() {
+            let mut list = vec![];
+            if has_etcd {
+                list.extend([Put(Etcd), SyncManifests, Await(Running(Etcd))]);
+            }
+            if has_etcd && run.raises_revision() {
                 list.extend([Await(Serves), Raise]);
             }
             list.extend([Put(Api), Put(Controllers), SyncManifests, Await(Running(Api)), Await(Running(Controllers))]);
@@ -188,6 +192,7 @@ impl World {
             process.watches |= !run.is_resumed();
         }
         let left_out = plan.is_left_out(Node(node as u8));
+        let has_etcd = !plan.is_without_etcd(Node(node as u8));
         let live = self.hosts[node].data.seen().at(Place::Live);
         self.next_job += 1;
         let id = self.next_job;
@@ -195,7 +200,7 @@ impl World {
             id,
             run: run.id(),
             step: run.step(),
-            operations: operations(self.hosts[node].turn, left_out, run, live),
+            operations: operations(self.hosts[node].turn, left_out, has_etcd, run, live),
             next: 0,
             cancelled: false,
             hangs: false,
@@ -591,12 +596,17 @@ impl World {
         }
     }
 
+    /// The nodes with members of a cluster.
+    pub fn members(&self, cluster: Data) -> NodeSet {
+        match cluster {
+            Data::Old => self.plan.all().without(self.plan.without_etcd()),
+            Data::New | Data::Raised => self.plan.serving(),
+        }
+    }
+
     /// Members of a cluster that run and that a node's member can speak to, its own among them.
     pub fn members_up(&self, node: usize, cluster: Data) -> NodeSet {
-        let members = match cluster {
-            Data::Old => self.plan.all(),
-            Data::New | Data::Raised => self.plan.serving(),
-        };
+        let members = self.members(cluster);
         let mut up = NodeSet::EMPTY;
         for member in members.iter() {
             let other = member.index();
@@ -611,18 +621,26 @@ impl World {
     /// Whether a node's API server is ready.
     pub fn is_ready(&self, node: usize) -> bool {
         let host = &self.hosts[node];
-        let serves = |data: Data| {
-            self.now >= host.api_since.saturating_add(host.delays[data as usize]) && self.serves(node, data)
-        };
-        host.api && host.etcd.is_some_and(serves)
+        let ready = |data: &Data| self.now >= host.api_since.saturating_add(host.delays[*data as usize]);
+        host.api && self.shown(node).iter().any(ready)
+    }
+
+    /// The clusters that a node's API server may show: that of the node's own member, or without one, that of any member.
+    pub fn shown(&self, node: usize) -> Vec<Data> {
+        let by = |member: usize| self.hosts[member].etcd.filter(|&data| self.serves(member, data));
+        if !self.plan.is_without_etcd(Node(node as u8)) {
+            return by(node).into_iter().collect();
+        }
+        let reached = |member: &usize| !(self.is_cut(node, *member) || self.is_cut(*member, node));
+        let mut all: Vec<Data> = (0..self.hosts.len()).filter(reached).filter_map(by).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Whether a node's member serves a cluster.
     pub fn serves(&self, node: usize, cluster: Data) -> bool {
-        let members = match cluster {
-            Data::Old => self.plan.count(),
-            Data::New | Data::Raised => self.plan.serving().len(),
-        };
+        let members = self.members(cluster).len();
         self.hosts[node].etcd == Some(cluster) && self.members_up(node, cluster).len() * 2 > members
     }
 }

@@ -53,6 +53,9 @@ impl World {
                 }
             }
         }
+        if notices.iter().any(|notice| matches!(notice, Notice::ApiWaits { .. })) {
+            self.let_api_servers_start();
+        }
         // What has not gone back by itself by now never will.
         if notices.contains(&Notice::Unready) && self.looks > PATIENCE {
             for node in 0..self.hosts.len() {
@@ -62,6 +65,20 @@ impl World {
                     self.marks.add(Mark::UnreadyForgotten);
                     self.order(node, Operator::Forget);
                 }
+            }
+        }
+    }
+
+    /// `restore --forget`: API servers wait no longer for etcd of nodes that are gone for good, or have gone back.
+    fn let_api_servers_start(&mut self) {
+        for node in 0..self.hosts.len() {
+            let turn = self.hosts[node].turn;
+            let awaited = self.hosts[node].process.as_ref().map(|process| process.participant.view().awaited());
+            let awaited = awaited.filter(|awaited| !awaited.is_empty()).unwrap_or_default();
+            let mut waits = awaited.without(self.gone()).iter();
+            if !awaited.is_empty() && waits.all(|other| self.checkers[turn].ended(other)) {
+                self.marks.add(Mark::ApiServersForgotten);
+                self.order(node, Operator::Forget);
             }
         }
     }

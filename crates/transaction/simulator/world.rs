@@ -11,7 +11,7 @@ use etcd_transaction::{
 
 use super::checker::{Checker, Failure, Invariant};
 use super::choices::{Choices, Draw, Kind, Source};
-use super::disk::{Bytes, Data, Directories, Layered, Lines, Manifests};
+use super::disk::{Bytes, Data, Directories, Layered, Lines, Manifests, Part};
 use super::marks::Marks;
 use super::operations::Job;
 use super::planted::Planted;
@@ -323,16 +323,27 @@ impl World {
         let start = if unready == Unready::Nowhere { 180_000 } else { 60_000 };
         let limits = Limits { start: Millis(start) };
         let coordinator = Node(coordinator as u8);
+        let heal_at = [20_000, 60_000, 60_000, 120_000, 300_000][draw(4) as usize];
+        let (any_gone, clocks) = (draw(3) == 0, draw(2) == 0);
+        let mut without_etcd = NodeSet::EMPTY;
+        if count > 1 && choices.draw(Draw::Setting, 6, 0, 3) == 0 {
+            // At least one of the last nodes, and never all.
+            let first = choices.draw(Draw::Setting, 6, 1, count as u64 - 1) as usize;
+            let nodes = (first..count).filter(|&node| !left_out[node]).map(|node| Node(node as u8));
+            nodes.filter(|&node| node != coordinator).for_each(|node| without_etcd.insert(node));
+        }
         let plan = Plan::new(&left_out, coordinator, limits.clone(), options).expect("a plan");
+        let plan = plan.with_nodes_without_etcd(without_etcd).expect("a plan");
         let back = PlanOptions { keep_unready: false, returns: false, ..options };
         let back = Plan::new(&vec![false; count], coordinator, limits, back).expect("a plan");
-        let heal_at = [20_000, 60_000, 60_000, 120_000, 300_000][draw(4) as usize];
         let heal_at = if unready == Unready::Nowhere { heal_at } else { heal_at + 60_000 };
-        let (any_gone, clocks) = (draw(3) == 0, draw(2) == 0);
         let smooth = Choices::rates(seed).iter().all(|&rate| rate == 0);
         let clocks = clocks && special == Special::Swarm && !smooth && !setting.asks;
         let plan = Arc::new(plan);
-        let hosts = (0..count).map(|node| Host::new(if clocks { choices.draw(Draw::Setting, node, 4, 16) } else { 8 }));
+        let hosts = (0..count).map(|node| {
+            let rate = if clocks { choices.draw(Draw::Setting, node, 4, 16) } else { 8 };
+            Host::new(rate, !plan.is_without_etcd(Node(node as u8)))
+        });
         let mut hosts: Vec<Host> = hosts.collect();
         let ready = choices.draw(Draw::Ready, 0, 0, count as u64 - 1) as usize;
         let differs = choices.draw(Draw::Ready, 0, 0, 7) == 0;
@@ -899,8 +910,12 @@ impl World {
         if !hangs || over {
             host.job = None;
         }
-        let later = later.max(host.stuck_until.saturating_sub(now) + 1);
-        let incarnation = host.incarnation;
+        let rest = host.stuck_until.saturating_sub(now);
+        let (later, incarnation) = (later.max(rest + 1), host.incarnation);
+        // The kernel is done with it at its own time: it was a process that was paused.
+        if let Some(job) = host.job.as_ref().map(|job| job.id) {
+            self.push(rest, Event::Operation { node, job });
+        }
         self.push(later, Event::Start { node, incarnation });
         // A person looks at just this moment.
         if self.hosts[node].journal.unsynced() > 0 && self.choices.pick_more(Kind::Operator, node, 1, 8) == 1 {
@@ -951,9 +966,12 @@ impl World {
 }
 
 impl Host {
-    fn new(rate: u64) -> Host {
-        let data = Directories([Some(Data::Old), Some(Data::New), None, None, None, None]);
-        let manifests = Manifests { there: [Some(Bytes::Own); 3], held: [false; 3], moved: [false; 3] };
+    fn new(rate: u64, has_etcd: bool) -> Host {
+        let data = [Some(Data::Old), Some(Data::New)].map(|data| data.filter(|_| has_etcd));
+        let data = Directories([data[0], data[1], None, None, None, None]);
+        let mut there = [Some(Bytes::Own); 3];
+        there[Part::Etcd as usize] = there[Part::Etcd as usize].filter(|_| has_etcd);
+        let manifests = Manifests { there, held: [false; 3], moved: [false; 3] };
         Host {
             turn: 0,
             journal: Lines::default(),
@@ -976,7 +994,7 @@ impl Host {
             process: None,
             stuck_until: 0,
             job: None,
-            etcd: Some(Data::Old),
+            etcd: has_etcd.then_some(Data::Old),
             api: true,
             intruder: false,
             controllers: true,

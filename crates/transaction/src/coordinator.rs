@@ -65,7 +65,7 @@ impl Participant {
 
     /// Whether a node has done a step, as far as the coordinator knows, or has none of this kind to do.
     fn has_done(&self, node: Node, step: Step) -> bool {
-        if self.plan.is_left_out(node) && !step.concerns_left_out() {
+        if !self.plan.concerns(node, step) {
             return true;
         }
         if self.breaks(Rule::BarrierSkipped) && matches!(step, Step::Swap | Step::LaunchEtcd) && node != self.own {

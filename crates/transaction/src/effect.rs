@@ -155,6 +155,11 @@ pub enum Notice {
         /// The file had other bytes than the one that is held.
         other_bytes: bool,
     },
+    /// After abort, on a node without etcd: its API server is not started before etcd has its old data on others.
+    ApiWaits {
+        /// On which.
+        nodes: NodeSet,
+    },
     /// This node has ended, and waits for others.
     WaitsFor {
         /// For whom.

@@ -161,6 +161,6 @@ pub enum Operator {
     /// Every node has ended, as all journals say.
     AllEnded,
     /// `restore --forget`. On a node that has ended: do not wait for others any more. On one whose API server did not become ready in time: do not
-    /// wait for that any more. Nothing is heard of it elsewhere.
+    /// wait for that any more. On one without etcd that goes back: no etcd runs on new data any more. Nothing is heard of it elsewhere.
     Forget,
 }

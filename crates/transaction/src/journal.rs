@@ -180,9 +180,9 @@ impl Recorded {
     }
 
     /// Whether no node of the plan can be in doubt: none votes yes before all members are launched.
-    pub(crate) fn nobody_has_voted_yes(&self, is_left_out: bool) -> bool {
-        // All others wait for what a node that is left out does last.
-        let last = if is_left_out { Step::StopEtcd } else { Step::LaunchEtcd };
+    pub(crate) fn nobody_has_voted_yes(&self, serves: bool) -> bool {
+        // All others wait for what a node that gets no member does last.
+        let last = if serves { Step::LaunchEtcd } else { Step::StopEtcd };
         !self.done.contains(last)
     }
 

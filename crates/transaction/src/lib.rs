@@ -44,6 +44,14 @@
 //! restarted since its API server was first started takes no part: nobody knows what that was in the meantime. Then there is no way back but
 //! that of an operator.
 //!
+//! ## Nodes without etcd
+//! Where etcd is on machines of its own, API servers are on other nodes, which take part as well: [`Plan::with_nodes_without_etcd`]. Such a node stops
+//! its API server with all others, votes yes when its components are stopped, as one that is left out does, and starts its API server after commit. It never
+//! coordinates. After abort its API server could go to the member of any node. So [`Step::UndoStart`] waits there until every member's node has gone back:
+//! none serves the new data any more, and the revision of the old data is above what clients have seen. A node that is lost is not waited for where the
+//! rest of the new cluster has no quorum. Where it may have one, a person has to say that it does not serve ([`Operator::Forget`]). A node with etcd that has
+//! gone back stays until such nodes have heard so. These plans have no way back of the nodes' own: an API server may be ready by the data of any node.
+//!
 //! ## Phases
 //! What a node is at is a function of its journal ([`Recorded::phase`]):
 //!
@@ -74,7 +82,7 @@
 //! * No two nodes know different decisions, and a decision never changes.
 //! * Commit is decided only if all nodes have voted yes.
 //! * An undo begins only after abort, and only once every try of a step has returned. API servers start only after commit.
-//! * No two clusters serve at the same time.
+//! * No two clusters serve at the same time. No API server of a node without etcd runs beside new data that is decided against and has a quorum.
 //! * Nodes go back by themselves only if no API server was ready on the new data for longer than [`timers::SURE`]; what clients that need no API
 //!   server to be ready have written is in data that is kept.
 //! * Nothing is said or done that depends on an entry which is not on the disk: messages and runs are made of [`Recorded`] alone.
@@ -87,7 +95,8 @@
 //! * [`Input::Certificate`]: give a node a new identity.
 //! * [`Operator::Exclude`]: say that nodes are gone for good. The rest decides in a higher epoch, whose quorum is every node of the rest. This
 //!   is unsafe if the nodes are not gone, and they had a quorum.
-//! * [`Operator::Forget`]: end the waiting of a node that has ended.
+//! * [`Operator::Forget`]: end the waiting of a node that has ended; or, on a node without etcd that goes back, say that no etcd runs on the new data
+//!   any more. The latter is unsafe if one does.
 //!
 //! # What a driver has to keep to
 //! * Effects are done in order. [`Effect::Persist`] is written and synced in order; a write that fails ends the process.

@@ -48,6 +48,8 @@ pub struct Participant {
     guards: bool,
     ended_at: Option<Now>,
     all_ended_at: Option<Now>,
+    /// Since when its API server waits for other nodes.
+    waits_since: Option<Now>,
     told: Vec<Notice>,
     left: bool,
     /// What an earlier process had begun.
@@ -117,6 +119,7 @@ impl Participant {
             guards: false,
             ended_at: None,
             all_ended_at: None,
+            waits_since: None,
             told: Vec::new(),
             left: false,
             begun_before,
@@ -190,8 +193,9 @@ impl Participant {
         self.plan.coordinator() == self.own
     }
 
-    pub(crate) fn is_left_out(&self) -> bool {
-        self.plan.is_left_out(self.own)
+    /// Whether it gets a member of the new cluster.
+    pub(crate) fn serves(&self) -> bool {
+        self.plan.serving().contains(self.own)
     }
 
     /// Whether it can speak to the others; one alone has nobody to speak to.
@@ -427,6 +431,7 @@ impl Participant {
             Operator::Forget => {
                 self.inbox.forget = self.phase() == Phase::Ended;
                 self.runner.gives_up_api = self.phase() == Phase::Committed && self.runner.unready;
+                self.runner.gives_up_others |= !self.awaited().is_empty();
             }
         }
     }
@@ -549,6 +554,12 @@ impl Participant {
                 self.tell_once(Notice::Unheard { node }, effects);
             }
         }
+        let awaited = self.awaited();
+        if awaited.is_empty() {
+            self.waits_since = None;
+        } else if self.now.since(*self.waits_since.get_or_insert(self.now)) >= timers::LOST {
+            self.tell_once(Notice::ApiWaits { nodes: awaited }, effects);
+        }
         if phase == Phase::Ended && !self.recorded().all_ended {
             let ended = |node: Node| self.state_of(node).is_some_and(|state| state.ended);
             let mut nodes = self.others();
@@ -574,7 +585,7 @@ impl Participant {
             return;
         }
         let (all_ended, forgotten, handed_over) = (recorded.all_ended, recorded.forgotten, recorded.handed_over());
-        let nobody_asks = recorded.nobody_has_voted_yes(self.is_left_out());
+        let nobody_asks = recorded.nobody_has_voted_yes(self.serves());
         let ended = *self.ended_at.get_or_insert(self.now);
         let lingered = self.now.since(ended) >= timers::LINGER || self.plan.count() == 1;
         let everyone_knows = self.others().iter().all(|node| self.state_of(node).is_some_and(|state| state.all_ended));
@@ -593,7 +604,10 @@ impl Participant {
             // Nobody can be in doubt. Whoever is away goes back alone, and is not waited for.
             let is_over = |node: Node| self.state_of(node).is_some_and(|state| state.ended);
             let away = self.now.since(ended) >= timers::LEAVE;
-            let settled = self.others().iter().all(|node| is_over(node) || (away && self.is_lost(node)));
+            // But a node without etcd is told that this one has gone back.
+            let waits = |node: Node| self.plan.is_without_etcd(node);
+            let settled =
+                self.others().iter().all(|node| is_over(node) || (away && self.is_lost(node) && !waits(node)));
             lingered && ((nobody_asks && settled) || early)
         };
         if over || forgotten {
@@ -636,6 +650,7 @@ pub(crate) enum Rule {
     OldDataDiffers,
     GoesOnAfterHandOver,
     HandOverAgain,
+    ApiBesideNewData,
 }
 
 impl Participant {
@@ -680,6 +695,7 @@ impl Participant {
             Rule::OldDataDiffers => P::OldDataThatDiffersIgnored,
             Rule::GoesOnAfterHandOver => P::GoesOnAfterHandOver,
             Rule::HandOverAgain => P::HandOverBegunAnew,
+            Rule::ApiBesideNewData => P::ApiServerBesideNewData,
         };
         self.planted == Some(planted)
     }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::steps::Limits;
+use crate::steps::{Limits, Step};
 
 /// A participant, by its position in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +103,7 @@ pub const MOST: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     left_out: NodeSet,
+    without_etcd: NodeSet,
     count: u8,
     coordinator: Node,
     limits: Limits,
@@ -129,6 +130,8 @@ pub enum PlanError {
     Count,
     /// The coordinator is not in the plan, or has no member of the new cluster.
     Coordinator,
+    /// A node that never had a member is not in the plan, or is left out, too.
+    WithoutEtcd,
 }
 
 impl fmt::Display for PlanError {
@@ -136,6 +139,7 @@ impl fmt::Display for PlanError {
         f.write_str(match self {
             PlanError::Count => "a plan has between 1 and 16 nodes",
             PlanError::Coordinator => "the coordinator has no member of the new cluster",
+            PlanError::WithoutEtcd => "a node without etcd is not in the plan, or is left out of the new cluster",
         })
     }
 }
@@ -155,7 +159,19 @@ impl Plan {
         }
         let mut set = NodeSet::EMPTY;
         (0..count).filter(|&index| left_out[usize::from(index)]).for_each(|index| set.insert(Node(index)));
-        Ok(Plan { left_out: set, count, coordinator, limits, options })
+        Ok(Plan { left_out: set, without_etcd: NodeSet::EMPTY, count, coordinator, limits, options })
+    }
+
+    /// The same plan, of which some nodes have no etcd: their API servers use that of the other nodes. They stop with all others, and start again with them.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn with_nodes_without_etcd(self, nodes: NodeSet) -> Result<Plan, PlanError> {
+        match () {
+            () if nodes.contains(self.coordinator) => Err(PlanError::Coordinator),
+            () if !self.all().without(self.left_out).includes(nodes) => Err(PlanError::WithoutEtcd),
+            () => Ok(Plan { without_etcd: nodes, ..self }),
+        }
     }
 
     /// How many nodes take part, those that are left out among them.
@@ -175,12 +191,32 @@ impl Plan {
 
     /// The nodes that get a member of the new cluster.
     pub fn serving(&self) -> NodeSet {
-        self.all().without(self.left_out)
+        self.all().without(self.left_out).without(self.without_etcd)
     }
 
-    /// Whether a node gets no member of the new cluster.
+    /// Whether a node with a member of the old cluster gets none of the new one.
     pub fn is_left_out(&self, node: Node) -> bool {
         self.left_out.contains(node)
+    }
+
+    /// Whether a node has no etcd, and an API server that uses that of the others.
+    pub fn is_without_etcd(&self, node: Node) -> bool {
+        self.without_etcd.contains(node)
+    }
+
+    /// The nodes whose API servers use the etcd of the others.
+    pub fn without_etcd(&self) -> NodeSet {
+        self.without_etcd
+    }
+
+    /// Whether a node does a step. For its vote, a node that gets no member does nothing.
+    pub fn concerns(&self, node: Node, step: Step) -> bool {
+        let of_part = match () {
+            () if self.is_left_out(node) => step.concerns_left_out(),
+            () if self.is_without_etcd(node) => step.concerns_without_etcd(),
+            () => true,
+        };
+        of_part && (step != Step::Recheck || self.options.recheck)
     }
 
     /// The node that gives the orders.
@@ -199,9 +235,10 @@ impl Plan {
     }
 
     /// Whether the nodes go back by themselves, in a transaction of its own, if no API server becomes ready in time. Not where that is not
-    /// waited for, and not where a node is left out: it has no part in the way back.
+    /// waited for, and not where a node gets no member: one that is left out has no part in the way back, and of one without etcd the API server may be
+    /// ready by the etcd of any other.
     pub fn returns(&self) -> bool {
-        self.options.returns && !self.options.keep_unready && self.left_out.is_empty()
+        self.options.returns && !self.options.keep_unready && self.serving() == self.all()
     }
 
     /// Whether nodes are a quorum: more than half of the weight. A node weighs 2; with an even number of nodes, the coordinator weighs 3, so
@@ -265,5 +302,14 @@ mod tests {
         assert_eq!(of(&[true, false], 0), Some(PlanError::Coordinator));
         assert_eq!(of(&[true, false], 2), Some(PlanError::Coordinator));
         assert_eq!(of(&[true, false], 1), None);
+        let without = |node| {
+            let plan = Plan::new(&[false, true, false], Node(0), Limits::default(), PlanOptions::default()).unwrap();
+            plan.with_nodes_without_etcd(NodeSet::of(Node(node)))
+        };
+        assert_eq!(without(0).err(), Some(PlanError::Coordinator));
+        assert_eq!((without(1).err(), without(3).err()), (Some(PlanError::WithoutEtcd), Some(PlanError::WithoutEtcd)));
+        let plan = without(2).unwrap();
+        assert_eq!((plan.serving(), plan.is_without_etcd(Node(2))), (NodeSet::of(Node(0)), true));
+        assert!(!plan.returns() && plan.concerns(Node(2), Step::StopApi) && !plan.concerns(Node(2), Step::Swap));
     }
 }

@@ -34,10 +34,11 @@ pub enum Planted {
     OldDataThatDiffersIgnored,
     GoesOnAfterHandOver,
     HandOverBegunAnew,
+    ApiServerBesideNewData,
 }
 
 /// All of them.
-pub const ALL: [Planted; 30] = {
+pub const ALL: [Planted; 31] = {
     use Planted::*;
     [
         HalfIsAQuorum,
@@ -70,5 +71,6 @@ pub const ALL: [Planted; 30] = {
         OldDataThatDiffersIgnored,
         GoesOnAfterHandOver,
         HandOverBegunAnew,
+        ApiServerBesideNewData,
     ]
 };

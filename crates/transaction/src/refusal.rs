@@ -56,7 +56,8 @@ impl Participant {
             Operator::AllEnded => (true, Refusal::NotEnded),
             Operator::Forget => {
                 let unready = phase == Phase::Committed && self.runner.unready;
-                (phase == Phase::Ended || unready, Refusal::NotEnded)
+                let waits = !self.awaited().is_empty() || self.runner.gives_up_others;
+                (phase == Phase::Ended || unready || waits, Refusal::NotEnded)
             }
         };
         (!taken).then_some(refusal)

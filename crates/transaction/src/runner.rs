@@ -6,8 +6,9 @@ use crate::effect::{Effect, How, Notice, Run};
 use crate::entry::{Decision, Ending, Entry};
 use crate::input::{Millis, Now, Outcome, RunId};
 use crate::journal::Phase;
+use crate::message::State;
 use crate::participant::{Participant, Rule};
-use crate::plan::Node;
+use crate::plan::{Node, NodeSet};
 use crate::steps::Step;
 use crate::timers;
 
@@ -27,6 +28,8 @@ pub(crate) struct Runner {
     pub(crate) unready: bool,
     /// An operator does not wait for it.
     pub(crate) gives_up_api: bool,
+    /// An operator says that no etcd runs on new data any more where this node has not heard of it.
+    pub(crate) gives_up_others: bool,
     /// What the way back needs could not be built.
     pub(crate) refuses: bool,
 }
@@ -157,18 +160,47 @@ impl Participant {
             // Nothing was touched.
             Decision::Abort => &[],
         };
-        let concerns = |step: &Step| {
-            (!self.is_left_out() || step.concerns_left_out()) && (*step != Step::Recheck || self.plan.options().recheck)
-        };
+        let concerns = |step: &Step| self.plan.concerns(self.own, *step);
         steps.iter().copied().filter(concerns).find(|&step| !recorded.done.contains(step))
+    }
+
+    fn may_begin(&self, step: Step) -> bool {
+        match step {
+            Step::Recheck => self.may_recheck(),
+            Step::UndoStart => self.awaited().is_empty(),
+            _ => true,
+        }
+    }
+
+    /// On a node without etcd, after abort: the nodes that its API server waits for. It may go to the member of any node: no quorum of these may still run on
+    /// the new data, and none may have a revision that is yet to be raised above what clients have seen. A node that is lost is not waited for where that
+    /// leaves the new data without a quorum: the others have raised the revision.
+    pub(crate) fn awaited(&self) -> NodeSet {
+        let waits = self.phase() == Phase::Aborting
+            && self.plan.is_without_etcd(self.own)
+            && self.recorded().begun.contains(Step::StopApi)
+            && !self.recorded().begun.contains(Step::UndoStart)
+            && !self.runner.gives_up_others
+            && !self.breaks(Rule::ApiBesideNewData);
+        let (mut awaited, mut lost) = (NodeSet::EMPTY, NodeSet::EMPTY);
+        let serving = self.plan.serving();
+        for node in self.others().iter().filter(|&node| waits && serving.contains(node)) {
+            let state = self.state_of(node);
+            let is_back = |state: &State| state.ended || state.done.contains(Step::UndoStart);
+            let has_old_data = |state: &State| state.done.contains(Step::UndoSwap);
+            match state {
+                Some(state) if is_back(state) || self.is_lost(node) && has_old_data(state) => {}
+                _ if self.is_lost(node) => lost.insert(node),
+                _ => awaited.insert(node),
+            }
+        }
+        let is_quorum = 2 * lost.len() > serving.len();
+        if is_quorum { awaited.union(lost) } else { awaited }
     }
 
     /// One member after the other is restarted, in the order of the plan. A node that is lost is not waited for: whether a quorum serves
     /// is looked at by the step itself.
-    fn may_begin(&self, step: Step) -> bool {
-        if step != Step::Recheck {
-            return true;
-        }
+    fn may_recheck(&self) -> bool {
         let serving = self.plan.serving();
         let passed = |node: Node| {
             self.is_lost(node)

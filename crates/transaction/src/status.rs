@@ -53,6 +53,11 @@ impl<'a> View<'a> {
         self.0.api_is_unready()
     }
 
+    /// After abort, on a node without etcd: the nodes that its API server waits for.
+    pub fn awaited(self) -> NodeSet {
+        self.0.awaited()
+    }
+
     /// Whether the node may be armed for the way back: its API server was never ready.
     pub fn turns(self) -> bool {
         self.0.turns()

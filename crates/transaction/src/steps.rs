@@ -12,7 +12,7 @@ pub enum Step {
     Preflight,
     /// Controller manager, scheduler and API server are stopped.
     StopApi,
-    /// etcd is stopped.
+    /// etcd is stopped. On a node without etcd: controller manager and scheduler have ended.
     StopEtcd,
     /// The old data is set aside, the new data is in its place.
     Swap,
@@ -68,6 +68,12 @@ impl Step {
     /// Whether a node that is left out of the new cluster does it, too. For its vote it does nothing.
     pub fn concerns_left_out(self) -> bool {
         !matches!(self, Step::Swap | Step::LaunchEtcd | Step::StartApi | Step::Recheck | Step::Restage | Step::HandOver)
+    }
+
+    /// Whether a node does it whose API server uses the etcd of other nodes. For its vote it does nothing.
+    pub fn concerns_without_etcd(self) -> bool {
+        use Step::{HandOver, LaunchEtcd, Recheck, Restage, Swap, UndoStop, UndoSwap};
+        !matches!(self, Swap | LaunchEtcd | Recheck | Restage | HandOver | UndoStop | UndoSwap)
     }
 }
 

@@ -64,8 +64,8 @@ impl Participant {
         if self.breaks(Rule::VoteBeforeProof) && self.recorded().begun.contains(Step::StartEtcd) {
             return Some(Entry::Vote { yes: true, why: None });
         }
-        // A node that is left out has nothing to start: it votes when it has stopped.
-        let stopped = self.is_left_out() && self.recorded().done.contains(Step::StopEtcd);
+        // A node that gets no member has nothing to start: it votes when it has stopped.
+        let stopped = !self.serves() && self.recorded().done.contains(Step::StopEtcd);
         if stopped && self.inbox.order == Some(Step::StartEtcd) {
             self.inbox.order = None;
             return Some(Entry::Vote { yes: true, why: None });
@@ -150,7 +150,7 @@ impl Participant {
         let recorded = self.recorded();
         let step = self.due()?;
         let next = recorded.vote.is_none() && self.runner.is_free();
-        let written = recorded.begun.contains(step) || (self.is_left_out() && step == Step::StartEtcd);
+        let written = recorded.begun.contains(step) || (!self.serves() && step == Step::StartEtcd);
         if !next || written {
             return None;
         }
@@ -172,7 +172,7 @@ impl Participant {
     /// The first step before the vote that this node has not done.
     pub(crate) fn next_forth(&self) -> Option<Step> {
         let recorded = self.recorded();
-        let concerns = |step: &Step| !self.is_left_out() || step.concerns_left_out();
+        let concerns = |step: &Step| self.plan.concerns(self.own, *step);
         Step::FORTH.into_iter().filter(concerns).find(|&step| !recorded.done.contains(step))
     }
 }

@@ -493,3 +493,73 @@ fn a_try_waits_and_counts_from_the_first_one_on() {
     one.give(Input::Deadline);
     assert!(one.run().is_resumed());
 }
+
+/// Node 3 of four, which has no etcd, after an abort of a restore that has come this far.
+fn api_server_that_goes_back(forth: &[Step], identity: bool) -> One {
+    let mut entries = steps(forth);
+    entries.push(ABORT);
+    let mut one = One::without_etcd(Node(3), 4, NodeSet::of(Node(3)), options(), &entries, identity);
+    one.give(Input::Deadline);
+    one
+}
+
+#[test]
+fn an_api_server_without_etcd_starts_once_etcd_is_back_everywhere() {
+    let back = Step::BACK;
+    let swapped = &back[..2];
+    let mut one = api_server_that_goes_back(&Step::FORTH[..3], true);
+    assert_eq!(one.node.view().awaited().len(), 3);
+    one.hear(0, &back);
+    one.hear(1, swapped);
+    one.hear(2, &back);
+    assert!(!one.begun(Step::UndoStart), "the revision of the old data may have to be raised yet");
+    assert_eq!(one.node.view().awaited(), NodeSet::of(Node(1)));
+    let mut finished = one.clone();
+    finished.hear(1, &back);
+    assert_eq!(finished.run().step(), Step::UndoStart);
+    // One that is lost has its old data, and the other ones have raised the revision.
+    one.wait(timers::LOST);
+    assert_eq!(one.run().step(), Step::UndoStart);
+
+    // One of three that is lost may run on the new data, and serves nobody.
+    let mut one = api_server_that_goes_back(&Step::FORTH[..3], true);
+    one.hear(0, &back);
+    one.wait(Millis(timers::LOST.0 / 2));
+    one.hear(1, &back);
+    assert!(!one.begun(Step::UndoStart));
+    one.wait(Millis(timers::LOST.0 / 2));
+    assert_eq!(one.run().step(), Step::UndoStart);
+
+    // Two of three may serve the new data, until somebody says that they do not.
+    let mut one = api_server_that_goes_back(&Step::FORTH[..3], true);
+    one.hear(0, &back);
+    one.wait(Millis(10 * timers::LOST.0));
+    assert!(!one.begun(Step::UndoStart));
+    let told = one.effects.iter().filter(|effect| matches!(effect, Effect::Tell(Notice::ApiWaits { .. })));
+    assert_eq!(told.count(), 1);
+    assert_eq!(one.node.view().refusal(Operator::Forget), None);
+    one.give(Input::Operator(Operator::Forget));
+    assert_eq!((one.run().step(), one.node.view().refusal(Operator::Forget)), (Step::UndoStart, None));
+
+    // Nothing was stopped: nothing is waited for.
+    let one = api_server_that_goes_back(&Step::FORTH[..1], true);
+    assert!(one.node.view().recorded().ended().is_some());
+    // Nobody is heard without an identity.
+    let mut one = api_server_that_goes_back(&Step::FORTH[..2], false);
+    one.wait(Millis(2 * timers::LOST.0));
+    assert!(!one.begun(Step::UndoStart) && one.node.view().refusal(Operator::Forget).is_none());
+}
+
+#[test]
+fn a_node_with_etcd_stays_for_an_api_server_that_waits_for_it() {
+    let mut entries = steps(&[&Step::FORTH[..3], &Step::BACK[..]].concat());
+    entries.insert(7, ABORT);
+    entries.push(Entry::Ended { ending: etcd_transaction::Ending::WentBack });
+    for (without, leaves) in [(NodeSet::EMPTY, true), (NodeSet::of(Node(2)), false)] {
+        let mut one = One::without_etcd(Node(0), 3, without, options(), &entries, true);
+        one.give(Input::Deadline);
+        one.give(from(1, Message::State(State { ended: true, ..told(StepSet::default(), StepSet::default()) })));
+        one.wait(Millis(10 * timers::LOST.0));
+        assert_eq!(one.effects.iter().any(|effect| matches!(effect, Effect::Leave)), leaves, "{without:?}");
+    }
+}

@@ -117,6 +117,10 @@ pub(super) fn notice(notice: Notice, name: impl Fn(Node) -> String) -> Option<St
             let how = if other_bytes { "a different manifest" } else { "its manifest or its process" };
             format!("another program has started {what} again: {how} was found, and was moved away or ended")
         }
+        Notice::ApiWaits { nodes } => format!(
+            "the API server stays stopped until etcd has its old data again on {}; these nodes are not heard, or still roll back",
+            names(nodes)
+        ),
         Notice::WaitsFor { nodes } => format!("the restore has ended on this node, which waits for {}", names(nodes)),
     })
 }

@@ -22,7 +22,20 @@ impl One {
     }
 
     pub(crate) fn at(own: Node, count: usize, options: PlanOptions, entries: &[Entry], identity: bool) -> One {
-        let plan = Arc::new(Plan::new(&vec![false; count], Node(0), Limits::default(), options).unwrap());
+        One::without_etcd(own, count, NodeSet::EMPTY, options, entries, identity)
+    }
+
+    /// In a plan of which some nodes have no etcd.
+    pub(crate) fn without_etcd(
+        own: Node,
+        count: usize,
+        nodes: NodeSet,
+        options: PlanOptions,
+        entries: &[Entry],
+        identity: bool,
+    ) -> One {
+        let plan = Plan::new(&vec![false; count], Node(0), Limits::default(), options).unwrap();
+        let plan = Arc::new(plan.with_nodes_without_etcd(nodes).unwrap());
         One { node: Participant::new(plan, own, entries, identity, Now(0)), now: Now(0), effects: Vec::new() }
     }
 

@@ -81,6 +81,7 @@ fn the_participant() {
             P::OldDataThatDiffersIgnored => &[Invariant::NeverMixed],
             P::GoesOnAfterHandOver => &[Invariant::StepsInOrder, Invariant::NeverReady],
             P::HandOverBegunAnew => &[Invariant::NeverReady],
+            P::ApiServerBesideNewData => &[Invariant::OneClusterServes],
             P::NewDataNotKept => &[Invariant::NothingLost, Invariant::AcknowledgedWrites],
             // These are kept by another rule as well: a promise is made only of a journal without a decision, and who has no identity
             // hears no order, and votes no for silence.
