@@ -1,7 +1,6 @@
 //! The stand-in for systemd on a lab's node, by the systemctl that lies there, called after a chroot into the node's file tree. Needs root,
 //! crun, Debian's etcd, and for one test OpenSSH.
 
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -185,7 +184,7 @@ fn a_held_service_stays_down_and_a_killed_one_comes_back() {
     node.ok("daemon-reload");
     assert_eq!(node.shows("LoadState"), "not-found");
     node.fails("start a", 5, "Failed to start a.service: Unit a.service not found.\n");
-    node.fails("enable a", 1, "Unknown command verb enable.\n");
+    node.fails("edit a", 1, "Unknown command verb edit.\n");
     node.fails("start --now a", 1, "systemctl: unrecognized option '--now'\n");
 }
 
@@ -264,8 +263,17 @@ fn an_etcd_is_a_unit_and_its_files_are_the_nodes() {
     node.until("an etcd without data", || etcdctl(&["get", "/a"]).as_deref() == Some(""));
 
     // What is enabled starts with the manager; what is left of a lab is nothing.
-    std::fs::create_dir(node.unit("multi-user.target.wants")).expect("a folder");
-    symlink("/etc/systemd/system/a.service", node.unit("multi-user.target.wants/a.service")).expect("a link");
+    let link = "/etc/systemd/system/multi-user.target.wants/a.service";
+    let file = "/etc/systemd/system/a.service";
+    node.fails("enable a", 0, &format!("Created symlink {link} -> {file}.\n"));
+    node.ok("enable a");
+    node.fails("disable a", 0, &format!("Removed \"{link}\".\n"));
+    assert_eq!(node.shows("UnitFileState"), "disabled");
+    assert!(!node.unit("multi-user.target.wants").exists());
+    node.ok("disable a");
+    node.fails("enable none", 1, "Failed to enable unit: Unit file none.service does not exist.\n");
+    node.fails("disable none", 1, "Failed to disable unit: Unit file none.service does not exist.\n");
+    node.fails("enable a", 0, &format!("Created symlink {link} -> {file}.\n"));
     assert_eq!(node.shows("UnitFileState"), "enabled");
     node.0.power_off("cp1").expect("off");
     node.0.power_on("cp1").expect("on");

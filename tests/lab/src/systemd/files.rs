@@ -88,3 +88,28 @@ pub(super) fn define(name: &str, files: &Files, log: &mut Vec<String>) -> Option
 pub(super) fn is_enabled(dir: &NodeDir, name: &str) -> bool {
     dir.host(UNITS).join(WANTED).join(name).symlink_metadata().is_ok()
 }
+
+/// Has a unit start with the manager; gives what the real one says of it.
+pub(super) fn enable(dir: &NodeDir, name: &str) -> Result<String> {
+    if is_enabled(dir, name) {
+        return Ok(String::new());
+    }
+    let folder = dir.host(UNITS).join(WANTED);
+    fs::create_dir_all(&folder)?;
+    let target = format!("{UNITS}/{name}");
+    fs::os::unix::fs::symlink(&target, folder.join(name))?;
+    Ok(format!("Created symlink {UNITS}/{WANTED}/{name} -> {target}.\n"))
+}
+
+/// Takes that back. The folder goes with the last link.
+pub(super) fn disable(dir: &NodeDir, name: &str) -> Result<String> {
+    if !is_enabled(dir, name) {
+        return Ok(String::new());
+    }
+    let folder = dir.host(UNITS).join(WANTED);
+    fs::remove_file(folder.join(name))?;
+    if entries(&folder)?.is_empty() {
+        fs::remove_dir(&folder)?;
+    }
+    Ok(format!("Removed \"{UNITS}/{WANTED}/{name}\".\n"))
+}

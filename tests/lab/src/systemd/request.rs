@@ -7,6 +7,8 @@ pub(super) enum Request {
     Job { verb: Verb, unit: String, block: bool },
     IsActive { unit: String },
     ResetFailed { unit: String },
+    Enable { unit: String },
+    Disable { unit: String },
     Show { unit: String, properties: Vec<String> },
 }
 
@@ -85,6 +87,8 @@ pub(super) fn parse(args: &[String]) -> Result<Request, String> {
         "restart" => job(Verb::Restart)?,
         "is-active" => Request::IsActive { unit: unit()? },
         "reset-failed" => Request::ResetFailed { unit: unit()? },
+        "enable" => Request::Enable { unit: unit()? },
+        "disable" => Request::Disable { unit: unit()? },
         "show" => {
             let properties = properties.take().ok_or("the lab's systemctl shows properties that are named")?;
             Request::Show { unit: unit()?, properties }
@@ -116,6 +120,8 @@ mod tests {
             ("--no-block restart -- etcd", job(Verb::Restart, false)),
             ("is-active etcd", Request::IsActive { unit: unit() }),
             ("reset-failed etcd", Request::ResetFailed { unit: unit() }),
+            ("enable etcd", Request::Enable { unit: unit() }),
+            ("disable etcd.service", Request::Disable { unit: unit() }),
             ("show etcd --property=Id,A", Request::Show { unit: unit(), properties: vec!["Id".into(), "A".into()] }),
         ] {
             assert_eq!(parsed(line), Ok(want), "{line}");
@@ -134,6 +140,7 @@ mod tests {
             "start a --property=Id",
             "daemon-reload a",
             "is-active a --no-block",
+            "enable --now a",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -21,6 +21,8 @@ pub(super) async fn answer(manager: &Arc<Manager>, args: &[String]) -> Answer {
         Ok(Request::Job { verb, unit, block }) => job(manager, verb, &unit, block).await,
         Ok(Request::IsActive { unit }) => Ok(is_active(manager, &unit)),
         Ok(Request::ResetFailed { unit }) => Ok(reset_failed(manager, &unit)),
+        Ok(Request::Enable { unit }) => enable(manager, &unit),
+        Ok(Request::Disable { unit }) => disable(manager, &unit),
         Ok(Request::Show { unit, properties }) => show(manager, &unit, &properties),
     };
     answered.unwrap_or_else(|error| Answer::error(1, &format!("the lab's service manager failed: {error:#}")))
@@ -72,6 +74,35 @@ async fn job(manager: &Arc<Manager>, verb: Verb, name: &str, block: bool) -> Res
     };
     answer.code = 1;
     answer.errors.push_str(&failed);
+    Ok(answer)
+}
+
+/// Links the unit where it is wanted, and reads all units anew, as the real one does.
+fn enable(manager: &Manager, name: &str) -> Result<Answer> {
+    let Some(definition) = files::define(name, &files::read(&manager.dir, name)?, &mut Vec::new()) else {
+        return Ok(Answer::error(1, &format!("Failed to enable unit: Unit file {name} does not exist.")));
+    };
+    let mut answer = Answer::default();
+    match definition.installable {
+        true => answer.errors = files::enable(&manager.dir, name)?,
+        // That is no error there either.
+        false => {
+            answer.errors = format!("The unit files have no installation config ({name}).\n");
+            return Ok(answer);
+        }
+    }
+    manager.reload()?;
+    Ok(answer)
+}
+
+/// Takes the links away, also those of a unit whose file is gone.
+fn disable(manager: &Manager, name: &str) -> Result<Answer> {
+    let there = files::read(&manager.dir, name)?.fragment.is_some();
+    if !there && !files::is_enabled(&manager.dir, name) {
+        return Ok(Answer::error(1, &format!("Failed to disable unit: Unit file {name} does not exist.")));
+    }
+    let answer = Answer { errors: files::disable(&manager.dir, name)?, ..Answer::default() };
+    manager.reload()?;
     Ok(answer)
 }
 
