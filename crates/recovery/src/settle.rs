@@ -176,6 +176,18 @@ pub fn forget(standing: &Standing<'_>) -> Result<NodeSet, Refusal> {
         let on = names(&standing.name_all(nodes));
         Err(Refusal::new(format!("restore {id} has not ended on {on}")).cause(why).hint(hint))
     };
+    // Whoever says that it need not wait says that etcd does not run on the new data on nodes that cannot be asked.
+    let held_up = standing.held_up();
+    let awaited = standing.awaited_by(held_up);
+    let still = awaited.without(standing.at(Phase::Ended)).without(standing.unread());
+    if !still.is_empty() {
+        let on = names(&standing.name_all(still));
+        return refused(
+            held_up,
+            &format!("its API server waits until etcd has its old data again on {on}, which still rolls back"),
+            format!("follow it to its end\n  {}", commands.follow()),
+        );
+    }
     for (phase, why, hint) in [
         (
             Phase::InDoubt,
@@ -199,14 +211,14 @@ pub fn forget(standing: &Standing<'_>) -> Result<NodeSet, Refusal> {
         ),
     ] {
         // An API server that does not become ready is nothing that is waited for any more.
-        let nodes = standing.at(phase).without(standing.unready());
+        let nodes = standing.at(phase).without(standing.unready()).without(held_up);
         if !nodes.is_empty() {
             return refused(nodes, why, hint);
         }
     }
     let waiting =
         standing.which(|restore| restore.ended.is_some() && (restore.waits_for_others || restore.participates));
-    Ok(waiting.union(standing.unready()))
+    Ok(waiting.union(standing.unready()).union(held_up))
 }
 
 /// What ends a participant that has missed its dismissal: every node has ended, or the node was told before to wait no longer. `None` for

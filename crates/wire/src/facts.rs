@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::restore::Parts;
 
 /// Body of [`Request::Facts`](crate::Request::Facts). Paths are the node's own, absolute. What the pod has not mounted is not seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct FactsRequest {
     pub wal_dir: Option<String>,
     /// The kubelet's folder of static pod manifests.
     pub manifests_dir: String,
+    /// Which parts of the control plane are on the node. Without etcd, `data_dir` is empty.
+    #[serde(default, skip_serializing_if = "Parts::are_both")]
+    pub parts: Parts,
     /// Whether there may be no database: the room of a node whose data was deleted is measured all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_empty: bool,

@@ -52,18 +52,19 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
-    /// The nodes of the new cluster.
+    /// The nodes with members of the new cluster.
     pub fn serving(&self) -> impl Iterator<Item = &RestoreNode> {
-        self.nodes.iter().filter(|node| !node.left_out)
+        self.nodes.iter().filter(|node| !node.left_out && node.has_etcd())
     }
 
     /// The plan by which the nodes roll back by themselves if no API server becomes ready on the new data: a second transaction of the same nodes.
     /// `None` where they do not: after a rollback, where API servers that are not ready are not waited for, where the new data
-    /// may begin below the old, where a member of the old cluster has no part in it, and where the old cluster had no quorum: it would not serve, and
-    /// its databases lack what only the logs have.
+    /// may begin below the old, where a member of the old cluster has no part in it, where etcd and API servers are on different nodes, so that no node can
+    /// tell whether an API server was ready on its data, and where the old cluster had no quorum: it would not serve, and its databases lack what only the logs
+    /// have.
     pub fn way_back(&self) -> Option<RestorePlan> {
-        let left_out = self.nodes.iter().any(|node| node.left_out);
-        let whole = self.not_reached.is_empty() && !left_out && self.quorum_lost.is_none();
+        let stacked = self.nodes.iter().all(|node| !node.left_out && node.parts == Parts::Both);
+        let whole = self.not_reached.is_empty() && stacked && self.quorum_lost.is_none();
         let raises = matches!(self.kind, RestoreKind::Snapshot { allow_lower_revisions: false, .. });
         let returns = raises && !self.keep_unready && whole;
         returns.then(|| {
@@ -166,6 +167,9 @@ pub struct RestoreNode {
     pub data_dir: String,
     /// etcd's WAL directory, where it is not in the data directory.
     pub wal_dir: Option<String>,
+    /// Which parts of the control plane are on the node. Without etcd, what is said of a member is empty.
+    #[serde(default, skip_serializing_if = "Parts::are_both")]
+    pub parts: Parts,
     /// The kubelet's folder of static pod manifests.
     pub manifests_dir: String,
     /// The file of the systemd unit that starts etcd, where the kubelet does not.
@@ -182,7 +186,41 @@ pub struct RestoreNode {
     pub log_end: Option<RaftPosition>,
 }
 
+/// Which parts of a control plane are on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Parts {
+    /// etcd and the API server.
+    #[default]
+    Both,
+    /// etcd alone: the API servers are on other nodes.
+    Etcd,
+    /// The API server alone, which uses the etcd of other nodes.
+    ApiServer,
+}
+
+impl Parts {
+    pub(crate) fn are_both(&self) -> bool {
+        *self == Parts::Both
+    }
+}
+
 impl RestoreNode {
+    /// Whether a member of etcd is on the node.
+    pub fn has_etcd(&self) -> bool {
+        self.parts != Parts::ApiServer
+    }
+
+    /// Whether an API server is on the node.
+    pub fn has_api_server(&self) -> bool {
+        self.parts != Parts::Etcd
+    }
+
+    /// Whether systemd runs the participant: where it starts etcd, and no API server is there, there need be no kubelet.
+    pub fn participates_by_unit(&self) -> bool {
+        self.parts == Parts::Etcd && self.unit.is_some()
+    }
+
     /// The drop-in that keeps the unit of etcd from being started while it is held (systemd.unit(5)).
     pub fn drop_in(&self) -> Option<String> {
         let name = self.unit.as_ref()?.rsplit('/').next()?;
@@ -201,6 +239,9 @@ pub struct Marker {
     pub uid: String,
     /// Its resource version: the revision that last changed it in the snapshot.
     pub resource_version: i64,
+    /// Its key in etcd, for nodes without an API server; those with one know it by its prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// Body of [`Request::Prepare`](crate::Request::Prepare): checks that the node can take part, and keeps others out until the session ends.
@@ -230,7 +271,7 @@ pub struct Prepared {
     pub removed: Vec<String>,
 }
 
-/// Body of [`Request::Stage`](crate::Request::Stage), for nodes that are not left out. For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
+/// Body of [`Request::Stage`](crate::Request::Stage), for nodes that get a member of the new cluster. For [`RestoreKind::Snapshot`] the client's `Begin`, `Data`... and `End` follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageRequest {
@@ -270,7 +311,7 @@ pub struct ArmRequest {
     pub identity: Identity,
     /// What the participant's container runs.
     pub runs: Runs,
-    /// What the others have staged, for a node that is left out: it tells how far clients may come.
+    /// What the others have staged, for a node that is left out or has no etcd: it tells how far clients may come.
     #[serde(default)]
     pub staged: Option<Staged>,
 }
@@ -413,6 +454,9 @@ pub struct Live {
     pub oldest: u64,
     /// Whether its API server did not become ready in time on the new data.
     pub unready: bool,
+    /// On a node without etcd that rolls back: names of the nodes that its API server waits for, because etcd may still run on the new data there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaited: Vec<String>,
     /// Whether its API server was never ready on the new data, so that the node may roll back by itself together with all others.
     #[serde(default)]
     pub turns: bool,
@@ -501,7 +545,7 @@ mod tests {
             nodes: vec![node("cp1", false)],
             not_reached: Vec::new(),
             peer_port: 1,
-            marker: Some(Marker { uid: "u".into(), resource_version: 1 }),
+            marker: Some(Marker { uid: "u".into(), resource_version: 1, key: None }),
             start_timeout: 1,
             keep_unready: false,
             quorum_lost: None,
@@ -529,6 +573,11 @@ mod tests {
             RestorePlan { not_reached: vec!["cp2".into()], ..plan.clone() },
             RestorePlan { quorum_lost: Some(QuorumLost::default()), ..plan.clone() },
             RestorePlan { nodes: vec![node("cp1", false), node("cp2", true)], ..plan.clone() },
+            RestorePlan {
+                nodes: vec![node("cp1", false), RestoreNode { parts: Parts::ApiServer, ..node("cp2", false) }],
+                ..plan.clone()
+            },
+            RestorePlan { nodes: vec![RestoreNode { parts: Parts::Etcd, ..node("cp1", false) }], ..plan.clone() },
         ] {
             assert_eq!(without.way_back(), None);
         }
@@ -536,7 +585,9 @@ mod tests {
         assert_eq!(RestorePlan { quorum_lost: gone, ..plan.clone() }.left_out(), ["cp3"]);
         // Plans and journals of before say nothing of it.
         let json = serde_json::to_value(&plan).expect("JSON");
-        assert!(json.get("quorumLost").is_none() && json["nodes"][0].get("logEnd").is_none(), "{json}");
+        for absent in ["logEnd", "parts", "unit"] {
+            assert!(json.get("quorumLost").is_none() && json["nodes"][0].get(absent).is_none(), "{json}");
+        }
         assert_eq!(serde_json::from_value::<RestorePlan>(json).expect("a plan"), plan);
     }
 }

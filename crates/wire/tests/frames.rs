@@ -12,6 +12,7 @@ use etcd_wire::message::{
 };
 use etcd_wire::order::{Order, OrderOutcome, OrderRequest};
 use etcd_wire::replay::{ReplayDone, ReplayRequest};
+use etcd_wire::restore::Parts;
 use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::survey::{
     EtcdState, EtcdSurvey, KeyInLog, LogSurvey, NodeSurvey, OnlyInLog, RaftPosition, SurveyRequest,
@@ -64,7 +65,15 @@ fn frames() -> impl Strategy<Value = Frame> {
             let manifests_dir = data_dir.clone();
             let health = port.map(|peer_port| HealthRequest { metrics_urls: vec![data_dir.clone()], peer_port });
             let may_be_empty = wal_dir.is_some();
-            Frame::Request(Request::Facts(FactsRequest { data_dir, wal_dir, manifests_dir, may_be_empty, health }))
+            let parts = if port.is_some() { Parts::Both } else { Parts::ApiServer };
+            Frame::Request(Request::Facts(FactsRequest {
+                data_dir,
+                wal_dir,
+                manifests_dir,
+                may_be_empty,
+                parts,
+                health,
+            }))
         }),
         facts(text).prop_map(|facts| Frame::Reply(Reply::Facts(Box::new(facts)))),
         proptest::option::of(text).prop_map(|data_dir| {

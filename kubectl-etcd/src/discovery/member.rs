@@ -1,6 +1,7 @@
 //! One etcd pod, read: names, URLs, and every path as the path on its node.
 
 use etcd_wire::message::{EtcdAccess, KeyPair};
+use etcd_wire::restore::Parts;
 use etcd_wire::services::{EtcdService, SettingsSource};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde::Serialize;
@@ -43,6 +44,9 @@ pub(crate) struct EtcdPod {
     pub(crate) data_dir: Option<String>,
     /// WAL directory on the node, where it is not in the data directory.
     pub(crate) wal_dir: Option<String>,
+    /// Which parts of the control plane are on the node, where its manifests were read. Without etcd only the node is known.
+    #[serde(skip)]
+    pub(crate) parts: Parts,
     /// The kubelet's folder of static pod manifests on the node, for an operation that looks at them.
     #[serde(skip)]
     pub(crate) manifests_dir: Option<String>,
@@ -196,6 +200,7 @@ impl EtcdPod {
             wal_dir: wal_dir(path("wal-dir"), overrides.data_dir.clone().or_else(|| path("data-dir"))),
             service: None,
             settings_source: None,
+            parts: Parts::Both,
             manifests_dir: None,
             encryption_config: None,
             api_server_image: None,

@@ -120,6 +120,8 @@ pub(crate) struct Found {
     pub(crate) members: Vec<EtcdPod>,
     /// The pods that could not be read, each with the reason.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// Nodes that were named and have no etcd: their API servers use that of the others.
+    pub(crate) without_etcd: Vec<EtcdPod>,
     /// The API servers, as far as they are pods that can be seen.
     pub(crate) api_servers: Vec<ApiServer>,
     /// Whether the user has named which members are meant, by node or by label.
@@ -146,6 +148,18 @@ impl Found {
     /// Pods that could not be read, each with its reason (exit 4).
     pub(crate) fn all(self) -> Outcome<Vec<EtcdPod>> {
         if self.unreadable.is_empty() { Ok(self.members) } else { Err(unreadable(self.unreadable)) }
+    }
+
+    /// All members, and the nodes whose API servers use their etcd, by node name.
+    ///
+    /// # Errors
+    /// As [`Found::all`].
+    pub(crate) fn all_nodes(mut self) -> Outcome<Vec<EtcdPod>> {
+        let without_etcd = std::mem::take(&mut self.without_etcd);
+        let mut nodes = self.all()?;
+        nodes.extend(without_etcd);
+        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        Ok(nodes)
     }
 
     /// All members, but for those of nodes that are left out: `to_nodes` are the others, all if it is empty. A node that is left out need not answer.
@@ -187,7 +201,7 @@ impl Found {
             let failed = failed.hint(OUTSIDE);
             self.unreadable.push(Unreadable { pod: String::new(), node: Some(member.node), failed });
         }
-        for member in &mut self.members {
+        for member in self.members.iter_mut().chain(&mut self.without_etcd) {
             member.manifests_dir = Some(dir.to_owned());
         }
         if self.members.is_empty() { Err(unreadable(self.unreadable)) } else { Ok(self) }

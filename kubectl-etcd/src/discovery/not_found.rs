@@ -89,7 +89,7 @@ pub(super) async fn otherwise(
             Ok((mut members, line)) => {
                 readiness::give(&troubles, &mut members);
                 let (named, outside) = (only.is_some(), Some(line));
-                return Ok(Found { members, unreadable: Vec::new(), api_servers: servers, named, outside });
+                return Ok(Found { members, api_servers: servers, named, outside, ..Found::default() });
             }
             Err(reason) => why = Some(reason),
         }
@@ -230,10 +230,19 @@ fn reach(failed: Failed, server: &ApiServer, typed: &Typed) -> Failed {
             "rollback" => Some("rollback"),
             _ => None,
         };
-        let over_ssh = over_ssh.map(|command| {
-            format!(
+        let over_ssh = over_ssh.map(|command| match is_local(server) {
+            true => format!(
                 "where systemd starts etcd on the control-plane nodes, use SSH\n  kubectl etcd {command} --ssh --nodes NODE=ADDRESS,..."
-            )
+            ),
+            false => {
+                let etcd = server.servers.iter().filter_map(|url| address(url)).map(|(host, _)| host);
+                let own = server.addresses.first().map_or("ADDRESS", String::as_str);
+                let nodes: Vec<String> = etcd.chain([format!("{}={own}", server.node)]).collect();
+                format!(
+                    "use SSH, and name the machines of etcd and all nodes with API servers\n  kubectl etcd {command} --ssh --nodes {},...",
+                    nodes.join(",")
+                )
+            }
         });
         return over_ssh.into_iter().fold(failed, Failed::hint).hint(super::OUTSIDE);
     }
@@ -337,7 +346,7 @@ mod tests {
         }
         let restore = said(std::slice::from_ref(&server), "restore a.db");
         assert!(restore.contains("restore FILE --data-dir DIR") && !restore.contains("--cacert"), "{restore}");
-        assert!(restore.contains("kubectl etcd restore FILE --ssh --nodes NODE=ADDRESS,..."), "{restore}");
+        assert!(restore.contains("kubectl etcd restore FILE --ssh --nodes 10.0.0.5,n1=ADDRESS,..."), "{restore}");
         let plain =
             ApiServer { servers: vec!["http://10.0.0.5:2379".into()], files: Default::default(), ..server.clone() };
         assert!(!said(&[plain], "status").contains("--cert"));

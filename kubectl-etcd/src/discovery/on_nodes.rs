@@ -5,6 +5,7 @@ use std::io;
 
 use etcd_store::node_files::{Kind, Limits, read_node_files};
 use etcd_wire::message::NodeFilesRequest;
+use etcd_wire::restore::Parts;
 use etcd_wire::services::{EtcdService, NodeServices};
 use etcd_wire::{Compression, Failure};
 use futures::future::join_all;
@@ -45,6 +46,7 @@ pub(crate) async fn on_nodes(road: &Road, hosts: &[Host], overrides: &Overrides,
             Ok(mut node) => {
                 found.members.append(&mut node.members);
                 found.unreadable.append(&mut node.unreadable);
+                found.without_etcd.append(&mut node.without_etcd);
                 found.api_servers.append(&mut node.api_servers);
             }
             Err(failed) => {
@@ -54,9 +56,19 @@ pub(crate) async fn on_nodes(road: &Road, hosts: &[Host], overrides: &Overrides,
     }
     give_endpoints(&mut found, overrides);
     match found.members.is_empty() {
+        true if found.unreadable.is_empty() => Err(without_etcd(&found)),
         true => Err(none(found.unreadable)),
         false => Ok(found),
     }
+}
+
+/// Where only nodes are named whose API servers use the etcd of others.
+fn without_etcd(found: &Found) -> Failed {
+    let uses =
+        |server: &ApiServer| format!("the API server on node {} uses {}", server.node, server.servers.join(", "));
+    Failed::new(Exit::Refused, "no node that was named has etcd")
+        .causes(found.api_servers.iter().map(uses))
+        .hint("name the nodes of etcd as well\n  --nodes etcd1=10.0.0.21,etcd2=10.0.0.22,etcd3=10.0.0.23,cp1=10.0.0.11")
 }
 
 /// One failure of all nodes.
@@ -145,6 +157,12 @@ fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Fo
     found.api_servers =
         pods.iter().filter(in_namespace).filter(|pod| is_api_server(pod)).filter_map(ApiServer::read).collect();
     if found.members.is_empty() && found.unreadable.is_empty() {
+        if use_others(&found.api_servers, host, &told.services.etcd) && overrides.reach.endpoints.is_empty() {
+            let addresses = vec![host.address.clone()];
+            let parts = Parts::ApiServer;
+            found.without_etcd.push(EtcdPod { node: host.node.clone(), addresses, parts, ..EtcdPod::default() });
+            return Ok(found);
+        }
         let member = match (&told.services.etcd[..], overrides.reach.endpoints.is_empty()) {
             ([service], _) => EtcdPod::of_service(&host.node, service, found.api_servers.first(), overrides),
             (_, false) => EtcdPod::external(&host.node, overrides),
@@ -154,10 +172,37 @@ fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Fo
         };
         found.members.push(EtcdPod { addresses: vec![host.address.clone()], ..member });
     }
+    let is_alone = found.api_servers.is_empty()
+        && !pods.iter().any(is_control_plane)
+        && !passed_over.iter().any(|file| is_kubes(file));
     for member in &mut found.members {
         member.encryption_config = pods.iter().find_map(encryption::config);
+        member.parts = if is_alone { Parts::Etcd } else { Parts::Both };
     }
     Ok(found)
+}
+
+/// Whether a file that was passed over is called as one of the control plane is.
+fn is_kubes(passed_over: &str) -> bool {
+    passed_over.starts_with("kube-")
+}
+
+/// Whether API servers of a node use only the etcd of other nodes. A unit of etcd may be there that a package has brought, and that nobody uses.
+fn use_others(servers: &[ApiServer], host: &Host, services: &[EtcdService]) -> bool {
+    let advertised = services.iter().filter_map(|service| service.settings.get("advertise-client-urls"));
+    let own: Vec<String> = advertised.flat_map(|list| list.split(',')).filter_map(host_of).collect();
+    let is_own = |url: &String| {
+        host_of(url).is_none_or(|named| {
+            let is_loopback = named.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+            named == "localhost" || is_loopback || named == host.address || named == host.node || own.contains(&named)
+        })
+    };
+    !servers.is_empty() && !servers.iter().flat_map(|server| &server.servers).any(is_own)
+}
+
+/// The host of a URL.
+fn host_of(url: &str) -> Option<String> {
+    Some(url.trim().parse::<http::Uri>().ok()?.host()?.trim_matches(['[', ']']).to_owned())
 }
 
 /// Why there is no member on a node.
@@ -206,10 +251,17 @@ fn mirrored(mut pod: Pod, host: &Host) -> Pod {
 }
 
 fn is_api_server(pod: &Pod) -> bool {
-    let label = |(key, value): (&str, &str)| {
-        pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|its| its == value)
-    };
-    [api_server::SELECTOR, api_server::OTHER_SELECTOR].iter().filter_map(|one| one.split_once('=')).any(label)
+    [api_server::SELECTOR, api_server::OTHER_SELECTOR].iter().filter_map(|one| one.split_once('=')).any(has_label(pod))
+}
+
+/// Whether a pod is one of those that run beside an API server.
+fn is_control_plane(pod: &Pod) -> bool {
+    let names = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    names.iter().flat_map(|name| [("component", *name), ("k8s-app", *name)]).any(has_label(pod))
+}
+
+fn has_label<'a>(pod: &'a Pod) -> impl Fn((&str, &str)) -> bool + 'a {
+    |(key, value)| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|its| its == value)
 }
 
 /// The archive in memory.
@@ -296,6 +348,56 @@ mod tests {
         let several = NodeServices { etcd: vec![service(), service()], failures: Vec::new() };
         let failed = node(&host, Told { files: Err(missing()), services: several }, &Overrides::default(), MANIFESTS);
         assert!(failed.expect_err("which?").message.contains("several"));
+    }
+
+    #[test]
+    fn etcd_and_api_servers_may_be_on_different_machines() {
+        let (host, mut files) = cp2();
+        let services = || NodeServices { etcd: vec![service()], failures: Vec::new() };
+        let found = node(&host, told(files.clone()), &Overrides::default(), MANIFESTS).expect("etcd");
+        assert_eq!(found.members[0].parts, Parts::Both);
+        // etcd alone, as a static pod and as a unit. A file that may be an API server's is no sign of that.
+        let etcd: Vec<_> = files.iter().filter(|(name, _)| name == "etcd.yaml").cloned().collect();
+        let parts = |files, services| {
+            let found =
+                node(&host, Told { files: Ok(files), services }, &Overrides::default(), MANIFESTS).expect("etcd");
+            found.members[0].parts
+        };
+        assert_eq!(parts(etcd.clone(), NodeServices::default()), Parts::Etcd);
+        assert_eq!(parts(Vec::new(), services()), Parts::Etcd);
+        let unread = [etcd, vec![("kube-apiserver.yaml".to_owned(), b"kind: [".to_vec())]].concat();
+        assert_eq!(parts(unread, NodeServices::default()), Parts::Both);
+        let scheduler: Vec<_> = files.iter().filter(|(name, _)| name == "kube-scheduler.yaml").cloned().collect();
+        assert_eq!(parts(scheduler, services()), Parts::Both);
+
+        // An API server that uses the etcd of others. A package may have brought a unit that nobody uses.
+        files.retain(|(name, _)| name != "etcd.yaml");
+        let with_servers = |servers: &str| {
+            let replace = |(name, text): &(String, Vec<u8>)| {
+                let text = String::from_utf8_lossy(text).replace("https://127.0.0.1:2379", servers);
+                (name.clone(), text.into_bytes())
+            };
+            files.iter().map(replace).collect::<Vec<_>>()
+        };
+        let others = || with_servers("https://10.89.0.21:2379,https://10.89.0.22:2379");
+        for services in [NodeServices::default(), services()] {
+            let all = Told { files: Ok(others()), services };
+            let found = node(&host, all, &Overrides::default(), MANIFESTS).expect("an API server");
+            let [alone] = &found.without_etcd[..] else { panic!("{found:?}") };
+            assert_eq!(
+                (alone.node.as_str(), alone.parts, &alone.addresses[..]),
+                ("cp2", Parts::ApiServer, &["10.89.0.12".to_owned()][..])
+            );
+            assert!(found.members.is_empty() && found.unreadable.is_empty());
+        }
+        // Its own etcd by its address, or by its name.
+        for own in ["https://10.89.0.21:2379,https://10.89.0.12:2379", "https://cp2:2379", "https://localhost:2379"] {
+            let all = Told { files: Ok(with_servers(own)), services: services() };
+            let found = node(&host, all, &Overrides::default(), MANIFESTS).expect("etcd");
+            assert_eq!((found.members.len(), found.members[0].parts), (1, Parts::Both), "{own}");
+            let none = node(&host, told(with_servers(own)), &Overrides::default(), MANIFESTS).expect_err("no etcd");
+            assert!(none.message.contains("has no manifest of etcd"), "{none}");
+        }
     }
 
     #[test]

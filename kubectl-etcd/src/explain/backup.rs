@@ -61,7 +61,12 @@ mod tests {
             version: Version::parse(version),
             ..Member::default()
         };
-        Facts { cluster: "prod".into(), members: vec![member], manifests_dir: "/etc/kubernetes/manifests".into() }
+        Facts {
+            cluster: "prod".into(),
+            api_servers: vec![member.clone()],
+            members: vec![member],
+            manifests_dir: "/etc/kubernetes/manifests".into(),
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What an explanation is a function of: the members as their pods in the API describe them.
 
+use etcd_wire::restore::Parts;
+
 use super::{Place, flag};
 use crate::discovery::EtcdPod;
 use crate::output::visible::quoted;
@@ -12,6 +14,8 @@ pub(crate) struct Facts {
     pub(crate) cluster: String,
     /// At least one.
     pub(crate) members: Vec<Member>,
+    /// The nodes with API servers.
+    pub(crate) api_servers: Vec<Member>,
     /// The kubelet's folder of static pod manifests.
     pub(crate) manifests_dir: String,
 }
@@ -35,16 +39,23 @@ pub(crate) struct Member {
 }
 
 impl Facts {
-    /// Reads the members.
-    pub(crate) fn of(cluster: &str, members: &[EtcdPod], manifests_dir: &str) -> Facts {
-        let members = members.iter().map(Member::of).collect();
-        Facts { cluster: cluster.to_owned(), members, manifests_dir: manifests_dir.trim_end_matches('/').to_owned() }
+    /// Reads the members, and the nodes whose API servers use their etcd.
+    pub(crate) fn of(cluster: &str, nodes: &[EtcdPod], manifests_dir: &str) -> Facts {
+        let those = |without: Parts| nodes.iter().filter(move |node| node.parts != without).map(Member::of).collect();
+        Facts {
+            cluster: cluster.to_owned(),
+            members: those(Parts::ApiServer),
+            api_servers: those(Parts::Etcd),
+            manifests_dir: manifests_dir.trim_end_matches('/').to_owned(),
+        }
     }
 
-    pub(super) fn everywhere(&self) -> Place {
-        match self.members.as_slice() {
+    /// Where API servers are.
+    pub(super) fn api_servers(&self) -> Place {
+        match self.api_servers.as_slice() {
+            [] => Place::Nodes(vec!["the nodes with API servers".to_owned()]),
             [only] => only.place(),
-            members => Place::Nodes(members.iter().map(|one| one.node.clone()).collect()),
+            several => Place::Nodes(several.iter().map(|one| one.node.clone()).collect()),
         }
     }
 

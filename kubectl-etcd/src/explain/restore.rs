@@ -121,8 +121,13 @@ mod tests {
                 ..Member::default()
             }
         };
-        let members = (1..=nodes).map(member).collect();
-        Facts { cluster: "prod".into(), members, manifests_dir: "/etc/kubernetes/manifests".into() }
+        let members: Vec<Member> = (1..=nodes).map(member).collect();
+        Facts {
+            cluster: "prod".into(),
+            api_servers: members.clone(),
+            members,
+            manifests_dir: "/etc/kubernetes/manifests".into(),
+        }
     }
 
     fn explained(version: &str, nodes: usize) -> String {
@@ -167,6 +172,19 @@ mv /etc/kubernetes/manifests-stopped/kube-controller-manager.yaml \\
 rmdir /etc/kubernetes/manifests-stopped
 until kubectl get --raw /readyz; do sleep 1; done"
         );
+    }
+
+    #[test]
+    fn api_servers_are_stopped_where_they_are() {
+        let mut apart = facts("3.6.14", 3);
+        apart.api_servers = vec![apart.members.remove(0)];
+        let what = Restore { file: "etcd.db", bump: 1, skip_hash_check: false };
+        let text = restore(&apart, &what).expect("all is known");
+        let stopped = text.split("-stopped/\n").next().expect("a command");
+        assert!(stopped.contains("on node cp1 (10.0.0.11), as root") && !stopped.contains("etcd.yaml"), "{text}");
+        assert!(text.contains("on each of cp2, cp3, as root"), "{text}");
+        assert_eq!(text.matches("mkdir -p /etc/kubernetes/manifests-stopped").count(), 2, "{text}");
+        assert!(!text.contains("root@10.0.0.11:"), "{text}");
     }
 
     #[test]

@@ -68,7 +68,12 @@ mod tests {
             version: Version::parse("3.6.14"),
             ..Member::default()
         };
-        let facts = Facts { cluster: "prod".into(), members: vec![member], manifests_dir: "/m".into() };
+        let facts = Facts {
+            cluster: "prod".into(),
+            api_servers: vec![member.clone()],
+            members: vec![member],
+            manifests_dir: "/m".into(),
+        };
         let text = rollback(&facts, Some("20261121-100000-abcde")).expect("all is known");
         let exchange = "\
 ID=20261121-100000-abcde

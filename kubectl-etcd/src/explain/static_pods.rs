@@ -22,7 +22,7 @@ const API: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kube-apise
 /// Stops the API servers and then etcd on every node.
 pub(super) fn stop(facts: &Facts) -> Vec<Step> {
     let (running, stopped) = (&facts.manifests_dir, stopped(facts));
-    let api = Step::new(facts.everywhere(), "no API server may write to a cluster that is being replaced; the kubelet stops a static pod whose manifest is gone")
+    let api = Step::new(facts.api_servers(), "no API server may write to a cluster that is being replaced; the kubelet stops a static pod whose manifest is gone")
         .beyond("a participant on each node does this and the next steps without an API server, and undoes them if one fails anywhere")
         .run(format!("mkdir -p {}", quoted(&stopped)))
         .run(moved(running, &API, &stopped))
@@ -30,15 +30,22 @@ pub(super) fn stop(facts: &Facts) -> Vec<Step> {
     let (pods, units) = by_starter(facts);
     let why = "the data directory must not change while it is exchanged";
     let pods = pods.map(|place| {
-        Step::new(place, why)
-            .run(moved(running, &["etcd"], &stopped))
-            .run("while pgrep -x etcd >/dev/null; do sleep 1; done")
+        // On machines of etcd alone the folder is not there yet.
+        let step = Step::new(place, why);
+        let step = if is_apart(facts) { step.run(format!("mkdir -p {}", quoted(&stopped))) } else { step };
+        step.run(moved(running, &["etcd"], &stopped)).run("while pgrep -x etcd >/dev/null; do sleep 1; done")
     });
     let units =
         units.into_iter().map(|(place, unit)| Step::new(place, why).run(format!("systemctl stop {}", quoted(unit))));
     let mut etcd = pods.into_iter().chain(units);
     let first = etcd.next().map(|first| first.beyond("every node waits until all others have stopped"));
     std::iter::once(api).chain(first).chain(etcd).collect()
+}
+
+/// Whether a kubelet that knows no API server starts etcd.
+fn is_apart(facts: &Facts) -> bool {
+    let beside = |member: &Member| facts.api_servers.iter().any(|server| server.node == member.node);
+    facts.members.iter().any(|member| member.unit.is_none() && !beside(member))
 }
 
 /// The nodes whose kubelet starts etcd, if there are any, and the others with their units.
@@ -59,11 +66,12 @@ pub(super) fn start(facts: &Facts, first: &Member) -> Vec<Step> {
     let health = command(&[words(&["until"]), first.etcdctl(), words(&["endpoint health --cluster"])].concat());
     let (pods, units) = by_starter(facts);
     let pods = pods.map(|place| {
-        Step::new(place, "the kubelet starts a static pod whose manifest is back").run(moved(
-            &stopped,
-            &["etcd"],
-            running,
-        ))
+        let step = Step::new(place, "the kubelet starts a static pod whose manifest is back");
+        let step = step.run(moved(&stopped, &["etcd"], running));
+        match is_apart(facts) {
+            true => step.run(format!("rmdir --ignore-fail-on-non-empty {}", quoted(&stopped))),
+            false => step,
+        }
     });
     let units = units.into_iter().map(|(place, unit)| {
         // A member waits for the others before it is ready.
@@ -73,7 +81,7 @@ pub(super) fn start(facts: &Facts, first: &Member) -> Vec<Step> {
     let wait = Step::new(first.place(), "the API server needs a quorum")
         .beyond("every member must serve the new cluster at the expected revision, or all nodes go back")
         .run(format!("{health}\ndo sleep 1; done"));
-    let api = Step::new(facts.everywhere(), "the API servers read the new state")
+    let api = Step::new(facts.api_servers(), "the API servers read the new state")
         .run(moved(&stopped, &API, running))
         .run(format!("rmdir {}", quoted(&stopped)));
     let ready = Step::new(Place::Here, "ready means that the API server can read etcd")

@@ -38,7 +38,7 @@ pub(crate) async fn look_on_nodes(
     overrides: &Overrides,
     only: Option<&str>,
 ) -> Outcome<OnNodes> {
-    let Found { members, unreadable, api_servers, named, outside: _ } = plane.find(context, overrides, only).await?;
+    let Found { members, unreadable, api_servers, named, .. } = plane.find(context, overrides, only).await?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let ask = Ask { kube_system: Some(kube_system::key(prefix)), quorum_will_do: true };
     let mut surveyed = survey(road, members, Operation::Status, &ask).await;

@@ -41,7 +41,7 @@ pub(crate) async fn look(
 ) -> Outcome<Looked> {
     let (found, served) =
         tokio::join!(discovery::find(connection, namespace, overrides, node), kube_system::served(connection));
-    let Found { members, mut unreadable, api_servers, named, outside } = found?;
+    let Found { members, mut unreadable, api_servers, named, outside, .. } = found?;
     let prefix = Evidence { api_servers: &api_servers, served: Err("") }.prefix();
     let key = kube_system::key(prefix);
     let questions = Questions { kube_system: &key, certificates };

@@ -35,7 +35,8 @@ pub(crate) fn describe(members: &mut [EtcdPod], nodes: &[Recalled]) {
             member.name.clone_from(&node.member);
             member.access = node.etcd.clone();
             member.peer_urls.clone_from(&node.peer_urls);
-            member.data_dir = Some(node.data_dir.clone());
+            member.parts = node.parts;
+            member.data_dir = Some(node.data_dir.clone()).filter(|_| node.has_etcd());
             member.wal_dir.clone_from(&node.wal_dir);
             member.manifests_dir = Some(node.manifests_dir.clone());
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_wire::message::{HashKvRequest, HashOutcome, MemberHash, MemberStatus, StatusRequest};
-use etcd_wire::restore::Marker;
+use etcd_wire::restore::{Marker, Parts};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -45,6 +45,8 @@ type Answers<T> = Vec<(String, Result<T, String>)>;
 
 /// Asks all members and the API. Trouble is in what it gives.
 pub(crate) async fn check(work: &Work<'_>, watched: &mut [&mut Watched<'_>], ends: &[NodeEnd]) -> Check {
+    let members = watched.iter_mut().map(|one| &mut **one).filter(|one| one.member.parts != Parts::ApiServer);
+    let watched = &mut members.collect::<Vec<_>>()[..];
     let restores: Vec<_> = ends.iter().filter_map(|end| end.restore.as_ref()).collect();
     let staged: Vec<_> = restores.iter().filter_map(|restore| restore.staged.as_ref()).collect();
     let (Some(restore), Some(first)) = (restores.first(), staged.first()) else {
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_marker_is_the_snapshots_own() {
-        let marker = Marker { uid: "a-b".into(), resource_version: 12 };
+        let marker = Marker { uid: "a-b".into(), resource_version: 12, key: None };
         assert_eq!(marked(&marker, Some("a-b"), Some("12")), Ok(None));
         assert!(marked(&marker, Some("a-b"), Some("13")).is_ok_and(|remark| remark.is_some()));
         for (uid, version) in [("c-d", "12"), ("a-b", "11"), ("a-b", "x")] {

@@ -212,8 +212,7 @@ impl<'a> Watched<'a> {
                         return NodeEnd { node, restore: Some(restore), trouble: Some(trouble) };
                     }
                     // Nodes that are left out cannot be asked any more; the coordinator says when they have ended it.
-                    let of_others =
-                        restore.waits_for_others && restore.plan.serving().count() < restore.plan.nodes.len();
+                    let of_others = restore.waits_for_others && restore.plan.nodes.iter().any(|node| node.left_out);
                     last = Some(restore);
                     // The end is written down just before the step that leads to it is proved, which tells how long that took.
                     // Its rollback is armed, and shows at the next look.

@@ -182,14 +182,19 @@ async fn conclude(
         let over = Failed::new(Exit::Changed, "interrupted while the restored cluster was checked");
         over.cause("the restore itself has ended on all nodes").hint("kubectl etcd restore --status")
     };
-    let serves = |one: &&mut Watched<'_>| plan.serving().any(|node| node.node == one.member.node);
-    let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().map(|one| &mut **one).partition(serves);
+    let runs_on = |one: &&mut Watched<'_>| runs_on(plan).any(|node| node.node == one.member.node);
+    let (mut serving, mut left_out): (Vec<_>, Vec<_>) = watched.iter_mut().map(|one| &mut **one).partition(runs_on);
     let followed = follow_all(work, &mut serving, &mut left_out, plan, gone);
     let ended = match interruption.or(|| on_their_own(&plan.id), followed).await {
         Ok((ends, verdict)) => interruption.or(over, judge(work, &mut serving, plan, &ends, verdict, word)).await,
         Err(failed) => Err(failed),
     };
     ended.unwrap_or_else(|failed| Ended { report: None, outcome: Err(failed) })
+}
+
+/// The nodes on which something runs on the new data: members, or API servers that use those of other nodes.
+fn runs_on(plan: &RestorePlan) -> impl Iterator<Item = &RestoreNode> {
+    plan.nodes.iter().filter(|node| !node.left_out)
 }
 
 /// Follows the nodes to their ends.
@@ -203,9 +208,9 @@ async fn follow_all(
     let board = Board::default();
     let counts = |node: &&RestoreNode| !gone.contains(&node.node.as_str());
     let mut ends: Vec<NodeEnd> = follow(serving, &plan.id, work, &board).await;
-    unwatched(&mut ends, plan.serving().filter(counts));
+    unwatched(&mut ends, runs_on(plan).filter(counts));
     let verdict = Verdict::of(&ends);
-    if matches!(verdict, Verdict::Restored | Verdict::Unready) || plan.serving().count() == plan.nodes.len() {
+    if matches!(verdict, Verdict::Restored | Verdict::Unready) || runs_on(plan).count() == plan.nodes.len() {
         return (ends, verdict);
     }
     // The API servers of what was left out are to run again.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use etcd_recovery::identities;
-use etcd_wire::restore::{ArmRequest, PrepareRequest, Prepared, RestoreKind, RestorePlan, Runs, StageRequest, Staged};
+use etcd_wire::restore::{
+    ArmRequest, PrepareRequest, Prepared, RestoreKind, RestoreNode, RestorePlan, Runs, StageRequest, Staged,
+};
 use futures::future::{join_all, try_join_all};
 
 use super::Work;
@@ -70,9 +72,12 @@ impl<'a> NodeSessions<'a> {
             let request = PrepareRequest { plan: self.plan.clone(), node: node.node.clone(), snapshot_bytes };
             let prepared = hand.session.prepare(request).await;
             let prepared = prepared.map_err(|failed| on(&node.node, "prepare it", failed))?;
-            let ready = match node.left_out {
-                true => format!("node {}: will be stopped and left out", node.node),
-                false => {
+            let ready = match () {
+                () if node.left_out => format!("node {}: will be stopped and left out", node.node),
+                () if !node.has_etcd() => {
+                    format!("node {}: has no etcd; the API server is stopped, and starts again afterwards", node.node)
+                }
+                () => {
                     let (free, aside) = (bytes(prepared.free_bytes), &prepared.aside);
                     format!("node {}: {free} free; the current data will be kept in {aside}", node.node)
                 }
@@ -97,7 +102,8 @@ impl<'a> NodeSessions<'a> {
             Some(upload) => Progress::several(self.work.printer, &names, upload.bytes),
             None => Vec::new(),
         };
-        let serving = self.plan.nodes.iter().zip(&mut self.hands).filter(|(node, _)| !node.left_out);
+        let serves = |node: &RestoreNode| !node.left_out && node.has_etcd();
+        let serving = self.plan.nodes.iter().zip(&mut self.hands).filter(|(node, _)| serves(node));
         let staging = serving.enumerate().map(|(index, (node, hand))| {
             let (bar, node) = (bars.get(index), &node.node);
             let told = move |stage| match (bar, upload, stage) {
@@ -133,7 +139,7 @@ impl<'a> NodeSessions<'a> {
         let runs = &runs;
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {
-                let staged = node.left_out.then(|| staged.clone());
+                let staged = (node.left_out || !node.has_etcd()).then(|| staged.clone());
                 let armed = hand.session.arm(ArmRequest { identity, runs: runs.clone(), staged }).await;
                 armed.map_err(|failed| on(&node.node, "start its participant", failed))
             });

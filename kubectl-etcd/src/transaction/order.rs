@@ -1,7 +1,7 @@
 //! What the nodes are told to do, as a pure function of what is known of the members.
 
 use etcd_wire::message::MemberStatus;
-use etcd_wire::restore::{Marker, RestoreKind, RestoreNode, RestorePlan};
+use etcd_wire::restore::{Marker, Parts, RestoreKind, RestoreNode, RestorePlan};
 use jiff::Timestamp;
 
 use crate::discovery::EtcdPod;
@@ -29,7 +29,7 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), random_name(5))
 }
 
-/// A member whose node takes part.
+/// A node that takes part: one with a member, or with an API server alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'a> {
     pub(crate) pod: &'a EtcdPod,
@@ -62,12 +62,14 @@ pub(crate) fn draw_up(
     for part in parts {
         match node(part) {
             Ok(node) => nodes.push(node),
+            Err(why) if part.pod.parts == Parts::ApiServer => against.push(format!("node {} {why}", part.pod.node)),
             Err(why) => against.push(format!("member {} on node {} {why}", part.pod.name, part.pod.node)),
         }
     }
     nodes.sort_by(|a: &RestoreNode, b| a.node.cmp(&b.node));
-    let alone = nodes.iter().filter(|node| !node.left_out).count() == 1;
-    for node in nodes.iter().filter(|node| !node.left_out && !alone) {
+    let serves = |node: &&RestoreNode| !node.left_out && node.has_etcd();
+    let alone = nodes.iter().filter(serves).count() == 1;
+    for node in nodes.iter().filter(serves).filter(|_| !alone) {
         if let Some(url) = node.peer_urls.iter().find(|url| is_local(url)) {
             let (member, node) = (&node.member, &node.node);
             against.push(format!(
@@ -78,7 +80,7 @@ pub(crate) fn draw_up(
     for pair in nodes.windows(2).filter(|pair| pair[0].node == pair[1].node) {
         against.push(format!("node {} has two members", pair[0].node));
     }
-    let first = nodes.iter().find(|node| !node.left_out);
+    let first = nodes.iter().find(serves);
     let Some(first) = first.filter(|_| against.is_empty()) else { return Err(against) };
     Ok(RestorePlan {
         id,
@@ -100,6 +102,15 @@ pub(crate) fn draw_up(
 
 fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
     let Part { pod, status, left_out } = *part;
+    if pod.parts == Parts::ApiServer {
+        return Ok(RestoreNode {
+            node: pod.node.clone(),
+            address: pod.addresses.first().cloned().ok_or("has no address")?,
+            parts: pod.parts,
+            manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
+            ..RestoreNode::default()
+        });
+    }
     let peer_urls = match peer_urls(pod, status) {
         PeerUrls::Agreed(urls) | PeerUrls::Manifest(urls) | PeerUrls::Mended { urls, .. } => urls.to_vec(),
     };
@@ -112,6 +123,7 @@ fn node(part: &Part<'_>) -> Result<RestoreNode, &'static str> {
         peer_urls,
         data_dir: pod.data_dir.clone().ok_or("has a data directory that is not on a hostPath volume")?,
         wal_dir: pod.wal_dir.clone(),
+        parts: pod.parts,
         manifests_dir: pod.manifests_dir.clone().ok_or("has no known folder of static pods")?,
         unit: pod.unit().map(str::to_owned),
         etcd: pod.access.clone(),
@@ -204,6 +216,29 @@ pub(crate) mod tests {
         assert_eq!(plan.coordinator, "cp1");
         assert_eq!(plan.nodes[0].address, "cp1.example");
         assert_eq!((plan.nodes[1].address.as_str(), &plan.nodes[1].peer_urls), ("fd00::2", &urls));
+    }
+
+    #[test]
+    fn a_node_without_etcd_has_an_address_and_no_member() {
+        let server = EtcdPod {
+            node: "a1".into(),
+            parts: Parts::ApiServer,
+            addresses: vec!["10.0.0.9".into()],
+            manifests_dir: Some("/etc/kubernetes/manifests".into()),
+            ..EtcdPod::default()
+        };
+        let mut etcd = pod("etcd1");
+        etcd.parts = Parts::Etcd;
+        let parts = [Part::of(&server), Part::of(&etcd)];
+        let plan = draw_up("id".into(), kind(), &terms(), &parts, Vec::new()).expect("in order");
+        assert_eq!((plan.coordinator.as_str(), plan.serving().count(), plan.way_back()), ("etcd1", 1, None));
+        let [first, second] = &plan.nodes[..] else { panic!("{plan:?}") };
+        assert_eq!((first.address.as_str(), first.has_etcd(), first.member.as_str()), ("10.0.0.9", false, ""));
+        assert!(second.has_etcd() && !second.has_api_server());
+        let nowhere = EtcdPod { addresses: Vec::new(), ..server };
+        let against =
+            draw_up("id".into(), kind(), &terms(), &[Part::of(&nowhere)], Vec::new()).expect_err("no address");
+        assert_eq!(against, ["node a1 has no address"]);
     }
 
     /// As after a directory was built with the defaults of etcdutl, and etcd was started on it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use etcd_doctor::{Finding, NodeLeft, Severity};
 use etcd_recovery::{is_unready, names, step_labels};
-use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind, RestorePlan};
+use etcd_wire::restore::{Decision, Ending, Event, Kept, NodeRestore, RestoreKind, RestoreNode, RestorePlan};
 use serde::Serialize;
 
 use super::check::Check;
@@ -96,7 +96,9 @@ struct Node {
 #[serde(rename_all = "camelCase")]
 struct LeftOut {
     node: String,
-    /// Where the manifests of its static pods are, which are stopped; `None` if it could not be reached.
+    /// Whether everything is stopped there; it could not be reached otherwise.
+    stopped: bool,
+    /// Where the manifests of its static pods are, which are stopped; `None` if it has none, or could not be reached.
     manifests: Option<String>,
     /// The drop-in that keeps etcd from being started there, where etcd is a unit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,12 +114,19 @@ impl LeftOut {
         let stopped = plan.nodes.iter().filter(|node| node.left_out).map(|node| {
             let parent = Path::new(&node.manifests_dir).parent().unwrap_or(Path::new("/"));
             let manifests = parent.join(format!(".kubectl-etcd-{}", plan.id)).display().to_string();
-            LeftOut { node: node.node.clone(), manifests: Some(manifests), drop_in: node.drop_in(), by_unit }
+            // A unit of etcd on a machine of its own has no static pod beside it.
+            let manifests = Some(manifests).filter(|_| !node.participates_by_unit());
+            LeftOut { node: node.node.clone(), stopped: true, manifests, drop_in: node.drop_in(), by_unit }
         });
         let gone = plan.quorum_lost.iter().flat_map(|lost| &lost.gone);
         let not_reached = plan.not_reached.iter().chain(gone);
-        let not_reached =
-            not_reached.map(|node| LeftOut { node: node.clone(), manifests: None, drop_in: None, by_unit });
+        let not_reached = not_reached.map(|node| LeftOut {
+            node: node.clone(),
+            stopped: false,
+            manifests: None,
+            drop_in: None,
+            by_unit,
+        });
         stopped.chain(not_reached).collect()
     }
 
@@ -132,10 +141,13 @@ impl LeftOut {
                 "is left out: etcd is stopped, and {drop_in} keeps systemd from starting the old data; its static pods are stopped, their manifests are in \
                  {manifests}"
             ),
-            (None, _) if !self.by_unit => {
+            (None, Some(drop_in)) => {
+                format!("is left out: etcd is stopped, and {drop_in} keeps systemd from starting the old data")
+            }
+            (None, None) if !self.by_unit => {
                 "is left out and was not reached: its static pods start again with the old data when it comes back".to_owned()
             }
-            (None, _) => "is left out and was not reached: etcd and the API server start there again with the old data when it comes back, and API servers \
+            (None, None) => "is left out and was not reached: etcd and the API server start there again with the old data when it comes back, and API servers \
                           that name its etcd may read that data: keep it off the network until its etcd is disabled"
                 .to_owned(),
         };
@@ -259,7 +271,7 @@ impl Report {
             ]);
         }
         for node in &self.left_out {
-            let result = if node.manifests.is_some() { "left out, stopped" } else { "left out" };
+            let result = if node.stopped { "left out, stopped" } else { "left out" };
             let empty = String::new;
             table.row(vec![node.node.clone(), empty(), result.to_owned(), empty(), empty()]);
         }
@@ -393,11 +405,13 @@ impl Node {
     fn of(end: &NodeEnd) -> Node {
         let restore = end.restore.as_ref();
         let own = |restore: &NodeRestore| restore.plan.nodes.iter().find(|node| node.node == end.node).cloned();
+        let own = restore.and_then(own);
+        let has_api_server = own.as_ref().is_none_or(RestoreNode::has_api_server);
         Node {
             node: end.node.clone(),
-            member: restore.and_then(own).map(|node| node.member).unwrap_or_default(),
+            member: own.map(|node| node.member).unwrap_or_default(),
             ended: restore.and_then(|restore| restore.ended),
-            api_away_milliseconds: restore.and_then(away),
+            api_away_milliseconds: restore.filter(|_| has_api_server).and_then(away),
             aside: restore.and_then(|restore| restore.aside.clone()),
             aside_bytes: restore.map_or(0, |restore| restore.aside_bytes),
             decision: restore.and_then(|restore| restore.decision),

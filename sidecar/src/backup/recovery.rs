@@ -84,7 +84,7 @@ fn certificates(node: &Node) -> Vec<Certificate> {
 
 /// Digests of the manifests that can be read.
 fn digests(node: &Node) -> Vec<ManifestDigest> {
-    let found = node.manifests.moved().filter_map(|(_, manifest)| {
+    let found = node.manifests.all().filter_map(|manifest| {
         let bytes = std::fs::read(node.manifests.dir.join(&manifest.file)).ok()?;
         let mut digest = Digest::new();
         digest.update(&bytes);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use etcd_wire::message::KeyPair;
+use etcd_wire::restore::Parts;
 use etcd_wire::services::{EtcdService, NodeServices, SettingsSource};
 use etcd_wire::{Failure, FailureCode};
 
 use super::document;
 pub(crate) use super::manifest::UnitFile;
 use super::manifest::{Manifest, flags};
-use super::manifests::{self, Manifests};
+use super::manifests::{self, ControlPlane};
 use super::settings::Settings;
 use super::unit::{Unit, environment_file};
 
@@ -128,13 +129,13 @@ pub(crate) fn of_this_node(manifests_dir: &Path) -> NodeServices {
     }
 }
 
-/// What starts the control plane of a node: static pods, and where none of them is etcd, its unit. `root` is where the node's file tree is, and `dir` the
-/// folder of manifests as it is seen here.
+/// What starts these parts of a control plane on a node: static pods, and where none of them is etcd, its unit. `root` is where the node's file tree is, and
+/// `dir` the folder of manifests as it is seen here.
 ///
 /// # Errors
-/// As [`Manifests::read`]'s; or the unit cannot be read, or starts no program etcd on the node itself.
-pub(crate) fn control_plane(root: &Path, dir: &Path) -> Result<Manifests, Failure> {
-    Manifests::read_with(dir, || Ok(unit(root)?.map(Manifest::of_unit)))
+/// As [`ControlPlane::read`]'s; or the unit cannot be read, or starts no program etcd on the node itself.
+pub(crate) fn control_plane(root: &Path, dir: &Path, parts: Parts) -> Result<ControlPlane, Failure> {
+    ControlPlane::read(dir, parts, || Ok(unit(root)?.map(Manifest::of_unit)))
 }
 
 /// The unit that starts etcd; `None` if there is none.
@@ -432,7 +433,7 @@ mod tests {
         let unit = "[Service]\nEnvironmentFile=/etc/etcd.env\nExecStart=/usr/local/bin/etcd --name=etcd1\n";
         let env = "ETCD_DATA_DIR=/var/lib/etcd\nETCD_CERT_FILE=/etc/ssl/etcd/cert.pem\n";
         let root = Root::new(&[("/etc/systemd/system/etcd.service", unit), ("/etc/etcd.env", env)]);
-        let etcd = |root: &Root| control_plane(root.0.path(), dir).map(|all| all.etcd);
+        let etcd = |root: &Root| control_plane(root.0.path(), dir, Parts::Both).map(|all| all.etcd.unwrap());
         assert_eq!(etcd(&root).unwrap().file, "etcd.yaml", "a manifest counts before a unit, which may be disabled");
         fs::remove_file(dir.join("etcd.yaml")).unwrap();
         let found = etcd(&root).unwrap();

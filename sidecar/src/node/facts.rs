@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use etcd_wire::facts::{Encryption, FactsRequest, NodeFacts};
+use etcd_wire::restore::Parts;
 use etcd_wire::{Failure, FailureCode};
 
 use super::{disk, encryption, etcds, health, manifests};
@@ -12,7 +13,8 @@ use super::{disk, encryption, etcds, health, manifests};
 /// # Errors
 /// [`FailureCode::BadRequest`] if a path is not absolute.
 pub(crate) async fn run(request: FactsRequest) -> Result<NodeFacts, Failure> {
-    for path in [&request.data_dir, &request.manifests_dir].into_iter().chain(&request.wal_dir) {
+    let data_dir = Some(&request.data_dir).filter(|_| request.parts != Parts::ApiServer);
+    for path in data_dir.into_iter().chain([&request.manifests_dir]).chain(&request.wal_dir) {
         if !Path::new(path).is_absolute() {
             return Err(Failure::new(FailureCode::BadRequest, format!("{path:?} is not an absolute path")));
         }
@@ -39,17 +41,18 @@ pub(crate) async fn run(request: FactsRequest) -> Result<NodeFacts, Failure> {
 fn gather(request: &FactsRequest) -> NodeFacts {
     let mut failures = Vec::new();
     let dirs = (Path::new(&request.data_dir), request.wal_dir.as_deref().map(Path::new));
-    let disk = match request.may_be_empty {
-        true => disk::around(dirs.0, dirs.1),
-        false => disk::of(dirs.0, dirs.1),
+    let disk = match (request.parts, request.may_be_empty) {
+        (Parts::ApiServer, _) => None,
+        (_, true) => Some(disk::around(dirs.0, dirs.1)),
+        (_, false) => Some(disk::of(dirs.0, dirs.1)),
     };
-    let disk = disk.map_err(|failure| failures.push(failure)).ok();
-    let manifests = etcds::control_plane(Path::new("/"), Path::new(&request.manifests_dir));
+    let disk = disk.and_then(|disk| disk.map_err(|failure| failures.push(failure)).ok());
+    let manifests = etcds::control_plane(Path::new("/"), Path::new(&request.manifests_dir), request.parts);
     let manifests = manifests.map_err(|failure| failures.push(failure)).ok();
     NodeFacts {
         disk,
         encryption: match &manifests {
-            Some(manifests) => encryption::of(&manifests.api_server),
+            Some(manifests) => manifests.api_server.as_ref().map_or(Encryption::Unknown, encryption::of),
             None => manifests::only(Path::new(&request.manifests_dir), "kube-apiserver")
                 .map_or(Encryption::Unknown, |api_server| encryption::of(&api_server)),
         },
@@ -74,12 +77,21 @@ mod tests {
             wal_dir: None,
             manifests_dir: manifests_dir.display().to_string(),
             may_be_empty: false,
+            parts: Parts::Both,
             health: None,
         };
         let none = empty.path().join("none");
         let bare = FactsRequest { may_be_empty: true, ..request(&none, manifests.path()) };
         let bare = run(bare).await.unwrap();
         assert_eq!((bare.disk.unwrap().database_bytes, bare.failures.len()), (0, 0));
+        let server =
+            FactsRequest { parts: Parts::ApiServer, data_dir: String::new(), ..request(&none, manifests.path()) };
+        assert!(run(server.clone()).await.unwrap().failures[0].message.contains("etcd.yaml"));
+        let alone = kubeadm("cp1");
+        std::fs::remove_file(alone.path().join("etcd.yaml")).unwrap();
+        let server = FactsRequest { manifests_dir: alone.path().display().to_string(), ..server };
+        let server = run(server).await.unwrap();
+        assert_eq!((server.disk, &server.encryption, server.failures.len()), (None, &Encryption::Off, 0));
         let half = run(request(empty.path(), manifests.path())).await.unwrap();
         assert_eq!((half.disk, &half.encryption, half.failures.len()), (None, &Encryption::Off, 1));
         assert_eq!(half.manifests.unwrap()["kube-apiserver"], "kube-apiserver.yaml");

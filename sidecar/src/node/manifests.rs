@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use etcd_wire::facts::StaticFile;
+use etcd_wire::restore::Parts;
 use etcd_wire::{Failure, FailureCode};
 
 use super::dir::Place;
@@ -13,7 +14,7 @@ use super::manifest::{COMPONENTS, Manifest};
 /// Files that a failure tells of, of those that were passed over.
 const TOLD: usize = 5;
 
-/// The static pod manifests of a control-plane node.
+/// The static pod manifests of a control-plane node that has etcd and an API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifests {
     /// The folder that they are in.
@@ -22,10 +23,8 @@ pub(crate) struct Manifests {
     pub(crate) etcd: Manifest,
     /// kube-apiserver's.
     pub(crate) api_server: Manifest,
-    /// kube-controller-manager's.
-    pub(crate) controller_manager: Option<Manifest>,
-    /// kube-scheduler's.
-    pub(crate) scheduler: Option<Manifest>,
+    /// Those of kube-controller-manager and kube-scheduler.
+    controllers: Vec<Manifest>,
 }
 
 impl Manifests {
@@ -36,59 +35,141 @@ impl Manifests {
     /// [`FailureCode::Storage`] if there is no such folder; [`FailureCode::BadRequest`] if etcd or the API server is not in it, or
     /// two files start the same component, of which the kubelet may run either.
     pub(crate) fn read(dir: &Path) -> Result<Manifests, Failure> {
-        Manifests::read_with(dir, || Ok(None))
+        let mut folder = Folder::read(dir)?;
+        let (etcd, api_server) = (folder.required(ETCD)?, folder.required(API_SERVER)?);
+        let controllers = [CONTROLLER_MANAGER, SCHEDULER].into_iter().filter_map(|name| folder.found.remove(name));
+        Ok(Manifests { dir: dir.to_owned(), etcd, api_server, controllers: controllers.collect() })
     }
 
-    /// The same, with what `unit` finds where no manifest starts etcd.
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Manifest> {
+        [&self.api_server].into_iter().chain(&self.controllers).chain([&self.etcd])
+    }
+}
+
+/// What starts the parts of a control plane that are on a node: static pods, and where none of them is etcd, perhaps a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ControlPlane {
+    /// etcd.
+    pub(crate) etcd: Option<Manifest>,
+    /// kube-apiserver.
+    pub(crate) api_server: Option<Manifest>,
+    /// kube-controller-manager.
+    controller_manager: Option<Manifest>,
+    /// kube-scheduler.
+    scheduler: Option<Manifest>,
+}
+
+impl ControlPlane {
+    /// Reads the folder as [`Manifests::read`] does. Where no manifest starts etcd, `unit` finds what does.
     ///
     /// # Errors
-    /// As [`Manifests::read`]'s, and that of `unit`.
-    pub(super) fn read_with(
+    /// As [`Manifests::read`]'s, for the parts that are to be there, and that of `unit`. [`FailureCode::BadRequest`] if a part is there that is not
+    /// to be.
+    pub(super) fn read(
         dir: &Path,
+        parts: Parts,
         unit: impl FnOnce() -> Result<Option<Manifest>, Failure>,
-    ) -> Result<Manifests, Failure> {
-        let (mut found, passed_over) = all(dir)?;
-        let [etcd, api_server, controller_manager, scheduler] = COMPONENTS.map(|component| found.remove(component));
-        let missing = |component: &str| {
-            let message = format!("there is no manifest of {component} in {}", dir.display());
-            let failure = Failure::new(FailureCode::BadRequest, message).hint(WHERE);
-            passed_over.iter().take(TOLD).fold(failure, Failure::cause)
+    ) -> Result<ControlPlane, Failure> {
+        // A machine of etcd alone need have no kubelet.
+        let mut folder = match Folder::read(dir) {
+            Err(_) if parts == Parts::Etcd && !dir.exists() => Folder::empty(dir),
+            folder => folder?,
         };
-        Ok(Manifests {
-            dir: dir.to_owned(),
-            etcd: match etcd {
-                Some(etcd) => etcd,
-                None => {
-                    let unit = unit()?.ok_or_else(|| missing("etcd"))?;
-                    // What cannot be read, and is called so, may be the manifest of etcd.
-                    if let Some(file) = passed_over.iter().find(|file| file.starts_with("etcd")) {
-                        let message =
-                            format!("{} in {} may start etcd beside {}", quoted_name(file), dir.display(), unit.file);
-                        return Err(Failure::new(FailureCode::BadRequest, message)
-                            .cause(file)
-                            .hint("move the file out of the folder if the unit starts etcd"));
-                    }
-                    unit
-                }
-            },
-            api_server: api_server.ok_or_else(|| missing("kube-apiserver"))?,
-            controller_manager,
-            scheduler,
-        })
+        let etcd = match parts {
+            Parts::ApiServer => folder.absent(ETCD)?,
+            Parts::Both | Parts::Etcd => Some(folder.etcd_or(unit)?),
+        };
+        let api_server = match parts {
+            Parts::Etcd => {
+                folder.absent(CONTROLLER_MANAGER)?;
+                folder.absent(SCHEDULER)?;
+                folder.absent(API_SERVER)?
+            }
+            Parts::Both | Parts::ApiServer => Some(folder.required(API_SERVER)?),
+        };
+        let (controller_manager, scheduler) = (folder.found.remove(CONTROLLER_MANAGER), folder.found.remove(SCHEDULER));
+        Ok(ControlPlane { etcd, api_server, controller_manager, scheduler })
     }
 
-    /// Those that are moved away while a restore exchanges the database, with their components' names, in the order in which they
+    /// Those that are stopped while a restore exchanges the database, with their components' names, in the order in which they
     /// go: who writes to etcd before etcd itself.
     pub(crate) fn moved(&self) -> impl Iterator<Item = (&'static str, &Manifest)> {
-        let [etcd, api_server, controller_manager, scheduler] = COMPONENTS;
         [
-            (api_server, Some(&self.api_server)),
-            (controller_manager, self.controller_manager.as_ref()),
-            (scheduler, self.scheduler.as_ref()),
-            (etcd, Some(&self.etcd)),
+            (API_SERVER, &self.api_server),
+            (CONTROLLER_MANAGER, &self.controller_manager),
+            (SCHEDULER, &self.scheduler),
+            (ETCD, &self.etcd),
         ]
         .into_iter()
-        .filter_map(|(component, manifest)| Some((component, manifest?)))
+        .filter_map(|(component, manifest)| Some((component, manifest.as_ref()?)))
+    }
+}
+
+const ETCD: &str = COMPONENTS[0];
+const API_SERVER: &str = COMPONENTS[1];
+const CONTROLLER_MANAGER: &str = COMPONENTS[2];
+const SCHEDULER: &str = COMPONENTS[3];
+
+/// A folder of manifests that was read.
+struct Folder<'a> {
+    dir: &'a Path,
+    found: BTreeMap<&'static str, Manifest>,
+    passed_over: Vec<String>,
+}
+
+impl Folder<'_> {
+    fn read(dir: &Path) -> Result<Folder<'_>, Failure> {
+        let (found, passed_over) = all(dir)?;
+        Ok(Folder { dir, found, passed_over })
+    }
+
+    fn empty(dir: &Path) -> Folder<'_> {
+        Folder { dir, found: BTreeMap::new(), passed_over: Vec::new() }
+    }
+
+    fn missing(&self, component: &str) -> Failure {
+        let message = format!("there is no manifest of {component} in {}", self.dir.display());
+        let failure = Failure::new(FailureCode::BadRequest, message).hint(WHERE);
+        self.passed_over.iter().take(TOLD).fold(failure, Failure::cause)
+    }
+
+    fn required(&mut self, component: &str) -> Result<Manifest, Failure> {
+        self.found.remove(component).ok_or_else(|| self.missing(component))
+    }
+
+    /// Nothing, if nothing starts a component here.
+    fn absent(&mut self, component: &str) -> Result<Option<Manifest>, Failure> {
+        // What cannot be read, and is called so, may be its manifest.
+        let unread = self.passed_over.iter().find(|file| file.starts_with(component));
+        let file = self.found.get(component).map(|manifest| manifest.file.as_str());
+        match file.or(unread.map(|file| quoted_name(file))) {
+            None => Ok(None),
+            Some(file) => {
+                let message =
+                    format!("{file} in {} may start {component}, which is not to be on this node", self.dir.display());
+                Err(Failure::new(FailureCode::BadRequest, message)
+                    .hint("run the command again: it looks anew at what is on each node"))
+            }
+        }
+    }
+
+    fn etcd_or(&mut self, unit: impl FnOnce() -> Result<Option<Manifest>, Failure>) -> Result<Manifest, Failure> {
+        if let Some(etcd) = self.found.remove(ETCD) {
+            return Ok(etcd);
+        }
+        let unit = unit()?.ok_or_else(|| self.missing(ETCD))?;
+        // What cannot be read, and is called so, may be the manifest of etcd.
+        match self.passed_over.iter().find(|file| file.starts_with(ETCD)) {
+            None => Ok(unit),
+            Some(file) => {
+                let name = quoted_name(file);
+                let message = format!("{name} in {} may start etcd beside {}", self.dir.display(), unit.file);
+                Err(Failure::new(FailureCode::BadRequest, message)
+                    .cause(file)
+                    .hint("move the file out of the folder if the unit starts etcd"))
+            }
+        }
     }
 }
 
@@ -221,6 +302,41 @@ pub(crate) mod tests {
         folder
     }
 
+    fn whole(dir: &Path) -> Result<ControlPlane, Failure> {
+        ControlPlane::read(dir, Parts::Both, || Ok(None))
+    }
+
+    #[test]
+    fn only_the_parts_that_are_to_be_there_are_there() {
+        let read = |dir: &Path, parts| ControlPlane::read(dir, parts, || Ok(None));
+        let names = |plane: ControlPlane| plane.moved().map(|(component, _)| component).collect::<Vec<_>>();
+        let folder = kubeadm("cp1");
+        let dir = folder.path();
+        for (parts, said) in [(Parts::Etcd, "kube-controller-manager"), (Parts::ApiServer, "etcd.yaml")] {
+            let failure = read(dir, parts).unwrap_err();
+            assert!(failure.message.contains(said) && failure.message.contains("not to be on this node"), "{failure}");
+        }
+        std::fs::rename(dir.join("etcd.yaml"), dir.join(".etcd")).unwrap();
+        let server = names(read(dir, Parts::ApiServer).unwrap());
+        assert_eq!(server, ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
+        std::fs::write(dir.join("etcd.bak"), "kind: [").unwrap();
+        assert!(read(dir, Parts::ApiServer).unwrap_err().message.starts_with("etcd.bak in "));
+        std::fs::remove_file(dir.join("etcd.bak")).unwrap();
+        for server in ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"] {
+            std::fs::remove_file(dir.join(server)).unwrap();
+        }
+        assert!(read(dir, Parts::Etcd).unwrap_err().message.contains("no manifest of etcd"));
+        std::fs::rename(dir.join(".etcd"), dir.join("etcd.yaml")).unwrap();
+        assert_eq!(names(read(dir, Parts::Etcd).unwrap()), ["etcd"]);
+        assert!(read(dir, Parts::ApiServer).is_err());
+        // A machine without a kubelet has no such folder, and etcd as a unit.
+        let none = dir.join("none");
+        let unit = Manifests::read(kubeadm("cp1").path()).unwrap().etcd;
+        let alone = ControlPlane::read(&none, Parts::Etcd, || Ok(Some(unit.clone()))).unwrap();
+        assert_eq!(names(alone), ["etcd"]);
+        assert_eq!(ControlPlane::read(&none, Parts::Both, || Ok(Some(unit))).unwrap_err().code, FailureCode::Storage);
+    }
+
     #[test]
     fn kubeadms_four_are_found_whatever_their_files_are_called() {
         for node in ["cp1", "cp3"] {
@@ -236,7 +352,8 @@ pub(crate) mod tests {
             std::fs::write(dir.join("vip.yaml"), "kind: Pod\nmetadata: {name: kube-vip, namespace: kube-system}")
                 .unwrap();
             let manifests = Manifests::read(dir).unwrap();
-            let moved: Vec<_> = manifests.moved().map(|(component, one)| (component, one.file.as_str())).collect();
+            let whole = whole(dir).unwrap();
+            let moved: Vec<_> = whole.moved().map(|(component, one)| (component, one.file.as_str())).collect();
             assert_eq!(
                 moved,
                 [
@@ -265,12 +382,12 @@ pub(crate) mod tests {
         for name in ["kube-scheduler.yaml", "kube-controller-manager.yaml"] {
             std::fs::remove_file(dir.join(name)).unwrap();
         }
-        let before = Manifests::read(dir).unwrap();
+        let before = whole(dir).unwrap();
         assert_eq!(before.moved().map(|(component, _)| component).collect::<Vec<_>>(), ["kube-apiserver", "etcd"]);
         let yaml = std::fs::read(dir.join("etcd.yaml")).unwrap();
         let value: serde_json::Value = serde_yaml_ng::from_slice(&yaml).unwrap();
         std::fs::write(dir.join("etcd.yaml"), value.to_string()).unwrap();
-        assert_eq!(Manifests::read(dir).unwrap(), before);
+        assert_eq!(whole(dir).unwrap(), before);
     }
 
     #[test]

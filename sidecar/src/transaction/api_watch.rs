@@ -71,6 +71,8 @@ impl ApiWatch {
 
 /// Begins to look, once: before the API server is started.
 pub(super) fn start(watch: &Arc<ApiWatch>, ground: &Ground) {
+    // None of it is on this node, and the nodes do not roll back by themselves.
+    let Some(api) = ground.api.clone() else { return };
     {
         let mut seen = watch.seen();
         if seen.last.is_some() {
@@ -78,7 +80,7 @@ pub(super) fn start(watch: &Arc<ApiWatch>, ground: &Ground) {
         }
         seen.last = Some(Instant::now());
     }
-    let (watch, api, open) = (Arc::downgrade(watch), ground.api.clone(), ground.api_is_open);
+    let (watch, open) = (Arc::downgrade(watch), ground.api_is_open);
     tokio::spawn(async move {
         loop {
             let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! Arming a node: its participant becomes a static pod. It needs no API server to run or to be started again, and a kubelet does not end it
-//! when the API server that comes back has never heard of it.
+//! Arming a node: its participant becomes a static pod, or [a unit](participant_unit). It needs no API server to run or to be started again, and a kubelet
+//! does not end it when the API server that comes back has never heard of it.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -10,9 +10,10 @@ use etcd_wire::restore::{ArmRequest, Control, DirectRequest, Identity, Operator,
 use etcd_wire::{Failure, FailureCode};
 use serde_json::{Value, json};
 
-use super::ground::{API_SERVER, Ground};
+use super::ground::Ground;
 use super::journal::storage;
 use super::layout::{Layout, MANIFEST, STATE};
+use super::participant_unit::{self, ParticipantUnit};
 use super::{control, identity, network, own_binary, owner, records, units};
 use crate::node::dir::{OURS, open_configured};
 use crate::node::{Place, etcds};
@@ -24,16 +25,28 @@ const LABEL: &str = "kubectl-etcd/restore";
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Puts the node's certificate beside its journal, and the participant's manifest among the static pods.
+/// Puts the node's certificate beside its journal, and has the kubelet or systemd start the participant.
 pub(super) fn place(layout: &Layout, ground: &Ground, request: &ArmRequest) -> Result<(), Failure> {
+    let there = |what: String| {
+        Failure::new(FailureCode::Busy, format!("{what} is already there")).hint("kubectl etcd restore --status")
+    };
+    if layout.node().participates_by_unit() {
+        let unit = ParticipantUnit::here();
+        if unit.placed()?.is_some() {
+            return Err(there(format!("the unit {}", participant_unit::NAME)));
+        }
+        identity::write(layout, &request.identity)?;
+        return unit.place(layout, &own_binary::put(layout, Path::new(OWN))?);
+    }
     let target = layout.manifests().join(MANIFEST);
-    let there = target.exists().map_err(|error| storage("look for a participant's manifest", &error))?;
-    if there {
-        let message = format!("{} is already there", target.display());
-        return Err(Failure::new(FailureCode::Busy, message).hint("kubectl etcd restore --status"));
+    if target.exists().map_err(|error| storage("look for a participant's manifest", &error))? {
+        return Err(there(target.display()));
     }
     identity::write(layout, &request.identity)?;
-    let like = ground.component(API_SERVER).map(|server| layout.manifests().join(&server.file))?;
+    // A manifest that the kubelet has read.
+    let like = ground.components.iter().find(|component| component.unit.is_none());
+    let like = like.map(|component| layout.manifests().join(&component.file));
+    let like = like.ok_or_else(|| Failure::new(FailureCode::Refused, "the kubelet starts nothing on this node"))?;
     write(layout, &pod(layout, ground, &program(layout, &request.runs)?), &like, Place::rename)
 }
 
@@ -49,8 +62,12 @@ fn program(layout: &Layout, runs: &Runs) -> Result<Program, Failure> {
     match runs {
         Runs::Image(image) => Ok(Program { image: image.clone(), own: None }),
         Runs::OwnBinary => {
-            let manifests = etcds::control_plane(Path::new("/"), &layout.manifests().path())?;
-            let of = if manifests.etcd.unit.is_some() { manifests.api_server } else { manifests.etcd };
+            let parts = layout.node().parts;
+            let plane = etcds::control_plane(Path::new("/"), &layout.manifests().path(), parts)?;
+            // That of etcd, where the kubelet starts it.
+            let etcd = plane.etcd.filter(|etcd| etcd.unit.is_none());
+            let none = || Failure::new(FailureCode::Refused, "the kubelet starts nothing on this node");
+            let of = etcd.or(plane.api_server).ok_or_else(none)?;
             if of.image.is_empty() {
                 let message = format!("the manifest {} names no image for the participant", of.file);
                 return Err(Failure::new(FailureCode::Refused, message));
@@ -111,20 +128,36 @@ pub(super) async fn started(layout: &Layout) -> Result<(), Failure> {
     }
 }
 
-/// Takes away what arming has placed. The kubelet then ends the participant. Another restore's is left alone.
+/// Takes away what arming has placed. The kubelet, or systemd, then ends the participant. Another restore's is left alone.
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     let gone =
         |place: &Place| place.remove_file().map_err(|error| storage("remove what is not needed any more", &error));
     identity::remove(layout)?;
+    if layout.node().participates_by_unit() {
+        let unit = ParticipantUnit::here();
+        let own = is_placed(layout)?;
+        if own {
+            unit.remove()?;
+        }
+        remove_program(layout)?;
+        // The last thing: it may end this process.
+        return if own { unit.stop() } else { Ok(()) };
+    }
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
         layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
     }
     remove_program(layout)
 }
 
-/// Takes the copy of the sidecar away that a restore's participant runs, unless there is a manifest that names it.
+/// Takes the copy of the sidecar away that a restore's participant runs, unless a manifest or a unit names it.
 pub(super) fn remove_program(layout: &Layout) -> Result<(), Failure> {
-    own_binary::remove(layout, placed(layout)?.as_ref())
+    if layout.node().participates_by_unit() {
+        let unit = ParticipantUnit::here().placed()?;
+        let names = |folder: &Path| unit.as_ref().is_some_and(|text| text.contains(&folder.display().to_string()));
+        return own_binary::remove(layout, names);
+    }
+    let pod = placed(layout)?;
+    own_binary::remove(layout, |folder| pod.as_ref().is_some_and(|pod| own_binary::names(pod, folder)))
 }
 
 /// Makes the participant of a restore that of the rollback that the node is armed for: the kubelet ends the one, and starts the other.
@@ -152,8 +185,12 @@ pub(super) fn pass_on(layout: &Layout) -> Result<(), Failure> {
     write(&back, &pod, &target, Place::replace)
 }
 
-/// Whether this restore's participant has its manifest among the static pods.
+/// Whether this restore's participant has its manifest among the static pods, or its unit.
 pub(super) fn is_placed(layout: &Layout) -> Result<bool, Failure> {
+    if layout.node().participates_by_unit() {
+        let unit = ParticipantUnit::here().placed()?;
+        return Ok(unit.is_some_and(|text| participant_unit::is_of(&text, &layout.plan().id)));
+    }
     Ok(placed(layout)?.is_some_and(|pod| pod["metadata"]["labels"][LABEL] == layout.plan().id))
 }
 
@@ -223,8 +260,9 @@ fn participant(state: &Place, id: &str) -> Result<Layout, Failure> {
 /// The participant's pod. It sees the node's processes, because it has to end API servers, and writes where manifests and data are.
 fn pod(layout: &Layout, ground: &Ground, program: &Program) -> Value {
     let node = layout.node();
-    let own = [PathBuf::from(&node.data_dir), layout.beside().to_owned(), PathBuf::from(STATE)];
-    let mut folders: Vec<PathBuf> = own.into_iter().chain(node.wal_dir.as_ref().map(PathBuf::from)).collect();
+    let roots = layout.roots().into_iter().map(|root| root.path().to_owned());
+    let mut folders: Vec<PathBuf> =
+        [layout.beside().to_owned(), PathBuf::from(STATE)].into_iter().chain(roots).collect();
     let etcd = node.etcd.credentials.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(&node.etcd.ca);
     let files = etcd.filter_map(|file| Path::new(file).parent().map(Path::to_owned));
     let read: BTreeSet<PathBuf> = files.chain(ground.folders()).collect();

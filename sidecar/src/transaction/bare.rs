@@ -23,7 +23,7 @@ fn folders(layout: &Layout) -> impl DoubleEndedIterator<Item = Place> {
 /// # Errors
 /// One of them cannot be looked at, or is no folder.
 pub(super) fn missing(layout: &Layout) -> Result<Vec<String>, Failure> {
-    if layout.is_left_out() || layout.plan().quorum_lost.is_none() {
+    if !layout.serves() || layout.plan().quorum_lost.is_none() {
         return Ok(Vec::new());
     }
     let mut missing: Vec<String> = Vec::new();

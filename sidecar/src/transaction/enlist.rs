@@ -83,18 +83,18 @@ impl Enlisted {
         }
         let ground = Ground::survey(&layout).await?;
         // Without a quorum etcd need not answer: the files of the member were asked.
-        if !layout.is_left_out() && layout.plan().quorum_lost.is_none() {
+        if layout.serves() && layout.plan().quorum_lost.is_none() {
             nobody_goes_on(&layout).await?;
         }
         // What a killed recover has left there holds every Secret, and takes the room that this needs.
-        let removed = match layout.is_left_out() {
-            true => Vec::new(),
-            false => left_over::sweep(&layout.data_dir()),
+        let removed = match layout.serves() {
+            true => left_over::sweep(&layout.data_dir()),
+            false => Vec::new(),
         };
-        let free_bytes = match layout.is_left_out() {
-            // Its disk may be why it is left out.
-            true => free(&layout.data_dir()).unwrap_or(0),
-            false => look(&layout, &ground, bytes_to_build(&layout, request.snapshot_bytes)?)?,
+        let free_bytes = match layout.serves() {
+            true => look(&layout, &ground, bytes_to_build(&layout, request.snapshot_bytes)?)?,
+            // Its disk may be why it is left out; without etcd there is nothing to build.
+            false => layout.roots().first().and_then(|data_dir| free(data_dir).ok()).unwrap_or(0),
         };
         let mut journal = Journal::create(&layout.journal())?;
         let begun = Entry::Transaction {
@@ -109,7 +109,8 @@ impl Enlisted {
             return Err(failure);
         }
         let revision = ground.before.revision;
-        let prepared = Prepared { free_bytes, aside: layout.aside().display().to_string(), revision, removed };
+        let aside = if layout.node().has_etcd() { layout.aside().display() } else { String::new() };
+        let prepared = Prepared { free_bytes, aside, revision, removed };
         let snapshot_bytes = request.snapshot_bytes;
         let (staged, armed, answered, begun, journal) = (false, false, false, false, Some(journal));
         Ok((
@@ -120,7 +121,7 @@ impl Enlisted {
 
     /// Puts the new data beside the old.
     pub(crate) async fn stage(&mut self, request: StageRequest, client: &mut Client) -> Result<Staged, Stop> {
-        if self.staged || self.layout.is_left_out() {
+        if self.staged || !self.layout.serves() {
             let message = "a node stages once, and only if the new cluster has a member on it";
             return Err(Failure::new(FailureCode::BadRequest, message).into());
         }
@@ -153,11 +154,11 @@ impl Enlisted {
 
     /// Starts the participant.
     pub(crate) async fn arm(&mut self, request: ArmRequest) -> Result<(), Failure> {
-        if !(self.staged || self.layout.is_left_out()) || self.armed {
+        if self.staged != self.layout.serves() || self.armed {
             return Err(Failure::new(FailureCode::BadRequest, "a node is armed once, after it has staged"));
         }
         network::check(&request.identity)?;
-        if let Some(staged) = request.staged.clone().filter(|_| self.layout.is_left_out()) {
+        if let Some(staged) = request.staged.clone().filter(|_| !self.layout.serves()) {
             self.append(Entry::Staged { staged })?;
         }
         self.append(Entry::Authority { authority: request.identity.ca.clone() })?;

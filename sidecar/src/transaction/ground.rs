@@ -23,7 +23,7 @@ use crate::node::{Manifest, Place, etcds};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ground {
-    /// etcd, the API server, and of controller manager and scheduler those that there are.
+    /// etcd and the API server, where the plan has them on the node, and of controller manager and scheduler those that there are.
     pub(super) components: Vec<Component>,
     /// Whether etcd compares its data with the other members' when it starts.
     pub(super) checks_at_start: bool,
@@ -36,9 +36,10 @@ pub(super) struct Ground {
     /// Folders of data that were not there, see [`bare`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) missing: Vec<String>,
-    /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'.
-    pub(super) etcd: Server,
-    pub(super) api: Server,
+    /// A port of etcd's that answers when it is through with what it does before it serves: that of its metrics, or else its peers'. None without etcd.
+    pub(super) etcd: Option<Server>,
+    /// None without an API server.
+    pub(super) api: Option<Server>,
     /// Whether the API server tells the node's own client about itself.
     pub(super) api_is_open: bool,
     /// etcd's key of namespace kube-system, by the prefix that the API server has.
@@ -144,66 +145,60 @@ impl Ground {
     /// # Errors
     /// The manifests are not as the plan says; etcd does not answer, or, where the quorum is lost, see [`quorum_lost::before`].
     pub(super) async fn survey(layout: &Layout) -> Result<Ground, Failure> {
-        let manifests = etcds::control_plane(Path::new("/"), Path::new(&layout.node().manifests_dir))?;
         let node = layout.node();
-        let within = Path::new(&node.data_dir).join("member");
-        let folder = |flag: &str| {
-            let found = manifests.etcd.flag(flag).and_then(|path| manifests.etcd.host_path(path));
-            // A log that is where it is without the flag goes with the data.
-            found.filter(|folder| flag != "wal-dir" || *folder != within.join("wal"))
-        };
-        for (flag, planned) in [("data-dir", Some(&node.data_dir)), ("wal-dir", node.wal_dir.as_ref())] {
-            let planned = planned.map(|path| Path::new(path).components().collect::<PathBuf>());
-            let found = folder(flag);
-            if found != planned {
-                let shown = |path: &Option<PathBuf>| {
-                    path.as_ref().map_or("nowhere".to_owned(), |path| path.display().to_string())
-                };
-                let message = format!("etcd's --{flag} is {}, and the plan has {}", shown(&found), shown(&planned));
-                return Err(Failure::new(FailureCode::Refused, message));
-            }
-        }
-        let found = manifests.etcd.unit.as_ref().map(|unit| &unit.path);
-        if found != node.unit.as_ref() {
-            let shown =
-                |path: Option<&String>| path.map_or("a static pod".to_owned(), |path| format!("the unit {path}"));
-            let message = format!("etcd is {}, and the plan has {}", shown(found), shown(node.unit.as_ref()));
-            return Err(Failure::new(FailureCode::Refused, message));
-        }
-        let flag = |name: &str| manifests.etcd.flag(name);
-        let checks_at_start = flag("feature-gates").is_some_and(|gates| has_feature(gates, "InitialCorruptCheck"))
-            || flag("experimental-initial-corrupt-check").is_some_and(is_true);
-        let mut components: Vec<Component> =
-            manifests.moved().map(|(name, manifest)| component(name, manifest)).collect();
-        for etcd in components.iter_mut().filter(|component| component.name == ETCD) {
-            if let Some(unit) = &manifests.etcd.unit {
-                etcd.unit = Some(Unit::loaded(Path::new("/"), unit, layout.is_left_out())?);
-                continue;
-            }
-            let launch = launch_manifest::read(&layout.manifests().join(&etcd.file));
-            etcd.launch_argv =
-                launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
-        }
-        let before = match layout.plan().quorum_lost {
-            // One that answers without a quorum does not know what its log has.
-            Some(_) if !layout.is_left_out() => quorum_lost::before(layout).await?,
-            _ => asked(layout).await?,
-        };
+        let plane = etcds::control_plane(Path::new("/"), Path::new(&node.manifests_dir), node.parts)?;
+        let mut components: Vec<Component> = plane.moved().map(|(name, manifest)| component(name, manifest)).collect();
         let missing = bare::missing(layout)?;
-        let api = server(&manifests.api_server)?;
-        let api_is_open = api_server::is_open(&api).await;
-        Ok(Ground {
-            api_is_open,
-            components,
-            checks_at_start,
-            data: data_folders(layout, &manifests.etcd, &missing)?,
+        let mut ground = Ground {
+            components: Vec::new(),
+            checks_at_start: false,
+            listens: Listens::default(),
+            data: Vec::new(),
             missing,
-            listens: Listens { etcd: etcd_addresses(&manifests.etcd)?, api: vec![api_address(&manifests.api_server)?] },
-            etcd: early(&manifests.etcd, node)?,
-            api,
-            kube_system: kube_system(manifests.api_server.flag("etcd-prefix")),
-            before,
-        })
+            etcd: None,
+            api: None,
+            api_is_open: false,
+            kube_system: layout
+                .plan()
+                .marker
+                .as_ref()
+                .and_then(|marker| marker.key.clone())
+                .unwrap_or_else(default_kube_system),
+            before: Before::default(),
+        };
+        if let Some(server_manifest) = &plane.api_server {
+            let api = server(server_manifest)?;
+            ground.api_is_open = api_server::is_open(&api).await;
+            ground.listens.api = vec![api_address(server_manifest)?];
+            ground.kube_system = kube_system(server_manifest.flag("etcd-prefix"));
+            ground.api = Some(api);
+        }
+        if let Some(manifest) = &plane.etcd {
+            is_as_planned(node, manifest)?;
+            let flag = |name: &str| manifest.flag(name);
+            ground.checks_at_start = flag("feature-gates")
+                .is_some_and(|gates| has_feature(gates, "InitialCorruptCheck"))
+                || flag("experimental-initial-corrupt-check").is_some_and(is_true);
+            for etcd in components.iter_mut().filter(|component| component.name == ETCD) {
+                if let Some(unit) = &manifest.unit {
+                    etcd.unit = Some(Unit::loaded(Path::new("/"), unit, layout.is_left_out())?);
+                    continue;
+                }
+                let launch = launch_manifest::read(&layout.manifests().join(&etcd.file));
+                etcd.launch_argv =
+                    launch.map_err(|error| storage("read etcd's manifest", &error))?.map(|launch| launch.argv);
+            }
+            ground.before = match layout.plan().quorum_lost {
+                // One that answers without a quorum does not know what its log has.
+                Some(_) if !layout.is_left_out() => quorum_lost::before(layout).await?,
+                _ => asked(layout).await?,
+            };
+            ground.data = data_folders(layout, manifest, &ground.missing)?;
+            ground.listens.etcd = etcd_addresses(manifest)?;
+            ground.etcd = Some(early(manifest, node)?);
+        }
+        ground.components = components;
+        Ok(ground)
     }
 
     pub(super) fn component(&self, name: &str) -> Result<&Component, Failure> {
@@ -220,13 +215,40 @@ impl Ground {
 
     /// Folders of files that are needed besides those of the plan.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
-        let all = [&self.etcd, &self.api].into_iter().filter_map(|server| server.tls.as_ref());
+        let all = [&self.etcd, &self.api].into_iter().flatten().filter_map(|server| server.tls.as_ref());
         let files = all.flat_map(|tls| {
             let pair = tls.client.iter().flat_map(|pair| [Path::new(&pair.cert), Path::new(&pair.key)]);
             pair.chain(tls.certificate.as_deref())
         });
         files.filter_map(|file| file.parent().map(Path::to_owned)).collect()
     }
+}
+
+/// Whether the plan is of the etcd that is found.
+fn is_as_planned(node: &RestoreNode, manifest: &Manifest) -> Result<(), Failure> {
+    let within = Path::new(&node.data_dir).join("member");
+    let folder = |flag: &str| {
+        let found = manifest.flag(flag).and_then(|path| manifest.host_path(path));
+        // A log that is where it is without the flag goes with the data.
+        found.filter(|folder| flag != "wal-dir" || *folder != within.join("wal"))
+    };
+    for (flag, planned) in [("data-dir", Some(&node.data_dir)), ("wal-dir", node.wal_dir.as_ref())] {
+        let planned = planned.map(|path| Path::new(path).components().collect::<PathBuf>());
+        let found = folder(flag);
+        if found != planned {
+            let shown =
+                |path: &Option<PathBuf>| path.as_ref().map_or("nowhere".to_owned(), |path| path.display().to_string());
+            let message = format!("etcd's --{flag} is {}, and the plan has {}", shown(&found), shown(&planned));
+            return Err(Failure::new(FailureCode::Refused, message));
+        }
+    }
+    let found = manifest.unit.as_ref().map(|unit| &unit.path);
+    if found != node.unit.as_ref() {
+        let shown = |path: Option<&String>| path.map_or("a static pod".to_owned(), |path| format!("the unit {path}"));
+        let message = format!("etcd is {}, and the plan has {}", shown(found), shown(node.unit.as_ref()));
+        return Err(Failure::new(FailureCode::Refused, message));
+    }
+    Ok(())
 }
 
 /// What etcd says of itself.

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::journal::storage;
 use super::launch_manifest;
 use super::layout::Layout;
 use super::same::{Likeness, compare};
-use super::units::{NODE, Systemd};
+use super::units::Systemd;
 use crate::node::Place;
 
 /// How often something is tried anew that another program has changed in between.
@@ -88,7 +88,7 @@ impl Turn {
 pub(super) fn take(layout: &Layout, component: &Component) -> Result<Taken, Failure> {
     let _turn = Turn::take();
     if let Some(unit) = &component.unit {
-        let moved = Systemd::of(Path::new(NODE)).hold(unit)?;
+        let moved = Systemd::of(layout.tree()).hold(unit)?;
         return Ok(Taken { moved, reappeared: None });
     }
     let (here, held) = places(layout, component);
@@ -118,7 +118,7 @@ pub(super) fn take(layout: &Layout, component: &Component) -> Result<Taken, Fail
 pub(super) fn put(layout: &Layout, component: &Component, conflict: Conflict) -> Result<Put, Failure> {
     let _turn = Turn::take();
     if let Some(unit) = &component.unit {
-        let systemd = Systemd::of(Path::new(NODE));
+        let systemd = Systemd::of(layout.tree());
         let moved = systemd.release(unit)?;
         systemd.start(unit)?;
         return Ok(Put { moved, kept: Vec::new() });
@@ -208,7 +208,7 @@ pub(super) fn put_as_found(layout: &Layout, component: &Component) -> Result<Put
     match &component.unit {
         Some(unit) if !unit.ran => {
             let _turn = Turn::take();
-            let moved = Systemd::of(Path::new(NODE)).release(unit)?;
+            let moved = Systemd::of(layout.tree()).release(unit)?;
             Ok(Put { moved, kept: Vec::new() })
         }
         _ => put(layout, component, Conflict::KeepHeld),
@@ -221,7 +221,7 @@ pub(super) fn put_as_found(layout: &Layout, component: &Component) -> Result<Put
 /// Nobody can tell.
 pub(super) fn is_held(layout: &Layout, component: &Component) -> Result<bool, Failure> {
     if let Some(unit) = &component.unit {
-        return Systemd::of(Path::new(NODE)).is_held(unit);
+        return Systemd::of(layout.tree()).is_held(unit);
     }
     exists(&places(layout, component).1)
 }

@@ -4,7 +4,6 @@
 //! again after they were cut off anywhere.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use etcd_wire::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
@@ -158,7 +157,7 @@ pub(super) fn running(etcd: &Component) -> Result<Running, Failure> {
 /// [`FailureCode::Refused`]: the command line differs.
 pub(super) fn is_as_prepared(layout: &Layout, etcd: &Component) -> Result<(), Failure> {
     if let Some(unit) = &etcd.unit {
-        return units::is_as_prepared(Path::new(units::NODE), unit, &etcd.argv);
+        return units::is_as_prepared(layout.tree(), unit, &etcd.argv);
     }
     let (here, held) = places(layout, etcd);
     let original = if exists(&held)? { held } else { here };

@@ -5,6 +5,7 @@ use std::path::Path;
 use etcd_wire::restore::{RestoreKind, RestoreNode, RestorePlan};
 use etcd_wire::{Failure, FailureCode};
 
+use super::units::NODE;
 use crate::node::Place;
 use crate::node::dir::OURS;
 
@@ -53,7 +54,8 @@ impl Layout {
             ));
         }
         for (number, one) in plan.nodes.iter().enumerate() {
-            let paths = [Some(&one.data_dir), one.wal_dir.as_ref(), Some(&one.manifests_dir)];
+            let data_dir = Some(&one.data_dir).filter(|_| one.has_etcd());
+            let paths = [data_dir, one.wal_dir.as_ref(), Some(&one.manifests_dir)];
             if let Some(path) = paths.into_iter().flatten().find(|path| !is_folder(path)) {
                 return Err(wrong(format!("{path:?} is no absolute path of a folder")));
             }
@@ -73,8 +75,14 @@ impl Layout {
             } else if one.log_end.is_some() {
                 return Err(wrong("the end of a log counts only where the quorum is lost".to_owned()));
             }
-            if one.member.is_empty() || plan.nodes[..number].iter().any(|other| other.node == one.node) {
+            if one.has_etcd() == one.member.is_empty()
+                || plan.nodes[..number].iter().any(|other| other.node == one.node)
+            {
                 return Err(wrong(format!("node {} is in it twice, or has no member", one.node)));
+            }
+            let of_etcd = one.wal_dir.is_some() || one.unit.is_some() || one.left_out || one.log_end.is_some();
+            if !one.has_etcd() && (of_etcd || !one.data_dir.is_empty()) {
+                return Err(wrong(format!("node {} has no etcd, and data of it", one.node)));
             }
         }
         Ok(Layout { plan, index, state: Place::new(state) })
@@ -116,7 +124,12 @@ impl Layout {
         &self.plan.nodes[self.index]
     }
 
-    /// Whether the new cluster has no member here.
+    /// Whether a member of the new cluster will be here.
+    pub(super) fn serves(&self) -> bool {
+        self.node().has_etcd() && !self.is_left_out()
+    }
+
+    /// Whether a member of the old cluster is here, and none of the new one will be.
     pub(super) fn is_left_out(&self) -> bool {
         self.node().left_out
     }
@@ -144,9 +157,15 @@ impl Layout {
         self.records().join("identity.json")
     }
 
-    /// Our folders for this restore, where data is: in the data directory and in a WAL directory of its own.
+    /// Where etcd's data is: its data directory, and a WAL directory of its own. Nothing without etcd.
+    pub(super) fn roots(&self) -> Vec<Place> {
+        let data_dir = self.node().has_etcd().then(|| self.data_dir());
+        [data_dir, self.wal_dir()].into_iter().flatten().collect()
+    }
+
+    /// Our folders for this restore, where data is.
     pub(super) fn folders(&self) -> Vec<Place> {
-        [Some(self.data_dir()), self.wal_dir()].into_iter().flatten().map(|root| self.ours(&root)).collect()
+        self.roots().iter().map(|root| self.ours(root)).collect()
     }
 
     fn ours(&self, root: &Place) -> Place {
@@ -212,9 +231,16 @@ impl Layout {
         Place::new(self.beside()).join(format!("{OURS}-{id}"))
     }
 
-    /// The folder that the manifests' folder is in.
+    /// The folder that the manifests' folder is in. Where no kubelet is needed, that of the journals' folder.
     pub(super) fn beside(&self) -> &Path {
-        Path::new(&self.node().manifests_dir).parent().unwrap_or(Path::new("/"))
+        let (manifests, state) = (Path::new(&self.node().manifests_dir), Path::new(STATE));
+        let inside = if self.node().participates_by_unit() { state } else { manifests };
+        inside.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Where the participant sees the node's file tree: it is in a container, or not.
+    pub(super) fn tree(&self) -> &'static Path {
+        Path::new(if self.node().participates_by_unit() { "/" } else { NODE })
     }
 }
 
@@ -265,7 +291,7 @@ fn is_folder(path: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use etcd_wire::restore::QuorumLost;
+    use etcd_wire::restore::{Parts, QuorumLost};
     use etcd_wire::survey::RaftPosition;
 
     use super::*;
@@ -335,6 +361,33 @@ pub(super) mod tests {
             assert_eq!(Layout::new(plan, "cp1").unwrap_err().code, FailureCode::BadRequest);
         }
         assert!(Layout::new(plan(root), "cp2").is_err());
+        // A node without etcd has nothing of a member, and does not coordinate.
+        let mut apart = plan(root);
+        let manifests_dir = apart.nodes[0].manifests_dir.clone();
+        let (node, parts) = ("a1".to_owned(), Parts::ApiServer);
+        apart.nodes.push(RestoreNode { node, parts, manifests_dir, ..Default::default() });
+        let server = Layout::new(apart.clone(), "a1").unwrap();
+        assert!(!server.serves() && !server.is_left_out() && server.folders().is_empty());
+        assert_eq!((server.way_back().is_none(), Layout::new(apart.clone(), "cp1").unwrap().serves()), (true, true));
+        let spoil: [fn(&mut RestorePlan); 6] = [
+            |plan| plan.nodes[1].member = "a1".into(),
+            |plan| plan.nodes[1].data_dir = "/var/lib/etcd".into(),
+            |plan| plan.nodes[1].wal_dir = Some("/var/lib/wal".into()),
+            |plan| plan.nodes[1].unit = Some("/etc/systemd/system/etcd.service".into()),
+            |plan| plan.nodes[1].left_out = true,
+            |plan| plan.coordinator = "a1".into(),
+        ];
+        for spoil in spoil {
+            let mut spoilt = apart.clone();
+            spoil(&mut spoilt);
+            assert_eq!(Layout::new(spoilt, "cp1").unwrap_err().code, FailureCode::BadRequest);
+        }
+        // Systemd runs the participant of a machine of etcd alone, which sees the node's files at their own paths.
+        apart.nodes[0].parts = Parts::Etcd;
+        assert_eq!(Layout::new(apart.clone(), "cp1").unwrap().tree(), Path::new(NODE));
+        apart.nodes[0].unit = Some("/etc/systemd/system/etcd.service".into());
+        let unit = Layout::new(apart, "cp1").unwrap();
+        assert_eq!((unit.tree(), unit.beside()), (Path::new("/"), Path::new("/var/lib")));
         let mut lost = plan(root);
         lost.quorum_lost = Some(QuorumLost { gone: vec!["cp2".into()] });
         lost.nodes[0].log_end = Some(RaftPosition { term: 2, index: 9 });

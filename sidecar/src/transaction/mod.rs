@@ -35,6 +35,7 @@ mod network;
 mod operator;
 mod own_binary;
 mod owner;
+mod participant_unit;
 mod preflight;
 mod process;
 mod quorum_lost;

@@ -1,5 +1,5 @@
 //! The participant's program where no registry has an image of ours: a copy of the sidecar that was brought to the node. The participant's container
-//! runs it in the image of the node's own etcd, which is there.
+//! runs it in the image of the node's own etcd, which is there; or its unit does.
 //!
 //! The copy belongs to one restore, and to the rollback of the nodes' own that follows it. It is on the disk before the manifest names it, so that the
 //! kubelet can start the participant again after a loss of power, and is removed only once no manifest names it any more.
@@ -70,14 +70,14 @@ fn copy(folder: &Place, program: &Path, lets_run: &mut bool) -> std::io::Result<
     Ok(target.path())
 }
 
-/// Removes the copy of a restore, if it has one and the participant's manifest does not name it.
+/// Removes the copy of a restore, if it has one and what starts the participant does not name a file in its folder.
 ///
 /// # Errors
 /// [`FailureCode::Storage`].
-pub(super) fn remove(layout: &Layout, manifest: Option<&Value>) -> Result<(), Failure> {
+pub(super) fn remove(layout: &Layout, is_named: impl Fn(&Path) -> bool) -> Result<(), Failure> {
     let removed = || -> std::io::Result<()> {
         for folder in folders(layout) {
-            if !manifest.is_some_and(|pod| names(pod, &folder.path())) && folder.exists()? {
+            if !is_named(&folder.path()) && folder.exists()? {
                 folder.remove_all()?;
                 folder.folder().map_or(Ok(()), |above| above.sync())?;
             }
@@ -88,7 +88,7 @@ pub(super) fn remove(layout: &Layout, manifest: Option<&Value>) -> Result<(), Fa
 }
 
 /// Whether a pod mounts anything of a folder.
-fn names(pod: &Value, folder: &Path) -> bool {
+pub(super) fn names(pod: &Value, folder: &Path) -> bool {
     let volumes = pod["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let paths = volumes.iter().filter_map(|volume| volume["hostPath"]["path"].as_str());
     paths.into_iter().any(|path| Path::new(path).starts_with(folder))
@@ -130,7 +130,7 @@ mod tests {
                 Err(failure) => {
                     assert_eq!(failure.code, FailureCode::Storage);
                     // Whatever is left is taken away by who gives the restore up.
-                    remove(&layout, None).unwrap();
+                    remove(&layout, |_| false).unwrap();
                     assert_eq!(layout.records().names().unwrap(), [""; 0], "{count}");
                 }
             }
@@ -150,15 +150,15 @@ mod tests {
         let back = layout.way_back().unwrap();
         // The rollback of the nodes' own runs the program of its restore.
         for of in [&layout, &back] {
-            remove(of, Some(&pod(copy.to_str().unwrap()))).unwrap();
+            remove(of, |folder| names(&pod(copy.to_str().unwrap()), folder)).unwrap();
             assert!(copy.exists());
         }
         let folder = layout.records().join("bin");
         for other in [pod("/elsewhere"), pod(&format!("{}x/y", folder.display())), json!({}), json!({"spec": 1})] {
             put(&layout, Path::new("/bin/true")).unwrap();
-            remove(&back, Some(&other)).unwrap();
+            remove(&back, |folder| names(&other, folder)).unwrap();
             assert!(!folder.exists().unwrap(), "{other}");
         }
-        remove(&layout, None).unwrap();
+        remove(&layout, |_| false).unwrap();
     }
 }

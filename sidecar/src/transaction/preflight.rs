@@ -26,7 +26,11 @@ pub(super) fn check(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
         is_same_disk(layout, ground)?;
         try_data(layout)?;
     }
-    try_manifests(layout)
+    // Only what the kubelet starts has a manifest.
+    match ground.components.iter().all(|component| component.unit.is_some()) {
+        true => Ok(()),
+        false => try_manifests(layout),
+    }
 }
 
 fn refused(what: String) -> Failure {
@@ -38,12 +42,15 @@ fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
     let looked = |error: io::Error| storage("look at the processes of the node", &error);
     if layout.plan().quorum_lost.is_some() {
         // Whether anything runs is as it is found.
-        return quorum_lost::used_by_own(layout, ground);
+        return if layout.node().has_etcd() { quorum_lost::used_by_own(layout, ground) } else { Ok(()) };
     }
     // A rollback of the nodes' own begins with an API server that is stopped.
     let stopped = layout.plan().rolls_back_from().is_some();
-    for name in [Some(ETCD), (!stopped).then_some(API_SERVER)].into_iter().flatten() {
-        let component = ground.component(name)?;
+    for component in &ground.components {
+        let name = &component.name;
+        if ![ETCD, API_SERVER].contains(&name.as_str()) || stopped && name == API_SERVER {
+            continue;
+        }
         if process::running(&component.command_lines()).map_err(looked)?.is_empty() {
             let message = format!("no process runs the command line with which {} starts {name}", component.file);
             return Err(refused(message));
@@ -56,6 +63,9 @@ fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
         let message = format!("nothing listens on {address}, where etcd or the API server is set to listen");
         return Err(refused(message));
     }
+    if !layout.node().has_etcd() {
+        return Ok(());
+    }
     let data_dir = layout.data_dir();
     if !matches!(process::lock(&data_dir).map_err(looked)?, Lock::Held) {
         return Err(refused(format!("no etcd has locked the database in {}", data_dir.display())));
@@ -65,8 +75,7 @@ fn runs_as_said(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
 
 /// Whether the data directories are on the disks that they were on when the node was prepared, and for etcd and the node itself, too.
 fn is_same_disk(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
-    let roots = [Some(layout.data_dir()), layout.wal_dir()].into_iter().flatten();
-    for (root, before) in roots.zip(&ground.data) {
+    for (root, before) in layout.roots().into_iter().zip(&ground.data) {
         let looked = |error: io::Error| storage(&format!("look at {}", root.display()), &error);
         let now = FolderId::of(&root).map_err(looked)?;
         let another = |who: &str| {
@@ -93,7 +102,7 @@ fn is_same_disk(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
 /// # Errors
 /// [`FailureCode::Refused`] with what to do; [`FailureCode::Storage`] if nobody can tell.
 pub(super) fn disks_are_the_nodes(layout: &Layout) -> Result<(), Failure> {
-    [Some(layout.data_dir()), layout.wal_dir()].iter().flatten().try_for_each(|root| nodes_own(layout, root))
+    layout.roots().iter().try_for_each(|root| nodes_own(layout, root))
 }
 
 fn nodes_own(layout: &Layout, root: &Place) -> Result<(), Failure> {
@@ -102,7 +111,7 @@ fn nodes_own(layout: &Layout, root: &Place) -> Result<(), Failure> {
 
 /// A file and a folder go the ways that data will go.
 fn try_data(layout: &Layout) -> Result<(), Failure> {
-    for (root, folder) in [Some(layout.data_dir()), layout.wal_dir()].into_iter().flatten().zip(layout.folders()) {
+    for (root, folder) in layout.roots().into_iter().zip(layout.folders()) {
         let name = format!("{OURS}-{}.probe", layout.plan().id);
         let (inside, outside) = (folder.join("probe"), root.join(&name));
         let clean = || inside.remove_any().and_then(|()| outside.remove_any());

@@ -235,7 +235,7 @@ mod tests {
 
     fn layout(gone: &[&str]) -> Layout {
         let mut plan = plan(std::path::Path::new("/x"));
-        plan.marker = Some(Marker { uid: "u".into(), resource_version: 1 });
+        plan.marker = Some(Marker { uid: "u".into(), resource_version: 1, key: None });
         plan.quorum_lost = Some(QuorumLost { gone: gone.iter().map(|&name| name.to_owned()).collect() });
         plan.nodes[0].log_end = Some(END);
         Layout::new(plan, "cp1").unwrap()

@@ -49,11 +49,10 @@ pub(super) async fn of_node(state: &Place) -> Result<Vec<OfNode>, Failure> {
 }
 
 fn told(layout: &Layout, state: State, tellers: &Tellers, live: Option<Live>) -> Result<NodeRestore, Failure> {
-    let (member, _) = layout.exchanges();
-    let exchanged = match is_exchanged(&member) {
+    let exchanged = match layout.node().has_etcd().then(|| is_exchanged(&layout.exchanges().0)) {
         // Nothing is exchanged on a node that is left out, perhaps because of its disk.
-        Err(_) if layout.is_left_out() => false,
-        exchanged => exchanged?,
+        Some(Err(_)) if layout.is_left_out() => false,
+        exchanged => exchanged.transpose()?.unwrap_or(false),
     };
     let aside = match exchanged {
         true => {

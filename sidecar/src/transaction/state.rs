@@ -116,7 +116,7 @@ impl State {
             Fact::Armed => self.armed = true,
             Fact::Step { step: one, done } => self.events.push(step(one, done)),
             Fact::Vote { yes: true, .. } => {
-                if !self.is_left_out() {
+                if self.serves() {
                     self.events.push(step(Step::StartEtcd, true));
                 }
             }
@@ -195,8 +195,8 @@ impl State {
         self.events.iter().filter_map(|event| event.note.clone()).collect()
     }
 
-    fn is_left_out(&self) -> bool {
-        self.plan.nodes.iter().any(|node| node.node == self.node && node.left_out)
+    fn serves(&self) -> bool {
+        self.plan.serving().any(|node| node.node == self.node)
     }
 
     /// What is decided, as far as this node knows.
@@ -223,7 +223,7 @@ impl State {
     /// nobody else; and whoever has begun a rollback of the nodes' own knows that all have committed.
     pub(super) fn waits_for_others(&self) -> bool {
         let recorded = &self.recorded;
-        let last = if self.is_left_out() { Step::StopEtcd } else { Step::LaunchEtcd };
+        let last = if self.serves() { Step::LaunchEtcd } else { Step::StopEtcd };
         let bound = recorded.done().contains(last);
         recorded.ended().is_some() && bound && !recorded.all_ended() && !recorded.forgotten() && !recorded.handed_over()
     }

@@ -22,7 +22,7 @@ use crate::on_node;
 /// Where the participant's container sees the node's file tree.
 pub(super) const NODE: &str = "/host";
 /// The folder of an administrator's units, whose drop-ins count before those of packages.
-const UNITS: &str = "etc/systemd/system";
+pub(super) const UNITS: &str = "etc/systemd/system";
 const DRAFT: &str = ".zz-kubectl-etcd-restore.draft";
 /// Its contents; `/` is always there.
 const HOLD: &str = "# A restore by kubectl-etcd keeps etcd from being started, and removes this file when it starts etcd.\n[Unit]\nConditionPathExists=!/\n";
@@ -117,7 +117,7 @@ fn merged(path: &str) -> &str {
 }
 
 /// Gives orders to systemd; gives what systemctl prints.
-type Systemctl<'a> = dyn Fn(&[&str]) -> Result<String, Failure> + 'a;
+pub(super) type Systemctl<'a> = dyn Fn(&[&str]) -> Result<String, Failure> + 'a;
 
 /// The systemd of a node.
 pub(super) struct Systemd<'a> {
@@ -131,7 +131,22 @@ impl<'a> Systemd<'a> {
         Systemd { root: Place::new(root), systemctl: Box::new(move |args| systemctl(root, args)) }
     }
 
-    fn run(&self, args: &[&str]) -> Result<String, Failure> {
+    /// One whose orders are carried out otherwise.
+    #[cfg(test)]
+    pub(super) fn with(root: &'a Path, systemctl: Box<Systemctl<'a>>) -> Systemd<'a> {
+        Systemd { root: Place::new(root), systemctl }
+    }
+
+    /// Where the node's file tree is.
+    pub(super) fn root(&self) -> &Place {
+        &self.root
+    }
+
+    /// Gives an order; gives what systemctl prints.
+    ///
+    /// # Errors
+    /// systemctl cannot be run, or fails.
+    pub(super) fn run(&self, args: &[&str]) -> Result<String, Failure> {
         (self.systemctl)(args)
     }
 

@@ -9,7 +9,7 @@ use etcd_wire::{Failure, FailureCode};
 use tokio::sync::{mpsc as channel, watch};
 
 use super::api_watch::ApiWatch;
-use super::ground::{Component, ETCD, Ground};
+use super::ground::{API_SERVER, Component, ETCD, Ground};
 use super::journal::{Entry, Journal};
 use super::layout::Layout;
 use super::process::Lock;
@@ -73,6 +73,16 @@ impl Work {
     /// Ends the process: nobody can tell what the disk has. The next process looks.
     pub(super) fn end(&self, failure: Failure) {
         self.broken.send_replace(Some(failure));
+    }
+
+    /// etcd, where it is on this node.
+    pub(super) fn etcd(&self) -> Option<Component> {
+        self.ground.component(ETCD).ok().cloned()
+    }
+
+    /// The API server, where it is on this node.
+    pub(super) fn api_server(&self) -> Option<Component> {
+        self.ground.component(API_SERVER).ok().cloned()
     }
 
     /// A component of this node.

@@ -174,7 +174,13 @@ fn agree_on(scene: &Scene, nodes: &[String]) {
 
 /// The participants that run on a node, by their process ids on this machine.
 pub fn participants(scene: &Scene, node: &str) -> Vec<u32> {
-    processes(&scene.lab, node, &["/etcd-sidecar", "participate"])
+    let takes_part = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|&byte| byte == 0);
+        let program = words.next().and_then(|program| program.rsplit(|&byte| byte == b'/').next());
+        program.is_some_and(|program| program.starts_with(b"etcd-sidecar")) && words.next() == Some(b"participate")
+    };
+    processes(&scene.lab, node, &[]).into_iter().filter(takes_part).collect()
 }
 
 /// `etcd-sidecar restore` with these flags in the container of a node's participant, as `crictl exec` runs it: no API server takes part.

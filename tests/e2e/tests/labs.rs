@@ -14,6 +14,7 @@ mod doctor;
 mod drill;
 mod etcd;
 mod explain;
+mod external;
 mod faults;
 mod findings;
 mod full;

@@ -35,12 +35,12 @@ fn variables(scene: &Scene, node: &str, called: &str) -> String {
 }
 
 /// The processes of the unit.
-fn etcd(scene: &Scene, node: &str) -> Vec<u32> {
+pub(crate) fn etcd(scene: &Scene, node: &str) -> Vec<u32> {
     processes(&scene.lab, node, &["/usr/bin/etcd"])
 }
 
 /// Takes the manifest of etcd away on a node, and has systemd start etcd on the same data.
-fn as_a_unit(scene: &Scene, node: &str, called: &str) {
+pub(crate) fn as_a_unit(scene: &Scene, node: &str, called: &str) {
     let root = scene.lab.node_root(node);
     std::fs::rename(root.join("etc/kubernetes/manifests/etcd.yaml"), scene.path(&format!("{node}.yaml")))
         .expect("a manifest");
@@ -57,7 +57,7 @@ fn as_a_unit(scene: &Scene, node: &str, called: &str) {
 }
 
 /// All files of systemd on a node.
-fn units(scene: &Scene, node: &str) -> Vec<String> {
+pub(crate) fn units(scene: &Scene, node: &str) -> Vec<String> {
     let folder = scene.lab.node_root(node).join("etc/systemd/system");
     let mut all = names(&folder);
     all.extend(names(&folder.join("multi-user.target.wants")));
@@ -65,10 +65,10 @@ fn units(scene: &Scene, node: &str) -> Vec<String> {
 }
 
 /// What is on a node whose etcd is an enabled unit that nothing holds.
-const UNITS: [&str; 3] = ["etcd.service", "multi-user.target.wants", "etcd.service"];
+pub(crate) const UNITS: [&str; 3] = ["etcd.service", "multi-user.target.wants", "etcd.service"];
 
 /// The config maps that a node's own API server serves, of those that tell which state it is in.
-fn config_maps(scene: &Scene, node: &str) -> Vec<String> {
+pub(crate) fn config_maps(scene: &Scene, node: &str) -> Vec<String> {
     let server = format!("https://{}:6443", scene.lab.node_ip(node));
     let mut found = Vec::new();
     until("the API server of the node serves", || {

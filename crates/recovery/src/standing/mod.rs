@@ -103,7 +103,12 @@ impl<'a> Standing<'a> {
         let left_out: Vec<bool> = plan.nodes.iter().map(|node| node.left_out).collect();
         let coordinator = plan.nodes.iter().position(|node| node.node == plan.coordinator)?;
         let coordinator = Node(u8::try_from(coordinator).ok()?);
-        let rules = Plan::new(&left_out, coordinator, Limits::default(), PlanOptions::default()).ok()?;
+        let mut without_etcd = NodeSet::EMPTY;
+        for (index, _) in plan.nodes.iter().enumerate().filter(|(_, node)| !node.has_etcd()) {
+            without_etcd.insert(Node(u8::try_from(index).ok()?));
+        }
+        let rules = Plan::new(&left_out, coordinator, Limits::default(), PlanOptions::default());
+        let rules = rules.and_then(|rules| rules.with_nodes_without_etcd(without_etcd)).ok()?;
         Some(Standing { plan, commands, known, rules })
     }
 
@@ -293,6 +298,20 @@ impl<'a> Standing<'a> {
         self.which(is_unready)
     }
 
+    /// The nodes without etcd that go back, and whose API servers wait until no etcd can run on the new data any more.
+    pub fn held_up(&self) -> NodeSet {
+        self.which(|restore| Phase::of(restore) == Phase::Aborting && !awaited(restore).is_empty())
+    }
+
+    /// The nodes that these wait for.
+    pub(crate) fn awaited_by(&self, nodes: NodeSet) -> NodeSet {
+        let mut set = NodeSet::EMPTY;
+        let waiting = self.journals().filter(|(node, ..)| nodes.contains(*node));
+        let names = waiting.flat_map(|(.., restore)| awaited(restore));
+        names.filter_map(|name| self.find(name)).for_each(|node| set.insert(node));
+        set
+    }
+
     /// Refuses what cannot be done to a restore of version 0.1 or with journals that contradict each other.
     ///
     /// # Errors
@@ -305,6 +324,11 @@ impl<'a> Standing<'a> {
         self.decided()
             .map_err(|why| Refusal::new(format!("nothing can be done for restore {id}")).cause(why).hint(by_hand()))
     }
+}
+
+/// The nodes that the API server of a node without etcd waits for.
+fn awaited(restore: &NodeRestore) -> &[String] {
+    restore.live.as_ref().map(|live| live.awaited.as_slice()).unwrap_or_default()
 }
 
 /// Whether a node has something left to do in a restore, or waits for another one.

@@ -566,3 +566,42 @@ fn on_a_node_the_commands_are_those_of_the_node() {
         settle::unknown("x", Commands::Node).hint.is_some_and(|hint| hint.contains("etcd-sidecar restore --status"))
     );
 }
+
+/// Of three nodes the last one has no etcd, and goes back; it waits for these.
+fn held_up_by(names: &[&str]) -> impl Fn(&mut NodeRestore) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    move |restore| {
+        (restore.vote, restore.decision) = (Some(true), Some(Decision::Abort));
+        restore.live = Some(Live { awaited: names.clone(), ..Live::default() });
+    }
+}
+
+#[test]
+fn an_api_server_that_waits_for_etcd_is_told_and_let_go() {
+    let table = |second: fn(Table) -> Table| {
+        let mut table = Table::new(3);
+        table.plan.nodes[2].parts = etcd_wire::restore::Parts::ApiServer;
+        second(table.journal(ended(Ending::WentBack))).journal(held_up_by(&["cp2"]))
+    };
+    // Its etcd still goes back: nothing has to be done, and nothing can be.
+    let goes_back = table(|table| table.journal(|restore| restore.decision = Some(Decision::Abort)));
+    let standing = goes_back.standing();
+    let told = standing.told(Timestamp::UNIX_EPOCH);
+    let held = told.iter().find(|one| one.state == "held").expect("it is told");
+    assert!(held.text.contains("on node cp3 stays stopped until etcd has its old data again on cp2"), "{held:?}");
+    assert_eq!(held.commands, ["kubectl etcd restore --follow"]);
+    let refused = forget(&standing).expect_err("too early");
+    assert!(refused.causes[0].contains("waits until etcd has its old data again on cp2"), "{refused:?}");
+    // Nobody can ask its node: a person has to know.
+    let gone = table(Table::silent);
+    let standing = gone.standing();
+    let told = standing.told(Timestamp::UNIX_EPOCH);
+    let held = told.iter().find(|one| one.state == "held").expect("it is told");
+    assert!(held.text.contains("If cp2 can never start again"), "{held:?}");
+    assert_eq!(held.commands, ["kubectl etcd restore --forget id"]);
+    let nodes = forget(&standing).expect("it is said");
+    assert!(nodes.contains(Node(2)) && nodes.contains(Node(0)));
+    // One that has ended, and is not heard.
+    let back = table(|table| table.journal(ended(Ending::WentBack)));
+    assert!(forget(&back.standing()).expect("it has gone back").contains(Node(2)));
+}

@@ -287,6 +287,26 @@ impl Standing<'_> {
                 &[self.forget_command(), "kubectl etcd rollback".to_owned()],
             ));
         }
+        if self.held_up().contains(node) {
+            let awaited = self.awaited_by(about);
+            let waits_for = self.name_all(awaited);
+            let unread = awaited.without(awaited.without(self.unread()));
+            let text = format!(
+                "the API server on node {name} stays stopped until etcd has its old data again on {}: it may go to any member, and a quorum of these may still run on the \
+                 new data. It starts by itself once they are back",
+                names(&waits_for)
+            );
+            return Some(match unread.is_empty() {
+                true => self.row("held", about, text, &[self.commands.follow()]),
+                false => {
+                    let gone = names(&self.name_all(unread));
+                    let text = format!(
+                        "{text}. If {gone} can never start again with its data, or etcd is stopped there, end the waiting"
+                    );
+                    self.row("held", about, text, &[self.forget_command()])
+                }
+            });
+        }
         let phase = Phase::of(restore);
         let (step, first) = restore.events.iter().rev().find_map(|event| Some((event.step?, event)))?;
         if !matches!(phase, Phase::Committed | Phase::Aborting) || first.done {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::choose::Choice;
 use crate::control_plane::ControlPlane;
-use crate::discovery::EtcdPod;
+use crate::discovery::{ApiServer, EtcdPod};
 use crate::etcd_clusters::lists;
 use crate::kube_system::Served;
 use crate::output::API_VERSION;
@@ -32,6 +32,8 @@ pub(super) struct Manifest {
     cluster: Cluster,
     source: Source,
     members: Vec<Member>,
+    /// The nodes with API servers: some may have no member.
+    api_servers: Vec<ApiServerNode>,
     snapshot: Snapshot,
     /// Where on the source's node a copy is.
     on_node: Option<String>,
@@ -73,6 +75,13 @@ struct Member {
     role: Option<&'static str>,
     /// What the member itself said; `None` for one that was not asked or did not answer.
     etcd_version: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiServerNode {
+    node: String,
+    addresses: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -158,7 +167,7 @@ impl Manifest {
     pub(super) fn of(
         cluster: Cluster,
         choice: &Choice<'_>,
-        every: &[EtcdPod],
+        (every, api_servers): (&[EtcdPod], &[ApiServer]),
         cluster_members: &[&Surveyed],
         image: &str,
         taken: Taken<'_>,
@@ -207,6 +216,11 @@ impl Manifest {
             cluster,
             source,
             members,
+            api_servers: api_servers
+                .iter()
+                .filter(|server| !server.node.is_empty())
+                .map(|server| ApiServerNode { node: server.node.clone(), addresses: server.addresses.clone() })
+                .collect(),
             snapshot: Snapshot {
                 file: taken.file,
                 size: taken.length + 32,

@@ -113,7 +113,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let manifest = Manifest::of(
         cluster,
         choice,
-        &asked.every,
+        (&asked.every, &asked.api_servers),
         of_cluster,
         if plane.api().is_some() { &args.sidecar.image } else { "" },
         taken,

@@ -95,6 +95,7 @@ fn request_of(member: &EtcdPod, manifests_dir: &str) -> Outcome<FactsRequest> {
         data_dir,
         wal_dir: member.wal_dir.clone(),
         manifests_dir: manifests_dir.to_owned(),
+        parts: member.parts,
         may_be_empty: false,
         health: Some(HealthRequest { metrics_urls, peer_port: PEER_PORT }),
     })

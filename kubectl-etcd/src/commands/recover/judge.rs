@@ -142,7 +142,8 @@ fn quorum(looked: &[Looked]) -> Option<Quorum> {
     let voters = databases.map(|database| database.members.iter().filter(|member| member.may_vote()).count()).max()?;
     let runs = |survey: &&NodeSurvey| survey.etcd.iter().any(|etcd| etcd.state != EtcdState::Stopped && !etcd.empty);
     let running = surveys().filter(runs).count();
-    let unseen = voters.saturating_sub(surveys().count());
+    // A node without etcd has no member that could have been seen.
+    let unseen = voters.saturating_sub(surveys().filter(|survey| !survey.etcd.is_empty()).count());
     (voters > 0).then_some(Quorum { voters, needed: voters / 2 + 1, running, unseen })
 }
 
@@ -162,7 +163,7 @@ fn warnings(looked: &[Looked], clusters: usize, quorum: Option<&Quorum>) -> Vec<
                 all.extend(failures.map(|failure| format!("node {}: {failure}", one.host.node)));
                 if survey.etcd.is_empty() {
                     all.push(format!(
-                        "node {} has no etcd that can be found; name its directory with --data-dir",
+                        "node {} has no etcd that can be found; if etcd is there, name its directory with --data-dir",
                         one.host.node
                     ));
                 }

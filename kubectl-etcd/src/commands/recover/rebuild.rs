@@ -116,7 +116,10 @@ async fn keys(brought: &Brought, how: &How<'_>, context: &Context) -> Outcome<cr
 }
 
 fn lost(decided: &Decided, looked: &[Looked], before: Outcome<crate::commands::proposal::Keys>) -> Outcome<Lost> {
-    let hosts = looked.iter().map(|one| &one.host).filter(|host| decided.nodes.contains(&host.node)).cloned().collect();
+    // A node without etcd may have an API server, which has to be stopped.
+    let has_none = |one: &Looked| one.found.as_ref().is_ok_and(|survey| survey.etcd.is_empty());
+    let takes_part = |one: &&Looked| decided.nodes.contains(&one.host.node) || has_none(one);
+    let hosts = looked.iter().filter(takes_part).map(|one| one.host.clone()).collect();
     Ok(Lost {
         hosts,
         gone: decided.gone.clone(),

@@ -57,7 +57,7 @@ impl LiveArgs {
 pub(super) async fn explained(args: Args, context: Context) -> Outcome {
     let plane = ControlPlane::open(&args.ssh, &context).await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let members = plane.find(&context, &overrides, None).await?.all()?;
+    let members = plane.find(&context, &overrides, None).await?.all_nodes()?;
     let facts = Facts::of(plane.cluster(), &members, &args.live.manifests.manifests_dir);
     let file = args.file().display().to_string();
     let restore =

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 
 use super::new_cluster::{self, Known, NewCluster, PublicFiles};
-use super::plan::{Cluster, Found, Plan, Seen};
+use super::plan::{ApiNode, Cluster, Found, Plan, Seen};
 use super::{Bump, Wanted, without_digest};
 use crate::commands::proposal::{Keys, live_keys};
 use crate::commands::verify::{Recorded, damaged, explain};
@@ -68,6 +68,7 @@ pub(super) async fn plan(
     let Snapshot { file, report, keys, recorded, .. } = snapshot;
     let found = members(wanted, context, plane).await?;
     let prefix = Evidence { api_servers: &found.api_servers, served: Err("") }.prefix().map(str::to_owned);
+    let without_etcd = found.without_etcd.clone();
     let mut members = match plane.api() {
         Some(_) => found.all()?,
         None => found.all_on(wanted.to_nodes, context.printer)?,
@@ -83,6 +84,7 @@ pub(super) async fn plan(
         facts(&road, one, &wanted.manifests.manifests_dir, may_be_empty)
     }))
     .await;
+    let api_nodes = join_all(without_etcd.iter().map(|node| api_facts(&road, node))).await;
     let live = match wanted.lost {
         None => live_keys(&road, &surveyed, context.printer).await,
         Some(lost) => lost.before.as_ref().map(Clone::clone).map_err(Failed::copy),
@@ -130,6 +132,11 @@ pub(super) async fn plan(
                 facts: facts.as_ref().map(|facts| facts.as_ref().map_err(Failed::one_line)),
             })
             .collect(),
+        without_etcd: without_etcd
+            .iter()
+            .zip(&api_nodes)
+            .map(|(pod, facts)| ApiNode { pod, facts: facts.as_ref().map_err(Failed::one_line) })
+            .collect(),
         live: live.as_ref().map_err(Failed::one_line),
         pod_namespace: &wanted.sidecar.pod_namespace,
         bump: wanted.bump,
@@ -146,8 +153,13 @@ pub(super) async fn plan(
     for warning in &plan.warnings {
         context.printer.warn(warning);
     }
-    let marker = kube_system
-        .and_then(|live| Some(Marker { uid: uid(live.value.as_deref()?)?, resource_version: live.mod_revision }));
+    let marker = kube_system.and_then(|live| {
+        Some(Marker {
+            uid: uid(live.value.as_deref()?)?,
+            resource_version: live.mod_revision,
+            key: Some(String::from_utf8_lossy(&kube_system_of(&prefix)).into_owned()),
+        })
+    });
     let parts = found.parts();
     plan.bind(
         &wanted.flags.terms(plane, wanted.keep_unready, marker).await,
@@ -255,6 +267,7 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str, may_be_empty: b
         wal_dir: one.member.wal_dir.clone(),
         manifests_dir: manifests_dir.to_owned(),
         may_be_empty,
+        parts: one.member.parts,
         health: None,
     };
     let ask = async {
@@ -265,6 +278,18 @@ async fn facts(road: &Road, one: &Surveyed, manifests_dir: &str, may_be_empty: b
         Ok(facts)
     };
     Some(ask.await)
+}
+
+/// What starts the API server of a node without etcd.
+async fn api_facts(road: &Road, node: &EtcdPod) -> Outcome<NodeFacts> {
+    let sidecar = road.start(node, Operation::Plan, None).await?;
+    let mut session = road.session(&sidecar).await.map_err(TransferError::into_failed)?;
+    session.require("facts")?;
+    let (manifests_dir, parts) = (node.manifests_dir.clone().unwrap_or_default(), node.parts);
+    let facts = session.facts(FactsRequest { manifests_dir, parts, ..FactsRequest::default() }).await?;
+    road.rest(&sidecar, session);
+    road.make_way(&sidecar).await;
+    Ok(facts)
 }
 
 /// The members, with the folder of their nodes' static pods.

@@ -74,6 +74,9 @@ Examples:
   kubectl etcd restore etcd.db --ssh=root@ --nodes cp1=10.0.0.11,cp2=10.0.0.12,cp3=10.0.0.13
   kubectl etcd restore --status --ssh=root@ --plan etcd.db.json
 
+  # etcd is on machines of its own: name the nodes with API servers as well
+  kubectl etcd restore etcd.db --ssh=root@ --nodes etcd1=10.0.0.21,cp1=10.0.0.11,cp2=10.0.0.12
+
   # Build the data directory of a cluster with one member, as in the CKA
   kubectl etcd restore etcd.db --data-dir /var/lib/etcd-restored
 
@@ -105,7 +108,7 @@ Examples:
 ///
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again. The
 /// members tell whose cluster it is, and etcd has to have its quorum. Without a quorum, see `kubectl etcd recover`. With --ssh, etcd may also be a systemd
-/// unit, etcd.service, on nodes where the API server is a static pod.
+/// unit, etcd.service, and etcd may be on machines of its own: name these and the nodes with API servers.
 ///
 /// A file of another cluster is refused. If all machines of that cluster are lost, and new ones are to take over its state, --new-cluster names it; so it does,
 /// with --ssh, where etcd has lost its data and serves without any. The plan

@@ -9,7 +9,7 @@ use super::plan::{Found, Plan, Seen};
 use crate::transaction::{Part, Terms, draw_up, new_id};
 
 impl<'a> Found<'a> {
-    /// The members whose nodes take part.
+    /// The nodes that take part, by name.
     pub(super) fn parts(&self) -> Vec<Part<'a>> {
         let taking_part = self.members.iter().map(|seen| (seen, self.role_of(seen)));
         let taking_part = taking_part.filter(|(_, role)| *role != NodeRole::NotReached);
@@ -18,7 +18,10 @@ impl<'a> Found<'a> {
             status: seen.status.as_ref().ok().copied(),
             left_out: role == NodeRole::Stopped,
         };
-        taking_part.map(part).collect()
+        let mut parts: Vec<Part<'a>> = taking_part.map(part).collect();
+        parts.extend(self.without_etcd.iter().map(|one| Part::of(one.pod)));
+        parts.sort_by(|one, other| one.pod.node.cmp(&other.pod.node));
+        parts
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use etcd_objects::key::Prefix;
 use etcd_snapshot::minor;
 use etcd_wire::facts::{Encryption, EncryptionKey};
+use etcd_wire::restore::Parts;
 
 use super::at_rest::{Verdict, judge, names};
 use super::live::uid;
 use super::new_cluster::{Known, NotThis, Running, permitted};
 use super::node_role::{self, NodeRole};
-use super::plan::{Found, Seen};
+use super::plan::{ApiNode, Found, Seen};
 use super::room::Room;
 use crate::output::Failed;
 use crate::output::visible::quoted;
@@ -43,6 +44,24 @@ impl Seen<'_> {
         let failures = facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line());
         let mut against: Vec<String> = failures.collect();
         against.extend(facts.disk.and_then(|disk| Room::of(&disk, snapshot_bytes).objection()));
+        if self.pod.parts != Parts::Etcd
+            && let Verdict::Lacks(keys) = judge(keys, &facts.encryption)
+        {
+            against.push(format!("its API server lacks the key by which values in the file are encrypted: {keys}"));
+        }
+        against
+    }
+}
+
+impl ApiNode<'_> {
+    /// What speaks against stopping and starting its API server.
+    fn objections(&self, keys: &[EncryptionKey]) -> Vec<String> {
+        let facts = match &self.facts {
+            Err(why) => return vec![format!("cannot look at its static pods: {why}")],
+            Ok(facts) => facts,
+        };
+        let mut against: Vec<String> =
+            facts.failures.iter().map(|failure| Failed::from(failure.clone()).one_line()).collect();
         if let Verdict::Lacks(keys) = judge(keys, &facts.encryption) {
             against.push(format!("its API server lacks the key by which values in the file are encrypted: {keys}"));
         }
@@ -51,21 +70,34 @@ impl Seen<'_> {
 }
 
 impl Found<'_> {
+    /// What encrypts on the nodes with API servers that show the snapshot afterwards; with the node's name. `None` of one of which nothing is known.
+    fn encryptions(&self) -> impl Iterator<Item = (&str, Option<Result<&Encryption, &String>>)> {
+        let restored = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored);
+        let beside_etcd = restored.filter(|seen| seen.pod.parts != Parts::Etcd).map(|seen| {
+            let facts = seen.facts.as_ref().map(|facts| facts.as_ref().map(|facts| &facts.encryption));
+            (seen.pod.node.as_str(), facts)
+        });
+        let alone = self
+            .without_etcd
+            .iter()
+            .map(|one| (one.pod.node.as_str(), Some(one.facts.as_ref().map(|facts| &facts.encryption))));
+        beside_etcd.chain(alone)
+    }
+
     /// What could not be found out, and does not stand in the way.
     pub(super) fn doubts(&self) -> Vec<String> {
-        let unknown = |seen: &Seen<'_>| match judge(
+        let unknown = |(node, encryption): (&str, Option<Result<&Encryption, &String>>)| match judge(
             &self.encryption_keys,
-            &seen.facts.as_ref()?.as_ref().ok()?.encryption,
+            encryption?.ok()?,
         ) {
             Verdict::Unknown(why) => Some(format!(
-                "cannot check whether the API server on node {} has the key that encrypts values in the file ({}): {why}",
-                seen.pod.node,
+                "cannot check whether the API server on node {node} has the key that encrypts values in the file ({}): {why}",
                 names(&self.encryption_keys)
             )),
             Verdict::Readable | Verdict::Lacks(_) => None,
         };
         let restored = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored);
-        let mut doubts: Vec<String> = restored.clone().filter_map(unknown).collect();
+        let mut doubts: Vec<String> = self.encryptions().filter_map(unknown).collect();
         doubts.extend(restored.filter_map(|seen| match peer_urls(seen.pod, seen.status.as_ref().ok().copied()) {
             PeerUrls::Mended { urls, instead_of } => Some(format!(
                 "member {} has peer URL {}, which the other members cannot reach; the restored member gets {} from its manifest",
@@ -91,10 +123,10 @@ impl Found<'_> {
     /// The keys that the API servers of all nodes have which get the snapshot.
     pub(super) fn shared_keys(&self) -> Known<Vec<EncryptionKey>> {
         let mut shared: Option<Vec<EncryptionKey>> = None;
-        for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {
-            let unknown = |why: &str| format!("what encrypts on node {} is not known: {why}", seen.pod.node);
-            let facts = seen.facts.as_ref().ok_or_else(|| unknown("no sidecar runs there"))?;
-            let keys = match &facts.as_ref().map_err(|why| unknown(why))?.encryption {
+        for (node, encryption) in self.encryptions() {
+            let unknown = |why: &str| format!("what encrypts on node {node} is not known: {why}");
+            let encryption = encryption.ok_or_else(|| unknown("no sidecar runs there"))?;
+            let keys = match encryption.map_err(|why| unknown(why))? {
                 Encryption::Off => Vec::new(),
                 Encryption::Keys { keys } => keys.clone(),
                 Encryption::Unread { why } => return Err(unknown(why)),
@@ -171,15 +203,37 @@ impl Found<'_> {
         let address =
             |key: &Vec<u8>| Some(String::from_utf8_lossy(key.strip_prefix(directory.as_bytes())?).into_owned());
         let addresses: Vec<String> = self.live.as_ref().ok()?.keys().filter_map(address).collect();
-        (addresses.len() > self.members.len()).then(|| {
-            format!(
-                "etcd has leases of {} API servers ({}), and members of etcd are on {} nodes: an API server on a node without etcd is not stopped, and would \
-                 write to the new data; move its manifest out of the kubelet's folder until the restore has ended, and wait 15 seconds; if no API server has \
-                 that address, remove the lease (etcdctl del {directory}ADDRESS)",
-                addresses.len(),
-                addresses.join(", "),
-                self.members.len()
-            )
+        let stopped = self.encryptions().count() + self.left_out_api_servers();
+        (addresses.len() > stopped).then(|| {
+            let (count, listed) = (addresses.len(), addresses.join(", "));
+            let remove = format!("if no API server has that address, remove the lease (etcdctl del {directory}ADDRESS)");
+            match self.cluster.server.is_empty() {
+                true => format!(
+                    "etcd has leases of {count} API servers ({listed}), and API servers are on {stopped} of the nodes that were named: one that is not stopped would \
+                     write to the new data; name its node, too (--nodes); {remove}"
+                ),
+                false => format!(
+                    "etcd has leases of {count} API servers ({listed}), and members of etcd are on {stopped} nodes: an API server on a node without etcd is not \
+                     stopped, and would write to the new data; name all nodes over SSH (--ssh --nodes), or move its manifest out of the kubelet's folder until the \
+                     restore has ended, and wait 15 seconds; {remove}"
+                ),
+            }
+        })
+    }
+
+    /// How many API servers are on nodes that are left out.
+    fn left_out_api_servers(&self) -> usize {
+        let left_out = self.members.iter().filter(|seen| self.role_of(seen) != NodeRole::Restored);
+        left_out.filter(|seen| seen.pod.parts != Parts::Etcd).count()
+    }
+
+    /// Where etcd is on machines of its own, somebody has to say where the API servers are: nothing would stop them.
+    fn no_api_server(&self) -> Option<String> {
+        let alone = !self.members.is_empty() && self.members.iter().all(|seen| seen.pod.parts == Parts::Etcd);
+        (alone && self.without_etcd.is_empty()).then(|| {
+            "no node with an API server was named: API servers have to be stopped while the data is exchanged; name their nodes as well \
+             (--nodes etcd1=10.0.0.21,...,cp1=10.0.0.11)"
+                .to_owned()
         })
     }
 
@@ -190,6 +244,11 @@ impl Found<'_> {
         against.extend(self.other_prefix());
         against.extend(self.several_clusters());
         against.extend(self.other_api_servers());
+        against.extend(self.no_api_server());
+        for one in &self.without_etcd {
+            let of_node = one.objections(&self.encryption_keys).into_iter();
+            against.extend(of_node.map(|what| format!("node {}: {what}", one.pod.node)));
+        }
         let stopped = self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Stopped);
         against.extend(stopped.filter_map(|seen| Some(format!("{}: {}", seen.name(), seen.cannot_be_stopped()?))));
         for seen in self.members.iter().filter(|seen| self.role_of(seen) == NodeRole::Restored) {

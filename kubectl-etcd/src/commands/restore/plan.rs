@@ -7,7 +7,7 @@ use etcd_snapshot::Report;
 use etcd_store::ClusterUid;
 use etcd_wire::facts::{Encryption, EncryptionKey, NodeFacts};
 use etcd_wire::message::MemberStatus;
-use etcd_wire::restore::{RestorePlan, least_revision};
+use etcd_wire::restore::{Parts, RestorePlan, least_revision};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -48,6 +48,8 @@ pub(super) struct Found<'a> {
     /// That of the cluster's API server.
     pub(super) prefix: &'a Prefix,
     pub(super) members: Vec<Seen<'a>>,
+    /// Nodes whose API servers use the etcd of other nodes.
+    pub(super) without_etcd: Vec<ApiNode<'a>>,
     /// The cluster's keys, or why no member lists them: the rest of the plan stands without them.
     pub(super) live: Result<&'a Keys, String>,
     /// Where sidecars run.
@@ -73,6 +75,14 @@ pub(super) struct Seen<'a> {
     pub(super) status: Result<&'a MemberStatus, String>,
     /// What its node's disk tells, or why nobody could look; `None` if there was no sidecar to look, which is then said in `status`.
     pub(super) facts: Option<Result<&'a NodeFacts, String>>,
+}
+
+/// A node without etcd, and what is known of it.
+#[derive(Debug)]
+pub(super) struct ApiNode<'a> {
+    pub(super) pod: &'a EtcdPod,
+    /// What starts its API server, or why nobody could look.
+    pub(super) facts: Result<&'a NodeFacts, String>,
 }
 
 /// The running cluster.
@@ -111,6 +121,9 @@ pub(super) struct Plan {
     pub(super) snapshot: Snapshot,
     pub(super) revision: Revision,
     pub(super) members: Vec<Member>,
+    /// Nodes without etcd, whose API servers are stopped meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) api_servers: Vec<ApiServerNode>,
     /// What could not be reached to be stopped: nodes, and members that have no pod.
     pub(super) not_reached: Vec<String>,
     pub(super) outage: Outage,
@@ -184,7 +197,30 @@ pub(super) struct Member {
     pub(super) disk: Option<Room>,
     /// The files that start the control plane, by component.
     pub(super) manifests: Option<BTreeMap<String, String>>,
+    /// By what the API server on the node encrypts, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) encryption: Option<Encryption>,
+}
+
+/// A node whose API server uses the etcd of other nodes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ApiServerNode {
+    pub(super) node: String,
+    /// The files that start the control plane, by component.
+    pub(super) manifests: Option<BTreeMap<String, String>>,
     pub(super) encryption: Encryption,
+}
+
+impl ApiServerNode {
+    fn of(node: &ApiNode<'_>) -> ApiServerNode {
+        let facts = node.facts.as_ref().ok();
+        ApiServerNode {
+            node: node.pod.node.clone(),
+            manifests: facts.and_then(|facts| facts.manifests.clone()),
+            encryption: facts.map(|facts| facts.encryption.clone()).unwrap_or_default(),
+        }
+    }
 }
 
 impl Plan {
@@ -217,6 +253,7 @@ impl Plan {
             },
             revision,
             members: found.members.iter().map(|one| Member::of(one, found.role_of(one), report.total_size)).collect(),
+            api_servers: found.without_etcd.iter().map(ApiServerNode::of).collect(),
             not_reached: match found.lost {
                 None => node_role::not_reached(found.to_nodes, &found.members),
                 Some(lost) => lost.gone.clone(),
@@ -300,7 +337,8 @@ impl Member {
             aside: pod.data_dir.as_ref().filter(|_| restored).map(aside),
             disk: facts.filter(|_| restored).and_then(|facts| Some(Room::of(facts.disk.as_ref()?, snapshot_bytes))),
             manifests: facts.and_then(|facts| facts.manifests.clone()),
-            encryption: facts.map(|facts| facts.encryption.clone()).unwrap_or_default(),
+            encryption: (pod.parts != Parts::Etcd)
+                .then(|| facts.map(|facts| facts.encryption.clone()).unwrap_or_default()),
         }
     }
 }
@@ -361,6 +399,7 @@ mod tests {
             },
             prefix: &Prefix::default(),
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(facts)) }],
+            without_etcd: Vec::new(),
             live: Ok(&keys),
             pod_namespace: "kube-system",
             bump: Bump::Auto,
@@ -541,6 +580,7 @@ mod tests {
             cluster: Cluster::without_api("c", Some("a-b".into())),
             prefix: &Prefix::default(),
             members: vec![Seen { pod: &one, status: Ok(&status), facts: Some(Ok(&facts)) }],
+            without_etcd: Vec::new(),
             live: Ok(&live),
             pod_namespace: "kube-system",
             bump: Bump::Auto,
@@ -635,6 +675,70 @@ mod tests {
         let refusals = with(&[own, "/registry/masterleases/10.0.0.9"]);
         assert!(refusals.len() == 1 && refusals[0].contains("2 API servers (10.0.0.1, 10.0.0.9)"), "{refusals:?}");
         assert!(refusals[0].contains("etcdctl del /registry/masterleases/ADDRESS"), "{refusals:?}");
+        assert!(refusals[0].contains("--ssh --nodes"), "{refusals:?}");
+    }
+
+    /// The plan for etcd on a machine of its own, with as many nodes that have an API server and no etcd, and as many leases.
+    fn plan_apart(facts: Result<&NodeFacts, String>, servers: usize, leases: usize, keys: &[EncryptionKey]) -> Plan {
+        let (mut etcd, of_etcd) = (pod("etcd1"), NodeFacts { encryption: Encryption::Unknown, ..self::facts() });
+        etcd.parts = Parts::Etcd;
+        let nodes: Vec<EtcdPod> = (0..servers)
+            .map(|number| EtcdPod { node: format!("a{number}"), parts: Parts::ApiServer, ..EtcdPod::default() })
+            .collect();
+        let live: Keys =
+            (0..leases).map(|number| (format!("/registry/masterleases/10.0.0.{number}").into_bytes(), 1)).collect();
+        let (report, own, uid, status) = (report(), Keys::new(), br#"{"metadata":{"uid":"a-b"}}"#, status());
+        Plan::make(&Found {
+            file: "a.db".into(),
+            taken_at: None,
+            now: Timestamp::UNIX_EPOCH,
+            report: &report,
+            keys: &own,
+            encryption_keys: keys.to_vec(),
+            kube_system: Some(uid),
+            cluster: Cluster::without_api("c", Some("a-b".into())),
+            prefix: &Prefix::default(),
+            members: vec![Seen {
+                pod: &etcd,
+                status: Ok(&MemberStatus { leader_id: 1, ..status }),
+                facts: Some(Ok(&of_etcd)),
+            }],
+            without_etcd: nodes.iter().map(|pod| ApiNode { pod, facts: facts.clone() }).collect(),
+            live: Ok(&live),
+            pod_namespace: "kube-system",
+            bump: Bump::Auto,
+            allow_lower_revisions: false,
+            to_nodes: &[],
+            lost: None,
+            new_cluster: None,
+            server_prefix: None,
+        })
+    }
+
+    #[test]
+    fn etcd_on_machines_of_its_own_needs_the_nodes_with_the_api_servers() {
+        let fine = facts();
+        let plan = plan_apart(Ok(&fine), 2, 2, &[]);
+        assert_eq!((&plan.refusals[..], &plan.warnings[..]), (&[][..], &[][..]));
+        assert_eq!((plan.api_servers.len(), &plan.members[0].encryption), (2, &None));
+        assert!(plan.whole_text(false).contains("<API server>"), "{}", plan.whole_text(false));
+        let none = plan_apart(Ok(&fine), 0, 0, &[]).refusals;
+        assert!(none.len() == 1 && none[0].contains("no node with an API server was named"), "{none:?}");
+        let more = plan_apart(Ok(&fine), 2, 3, &[]).refusals;
+        assert!(more.len() == 1 && more[0].contains("API servers are on 2 of the nodes that were named"), "{more:?}");
+        // The API servers have to have the keys, wherever they are.
+        let key = key("key1");
+        let lacks = plan_apart(Ok(&fine), 1, 1, std::slice::from_ref(&key)).refusals;
+        assert!(lacks.len() == 1 && lacks[0].starts_with("node a0: its API server lacks the key"), "{lacks:?}");
+        let has = NodeFacts { encryption: Encryption::Keys { keys: vec![key.clone()] }, ..facts() };
+        let plan = plan_apart(Ok(&has), 1, 1, &[key]);
+        assert_eq!((&plan.refusals[..], &plan.warnings[..]), (&[][..], &[][..]));
+        let unread = plan_apart(Err("no route".into()), 1, 1, &[]).refusals;
+        assert_eq!(unread, ["node a0: cannot look at its static pods: no route"]);
+        let failure = Failure::new(FailureCode::BadRequest, "there is no manifest of kube-apiserver in /m");
+        let failed = NodeFacts { failures: vec![failure], ..facts() };
+        let failed = plan_apart(Ok(&failed), 1, 1, &[]).refusals;
+        assert_eq!(failed, ["node a0: there is no manifest of kube-apiserver in /m"]);
     }
 
     /// The plan for a node whose disk tells this, and a file with these keys.

@@ -9,7 +9,7 @@ use etcd_wire::restore::RestorePlan;
 use super::at_rest::describe;
 use super::new_cluster::NewCluster;
 use super::node_role::NodeRole;
-use super::plan::{Member, Plan};
+use super::plan::Plan;
 use super::room::Room;
 use crate::commands::proposal::{Changes, Fields, Proposal};
 use crate::output::{Exit, Failed, Table, bytes, seconds};
@@ -112,17 +112,19 @@ impl Plan {
         if revision.is_lower() {
             fields.line("Watches", LOWER);
         }
-        let encrypts = |member: &Member| describe(&member.encryption) != describe(&Encryption::Off);
-        if !snapshot.encryption_keys.is_empty() || self.members.iter().any(encrypts) {
+        let beside_etcd = self.members.iter().filter_map(|member| Some((&member.node, member.encryption.as_ref()?)));
+        let mut servers = beside_etcd.chain(self.api_servers.iter().map(|one| (&one.node, &one.encryption)));
+        let encrypts = |(_, encryption): (_, &Encryption)| describe(encryption) != describe(&Encryption::Off);
+        if !snapshot.encryption_keys.is_empty() || servers.clone().any(encrypts) {
             let file = Encryption::Keys { keys: snapshot.encryption_keys.clone() };
-            let servers =
-                self.members.iter().map(|member| format!("; {} {}", member.node, describe(&member.encryption)));
+            let servers = servers.by_ref().map(|(node, encryption)| format!("; {node} {}", describe(encryption)));
             fields.line("Encrypted", &format!("snapshot {}{}", describe(&file), servers.collect::<String>()));
         }
     }
 
     fn outage_and_undo(&self, fields: &mut Fields) {
         let nodes = self.members.iter().filter(|member| member.role != NodeRole::NotReached).count();
+        let nodes = nodes + self.api_servers.len();
         self.outage.add_to(fields, nodes, self.transaction.as_ref());
         let stopped = self.members.iter().filter(|member| member.role == NodeRole::Stopped);
         let mut left_out: Vec<String> = stopped.map(|member| format!("{} (stays stopped)", member.node)).collect();
@@ -157,6 +159,11 @@ impl Plan {
             if wide {
                 row.push(member.data_dir.clone().unwrap_or_default());
             }
+            table.row(row);
+        }
+        for one in &self.api_servers {
+            let mut row = vec![one.node.clone(), "<API server>".to_owned()];
+            row.resize(headers.len(), String::new());
             table.row(row);
         }
         table

@@ -89,7 +89,7 @@ impl Args {
 async fn explained(args: &Args, context: &Context) -> Outcome {
     let plane = ControlPlane::open(&args.ssh, context).await?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
-    let members = plane.find(context, &overrides, None).await?.all()?;
+    let members = plane.find(context, &overrides, None).await?.all_nodes()?;
     let facts = Facts::of(plane.cluster(), &members, &args.manifests.manifests_dir);
     context.printer.data(&explain::rollback(&facts, args.id.as_deref())?)
 }
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let consent = early_consent(&args.shared, &plane)?;
     let overrides = Overrides { reach: args.reach.clone(), data_dir: None };
     let finding = plane.with_manifests(&context, &overrides, &args.manifests);
-    let members = context.interruptible(finding).await?.all()?;
+    let members = context.interruptible(finding).await?.all_nodes()?;
     let road = context.interruptible(plane.road(&args.sidecar, &context)).await?;
     let work = Work::new(&context, &plane, &road, &members, &args.sidecar);
     let mut watched = work.watch(Operation::Recall);

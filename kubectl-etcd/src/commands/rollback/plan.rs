@@ -1,6 +1,6 @@
 //! What a rollback would do, as a pure function of what the nodes' journals say.
 
-use etcd_wire::restore::{Ending, NodeRestore, RestoreKind, RestorePlan};
+use etcd_wire::restore::{Ending, NodeRestore, Parts, RestoreKind, RestorePlan};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -288,7 +288,16 @@ fn changed(plan: &RestorePlan, members: &[&EtcdPod]) -> Vec<String> {
                 .push(format!("the member on node {} has another name or directory than at that restore", node.node));
         }
     }
-    let joined = members.iter().filter(|member| !plan.serving().any(|node| node.node == member.node));
+    for node in plan.nodes.iter().filter(|node| !node.has_etcd()) {
+        if !members.iter().any(|member| member.node == node.node && member.parts == Parts::ApiServer) {
+            changed.push(format!(
+                "node {} took part in that restore with an API server, and was not named or has none now: name it with --nodes",
+                node.node
+            ));
+        }
+    }
+    let joined = members.iter().filter(|member| member.parts != Parts::ApiServer);
+    let joined = joined.filter(|member| !plan.serving().any(|node| node.node == member.node));
     changed.extend(joined.map(|member| format!("node {} joined after that restore", member.node)));
     changed
 }

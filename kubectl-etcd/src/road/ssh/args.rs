@@ -18,7 +18,7 @@ pub(crate) struct SshArgs {
     /// Reach the nodes with this machine's ssh, as this user, and ask no API server; as --ssh=USER@ or --ssh
     #[arg(long, value_name = "USER@", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = user)]
     pub(crate) ssh: Option<User>,
-    /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well
+    /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well. Where etcd is on machines of its own, those and the nodes with API servers
     #[arg(long, value_name = "NODE=ADDRESS", value_delimiter = ',', value_parser = host, requires = "ssh", conflicts_with = "plan")]
     pub(crate) nodes: Vec<Host>,
     /// Nodes and their addresses from the record of a backup: FILE.json; recover also takes STORE/latest and STORE/NAME
@@ -135,6 +135,16 @@ struct Record {
     recovery_plan: Option<etcd_store::RecoveryPlan>,
     #[serde(default)]
     members: Vec<FileMember>,
+    #[serde(default)]
+    api_servers: Vec<FileApiServer>,
+}
+
+/// A node with an API server in the record beside a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileApiServer {
+    node: String,
+    addresses: Vec<String>,
 }
 
 /// Whose backup it is.
@@ -200,7 +210,7 @@ fn unusable(shown: &str) -> Failed {
     Failed::plain(format!("cannot use the plan {shown}"))
 }
 
-/// The nodes that have members, each with its first address.
+/// The nodes that have members or API servers, each with its first address.
 fn read(plan: &Record) -> Result<Vec<Host>, String> {
     let of_store = plan.recovery_plan.iter().flat_map(|plan| &plan.nodes).filter_map(|node| {
         let member = node.member.as_ref()?;
@@ -216,7 +226,19 @@ fn read(plan: &Record) -> Result<Vec<Host>, String> {
         Some(address) if is_word(&node) && is_word(&address) => Ok(Host { node, address }),
         _ => Err(format!("it tells no address of node {node:?}")),
     };
-    of_store.chain(of_file).map(host).collect()
+    let mut hosts = of_store.chain(of_file).map(host).collect::<Result<Vec<Host>, String>>()?;
+    // Nodes without a member have an API server. A member outside of pods is called otherwise than its node: that is known by its address.
+    let of_store = plan.recovery_plan.iter().flat_map(|plan| &plan.nodes).filter(|node| node.member.is_none());
+    let of_store = of_store.map(|node| (&node.name, &node.addresses));
+    let of_file = plan.api_servers.iter().filter(|_| plan.recovery_plan.is_none());
+    let servers: Vec<_> = of_store.chain(of_file.map(|server| (&server.node, &server.addresses))).collect();
+    for (node, addresses) in servers {
+        let known = hosts.iter().any(|host| host.node == *node || addresses.contains(&host.address));
+        if let Some(address) = addresses.first().filter(|_| !known && !node.is_empty()) {
+            hosts.push(host((node.clone(), Some(address.clone())))?);
+        }
+    }
+    Ok(hosts)
 }
 
 /// The first host of URLs that is not the machine itself.
@@ -273,7 +295,18 @@ mod tests {
             {"name": "cp1", "addresses": ["10.0.0.11", "cp1"], "member": {"name": "m1"}},
             {"name": "", "member": {"name": "cp2", "peerUrls": ["https://127.0.0.1:2380", "https://10.0.0.12:2380"]}},
             {"name": "cp9", "addresses": ["10.0.0.19"]}]}}"#;
-        assert_eq!(read(store), Ok(vec![named("cp1", "10.0.0.11"), named("cp2", "10.0.0.12")]));
+        assert_eq!(
+            read(store),
+            Ok(vec![named("cp1", "10.0.0.11"), named("cp2", "10.0.0.12"), named("cp9", "10.0.0.19")])
+        );
+        // Members outside of pods, one of them on a node with an API server.
+        let apart = r#"{"recoveryPlan": {"nodes": [
+            {"name": "cp1", "addresses": ["10.0.0.11"]}, {"name": "cp2", "addresses": ["10.0.0.12"]}, {"name": "cp3"},
+            {"name": "", "member": {"name": "etcd1", "peerUrls": ["https://10.0.0.11:2380"]}}]}}"#;
+        assert_eq!(read(apart), Ok(vec![named("etcd1", "10.0.0.11"), named("cp2", "10.0.0.12")]));
+        let apart = r#"{"members": [{"node": "", "name": "etcd1", "peerUrls": ["https://10.0.0.21:2380"]}],
+            "apiServers": [{"node": "cp1", "addresses": ["10.0.0.11", "fd00::11"]}, {"node": "cp2", "addresses": ["10.0.0.21"]}]}"#;
+        assert_eq!(read(apart), Ok(vec![named("etcd1", "10.0.0.21"), named("cp1", "10.0.0.11")]));
         let file = r#"{"members": [{"node": "cp1", "name": "m1", "peerUrls": ["https://[fd00::1]:2380"]}]}"#;
         assert_eq!(read(file), Ok(vec![named("cp1", "fd00::1")]));
         let silent = r#"{"members": [{"node": "cp1", "peerUrls": ["https://localhost:2380"]}]}"#;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use etcd_transaction::{
-    Answer, Effect, Entry as Fact, Fact as Seen, Input, Limits, Message, Millis, Node, Now, Outcome, Participant, Plan,
-    PlanOptions, Run, RunId,
+    Answer, Effect, Entry as Fact, Fact as Seen, Input, Limits, Message, Millis, Node, NodeSet, Now, Outcome,
+    Participant, Plan, PlanOptions, Run, RunId,
 };
 use etcd_wire::restore::{Control, Identity, Live, ParticipantState, RestorePlan};
 use etcd_wire::{Failure, FailureCode};
@@ -87,7 +87,12 @@ pub(super) fn plan(plan: &RestorePlan, ground: &Ground) -> Result<Plan, Failure>
         recheck: is_rechecked(plan, ground),
         returns: plan.way_back().is_some(),
     };
+    let mut without_etcd = NodeSet::EMPTY;
+    for (index, _) in plan.nodes.iter().enumerate().filter(|(_, node)| !node.has_etcd()) {
+        without_etcd.insert(Node(u8::try_from(index).unwrap_or(u8::MAX)));
+    }
     Plan::new(&left_out, coordinator, limits, options)
+        .and_then(|plan| plan.with_nodes_without_etcd(without_etcd))
         .map_err(|error| Failure::new(FailureCode::BadRequest, "the plan is not in order").source(&error))
 }
 
@@ -304,6 +309,7 @@ impl Driver {
             unheard: view.unheard().iter().map(|node| self.name(node)).collect(),
             oldest: view.oldest().0,
             unready: view.is_unready(),
+            awaited: view.awaited().iter().map(|node| self.name(node)).collect(),
             turns: view.turns(),
             passed_preflight: view.has_passed_preflight(),
         };

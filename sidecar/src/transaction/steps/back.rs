@@ -78,7 +78,8 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
     // Without a quorum nothing serves, and nothing did when the restore began.
     let as_found = work.layout.plan().quorum_lost.is_some();
     // After a restore whose API servers were not ready, etcd may still run with the manifest of its launch.
-    if begun.contains(Step::StopEtcd) || work.layout.plan().rolls_back_from().is_some() {
+    let of_etcd = begun.contains(Step::StopEtcd) || work.layout.plan().rolls_back_from().is_some();
+    if of_etcd && work.layout.node().has_etcd() {
         work.blocking(|work| put_as_found(work, &work.component(ETCD)?)).await?;
         let before = work.ground.before;
         // One that did not answer before need not do so now, and a unit that did not run is not started.
@@ -94,7 +95,7 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
             let expected = Expected { cluster_id: before.cluster_id, revision: before.revision, members: None };
             let well = until_well("etcd", PATIENCE, cancel, || member::prove(&work.layout, &expected)).await;
             // An API server that knows other members would go to those, and they may still serve the new data where they have not heard of the decision.
-            match work.component(API_SERVER)?.has_one_etcd() {
+            match work.api_server().is_none_or(|server| server.has_one_etcd()) {
                 true => told(work, well),
                 false => well?,
             }
@@ -104,9 +105,11 @@ pub(super) async fn undo_start(work: &Arc<Work>, raises: bool, cancel: &Cancel) 
             }
         }
     }
-    if begun.contains(Step::StopApi) {
+    if begun.contains(Step::StopApi)
+        && let Some(api) = &work.ground.api
+    {
         work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
-        let (api, open) = (&work.ground.api, work.ground.api_is_open);
+        let open = work.ground.api_is_open;
         let expected = api_server::Expected::default();
         let up = match as_found {
             true => until_running(&work.component(API_SERVER)?, PATIENCE, cancel).await,

@@ -13,7 +13,7 @@ use super::{found_again, is_exchanged, new_cluster, put, refused, take};
 use crate::etcd;
 use crate::transaction::backoff::FORGETS;
 use crate::transaction::exchange::{self, Way};
-use crate::transaction::ground::{API_SERVER, ETCD};
+use crate::transaction::ground::ETCD;
 use crate::transaction::hold::Conflict;
 use crate::transaction::journal::storage;
 use crate::transaction::process::{self, Lock};
@@ -27,10 +27,13 @@ const GENTLE: Duration = Duration::from_secs(3);
 pub(super) async fn preflight(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     work.blocking(|work| {
         preflight::check(&work.layout, &work.ground)?;
-        if work.layout.is_left_out() { Ok(()) } else { launch::is_as_prepared(&work.layout, &work.component(ETCD)?) }
+        match work.etcd().filter(|_| work.layout.serves()) {
+            Some(etcd) => launch::is_as_prepared(&work.layout, &etcd),
+            None => Ok(()),
+        }
     })
     .await?;
-    if work.layout.plan().quorum_lost.is_none() || work.layout.is_left_out() || work.blocking(is_exchanged).await? {
+    if work.layout.plan().quorum_lost.is_none() || !work.layout.serves() || work.blocking(is_exchanged).await? {
         return Ok(());
     }
     // The members that are gone may have come back since the node was prepared.
@@ -40,6 +43,9 @@ pub(super) async fn preflight(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
 /// Stops controllers and API server. In etcd's last moments as the old cluster, its leader is found: it is stopped last.
 pub(super) async fn stop_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     take_api(work, cancel).await?;
+    if !work.layout.node().has_etcd() {
+        return Ok(());
+    }
     if let Some(index) = member::leader(&work.layout).await
         && let Ok(index) = u8::try_from(index)
     {
@@ -51,10 +57,7 @@ pub(super) async fn stop_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
 /// Takes the manifests of controllers and API server out, and waits until the API server has ended.
 pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     work.blocking(|work| {
-        for component in work.controllers().iter().chain([&work.component(API_SERVER)?]) {
-            take(work, component)?;
-        }
-        Ok(())
+        work.controllers().iter().chain(&work.api_server()).try_for_each(|component| take(work, component))
     })
     .await?;
     // What it could still write would go to a member whose data is about to be set aside.
@@ -64,7 +67,7 @@ pub(super) async fn take_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fa
 /// Waits until no API server runs whose manifest was taken out. One that does not end by itself is ended.
 pub(super) async fn api_ended(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
     quiet(work, cancel, |work| {
-        let server = work.component(API_SERVER)?;
+        let Some(server) = work.api_server() else { return Ok(true) };
         let ended = || -> std::io::Result<bool> {
             Ok(process::kill(&server.command_lines())? == 0 && sockets::listening(&work.ground.listens.api)?.is_empty())
         };
@@ -75,6 +78,9 @@ pub(super) async fn api_ended(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
 
 /// etcd ends as gently as its kubelet lets it: its directory is the way back.
 pub(super) async fn stop_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    if !work.layout.node().has_etcd() {
+        return controllers_ended(work, cancel).await;
+    }
     cancel.or(outgrown(work)).await?;
     take_etcd(work, cancel).await?;
     // Nobody writes to the log any more. What was added since the new data was made of it would be lost.
@@ -87,6 +93,15 @@ pub(super) async fn stop_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
         false => quorum_lost::log_is_as_surveyed(&work.layout),
     })
     .await
+}
+
+/// On a node without etcd: waits until the controllers have ended.
+async fn controllers_ended(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while !work.blocking(move |work| are_stopped(work, begun.elapsed() > GENTLE)).await? {
+        pause(cancel).await?;
+    }
+    Ok(())
 }
 
 /// Takes etcd's manifest out, and waits until etcd and the controllers have ended.
@@ -116,22 +131,28 @@ pub(super) async fn take_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
     }
 }
 
-/// Whether etcd and the controllers have ended. Controllers that have not are ended when it is late: they have been told to end together with the
-/// API server, and can do nothing without one.
+/// Whether etcd and the controllers have ended.
 fn is_stopped(work: &Work, late: bool) -> Result<bool, Failure> {
-    let stopped = || -> std::io::Result<bool> {
-        for component in work.ground.controllers() {
-            let lines = component.command_lines();
-            let alive = if late { process::kill(&lines)? } else { process::running(&lines)?.len() };
-            if alive > 0 {
-                return Ok(false);
-            }
-        }
-        Ok(sockets::listening(&work.ground.listens.etcd)?.is_empty())
-    };
     let etcd = work.component(ETCD)?;
+    let stopped = || -> std::io::Result<bool> {
+        Ok(sockets::listening(&work.ground.listens.etcd)?.is_empty()
+            && process::running(&etcd.command_lines())?.is_empty())
+    };
     let looked = |error: std::io::Error| storage("look at the processes of the node", &error);
-    Ok(stopped().map_err(looked)? && process::running(&etcd.command_lines()).map_err(looked)?.is_empty())
+    Ok(are_stopped(work, late)? && stopped().map_err(looked)?)
+}
+
+/// Whether the controllers have ended. Those that have not are ended when it is late: they have been told to end together with the API server, and can do
+/// nothing without one.
+fn are_stopped(work: &Work, late: bool) -> Result<bool, Failure> {
+    for component in work.ground.controllers() {
+        let lines = component.command_lines();
+        let alive = if late { process::kill(&lines) } else { process::running(&lines).map(|found| found.len()) };
+        if alive.map_err(|error| storage("look at the processes of the node", &error))? > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// More may have been written since the new data was made than its revision was raised by: clients would take new for old.
@@ -211,7 +232,8 @@ pub(super) async fn launch_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(),
     }
     let ends = Ends::of(etcd, &work.layout.data_dir().join("member/snap"));
     work.blocking(move |work| launch(work, unchecked)).await?;
-    let up = until_well("etcd", start_limit(work), cancel, || member::launched(&work.ground.etcd));
+    let early = work.ground.etcd.clone().ok_or_else(|| refused("etcd is not on this node".to_owned()))?;
+    let up = until_well("etcd", start_limit(work), cancel, || member::launched(&early));
     let up_or_over = async {
         tokio::select! {
             up = up => up,

@@ -37,6 +37,8 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
         Step::Finish if left_out => on::stay_stopped(work, cancel).await,
         // What is stopped stays so, and its data as it is.
         Step::UndoStop | Step::UndoSwap if left_out => Ok(()),
+        // There is no data that could be new.
+        Step::UndoStop | Step::UndoSwap if !work.layout.node().has_etcd() => Ok(()),
         Step::Swap => forth::swap(work).await,
         Step::LaunchEtcd => forth::launch_etcd(work, cancel).await,
         Step::StartEtcd => forth::start_etcd(work, cancel).await,

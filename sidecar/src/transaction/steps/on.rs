@@ -17,11 +17,13 @@ use crate::transaction::{api_server, member, way_back};
 
 /// Starts the API server, and waits until it is ready and serves the new state.
 pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+    // It is on other nodes, which wait for theirs.
+    let Some(api) = &work.ground.api else { return Ok(()) };
     until_forgotten(work, API_SERVER, FORGETS.min(start_limit(work) / 2), cancel).await?;
     work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
     let revision = new_cluster(work)?.revision;
     let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
-    let (api, open) = (&work.ground.api, work.ground.api_is_open);
+    let open = work.ground.api_is_open;
     // How long that may take is the participant's to say: a step that took too long was begun as a whole.
     until_well("the API server", Duration::MAX, cancel, || api_server::prove(api, open, &expected)).await
 }
@@ -81,19 +83,21 @@ pub(super) async fn recheck(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Fai
         // etcd serves meanwhile.
         until_forgotten(work, ETCD, FORGETS.min(start_limit(work) / 2), cancel).await?;
     }
-    let stopped = launched && work.component(API_SERVER)?.has_one_etcd();
+    let stopped = work.api_server().filter(|server| launched && server.has_one_etcd());
     let restarted = async {
-        if stopped {
-            work.blocking(|work| take(work, &work.component(API_SERVER)?)).await?;
+        if let Some(server) = stopped {
+            work.blocking(move |work| take(work, &server)).await?;
             api_ended(work, cancel).await?;
         }
         restart_etcd(work, cancel).await
     }
     .await;
     // Also where etcd does not run, and after a try that was cut off.
-    work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepFound)).await?;
+    work.blocking(|work| work.api_server().iter().try_for_each(|server| put(work, server, Conflict::KeepFound)))
+        .await?;
     restarted?;
-    let (api, open) = (&work.ground.api, work.ground.api_is_open);
+    let Some(api) = &work.ground.api else { return Ok(()) };
+    let open = work.ground.api_is_open;
     let expected = api_server::Expected::default();
     until_well("the API server", start_limit(work), cancel, || api_server::prove(api, open, &expected)).await
 }

@@ -67,7 +67,8 @@ pub(super) async fn hand_over(work: &Arc<Work>, cancel: &Cancel) -> Result<(), F
     let built = work.restaged.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(none)?;
     let before = cancel.or(looks_as_it_should(work, &back, built.revision)).await?;
     let looked = Instant::now();
-    work.api.add(looked, api_server::look(&work.ground.api, work.ground.api_is_open).await);
+    let api = work.ground.api.as_ref().ok_or_else(none)?;
+    work.api.add(looked, api_server::look(api, work.ground.api_is_open).await);
     never_ready(work)?;
     take_api(work, cancel).await?;
     // From now on it runs no more. What it was since it was looked at is not known, and may not have been for longer than that.
