@@ -158,7 +158,7 @@ fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Fo
         pods.iter().filter(in_namespace).filter(|pod| is_api_server(pod)).filter_map(ApiServer::read).collect();
     if found.members.is_empty() && found.unreadable.is_empty() {
         if use_others(&found.api_servers, host, &told.services.etcd) && overrides.reach.endpoints.is_empty() {
-            let addresses = vec![host.address.clone()];
+            let addresses = host.addresses();
             let parts = Parts::ApiServer;
             found.without_etcd.push(EtcdPod { node: host.node.clone(), addresses, parts, ..EtcdPod::default() });
             return Ok(found);
@@ -170,7 +170,7 @@ fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Fo
                 return Err(not_started(host, dir, unread, passed_over, services, &told.services.failures));
             }
         };
-        found.members.push(EtcdPod { addresses: vec![host.address.clone()], ..member });
+        found.members.push(EtcdPod { addresses: host.addresses(), ..member });
     }
     let is_alone = found.api_servers.is_empty()
         && !pods.iter().any(is_control_plane)
@@ -246,7 +246,7 @@ fn mirrored(mut pod: Pod, host: &Host) -> Pod {
     if let Some(spec) = &mut pod.spec {
         spec.node_name = Some(host.node.clone());
     }
-    pod.status = Some(PodStatus { host_ip: Some(host.address.clone()), ..PodStatus::default() });
+    pod.status = Some(PodStatus { host_ip: host.addresses().pop(), ..PodStatus::default() });
     pod
 }
 

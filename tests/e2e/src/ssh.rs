@@ -28,6 +28,11 @@ impl OverSsh {
         OverSsh { access, sidecar, nodes: nodes.join(",") }
     }
 
+    /// The sidecar that is sent, a file.
+    pub fn sidecar(&self) -> std::path::Display<'_> {
+        self.sidecar.display()
+    }
+
     /// The flags for a user, after a command's own arguments, for the nodes of the lab.
     pub fn flags(&self, user: &str, args: &[&str]) -> Vec<String> {
         self.flags_with(user, &["--nodes", &self.nodes], args)

@@ -19,6 +19,7 @@ mod faults;
 mod findings;
 mod full;
 mod glass;
+mod here;
 #[path = "support/image.rs"]
 mod image;
 mod interrupt;

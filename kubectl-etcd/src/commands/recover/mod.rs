@@ -43,6 +43,9 @@ Examples:
   kubectl etcd recover --ssh=root@ --nodes cp1=10.0.0.11 --gone cp2,cp3 \\
     --from s3://backups/prod/latest --identity backup.key --confirm cp1
 
+  # On the only control-plane node itself, without SSH
+  kubectl etcd recover --ssh --nodes cp1=local --from best
+
   # For a script
   kubectl etcd recover --ssh --nodes cp1=10.0.0.11 -o json";
 

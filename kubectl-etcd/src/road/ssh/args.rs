@@ -18,7 +18,7 @@ pub(crate) struct SshArgs {
     /// Reach the nodes with this machine's ssh, as this user, and ask no API server; as --ssh=USER@ or --ssh
     #[arg(long, value_name = "USER@", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = user)]
     pub(crate) ssh: Option<User>,
-    /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well. Where etcd is on machines of its own, those and the nodes with API servers
+    /// Nodes and their addresses: cp1=10.0.0.11,cp2=10.0.0.12; a name alone is an address as well; the address local is this machine, without SSH. Where etcd is on machines of its own, those and the nodes with API servers
     #[arg(long, value_name = "NODE=ADDRESS", value_delimiter = ',', value_parser = host, requires = "ssh", conflicts_with = "plan")]
     pub(crate) nodes: Vec<Host>,
     /// Nodes and their addresses from the record of a backup: FILE.json; recover also takes STORE/latest and STORE/NAME
@@ -83,8 +83,23 @@ pub(crate) struct CommandLine(pub(crate) Vec<String>);
 pub(crate) struct Host {
     /// Name of the node.
     pub(crate) node: String,
-    /// A name or an address, as ssh takes it.
+    /// A name or an address, as ssh takes it, or [`LOCAL`].
     pub(crate) address: String,
+}
+
+/// The address of the machine that the command runs on: no ssh is needed there.
+const LOCAL: &str = "local";
+
+impl Host {
+    /// Whether the command runs on this node.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address == LOCAL
+    }
+
+    /// Addresses under which other machines may reach it.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        if self.is_local() { Vec::new() } else { vec![self.address.clone()] }
+    }
 }
 
 fn user(text: &str) -> Result<User, String> {
@@ -273,6 +288,15 @@ mod tests {
         ] {
             assert!(host(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn this_machine_has_no_address_for_others() {
+        let here = host("cp1=local").expect("a node");
+        assert!(here.is_local() && here.addresses().is_empty());
+        let other = host("local=10.0.0.1").expect("a node");
+        assert!(!other.is_local());
+        assert_eq!(other.addresses(), ["10.0.0.1"]);
     }
 
     #[test]

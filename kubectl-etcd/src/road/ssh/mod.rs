@@ -1,5 +1,5 @@
 //! The road over SSH: the user's own `ssh` as a process, and the sidecar sent over it. One connection a node: its session is kept for
-//! whoever wants one next, so that nobody logs in twice.
+//! whoever wants one next, so that nobody logs in twice. On the machine that the command runs on, the same scripts run in a shell.
 
 mod args;
 mod binary;
@@ -268,10 +268,13 @@ impl Ssh {
     /// Why a node was not reached, and what to do.
     fn broken(&self, broken: Broken, host: &Host, code: Option<i32>, said: &str) -> TransferError {
         let node = &host.node;
-        let by_hand = command::by_hand(&self.0.ssh, self.0.user.as_deref(), host);
+        let by_hand = |line| command::by_hand(&self.0.ssh, self.0.user.as_deref(), host, line);
         let words = || trouble::own_words(said);
         let failed = match broken {
             Broken::Here(failed) => failed,
+            Broken::Obstacle(Obstacle::NoSudo) if host.is_local() => {
+                Failed::new(Exit::Refused, "this machine has no sudo, and the user is not root").hint("run the command as root")
+            }
             Broken::Obstacle(Obstacle::NoSudo) => {
                 Failed::new(Exit::Refused, format!("node {node} has no sudo, and its user is not root"))
                     .hint("log in as root with --ssh=root@; --sudo no does without, where the user may read the certificates of etcd")
@@ -280,7 +283,7 @@ impl Ssh {
                 Failed::new(Exit::Refused, format!("no folder on node {node} takes the sidecar and lets it run"))
                     .cause(format!("{FOLDERS} are mounted noexec, have too little room, or this user may not write there"))
                     .causes(words())
-                    .hint(format!("see what they allow\n  {by_hand} findmnt /run"))
+                    .hint(format!("see what they allow\n  {}", by_hand("findmnt /run")))
             }
             Broken::Obstacle(Obstacle::Room) => {
                 Failed::plain(format!("cannot write the sidecar on node {node}")).causes(words())
@@ -288,17 +291,20 @@ impl Ssh {
             Broken::Obstacle(Obstacle::Sum) => {
                 Failed::plain(format!("the sidecar did not arrive on node {node} as it was sent")).causes(words())
             }
+            Broken::Odd(why) if host.is_local() => {
+                Failed::plain(format!("cannot run the sidecar on node {node}, which is this machine")).cause(why).causes(words())
+            }
             Broken::Odd(why) => Failed::plain(format!("cannot talk to node {node} over SSH")).cause(why).causes(words()),
-            Broken::Ended if code == Some(trouble::OWN) => {
+            Broken::Ended if code == Some(trouble::OWN) && !host.is_local() => {
                 let failed = Failed::plain(format!("ssh does not reach node {node} at {}", host.address)).causes(words());
                 match trouble::recognise(said) {
-                    Some(trouble) => failed.hint(trouble.hint(&by_hand, &host.address)),
-                    None => failed.hint(format!("see whether ssh itself comes through\n  {by_hand}")),
+                    Some(trouble) => failed.hint(trouble.hint(&by_hand(""), &host.address)),
+                    None => failed.hint(format!("see whether ssh itself comes through\n  {}", by_hand(""))),
                 }
             }
             Broken::Ended => Failed::plain(format!("node {node} does not run the sidecar"))
                 .causes(words())
-                .hint(format!("see whether this user may become root there\n  {by_hand} sudo -v")),
+                .hint(format!("see whether this user may become root there\n  {}", by_hand("sudo -v"))),
         };
         TransferError::Final(failed)
     }
