@@ -46,11 +46,11 @@ fn refused(what: String) -> Failure {
 }
 
 /// What a member's files say of its cluster, if they fit the plan. Files that cannot be read say nothing: the member takes part if nothing of the new data is
-/// from it.
+/// from it. A log that could be read for the plan has to be read again: only its end tells that nobody has written to it since.
 fn judge(layout: &Layout, survey: &EtcdSurvey) -> Result<Before, Failure> {
     let (plan, node) = (layout.plan(), layout.node());
     let (log, database) = (survey.log.as_ref(), survey.database.as_ref());
-    if (log.is_none() || database.is_none()) && node.log_end.is_some() {
+    if log.is_none() && node.log_end.is_some() {
         let failure =
             Failure::new(FailureCode::Storage, format!("cannot read the member's files in {}", node.data_dir));
         let causes = survey.failures.iter().flat_map(|one| std::iter::once(&one.message).chain(&one.causes));
@@ -103,7 +103,8 @@ fn all_stop(plan: &RestorePlan, members: &[SurveyedMember]) -> Result<(), Failur
     let stays = |member: &&SurveyedMember| {
         // One that has no name in the database is known by its URLs.
         let is_it = |node: &RestoreNode| {
-            node.member == member.name || member.peer_urls.iter().any(|url| node.peer_urls.contains(url))
+            node.has_etcd() && node.member == member.name
+                || member.peer_urls.iter().any(|url| node.peer_urls.contains(url))
         };
         !plan.nodes.iter().any(is_it) && !gone.iter().any(|one| one.id == member.id)
     };
@@ -249,21 +250,26 @@ mod tests {
         // Without the index that the database has applied, every entry of the log may count.
         let unknown = EtcdSurvey { only_in_log: None, ..survey() };
         assert_eq!(judge(&both, &unknown).unwrap().revision, 109);
-        for spoil in [|one: &mut EtcdSurvey| one.log = None, |one: &mut EtcdSurvey| one.database = None] {
+        let spoilt = |spoil: fn(&mut EtcdSurvey)| {
             let mut survey = survey();
             survey.failures = vec![Failure::new(FailureCode::Storage, "torn").cause("by a crash")];
             spoil(&mut survey);
-            let failure = judge(&both, &survey).unwrap_err();
-            assert_eq!(
-                (failure.code, &failure.causes[..]),
-                (FailureCode::Storage, &["torn".to_owned(), "by a crash".to_owned()][..])
-            );
-            // New data of a file needs nothing of this member.
-            let mut plan = both.plan().clone();
-            plan.nodes[0].log_end = None;
-            let before = judge(&Layout::new(plan, "cp1").unwrap(), &survey).unwrap();
-            assert_eq!(before.revision, survey.database.map_or(0, |database| database.revision + 5));
-        }
+            survey
+        };
+        let (no_log, no_database) = (spoilt(|one| one.log = None), spoilt(|one| one.database = None));
+        let failure = judge(&both, &no_log).unwrap_err();
+        assert_eq!(
+            (failure.code, &failure.causes[..]),
+            (FailureCode::Storage, &["torn".to_owned(), "by a crash".to_owned()][..])
+        );
+        // A database that is damaged is what other members, or a backup, make up for.
+        assert_eq!(judge(&both, &no_database).unwrap(), Before { cluster_id: 0xc1, revision: 0 });
+        // New data of a file needs nothing of this member.
+        let mut plan = both.plan().clone();
+        plan.nodes[0].log_end = None;
+        let without = Layout::new(plan, "cp1").unwrap();
+        assert_eq!(judge(&without, &no_log).unwrap().revision, 105);
+        assert_eq!(judge(&without, &no_database).unwrap().revision, 0);
     }
 
     /// As where a disk is mounted between the plan and its confirmation.

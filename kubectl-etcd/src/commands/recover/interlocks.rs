@@ -205,6 +205,13 @@ pub(super) fn decide(looked: &[Looked], from: &From, known: &Known<'_>) -> Resul
         };
         against.add(what, "use the member on another node, or a backup\n  --from NODE\n  --from FILE");
     }
+    if let Some(source) = source.filter(|source| source.etcd.database.is_none()) {
+        against.causes.extend(source.etcd.failures.iter().map(|failure| format!("node {}: {failure}", source.node)));
+        against.add(
+            format!("the database on node {} cannot be read, so its log cannot be applied", source.node),
+            "use the member on another node, which may lack entries, or a backup\n  --from NODE\n  --from FILE",
+        );
+    }
     let counted = count(looked, &own, &unread, known, &mut against);
     if !against.causes.is_empty() {
         return Err(against);
@@ -218,6 +225,9 @@ pub(super) fn decide(looked: &[Looked], from: &From, known: &Known<'_>) -> Resul
             dir.node, dir.etcd.data_dir
         ),
         false => format!("the log on node {} cannot be read; the node takes part, and its data is set aside", dir.node),
+    }));
+    warnings.extend(own.iter().filter(|dir| dir.etcd.database.is_none()).map(|dir| {
+        format!("the database on node {} cannot be read; the node takes part, and its data is set aside", dir.node)
     }));
     let is_bare = dirs.is_empty();
     if is_bare {
