@@ -172,6 +172,8 @@ async fn by_any_way(
         Ok(status) => Ok((Via::Kubelet, status)),
         Err(Trouble::NoWay(failed)) => {
             let failed = match first {
+                // Both ways lead to the same container.
+                Some(first) if first.message == failed.message => first,
                 Some(first) => first.cause(failed.one_line()),
                 None => failed,
             };

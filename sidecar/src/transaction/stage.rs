@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcd_snapshot::restore::{Destination, NewCluster, RestoreOptions, Restored, restore};
-use etcd_snapshot::{DigestCheck, FileSource, Options, verify};
-use etcd_wire::restore::{Decision, Ending, Staged};
+use etcd_snapshot::{DigestCheck, FileSource, Options, Warning, verify};
+use etcd_wire::restore::{Decision, Ending, RestoreKind, Staged};
 use etcd_wire::{Failure, FailureCode};
 
 use super::journal::storage;
@@ -135,7 +135,10 @@ fn build(layout: &Layout, how: &How, file: File, cancel: &AtomicBool) -> Result<
         Ok(())
     };
     finished().map_err(|error| storage("finish the new directory", &error))?;
-    let warnings = restored.report.warnings.iter().map(ToString::to_string);
+    // A database that a restore has set aside has none, and was verified before.
+    let of_own = matches!(layout.plan().kind, RestoreKind::Aside { .. });
+    let warnings = restored.report.warnings.iter().filter(|warning| !of_own || **warning != Warning::NoDigest);
+    let warnings = warnings.map(ToString::to_string);
     let warnings = warnings.chain(restored.warnings.iter().map(ToString::to_string)).collect();
     Ok(Staged {
         cluster_id: restored.cluster_id,

@@ -39,6 +39,10 @@ pub(super) fn table(report: &Report) -> String {
             [] => String::new(),
             more => format!(" (as much as {})", more.join(", ")),
         };
+        if report.quorum.as_ref().is_some_and(|quorum| quorum.running >= quorum.needed) {
+            out.push_str(&format!("\nNode {best} has the most{equal}. Nothing was changed.\n"));
+            return out;
+        }
         out.push_str(&format!(
             "\nNode {best} has the most{equal}. The quorum is rebuilt from it with\n  \
              kubectl etcd recover --from best\nBy hand, with etcd stopped on all nodes, a snapshot with every entry of its log is made on this node:\n  \

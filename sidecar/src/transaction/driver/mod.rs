@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use etcd_transaction::{
-    Answer, Effect, Entry as Fact, Fact as Seen, Input, Limits, Message, Millis, Node, NodeSet, Now, Outcome,
+    Answer, Effect, Ending, Entry as Fact, Fact as Seen, Input, Limits, Message, Millis, Node, NodeSet, Now, Outcome,
     Participant, Plan, PlanOptions, Run, RunId,
 };
 use etcd_wire::restore::{Control, Identity, Live, ParticipantState, RestorePlan};
@@ -24,7 +24,7 @@ use super::layout::{Layout, STATE};
 use super::network::{Heard, Network};
 use super::state::State;
 use super::work::{Cancel, Work, Writer, is_rechecked};
-use super::{arm, control, identity, steps, words};
+use super::{arm, control, identity, records, steps, words};
 use crate::node::Place;
 
 /// How often it is looked whether a file operation goes on for long.
@@ -47,9 +47,18 @@ pub(crate) async fn run(id: &str) -> anyhow::Result<()> {
     let Some(ended) = ended else { return Ok(()) };
     ended.map_err(shown)?;
     let layout = driver.work.layout.clone();
-    let handed_over = driver.participant.view().recorded().handed_over();
+    let recorded = driver.participant.view().recorded();
+    let (handed_over, given_up) = (recorded.handed_over(), recorded.ended() == Some(Ending::GivenUp));
     drop((driver, sources));
-    let leave = move || if handed_over { arm::pass_on(&layout) } else { arm::leave(&layout) };
+    let leave = move || match () {
+        () if handed_over => arm::pass_on(&layout),
+        () if given_up => {
+            // Nothing has come of what was built, and it holds every Secret.
+            let discarded = records::discard_data(&layout);
+            arm::leave(&layout).and(discarded)
+        }
+        () => arm::leave(&layout),
+    };
     tokio::task::spawn_blocking(leave).await.context("cannot leave")?.map_err(shown)?;
     // The kubelet ends the container because its manifest is gone; should it end by itself, it would be started again first.
     tokio::select! {
