@@ -179,7 +179,8 @@ pub fn forget(standing: &Standing<'_>) -> Result<NodeSet, Refusal> {
     // Whoever says that it need not wait says that etcd does not run on the new data on nodes that cannot be asked.
     let held_up = standing.held_up();
     let awaited = standing.awaited_by(held_up);
-    let still = awaited.without(standing.at(Phase::Ended)).without(standing.unread());
+    // One that has no journal any more had ended: those of restores that go on are not removed.
+    let still = awaited.without(standing.at(Phase::Ended)).without(standing.unknown());
     if !still.is_empty() {
         let on = names(&standing.name_all(still));
         return refused(

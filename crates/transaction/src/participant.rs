@@ -478,7 +478,8 @@ impl Participant {
         if !recorded.all_ended && (self.inbox.all_ended || self.all_have_ended()) {
             return Some(Entry::AllEnded);
         }
-        (self.inbox.forget && !recorded.forgotten).then_some(Entry::Forgotten)
+        // Whoever did not wait for the others does not do so later.
+        ((self.inbox.forget || self.runner.gives_up_others) && !recorded.forgotten).then_some(Entry::Forgotten)
     }
 
     fn all_have_ended(&self) -> bool {

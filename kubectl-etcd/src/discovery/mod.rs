@@ -175,6 +175,15 @@ impl Found {
         self.all()
     }
 
+    /// Passes over these nodes where nothing of a control plane was found on them.
+    pub(crate) fn without_nodes(mut self, nodes: &[String], printer: Printer) -> Found {
+        let passed_over = |one: &Unreadable| one.node.as_ref().is_some_and(|node| nodes.contains(node));
+        for one in self.unreadable.extract_if(.., |one| passed_over(one)) {
+            printer.warn(format!("{}; the node is left as it is", one.failed.one_line()));
+        }
+        self
+    }
+
     /// The same for a command that stops and starts etcd by its manifest in this folder: members outside of pods are told as unreadable.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ fn without_etcd(found: &Found) -> Failed {
     Failed::new(Exit::Refused, "no node that was named has etcd")
         .causes(found.api_servers.iter().map(uses))
         .hint("name the nodes of etcd as well\n  --nodes etcd1=10.0.0.21,etcd2=10.0.0.22,etcd3=10.0.0.23,cp1=10.0.0.11")
+        .hint("if etcd runs on these nodes, say where it is\n  --endpoints https://127.0.0.1:2379")
 }
 
 /// One failure of all nodes.
@@ -158,7 +159,7 @@ fn node(host: &Host, told: Told, overrides: &Overrides, dir: &str) -> Outcome<Fo
         pods.iter().filter(in_namespace).filter(|pod| is_api_server(pod)).filter_map(ApiServer::read).collect();
     if found.members.is_empty() && found.unreadable.is_empty() {
         if use_others(&found.api_servers, host, &told.services.etcd) && overrides.reach.endpoints.is_empty() {
-            let addresses = host.addresses();
+            let addresses = addresses(found.api_servers.first(), host);
             let parts = Parts::ApiServer;
             found.without_etcd.push(EtcdPod { node: host.node.clone(), addresses, parts, ..EtcdPod::default() });
             return Ok(found);
@@ -187,17 +188,31 @@ fn is_kubes(passed_over: &str) -> bool {
     passed_over.starts_with("kube-")
 }
 
-/// Whether API servers of a node use only the etcd of other nodes. A unit of etcd may be there that a package has brought, and that nobody uses.
+/// Whether API servers of a node use only the etcd of other nodes. A unit of etcd may be there that a package has brought, and that nobody uses. Where
+/// there is one, a name in the place of an address may be this node's: then nobody can tell.
 fn use_others(servers: &[ApiServer], host: &Host, services: &[EtcdService]) -> bool {
     let advertised = services.iter().filter_map(|service| service.settings.get("advertise-client-urls"));
     let own: Vec<String> = advertised.flat_map(|list| list.split(',')).filter_map(host_of).collect();
-    let is_own = |url: &String| {
+    let may_be_own = |url: &String| {
         host_of(url).is_none_or(|named| {
-            let is_loopback = named.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-            named == "localhost" || is_loopback || named == host.address || named == host.node || own.contains(&named)
+            let address = named.parse::<std::net::IpAddr>().ok();
+            let is_loopback = address.is_some_and(|address| address.is_loopback());
+            let is_name = address.is_none() && !services.is_empty();
+            let is_this = named == host.address || named == host.node || own.contains(&named);
+            named == "localhost" || is_loopback || is_name || is_this
         })
     };
-    !servers.is_empty() && !servers.iter().flat_map(|server| &server.servers).any(is_own)
+    !servers.is_empty() && !servers.iter().flat_map(|server| &server.servers).any(may_be_own)
+}
+
+/// Where the other nodes reach a node: at the address that its API server tells everybody, or else where SSH does.
+fn addresses(server: Option<&ApiServer>, host: &Host) -> Vec<String> {
+    const FLAG: &str = "--advertise-address=";
+    let told = server.iter().flat_map(|server| &server.flags).filter_map(|flag| flag.strip_prefix(FLAG));
+    let told = told.filter(|address| address.parse::<std::net::IpAddr>().is_ok_and(|ip| !ip.is_unspecified()));
+    let mut all: Vec<String> = told.map(str::to_owned).collect();
+    all.extend(host.addresses().into_iter().filter(|address| !all.contains(address)).collect::<Vec<_>>());
+    all
 }
 
 /// The host of a URL.
@@ -390,6 +405,12 @@ mod tests {
             );
             assert!(found.members.is_empty() && found.unreadable.is_empty());
         }
+        // A name may be anybody's where a unit is there.
+        let named = || with_servers("https://etcd.example:2379");
+        let all = Told { files: Ok(named()), services: services() };
+        assert_eq!(node(&host, all, &Overrides::default(), MANIFESTS).expect("etcd").members.len(), 1);
+        let alone = node(&host, told(named()), &Overrides::default(), MANIFESTS).expect("an API server");
+        assert_eq!(alone.without_etcd.len(), 1);
         // Its own etcd by its address, or by its name.
         for own in ["https://10.89.0.21:2379,https://10.89.0.12:2379", "https://cp2:2379", "https://localhost:2379"] {
             let all = Told { files: Ok(with_servers(own)), services: services() };

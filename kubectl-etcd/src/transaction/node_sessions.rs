@@ -139,7 +139,9 @@ impl<'a> NodeSessions<'a> {
         let runs = &runs;
         if self.plan.quorum_lost.is_some() {
             // A kubelet tells its API server of a pod first, which keeps it waiting as long as etcd does not answer.
-            self.work.printer.note("starting a participant on every node; without a quorum of etcd this takes up to a minute");
+            self.work
+                .printer
+                .note("starting a participant on every node; without a quorum of etcd this takes up to a minute");
         }
         let arming =
             self.hands.iter_mut().zip(identities).zip(&self.plan.nodes).map(|((hand, identity), node)| async move {

@@ -128,6 +128,17 @@ pub(super) async fn started(layout: &Layout) -> Result<(), Failure> {
     }
 }
 
+/// Has a participant run that is placed as a unit: systemd has to be told, and whoever placed it may have been cut off before. A kubelet needs nobody.
+///
+/// # Errors
+/// systemd does not take the order.
+pub(super) fn see_started(layout: &Layout) -> Result<(), Failure> {
+    match layout.node().participates_by_unit() && is_placed(layout)? {
+        true => ParticipantUnit::here().start(),
+        false => Ok(()),
+    }
+}
+
 /// Takes away what arming has placed. The kubelet, or systemd, then ends the participant. Another restore's is left alone.
 pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     let gone =
@@ -135,13 +146,15 @@ pub(super) fn leave(layout: &Layout) -> Result<(), Failure> {
     identity::remove(layout)?;
     if layout.node().participates_by_unit() {
         let unit = ParticipantUnit::here();
-        let own = is_placed(layout)?;
-        if own {
-            unit.remove()?;
+        let of_another = unit.placed()?.is_some_and(|text| !participant_unit::is_of(&text, &layout.plan().id));
+        if of_another {
+            return remove_program(layout);
         }
+        unit.remove()?;
         remove_program(layout)?;
         // The last thing: it may end this process.
-        return if own { unit.stop() } else { Ok(()) };
+        unit.stop();
+        return Ok(());
     }
     if is_placed(layout)? && gone(&layout.manifests().join(MANIFEST))? {
         layout.manifests().sync().map_err(|error| storage("remove the participant's manifest", &error))?;
@@ -229,7 +242,10 @@ pub(crate) async fn direct(request: DirectRequest) -> Result<(), Failure> {
 pub(super) async fn tell(layout: &Layout, identity: Option<&Identity>, order: Option<Operator>) -> Result<(), Failure> {
     // Nothing is written for one that does not run.
     control::tell(layout, Control::Look, HEARS).await.map_err(|failure| {
-        failure.hint("look for its container on the node: crictl pods --name kubectl-etcd-restore")
+        failure.hint(match layout.node().participates_by_unit() {
+            true => "look at its unit on the node: systemctl status kubectl-etcd-restore.service",
+            false => "look for its container on the node: crictl pods --name kubectl-etcd-restore",
+        })
     })?;
     give(layout, identity, order).await
 }

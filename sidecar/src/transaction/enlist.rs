@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use etcd_wire::facts::staging_bytes;
 use etcd_wire::message::{Member, StatusRequest};
 use etcd_wire::restore::{
-    ArmRequest, Control, Decision, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
+    ArmRequest, Control, Decision, Ending, PrepareRequest, Prepared, RestoreKind, StageRequest, Staged, least_revision,
 };
 use etcd_wire::{Failure, FailureCode};
 use rustix::fs::FlockOperation;
@@ -238,7 +238,7 @@ pub(super) async fn nobody_goes_on(layout: &Layout) -> Result<(), Failure> {
     if voters.is_empty() {
         return Err(Failure::new(FailureCode::Refused, "etcd does not list its members"));
     }
-    let stops = |name: &str| plan.nodes.iter().any(|node| node.member == name);
+    let stops = |name: &str| plan.nodes.iter().any(|node| node.has_etcd() && node.member == name);
     // One that has not started yet has only its ID.
     let name = |member: &Member| if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
     let stay: Vec<String> = voters.iter().filter(|member| !stops(&member.name)).map(|member| name(member)).collect();
@@ -296,7 +296,12 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
             // Its participant is about to become that of a rollback, which has a journal of its own.
             (_, Some(_)) if state.recorded.handed_over() => {}
             // It lingers to answer questions, and has nothing left to do.
-            (_, Some(_)) if !state.waits_for_others() => arm::leave(&other)?,
+            (_, Some(_)) if !(state.waits_for_others() || state.is_awaited() && arm::is_placed(&other)?) => {
+                arm::leave(&other)?;
+                if state.ended() == Some(Ending::GivenUp) {
+                    records::discard_data(&other)?;
+                }
+            }
             (_, Some(_)) => {
                 let id = &other.plan().id;
                 let message = format!("restore {id} has ended on this node, and not yet on all others");
@@ -311,7 +316,11 @@ fn clear(layout: &Layout) -> Result<(), Failure> {
             }
             // Killed between its journal and its manifest: nothing of it runs, or ever will.
             (true, None) if state.untouched() && !arm::is_placed(&other)? => records::discard(&other)?,
-            (true, None) => return Err(busy(format!("restore {} is unfinished on this node", other.plan().id))),
+            (true, None) => {
+                // One that was never started gives up by itself.
+                arm::see_started(&other)?;
+                return Err(busy(format!("restore {} is unfinished on this node", other.plan().id)));
+            }
             (false, None) => records::discard(&other)?,
         }
     }

@@ -173,6 +173,14 @@ impl Ground {
             ground.kube_system = kube_system(server_manifest.flag("etcd-prefix"));
             ground.api = Some(api);
         }
+        if plane.etcd.is_none()
+            && let Some(file) = etcds::unit(Path::new("/"))?
+            && Unit::loaded(Path::new("/"), &file, false).is_ok_and(|unit| unit.ran)
+        {
+            let message = format!("{} starts etcd, which is not to be on this node", file.path);
+            return Err(Failure::new(FailureCode::Refused, message)
+                .hint("if the API server uses this etcd, say so: --endpoints https://127.0.0.1:2379"));
+        }
         if let Some(manifest) = &plane.etcd {
             is_as_planned(node, manifest)?;
             let flag = |name: &str| manifest.flag(name);

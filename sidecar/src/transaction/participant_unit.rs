@@ -57,12 +57,20 @@ impl<'a> ParticipantUnit<'a> {
             placed
         };
         written().map_err(|error| storage("write the unit of the participant", &error))?;
+        self.start()
+    }
+
+    /// Has systemd start a participant that is placed, now and with every boot: whoever placed it may have been cut off before that.
+    ///
+    /// # Errors
+    /// systemd does not take the order.
+    pub(super) fn start(&self) -> Result<(), Failure> {
         self.systemd.run(&["daemon-reload"])?;
         self.systemd.run(&["enable", NAME])?;
         self.systemd.run(&["start", "--no-block", NAME]).map(drop)
     }
 
-    /// The ID of the restore whose participant has its unit here, and the program that it runs.
+    /// The text of the unit, if a participant is placed here.
     ///
     /// # Errors
     /// The disk fails.
@@ -74,12 +82,15 @@ impl<'a> ParticipantUnit<'a> {
         }
     }
 
-    /// Keeps the participant from being started again. One that runs goes on until [`stop`](ParticipantUnit::stop).
+    /// Keeps the participant from being started again. One that runs goes on until [`stop`](ParticipantUnit::stop). systemd may remember a unit whose file
+    /// is gone, where whoever removed it was cut off.
     ///
     /// # Errors
     /// The disk fails, or systemd does not take the order.
     pub(super) fn remove(&self) -> Result<(), Failure> {
-        self.systemd.run(&["disable", NAME])?;
+        if self.placed()?.is_some() {
+            self.systemd.run(&["disable", NAME])?;
+        }
         let removed = || -> io::Result<()> {
             let file = self.file();
             file.sibling(DRAFT).remove_file()?;
@@ -93,13 +104,9 @@ impl<'a> ParticipantUnit<'a> {
     }
 
     /// Has systemd end the participant, which may be this process.
-    ///
-    /// # Errors
-    /// systemd does not take the order.
-    pub(super) fn stop(&self) -> Result<(), Failure> {
+    pub(super) fn stop(&self) {
         // One that has ended by itself is not loaded any more, which is an error of systemctl.
         let _not_loaded = self.systemd.run(&["stop", "--no-block", NAME]);
-        Ok(())
     }
 }
 
@@ -115,8 +122,6 @@ fn text(id: &str, program: &Path) -> String {
          {OF}{id}\n\
          [Unit]\n\
          Description=Restore of etcd by kubectl-etcd\n\
-         After=network-online.target\n\
-         Wants=network-online.target\n\
          StartLimitIntervalSec=0\n\
          [Service]\n\
          ExecStart=/bin/sh -c \"exec {} participate {id}\"\n\
@@ -161,7 +166,7 @@ mod tests {
             let (removed, _) = probe::fail_after(0, || unit.remove());
             assert!(removed.is_err());
             unit.remove().unwrap();
-            unit.stop().unwrap();
+            unit.stop();
             assert_eq!((unit.placed().unwrap(), std::fs::read_dir(&units).unwrap().count()), (None, 0), "{count}");
             if outcome.is_ok() {
                 break;

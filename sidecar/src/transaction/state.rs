@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use etcd_transaction::{Decision, Ending, Entry as Fact, How, Node, Phase, Recorded, Why};
-use etcd_wire::restore::{Event, Kept, Live, NodeRestore, RestorePlan, Staged, Step};
+use etcd_wire::restore::{Event, Kept, Live, NodeRestore, RestoreNode, RestorePlan, Staged, Step};
 use etcd_wire::{Failure, FailureCode};
 
 use super::former;
@@ -228,6 +228,15 @@ impl State {
         recorded.ended().is_some() && bound && !recorded.all_ended() && !recorded.forgotten() && !recorded.handed_over()
     }
 
+    /// Whether a node without etcd may wait to hear from the participant here that etcd has gone back: its API server starts only then. A participant that has
+    /// left by itself has heard that there is none.
+    pub(super) fn is_awaited(&self) -> bool {
+        let recorded = &self.recorded;
+        let waits = |node: &RestoreNode| !node.has_etcd() && node.node != self.node;
+        let went_back = recorded.ended().is_some() && recorded.begun().contains(Step::StopApi);
+        went_back && !recorded.all_ended() && !recorded.forgotten() && self.plan.nodes.iter().any(waits)
+    }
+
     /// For the plugin. `aside` is what is kept, and its bytes.
     pub(super) fn told(self, standing: Standing) -> NodeRestore {
         // The last ones tell how it is; all of them are in the journal.
@@ -235,7 +244,7 @@ impl State {
         let (aside, aside_bytes) = standing.aside.map_or((None, 0), |(path, bytes)| (Some(path), bytes));
         let (excluded, epoch) = self.recorded.excluded();
         NodeRestore {
-            waits_for_others: self.waits_for_others(),
+            waits_for_others: self.waits_for_others() || self.is_awaited() && standing.participates,
             decision: self.decision(),
             ended: self.ended(),
             vote: self.recorded.vote(),

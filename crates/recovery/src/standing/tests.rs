@@ -603,5 +603,12 @@ fn an_api_server_that_waits_for_etcd_is_told_and_let_go() {
     assert!(nodes.contains(Node(2)) && nodes.contains(Node(0)));
     // One that has ended, and is not heard.
     let back = table(|table| table.journal(ended(Ending::WentBack)));
+    let told = back.standing().told(Timestamp::UNIX_EPOCH);
+    let held = told.iter().find(|one| one.state == "held").expect("it is told");
+    assert!(held.text.contains("All of them have it again"), "{held:?}");
+    assert_eq!(held.commands, ["kubectl etcd restore --forget id"]);
+    // Its journal was removed since.
+    let removed = table(|table| table.known(Known::NoJournal));
+    assert!(forget(&removed.standing()).expect("it is said").contains(Node(2)));
     assert!(forget(&back.standing()).expect("it has gone back").contains(Node(2)));
 }

@@ -288,24 +288,7 @@ impl Standing<'_> {
             ));
         }
         if self.held_up().contains(node) {
-            let awaited = self.awaited_by(about);
-            let waits_for = self.name_all(awaited);
-            let unread = awaited.without(awaited.without(self.unread()));
-            let text = format!(
-                "the API server on node {name} stays stopped until etcd has its old data again on {}: it may go to any member, and a quorum of these may still run on the \
-                 new data. It starts by itself once they are back",
-                names(&waits_for)
-            );
-            return Some(match unread.is_empty() {
-                true => self.row("held", about, text, &[self.commands.follow()]),
-                false => {
-                    let gone = names(&self.name_all(unread));
-                    let text = format!(
-                        "{text}. If {gone} can never start again with its data, or etcd is stopped there, end the waiting"
-                    );
-                    self.row("held", about, text, &[self.forget_command()])
-                }
-            });
+            return Some(self.held(name, about));
         }
         let phase = Phase::of(restore);
         let (step, first) = restore.events.iter().rev().find_map(|event| Some((event.step?, event)))?;
@@ -324,6 +307,31 @@ impl Standing<'_> {
             notes.len(),
         );
         Some(self.row("failing", about, text, &[BY_HAND.to_owned()]))
+    }
+
+    /// Why the API server of a node without etcd is not started, and what to do.
+    fn held(&self, name: &str, about: NodeSet) -> Told {
+        let awaited = self.awaited_by(about);
+        let text = format!(
+            "the API server on node {name} stays stopped until etcd has its old data again on {}: it may go to any member, and a quorum of these may still run on \
+             the new data",
+            names(&self.name_all(awaited))
+        );
+        let unknown = awaited.without(awaited.without(self.unknown()));
+        let back = awaited.without(awaited.without(self.at(Phase::Ended)));
+        if !unknown.is_empty() {
+            let gone = names(&self.name_all(unknown));
+            let text = format!(
+                "{text}. If {gone} can never start again with its data, or etcd is stopped there, end the waiting"
+            );
+            return self.row("held", about, text, &[self.forget_command()]);
+        }
+        if awaited.without(back).is_empty() {
+            // It may have lost its certificate, or the network between them is blocked.
+            let text = format!("{text}. All of them have it again, and the node does not hear them: end the waiting");
+            return self.row("held", about, text, &[self.forget_command()]);
+        }
+        self.row("held", about, format!("{text}. It starts by itself once they are back"), &[self.commands.follow()])
     }
 
     /// Whether the nodes may still return to the old data by themselves, as far as is known: the plan says so, all of them answer, and none has an API server

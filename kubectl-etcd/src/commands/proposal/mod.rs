@@ -1,5 +1,6 @@
 //! A change of a whole control plane: its plan, what would become of the objects, the confirmation, and the result.
 
+mod api_servers;
 mod classes;
 mod fields;
 mod live_keys;
@@ -8,6 +9,7 @@ mod outage;
 mod propose;
 mod show;
 
+pub(crate) use api_servers::{ApiServerLeases, Named};
 pub(crate) use fields::Fields;
 pub(crate) use live_keys::{kept_keys, live_keys};
 pub(crate) use object_changes::{Changes, Keys};

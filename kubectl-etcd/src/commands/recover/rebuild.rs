@@ -14,7 +14,7 @@ use crate::commands::verify::Record;
 use crate::context::Context;
 use crate::control_plane::{ControlPlane, PlannedBy};
 use crate::output::{Exit, Failed, Outcome};
-use crate::road::Road;
+use crate::road::{Host, Road};
 
 /// Decides by the surveys, brings the snapshot of the member that has the most here, shows the plan, and carries it out.
 ///
@@ -117,11 +117,15 @@ async fn keys(brought: &Brought, how: &How<'_>, context: &Context) -> Outcome<cr
 
 fn lost(decided: &Decided, looked: &[Looked], before: Outcome<crate::commands::proposal::Keys>) -> Outcome<Lost> {
     // A node without etcd may have an API server, which has to be stopped.
-    let has_none = |one: &Looked| one.found.as_ref().is_ok_and(|survey| survey.etcd.is_empty());
-    let takes_part = |one: &&Looked| decided.nodes.contains(&one.host.node) || has_none(one);
-    let hosts = looked.iter().filter(takes_part).map(|one| one.host.clone()).collect();
+    let has_none = |one: &&Looked| one.found.as_ref().is_ok_and(|survey| survey.etcd.is_empty());
+    let is_named = |one: &&Looked| !decided.gone.contains(&one.host.node);
+    let without_etcd: Vec<String> =
+        looked.iter().filter(has_none).filter(is_named).map(|one| one.host.node.clone()).collect();
+    let takes_part = |host: &&Host| decided.nodes.contains(&host.node) || without_etcd.contains(&host.node);
+    let hosts = looked.iter().map(|one| &one.host).filter(takes_part).cloned().collect();
     Ok(Lost {
         hosts,
+        without_etcd,
         gone: decided.gone.clone(),
         ends: decided.ends.clone(),
         highest: decided.highest,

@@ -300,7 +300,10 @@ async fn members(wanted: &Wanted<'_>, context: &Context, plane: &ControlPlane) -
     let overrides = Overrides { reach: wanted.reach.clone(), data_dir: None };
     match wanted.lost {
         None => plane.with_manifests(context, &overrides, wanted.manifests).await,
-        Some(lost) => plane.on_hosts(&lost.hosts, &overrides, wanted.manifests).await,
+        Some(lost) => {
+            let found = plane.on_hosts(&lost.hosts, &overrides, wanted.manifests).await?;
+            Ok(found.without_nodes(&lost.without_etcd, context.printer))
+        }
     }
 }
 

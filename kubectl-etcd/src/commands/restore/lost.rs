@@ -12,6 +12,8 @@ use crate::road::Host;
 pub(crate) struct Lost {
     /// The nodes that are left, which take part.
     pub(crate) hosts: Vec<Host>,
+    /// Those of them on which no etcd was found: they take part if an API server is there.
+    pub(crate) without_etcd: Vec<String>,
     /// Members that vote and are gone for good.
     pub(crate) gone: Vec<String>,
     /// Where the logs of the nodes end, by the names of nodes.
@@ -33,7 +35,7 @@ impl Lost {
     /// Tells the nodes that there is no quorum, and where each of their logs ended.
     pub(super) fn mark(&self, plan: &mut RestorePlan) {
         plan.quorum_lost = Some(QuorumLost { gone: self.gone.clone() });
-        for node in &mut plan.nodes {
+        for node in plan.nodes.iter_mut().filter(|node| node.has_etcd()) {
             node.log_end = self.ends.iter().find(|(name, _)| *name == node.node).map(|(_, end)| *end);
         }
     }

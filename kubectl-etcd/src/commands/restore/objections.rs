@@ -13,6 +13,7 @@ use super::new_cluster::{Known, NotThis, Running, permitted};
 use super::node_role::{self, NodeRole};
 use super::plan::{ApiNode, Found, Seen};
 use super::room::Room;
+use crate::commands::proposal::{ApiServerLeases, Named};
 use crate::output::Failed;
 use crate::output::visible::quoted;
 use crate::transaction::{PeerUrls, peer_urls};
@@ -107,6 +108,7 @@ impl Found<'_> {
             )),
             PeerUrls::Agreed(_) | PeerUrls::Manifest(_) => None,
         }));
+        doubts.extend(self.perhaps_other_api_servers());
         doubts.extend(self.live.as_ref().err().map(|why| format!("the plan cannot show which objects change: {why}")));
         for name in node_role::not_reached(self.to_nodes, &self.members) {
             let why =
@@ -191,40 +193,37 @@ impl Found<'_> {
         })
     }
 
-    /// API servers that nothing stops, as those of control-plane nodes without etcd are: they would write to members with new data before it is decided
-    /// that it stays. Every API server that runs has a lease in etcd, for 15 seconds after its last word (k8s.io/kubernetes
-    /// pkg/controlplane/reconcilers/lease.go).
+    /// API servers that nothing stops, as those of control-plane nodes without etcd are.
     fn other_api_servers(&self) -> Option<String> {
-        // The leases of a cluster without a quorum are those of its last hour.
         if self.lost.is_some() {
             return None;
         }
-        let directory = format!("{}/masterleases/", self.prefix.as_str());
-        let address =
-            |key: &Vec<u8>| Some(String::from_utf8_lossy(key.strip_prefix(directory.as_bytes())?).into_owned());
-        let addresses: Vec<String> = self.live.as_ref().ok()?.keys().filter_map(address).collect();
-        let stopped = self.encryptions().count() + self.left_out_api_servers();
-        (addresses.len() > stopped).then(|| {
-            let (count, listed) = (addresses.len(), addresses.join(", "));
-            let remove = format!("if no API server has that address, remove the lease (etcdctl del {directory}ADDRESS)");
-            match self.cluster.server.is_empty() {
-                true => format!(
-                    "etcd has leases of {count} API servers ({listed}), and API servers are on {stopped} of the nodes that were named: one that is not stopped would \
-                     write to the new data; name its node, too (--nodes); {remove}"
-                ),
-                false => format!(
-                    "etcd has leases of {count} API servers ({listed}), and members of etcd are on {stopped} nodes: an API server on a node without etcd is not \
-                     stopped, and would write to the new data; name all nodes over SSH (--ssh --nodes), or move its manifest out of the kubelet's folder until the \
-                     restore has ended, and wait 15 seconds; {remove}"
-                ),
+        let named = if self.cluster.server.is_empty() { Named::OverSsh } else { Named::ByApi };
+        match &self.live {
+            Ok(live) => ApiServerLeases::of(live, self.prefix).objection(self.stopped_api_servers(), named),
+            Err(why) if self.is_apart() => {
+                Some(format!("it is not known which API servers run, because no member lists its keys: {why}"))
             }
-        })
+            Err(_) => None,
+        }
     }
 
-    /// How many API servers are on nodes that are left out.
-    fn left_out_api_servers(&self) -> usize {
+    /// The same where the leases are those of a cluster that serves no more.
+    fn perhaps_other_api_servers(&self) -> Option<String> {
+        let gone = self.lost?.gone.len();
+        let stopped = self.stopped_api_servers() + if self.is_apart() { 0 } else { gone };
+        ApiServerLeases::of(self.live.as_ref().ok()?, self.prefix).doubt(stopped)
+    }
+
+    /// How many API servers are stopped, or are left out with their nodes.
+    fn stopped_api_servers(&self) -> usize {
         let left_out = self.members.iter().filter(|seen| self.role_of(seen) != NodeRole::Restored);
-        left_out.filter(|seen| seen.pod.parts != Parts::Etcd).count()
+        self.encryptions().count() + left_out.filter(|seen| seen.pod.parts != Parts::Etcd).count()
+    }
+
+    /// Whether etcd is on machines without an API server.
+    fn is_apart(&self) -> bool {
+        !self.without_etcd.is_empty() || self.members.iter().any(|seen| seen.pod.parts == Parts::Etcd)
     }
 
     /// Where etcd is on machines of its own, somebody has to say where the API servers are: nothing would stop them.

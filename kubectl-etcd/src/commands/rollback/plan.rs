@@ -4,7 +4,8 @@ use etcd_wire::restore::{Ending, NodeRestore, Parts, RestoreKind, RestorePlan};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::proposal::{Changes, Outage};
+use super::changes::Looked;
+use crate::commands::proposal::{Changes, Named, Outage};
 use crate::discovery::EtcdPod;
 use crate::output::API_VERSION;
 use crate::output::{Outcome, timestamp};
@@ -243,12 +244,22 @@ impl Plan {
         self.restore.as_ref().map(|restore| restore.id.as_str())
     }
 
-    /// Adds what would become of the objects, or why that is not known.
-    pub(super) fn add(&mut self, changes: Outcome<Changes>) {
-        match changes {
-            Ok(changes) => self.changes = Some(changes),
+    /// Adds what would become of the objects, or why that is not known; and what speaks against it because of API servers that nothing would stop.
+    pub(super) fn add(&mut self, looked: Outcome<Looked>) {
+        let nodes = self.transaction.iter().flat_map(|transaction| &transaction.nodes);
+        let stopped = nodes.clone().filter(|node| node.has_api_server()).count();
+        let apart = nodes.clone().any(|node| node.parts != Parts::Both);
+        let named = if self.server.is_empty() { Named::OverSsh } else { Named::ByApi };
+        match looked {
+            Ok(Looked { changes, leases }) => {
+                self.changes = Some(changes);
+                self.refusals.extend(leases.objection(stopped, named));
+            }
             Err(failed) => {
                 let why = failed.one_line();
+                if apart {
+                    self.refusals.push(format!("it is not known which API servers run: {why}"));
+                }
                 self.warnings.push(format!("the plan cannot show which objects change: {why}"));
                 self.changes_unknown = Some(why);
             }
