@@ -158,6 +158,16 @@ fn operations(turn: usize, left_out: bool, has_etcd: bool, run: Run, live: Optio
 }
 
 impl Job {
+    /// Whether it gives an API server its manifest, which it does also if it was cancelled.
+    fn starts_api(&self) -> bool {
+        self.step == Step::StartApi && !matches!(self.operations.get(self.next), Some(Operation::Await(_)))
+    }
+
+    /// How it returns once it was cancelled.
+    fn outcome_of_cancelled(&self) -> Outcome {
+        if self.step == Step::StartApi && !self.starts_api() { Outcome::Unready } else { Outcome::Cancelled }
+    }
+
     /// Whether what is done is the last of what arms a node, which counts also if it was cancelled.
     fn is_armed(&self, done: &Done) -> bool {
         self.step == Step::HandOver && matches!(done, Done::Yes) && self.next + 1 == self.operations.len()
@@ -301,8 +311,9 @@ impl World {
         let hung = std::mem::take(&mut current.hangs);
         let (blocked, cancelled) = (std::mem::take(&mut current.blocked), current.cancelled);
         let orphan = host.process.is_none();
-        if !hung && cancelled {
-            return self.returns(node, Outcome::Cancelled);
+        if !hung && cancelled && !current.starts_api() {
+            let outcome = current.outcome_of_cancelled();
+            return self.returns(node, outcome);
         }
         if !orphan && self.dies(node, 1) {
             return;
@@ -329,7 +340,14 @@ impl World {
         }
         let Some(current) = self.hosts[node].job.as_mut().filter(|current| current.id == job) else { return };
         match done {
-            _ if current.cancelled && !current.is_armed(&done) => self.returns(node, Outcome::Cancelled),
+            Done::Wait | Done::No if current.cancelled => {
+                let outcome = current.outcome_of_cancelled();
+                self.returns(node, outcome);
+            }
+            Done::Yes if current.cancelled && !current.starts_api() && !current.is_armed(&done) => {
+                let outcome = current.outcome_of_cancelled();
+                self.returns(node, outcome);
+            }
             Done::No => self.returns(node, Outcome::Failed),
             Done::Wait => current.waits = true,
             Done::Yes => {

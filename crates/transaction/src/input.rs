@@ -94,6 +94,9 @@ pub enum Outcome {
     Failed,
     /// It was cancelled. A part of it, or all, may be done.
     Cancelled,
+    /// It was cancelled after the API server had got its manifest: the API server is started, and was not seen to be ready. Only
+    /// [`Step::StartApi`](crate::Step::StartApi) returns so.
+    Unready,
 }
 
 /// What was seen on this node.

@@ -97,9 +97,9 @@ impl Participant {
                 }
             // What belongs to the time before the decision is not recorded any more: it is undone, or was done.
             } else if !step.is_forth() {
-                // What took too long was begun as a whole. What failed may not even have put the manifest in its place.
-                let slow = step == Step::StartApi && outcome == Outcome::Cancelled;
-                let keeps = slow && (self.plan.options().keep_unready || self.runner.gives_up_api);
+                // An API server that has its manifest may stay unready. One that has none would never start.
+                let unready = step == Step::StartApi && outcome == Outcome::Unready;
+                let keeps = unready && (self.plan.options().keep_unready || self.runner.gives_up_api);
                 if outcome == Outcome::Proved || keeps {
                     (self.runner.failed, self.runner.retry_at) = (None, None);
                     self.runner.unready &= outcome != Outcome::Proved;

@@ -83,7 +83,9 @@ impl Participant {
         if !self.identity && self.plan.count() > 1 && !self.breaks(Rule::IdentityLost) {
             return Some(Why::IdentityLost);
         }
-        if let Some((step, Outcome::Failed | Outcome::Cancelled)) = self.runner.finished {
+        if let Some((step, outcome)) = self.runner.finished
+            && outcome != Outcome::Proved
+        {
             return Some(Why::Failed { step });
         }
         if let Some(step) = self.runner.over_limit(self.now) {

@@ -30,7 +30,12 @@ fn an_api_server_that_could_not_be_started_is_none_that_is_kept_although_unready
     one.wait(timers::RETRY);
     one.wait(Limits::default().of(Step::StartApi));
     assert!(matches!(one.effects.last(), Some(Effect::Cancel(_))), "{:?}", one.effects.last());
+    // Cancelled before it had its manifest.
     one.returns(Outcome::Cancelled);
+    assert!(!one.node.view().recorded().done().contains(Step::StartApi));
+    one.wait(timers::RETRY);
+    assert_eq!(one.run().step(), Step::StartApi);
+    one.returns(Outcome::Unready);
     assert!(one.node.view().recorded().done().contains(Step::StartApi));
 }
 

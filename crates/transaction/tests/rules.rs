@@ -221,7 +221,7 @@ fn an_operator_cannot_give_up_an_api_server_that_is_not_late() {
     assert_eq!((one.run().step(), cancels(&one), one.node.view().is_unready()), (Step::StartApi, 0, false));
     one.wait(Limits::default().of(Step::StartApi));
     assert!(one.node.view().is_unready());
-    one.returns(Outcome::Cancelled);
+    one.returns(Outcome::Unready);
     one.wait(timers::RETRY);
     let mut forgotten = one.clone();
     one.returns(Outcome::Proved);
@@ -231,6 +231,9 @@ fn an_operator_cannot_give_up_an_api_server_that_is_not_late() {
     forgotten.give(Input::Operator(Operator::Forget));
     assert_eq!(cancels(&forgotten), before + 1);
     forgotten.returns(Outcome::Cancelled);
+    assert!(!forgotten.node.view().recorded().done().contains(Step::StartApi));
+    forgotten.wait(timers::RETRY);
+    forgotten.returns(Outcome::Unready);
     assert!(forgotten.node.view().recorded().done().contains(Step::StartApi) && forgotten.node.view().is_unready());
 }
 

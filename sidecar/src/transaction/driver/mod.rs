@@ -23,6 +23,7 @@ use super::journal::{Entry, Journal, Lines};
 use super::layout::{Layout, STATE};
 use super::network::{Heard, Network};
 use super::state::State;
+use super::steps::{Done, carry_out};
 use super::work::{Cancel, Work, Writer, is_rechecked};
 use super::{arm, control, identity, records, steps, words};
 use crate::node::Place;
@@ -398,27 +399,26 @@ impl Driver {
         self.running.insert(run.id(), cancel);
         let work = Arc::clone(&self.work);
         let (doing, cancelled) = (Arc::clone(&work), wanted.clone());
-        let step = tokio::spawn(async move { steps::carry_out(&doing, run, &cancelled).await });
+        let step = tokio::spawn(async move { carry_out(&doing, run, &cancelled).await });
         tokio::spawn(async move {
             tracing::info!("{:?}", run.step());
             let lost = |error| Err(Failure::new(FailureCode::Other, "the step was cut off").source(&error));
-            let outcome = match step.await.unwrap_or_else(lost) {
-                Ok(()) => Outcome::Proved,
-                Err(failure) if wanted.is_cancelled() => {
-                    let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-                    match run.step() {
-                        step if step.is_forth() => tracing::info!("{step:?} was cancelled: {failure}{causes}"),
-                        // It took too long.
-                        step => work.note(format!("cannot {}: {failure}{causes}", words::step(step))),
-                    }
-                    Outcome::Cancelled
-                }
-                Err(failure) => {
-                    let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-                    work.note(format!("cannot {}: {failure}{causes}", words::step(run.step())));
-                    Outcome::Failed
-                }
+            let (outcome, failure) = match step.await.unwrap_or_else(lost) {
+                Ok(Done::Proved) => (Outcome::Proved, None),
+                Ok(Done::Unready(failure)) => (Outcome::Unready, Some(failure)),
+                Err(failure) if wanted.is_cancelled() => (Outcome::Cancelled, Some(failure)),
+                Err(failure) => (Outcome::Failed, Some(failure)),
             };
+            if let Some(failure) = failure {
+                let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+                match run.step() {
+                    step if step.is_forth() && outcome == Outcome::Cancelled => {
+                        tracing::info!("{step:?} was cancelled: {failure}{causes}");
+                    }
+                    // It failed, or took too long.
+                    step => work.note(format!("cannot {}: {failure}{causes}", words::step(step))),
+                }
+            }
             work.input(Input::Returned { run: run.id(), outcome });
         });
     }

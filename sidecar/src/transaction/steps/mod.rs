@@ -24,13 +24,22 @@ use super::member::Expected;
 use super::work::{Cancel, Work};
 use super::{api_watch, exchange, words};
 
+/// How a step returned that did not fail.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It is done, and was seen to be done.
+    Proved,
+    /// It was cancelled after the API server had got its manifest. Why the API server is not ready yet.
+    Unready(Failure),
+}
+
 /// Does a step and proves it.
 ///
 /// # Errors
 /// Why it is not done. What it did so far can be done again, and undone.
-pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Result<(), Failure> {
+pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Result<Done, Failure> {
     let left_out = work.layout.is_left_out();
-    match run.step() {
+    let done = match run.step() {
         Step::Preflight => forth::preflight(work, cancel).await,
         Step::StopApi => forth::stop_api(work, cancel).await,
         Step::StopEtcd => forth::stop_etcd(work, cancel).await,
@@ -46,7 +55,7 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
             if !run.is_resumed() && work.layout.way_back().is_some() {
                 api_watch::start(&work.api, &work.ground);
             }
-            on::start_api(work, cancel).await
+            return on::start_api(work, cancel).await;
         }
         Step::Finish => on::finish(work, cancel).await,
         Step::Recheck => on::recheck(work, cancel).await,
@@ -56,7 +65,8 @@ pub(super) async fn carry_out(work: &Arc<Work>, run: Run, cancel: &Cancel) -> Re
         Step::UndoStop => back::undo_stop(work, cancel).await,
         Step::UndoSwap => back::undo_swap(work, run.keeps_new_data()).await,
         Step::UndoStart => back::undo_start(work, run.raises_revision(), cancel).await,
-    }
+    };
+    done.map(|()| Done::Proved)
 }
 
 fn refused(what: String) -> Failure {

@@ -7,7 +7,7 @@ use etcd_wire::Failure;
 
 use super::forth::{api_ended, start_limit, take_api, take_etcd};
 use super::wait::{self, until_forgotten, until_well};
-use super::{new_cluster, put, take};
+use super::{Done, new_cluster, put, take};
 use crate::transaction::backoff::FORGETS;
 use crate::transaction::ground::{API_SERVER, ETCD};
 use crate::transaction::hold::Conflict;
@@ -15,17 +15,28 @@ use crate::transaction::launch::{self, InPlace};
 use crate::transaction::work::{Cancel, Work};
 use crate::transaction::{api_server, member, way_back};
 
-/// Starts the API server, and waits until it is ready and serves the new state.
-pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> {
+/// Starts the API server, and waits until it is ready and serves the new state. Cancelled, it still gets its manifest: whoever does not wait
+/// for an API server to be ready wants it to be started.
+pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<Done, Failure> {
     // It is on other nodes, which wait for theirs.
-    let Some(api) = &work.ground.api else { return Ok(()) };
-    until_forgotten(work, API_SERVER, FORGETS.min(start_limit(work) / 2), cancel).await?;
+    let Some(api) = &work.ground.api else { return Ok(Done::Proved) };
+    let waited = until_forgotten(work, API_SERVER, FORGETS.min(start_limit(work) / 2), cancel).await;
+    if !cancel.is_cancelled() {
+        waited?;
+    }
     work.blocking(|work| put(work, &work.component(API_SERVER)?, Conflict::KeepHeld)).await?;
-    let revision = new_cluster(work)?.revision;
-    let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
-    let open = work.ground.api_is_open;
-    // How long that may take is the participant's to say: a step that took too long was begun as a whole.
-    until_well("the API server", Duration::MAX, cancel, || api_server::prove(api, open, &expected)).await
+    let proved = async {
+        let revision = new_cluster(work)?.revision;
+        let expected = api_server::Expected { marker: work.layout.plan().marker.clone(), revision };
+        let open = work.ground.api_is_open;
+        // How long that may take is the participant's to say.
+        until_well("the API server", Duration::MAX, cancel, || api_server::prove(api, open, &expected)).await
+    };
+    match proved.await {
+        Ok(()) => Ok(Done::Proved),
+        Err(failure) if cancel.is_cancelled() => Ok(Done::Unready(failure)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// How long a controller may wait for the kubelet to forget how often it has ended, within the time of its step.
@@ -118,4 +129,56 @@ async fn restart_etcd(work: &Arc<Work>, cancel: &Cancel) -> Result<(), Failure> 
     }
     let expected = new_cluster(work)?;
     until_well("etcd", start_limit(work), cancel, || member::prove(&work.layout, &expected)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::super::super::arm::tests::armed;
+    use super::super::super::hold;
+    use super::super::super::journal::{self, Journal};
+    use super::super::super::layout::tests::plan;
+    use super::super::super::state::State;
+    use super::super::super::work::Writer;
+    use super::*;
+    use crate::transaction::ground::Component;
+
+    /// A node whose API server's manifest is held.
+    fn held(root: &std::path::Path) -> Arc<Work> {
+        let layout = armed(root, plan(root));
+        let (journal, _) = Journal::open(&layout.journal()).unwrap();
+        let mut state = State::of(journal::read(&layout.journal()).unwrap().0).unwrap();
+        let file = "kube-apiserver.yaml".to_owned();
+        let server = Component { name: API_SERVER.to_owned(), file: file.clone(), ..Component::default() };
+        std::fs::write(layout.manifests().join(&file).path(), "pod").unwrap();
+        assert!(hold::take(&layout, &server).unwrap().moved);
+        state.ground.components.push(server);
+        let broken = watch::channel(None).0;
+        let writer = Writer::start(journal, broken.clone());
+        Arc::new(Work::new(layout, state, writer, mpsc::unbounded_channel().0, broken))
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_start_of_an_api_server_puts_its_manifest_in_place_or_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let work = held(root.path());
+        let (cancel, cancelled) = Cancel::new();
+        cancel.send_replace(true);
+        let server = work.component(API_SERVER).unwrap();
+        // The disk does not let it: nothing is started.
+        let manifests = work.layout.manifests().path();
+        let away = manifests.with_extension("away");
+        std::fs::rename(&manifests, &away).unwrap();
+        start_api(&work, &cancelled).await.unwrap_err();
+        assert!(hold::is_held(&work.layout, &server).unwrap());
+        std::fs::rename(&away, &manifests).unwrap();
+        // Whoever does not wait for the API server still gets it started, however often that was tried.
+        for _ in 0..2 {
+            let done = start_api(&work, &cancelled).await.unwrap();
+            assert!(matches!(done, Done::Unready(_)), "{done:?}");
+            assert!(!hold::is_held(&work.layout, &server).unwrap());
+            assert_eq!(std::fs::read_to_string(manifests.join(&server.file)).unwrap(), "pod");
+        }
+    }
 }
