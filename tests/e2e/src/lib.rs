@@ -230,9 +230,18 @@ impl Ran {
     }
 }
 
+/// How long a program may run that is only waited for. It names the program that hangs.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// Runs a program to its end.
+#[track_caller]
 pub fn run(mut command: Command) -> Ran {
-    let output = command.output().unwrap_or_else(|error| panic!("{:?} runs: {error}", command.get_program()));
+    let (program, shown) = (command.get_program().to_owned(), format!("{command:?}"));
+    let (ended, end) = std::sync::mpsc::channel();
+    // One that hangs is left to itself: its pipes end with this process.
+    std::thread::spawn(move || ended.send(command.output()));
+    let output = end.recv_timeout(LONGEST).unwrap_or_else(|error| panic!("{shown} hangs: {error}"));
+    let output = output.unwrap_or_else(|error| panic!("{program:?} runs: {error}"));
     Ran {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -2,14 +2,18 @@
 //! manifest names the members that were there when it joined, and the cluster's ID is that of its first member alone. Members join
 //! as learners, as those of kubeadm do: a vote of a member that does not run yet leaves the first without a quorum, and then etcd
 //! 3.5 waits 5 seconds for a read that cannot be answered.
+//!
+//! etcd before 3.6 may drop a change of its members and never answer, where the change before that has only just been made
+//! (etcd-io/etcd#15528). So each is asked for until the list of members has it.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use etcd_client::{Member, MemberAddOptions};
 use fs_err as fs;
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::lab::{Lab, Options};
@@ -21,6 +25,9 @@ use crate::start;
 /// nothing here has to outlive a failure of this machine.
 const IN_A_HURRY: [&str; 4] =
     ["--strict-reconfig-check=false", "--heartbeat-interval=20", "--election-timeout=200", "--unsafe-no-fsync"];
+
+/// How long etcd may take to answer one request.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// A member that runs until the data of all is made.
 struct Running {
@@ -62,12 +69,8 @@ pub(crate) async fn members(lab: &Lab, options: &Options, until: Instant) -> Res
         if record.nodes == 1 {
             break;
         }
-        let mut joins = None;
         if number > 1 {
-            let learner = MemberAddOptions::new().with_is_learner();
-            let added = lab.etcd_client().await?.member_add([peer(number)], Some(learner)).await?;
-            clusters.push(initial_cluster(added.member_list(), number));
-            joins = added.member().map(Member::id);
+            clusters.push(join(lab, number, &peer(number), until).await?);
         }
         let mut member = Running::start(command(lab, number, clusters.last().context("a cluster")?, options)?)?;
         let etcd = client(lab, number)?;
@@ -77,16 +80,49 @@ pub(crate) async fn members(lab: &Lab, options: &Options, until: Instant) -> Res
         })
         .await?;
         running.push(member);
-        if let Some(id) = joins {
-            // Refused until the learner has caught up.
-            start::poll(until, "the vote of etcd's member", async || {
-                lab.etcd_client().await?.member_promote(id).await?;
-                Ok(true)
-            })
-            .await?;
+        if number > 1 {
+            promote(lab, &peer(number), until).await?;
         }
     }
     Ok(clusters)
+}
+
+/// Adds a learner, and gives its `--initial-cluster`.
+async fn join(lab: &Lab, number: u8, peer: &str, until: Instant) -> Result<String> {
+    let mut cluster = String::new();
+    start::poll(until, "the new member of etcd", async || {
+        let members = listed(lab).await?;
+        if of(&members, peer).is_some() {
+            cluster = initial_cluster(&members, number);
+            return Ok(true);
+        }
+        let learner = MemberAddOptions::new().with_is_learner();
+        timeout(ANSWER, lab.etcd_client().await?.member_add([peer], Some(learner))).await??;
+        Ok(false)
+    })
+    .await?;
+    Ok(cluster)
+}
+
+/// Gives a learner its vote. Refused until the learner has caught up.
+async fn promote(lab: &Lab, peer: &str, until: Instant) -> Result<()> {
+    start::poll(until, "the vote of etcd's member", async || {
+        let members = listed(lab).await?;
+        let learner = of(&members, peer).context("the member is not in the list")?;
+        if learner.is_learner() {
+            timeout(ANSWER, lab.etcd_client().await?.member_promote(learner.id())).await??;
+        }
+        Ok(!learner.is_learner())
+    })
+    .await
+}
+
+async fn listed(lab: &Lab) -> Result<Vec<Member>> {
+    Ok(timeout(ANSWER, lab.etcd_client().await?.member_list()).await??.members().to_vec())
+}
+
+fn of<'a>(members: &'a [Member], peer: &str) -> Option<&'a Member> {
+    members.iter().find(|member| member.peer_urls().iter().any(|url| url == peer))
 }
 
 /// As kubeadm has it: etcd's own order; the one that joins has no name yet.

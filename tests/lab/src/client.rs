@@ -105,7 +105,7 @@ impl Client {
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
         let media_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let request = self.request(method, path, media_type, body)?;
-        let silence = || format!("{path}: no answer in {PATIENCE:?}");
+        let silence = || silence(path);
         let response = tokio::time::timeout(PATIENCE, self.send(request)).await.with_context(silence)??;
         let (status, mut body, mut text) = (response.status(), response.into_body(), Vec::new());
         while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame()).await.with_context(silence)? {
@@ -128,12 +128,17 @@ impl Client {
 
     /// A watch, event by event.
     pub(crate) async fn watch(&self, path: &str) -> Result<Watch> {
-        let response = self.send(self.request(Method::GET, path, "", None)?).await?;
+        let sent = self.send(self.request(Method::GET, path, "", None)?);
+        let response = tokio::time::timeout(PATIENCE, sent).await.with_context(|| silence(path))??;
         if !response.status().is_success() {
             bail!("{path}: {}", response.status());
         }
         Ok(Watch { body: response.into_body(), buffer: Vec::new() })
     }
+}
+
+fn silence(path: &str) -> String {
+    format!("{path}: no answer in {PATIENCE:?}")
 }
 
 /// The events of a watch.

@@ -147,6 +147,8 @@ impl Lab {
     fn take_away(&mut self) -> Result<()> {
         self.record.remove()?;
         for child in self.children.get_mut().expect("no panic while the lock is held") {
+            // One that had not yet entered a namespace of the lab.
+            child.kill()?;
             child.wait()?;
         }
         Ok(())

@@ -13,6 +13,8 @@ use crate::paths::Subnet;
 
 /// A hardware address that nobody has.
 const NOBODY: &str = "02:00:00:00:00:01";
+/// How long a process that was killed may take to end.
+const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// Runs `ip` with a batch of commands.
 fn batch(commands: &str) -> Result<()> {
@@ -119,7 +121,9 @@ fn end_processes(netns: &str) -> Result<()> {
     while let Some(ends) = kill(netns)? {
         for fd in ends {
             let mut poll = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut poll, None)?;
+            if rustix::event::poll(&mut poll, Some(&PATIENCE))? == 0 {
+                bail!("a process in {netns} was killed {} s ago and has not ended", PATIENCE.tv_sec);
+            }
         }
     }
     Ok(())

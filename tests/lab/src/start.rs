@@ -215,10 +215,11 @@ async fn come_up(lab: &Lab, options: &Options) -> Result<()> {
     .await
 }
 
-/// Asks again and again until the answer is yes.
+/// Asks again and again until the answer is yes, or until the time is over, also where an answer does not come.
 pub(crate) async fn poll(until: Instant, what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     loop {
-        let result = check().await;
+        let silence = || format!("{what} did not answer");
+        let result = tokio::time::timeout_at(until.into(), check()).await.with_context(silence).flatten();
         if matches!(result, Ok(true)) {
             return Ok(());
         }
