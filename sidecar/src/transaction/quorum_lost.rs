@@ -46,7 +46,8 @@ fn refused(what: String) -> Failure {
 }
 
 /// What a member's files say of its cluster, if they fit the plan. Files that cannot be read say nothing: the member takes part if nothing of the new data is
-/// from it. A log that could be read for the plan has to be read again: only its end tells that nobody has written to it since.
+/// from it. A log that was read for the plan must be read again: if its
+/// end has moved, something was written since.
 fn judge(layout: &Layout, survey: &EtcdSurvey) -> Result<Before, Failure> {
     let (plan, node) = (layout.plan(), layout.node());
     let (log, database) = (survey.log.as_ref(), survey.database.as_ref());

@@ -140,28 +140,23 @@ fn by_unit(looked: &[Looked]) -> bool {
     surveys.flat_map(|survey| &survey.etcd).any(|etcd| etcd.found_by.starts_with(BY_UNIT))
 }
 
-/// What is to be done about the members that are gone.
+/// What is to be done about the members that are gone, before they join again as the report of the restore tells.
 fn afterwards(gone: &[String], by_unit: bool) -> Vec<String> {
     if gone.is_empty() {
         return Vec::new();
     }
     let names = gone.join(", ");
-    let (how, join) = match by_unit {
-        true => (
-            "disable its etcd first\n  systemctl disable etcd",
-            "then add it as a new member in the way in which it was set up, one node after the other, and look at the members",
-        ),
-        false => (
-            "set its manifests aside first\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/*.yaml /root/stopped/",
-            "then let it join as a new member, one node after the other, and look at the members\n  kubeadm reset\n  kubeadm join ... --control-plane",
-        ),
+    let how = match by_unit {
+        true => "disable its etcd first\n  systemctl disable etcd",
+        false => {
+            "set its manifests aside first\n  mkdir -p /root/stopped && mv /etc/kubernetes/manifests/*.yaml /root/stopped/"
+        }
     };
     vec![
         format!(
             "{names} must not serve the old data: if such a machine can start again, start it without a network, or from a rescue system, and {how}"
         ),
-        format!("{join}\n  kubectl etcd member list"),
-        "take a backup now\n  kubectl etcd backup".to_owned(),
+        "take a backup now; let one node after the other join, and look at the members each time\n  kubectl etcd backup\n  kubectl etcd member list".to_owned(),
     ]
 }
 
@@ -173,11 +168,12 @@ mod tests {
     fn what_is_to_be_done_about_the_dead_majority_is_said() {
         assert!(afterwards(&[], false).is_empty());
         let said = |by_unit| afterwards(&["cp2".into(), "cp3".into()], by_unit).join("\n");
-        for (by_unit, own) in [(false, "kubeadm reset"), (true, "systemctl disable etcd")] {
+        for (by_unit, own) in [(false, "/etc/kubernetes/manifests/*.yaml"), (true, "systemctl disable etcd")] {
             for text in ["cp2, cp3 must not serve", own, "kubectl etcd member list"] {
                 assert!(said(by_unit).contains(text), "{}", said(by_unit));
             }
         }
-        assert!(!said(true).contains("kubeadm"));
+        // The report of the restore tells how a node joins.
+        assert!(!said(true).contains("kubeadm") && !said(false).contains("kubeadm"));
     }
 }

@@ -15,8 +15,8 @@ use crate::transaction::launch::{self, InPlace};
 use crate::transaction::work::{Cancel, Work};
 use crate::transaction::{api_server, member, way_back};
 
-/// Starts the API server, and waits until it is ready and serves the new state. Cancelled, it still gets its manifest: whoever does not wait
-/// for an API server to be ready wants it to be started.
+/// Starts the API server, and waits until it is ready and serves the new state. A cancelled step still puts the manifest in place: an operator who
+/// does not wait for a ready API server wants it to start.
 pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<Done, Failure> {
     // It is on other nodes, which wait for theirs.
     let Some(api) = &work.ground.api else { return Ok(Done::Proved) };
