@@ -1,4 +1,4 @@
-//! `etcd-sidecar backup`: one tick of a schedule, in a pod on a control-plane node, without an API server.
+//! `etcd-sidecar backup`: one tick of a schedule, in a pod on a control-plane node or on a machine with etcd itself, without an API server.
 
 mod due;
 mod members;
@@ -7,7 +7,7 @@ mod node_files;
 mod recovery;
 mod take;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcd_store::{Encryption, Environment, Recipients, SigningKey, Store, StoreUrl};
@@ -19,10 +19,15 @@ use crate::store_failure::{failed, not_ready, usage};
 use node::Node;
 
 pub(crate) const EXAMPLES: &str = "\
-Example, in a pod on the network of a control-plane node that sees its folder /etc/kubernetes:
+Examples, in a pod on the network of a control-plane node that sees its folder /etc/kubernetes, or as root on a machine with etcd:
 
   # back up every hour, unless the other of two pods of the same hour has done so
   etcd-sidecar backup --store s3://backups/prod --recipients-file /keys/recipients.txt --every 1h
+
+  # from cron on a machine where systemd starts etcd
+  etcd-sidecar backup --store file:///srv/backups -R /root/recipients.txt
+
+etcd is found by the static pod manifests of the node, or by the systemd unit etcd.service.
 
 Exit codes: 0 the backup is in the store, or there is one already; 1 failed; 2 wrong usage; 4 refused.";
 
@@ -127,7 +132,7 @@ impl Ending {
 /// There is no backup in the store; what is left of it there is told.
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let order = args.order()?;
-    let node = Node::read(&args.kubernetes)?;
+    let node = Node::read(Path::new("/"), &args.kubernetes)?;
     let mut ending = Ending::listen()?;
     let found = tokio::select! {
         failure = ending.heard() => return Err(failure.cause("no backup was added to the store")),

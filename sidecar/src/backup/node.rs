@@ -1,11 +1,11 @@
-//! The node as its folder `/etc/kubernetes` shows it: how to reach etcd, and what its member was started with.
+//! The node as its folder `/etc/kubernetes`, or its unit of etcd, shows it: how to reach etcd, and what its member was started with.
 
 use std::path::{Path, PathBuf};
 
 use etcd_wire::Failure;
 use etcd_wire::message::{EtcdAccess, KUBE_SYSTEM, KeyPair};
 
-use crate::node::{Manifest, Manifests, settings};
+use crate::node::{ControlPlane, Manifest, etcds, settings};
 
 /// Where the folder is on every node.
 pub(super) const KUBERNETES: &str = "/etc/kubernetes";
@@ -17,26 +17,40 @@ const USUAL_PREFIX: &str = "/registry";
 pub(super) struct Node {
     /// Where the folder is here.
     pub(super) folder: PathBuf,
-    pub(super) manifests: Manifests,
+    /// Where its static pod manifests are here.
+    pub(super) dir: PathBuf,
+    etcd: Manifest,
+    control_plane: ControlPlane,
 }
 
 impl Node {
-    /// Reads the manifests.
+    /// Reads the manifests; where none of them is etcd's, the unit of etcd. `root` is where the node's file tree is: a pod sees no unit.
     ///
     /// # Errors
-    /// etcd or the API server has none.
-    pub(super) fn read(folder: &Path) -> Result<Node, Failure> {
-        let manifests = Manifests::read(&folder.join("manifests")).map_err(|failure| Failure {
+    /// Nothing starts etcd here, or a file that may do so cannot be read.
+    pub(super) fn read(root: &Path, folder: &Path) -> Result<Node, Failure> {
+        let dir = folder.join("manifests");
+        let (etcd, control_plane) = etcds::with_etcd(root, &dir).map_err(|failure| Failure {
             hint: Some(format!(
-                "run this on a control-plane node with etcd, and name where its folder {KUBERNETES} is\n  --kubernetes DIR"
+                "run this on a node with etcd, as a static pod or as the systemd unit etcd.service; in a pod, name where the node's folder {KUBERNETES} \
+                 is\n  --kubernetes DIR"
             )),
             ..failure
         })?;
-        Ok(Node { folder: folder.to_owned(), manifests })
+        Ok(Node { folder: folder.to_owned(), dir, etcd, control_plane })
     }
 
     pub(super) fn etcd(&self) -> &Manifest {
-        &self.manifests.etcd
+        &self.etcd
+    }
+
+    pub(super) fn api_server(&self) -> Option<&Manifest> {
+        self.control_plane.api_server.as_ref()
+    }
+
+    /// The static pods of the control plane.
+    pub(super) fn static_pods(&self) -> impl Iterator<Item = &Manifest> {
+        self.control_plane.moved().map(|(_, manifest)| manifest).filter(|manifest| manifest.unit.is_none())
     }
 
     /// The path on the node that a flag of etcd names.
@@ -64,7 +78,12 @@ impl Node {
             let name = |name: &str| folder.join(name).display().to_string();
             Some(KeyPair { cert: name("healthcheck-client.crt"), key: name("healthcheck-client.key") })
         });
-        let credentials = client.into_iter().chain(server).collect();
+        let usual = client.into_iter().chain(server);
+        // Beside a unit's certificate there is seldom one for clients, and the API server's is good for every member.
+        let credentials = match self.etcd().unit {
+            Some(_) => etcds::api_servers_pair(&self.dir).into_iter().chain(usual).collect(),
+            None => usual.collect(),
+        };
         EtcdAccess { endpoints, ca: file("trusted-ca-file"), credentials }
     }
 
@@ -89,7 +108,7 @@ impl Node {
 
     /// `--etcd-prefix` of the API server.
     pub(super) fn prefix(&self) -> &str {
-        self.manifests.api_server.flag("etcd-prefix").unwrap_or(USUAL_PREFIX)
+        self.api_server().and_then(|server| server.flag("etcd-prefix")).unwrap_or(USUAL_PREFIX)
     }
 
     /// The key of namespace kube-system.
@@ -111,7 +130,7 @@ pub(super) mod tests {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), folder.path().join("manifests").join(entry.file_name())).unwrap();
         }
-        let node = Node::read(folder.path()).unwrap();
+        let node = Node::read(&folder.path().join("root"), folder.path()).unwrap();
         (folder, node)
     }
 
@@ -141,7 +160,37 @@ pub(super) mod tests {
     #[test]
     fn a_node_without_etcd_is_refused_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let failure = Node::read(folder.path()).unwrap_err();
+        let failure = Node::read(folder.path(), folder.path()).unwrap_err();
         assert!(failure.hint.unwrap().contains("--kubernetes"));
+    }
+
+    #[test]
+    fn a_unit_of_etcd_is_asked_as_its_settings_say_with_an_api_server_or_without() {
+        let (folder, _) = kubeadm();
+        let (root, manifests) = (folder.path().join("root"), folder.path().join("manifests"));
+        std::fs::remove_file(manifests.join("etcd.yaml")).unwrap();
+        let units = root.join("etc/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        let unit = "[Service]\nEnvironmentFile=/etc/etcd.env\nExecStart=/usr/local/bin/etcd\n";
+        std::fs::write(units.join("etcd.service"), unit).unwrap();
+        let variables = "ETCD_DATA_DIR=/srv/etcd\nETCD_LISTEN_CLIENT_URLS=https://10.0.0.7:2379,https://127.0.0.1:2379\n\
+                         ETCD_CERT_FILE=/ssl/member.pem\nETCD_KEY_FILE=/ssl/member-key.pem\nETCD_TRUSTED_CA_FILE=/ssl/ca.pem\n";
+        std::fs::write(root.join("etc/etcd.env"), variables).unwrap();
+        let certs = |node: &Node| -> Vec<String> {
+            node.access(node.endpoints()).credentials.into_iter().map(|pair| pair.cert).collect()
+        };
+        let usual = ["/ssl/healthcheck-client.crt", "/ssl/member.pem"];
+
+        let node = Node::read(&root, folder.path()).unwrap();
+        assert_eq!(node.endpoints(), ["https://127.0.0.1:2379", "https://10.0.0.7:2379"]);
+        assert_eq!(node.host("data-dir"), Some("/srv/etcd".into()));
+        assert_eq!(certs(&node), [&["/etc/kubernetes/pki/apiserver-etcd-client.crt"][..], &usual].concat());
+        assert_eq!(node.static_pods().count(), 3);
+
+        // A machine of etcd alone.
+        std::fs::remove_dir_all(&manifests).unwrap();
+        let node = Node::read(&root, folder.path()).unwrap();
+        assert_eq!(certs(&node), usual);
+        assert_eq!((node.static_pods().count(), node.prefix()), (0, USUAL_PREFIX));
     }
 }

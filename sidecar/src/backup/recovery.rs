@@ -1,5 +1,5 @@
-//! What is recorded of the control plane for a restore on new machines: what the members say, and what the manifests and certificates of this node
-//! show. Nodes bear the names of their members: a pod does not ask the API.
+//! What is recorded of the control plane for a restore on new machines: what the members say, and what the manifests, or the unit of etcd, and the
+//! certificates of this node show. Nodes bear the names of their members: a pod does not ask the API.
 
 use etcd_store::{Api, Certificate, ManifestDigest, Member, RecoveryPlan};
 use etcd_wire::Digest;
@@ -26,15 +26,15 @@ pub(super) fn plan(node: &Node, status: &MemberStatus, local: Option<u64>) -> Re
         };
         match local == Some(listed.id) {
             true => etcd_store::Node {
-                member: Some(with_manifest(member, node)),
-                manifests_folder: Some(format!("{KUBERNETES}/manifests")),
+                member: Some(with_settings(member, node)),
+                manifests_folder: node.static_pods().next().map(|_| format!("{KUBERNETES}/manifests")),
                 manifests: digests(node),
                 ..of
             },
             false => etcd_store::Node { member: Some(member), ..of },
         }
     });
-    let secure_port = node.manifests.api_server.flag("secure-port").and_then(|port| port.parse().ok());
+    let secure_port = node.api_server().and_then(|server| server.flag("secure-port")?.parse().ok());
     let api = server(node).map(|server| Api { server, secure_port });
     RecoveryPlan { nodes: nodes.collect(), api }
 }
@@ -52,7 +52,7 @@ fn addresses(urls: &[String]) -> Vec<String> {
     hosts
 }
 
-fn with_manifest(member: Member, node: &Node) -> Member {
+fn with_settings(member: Member, node: &Node) -> Member {
     let etcd = node.etcd();
     let path = |flag: &str| Some(node.host(flag)?.display().to_string());
     Member {
@@ -84,8 +84,8 @@ fn certificates(node: &Node) -> Vec<Certificate> {
 
 /// Digests of the manifests that can be read.
 fn digests(node: &Node) -> Vec<ManifestDigest> {
-    let found = node.manifests.all().filter_map(|manifest| {
-        let bytes = std::fs::read(node.manifests.dir.join(&manifest.file)).ok()?;
+    let found = node.static_pods().filter_map(|manifest| {
+        let bytes = std::fs::read(node.dir.join(&manifest.file)).ok()?;
         let mut digest = Digest::new();
         digest.update(&bytes);
         Some(ManifestDigest { file: manifest.file.clone(), sha256: Sha256(digest.finish()).to_string() })

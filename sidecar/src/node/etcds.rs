@@ -138,6 +138,19 @@ pub(crate) fn control_plane(root: &Path, dir: &Path, parts: Parts) -> Result<Con
     ControlPlane::read(dir, parts, || Ok(unit(root)?.map(Manifest::of_unit)))
 }
 
+/// The same of a node that has etcd, with an API server or without one.
+///
+/// # Errors
+/// See [`control_plane`].
+pub(crate) fn with_etcd(root: &Path, dir: &Path) -> Result<(Manifest, ControlPlane), Failure> {
+    let has_api_server = manifests::only(dir, "kube-apiserver").is_some();
+    let found = control_plane(root, dir, if has_api_server { Parts::Both } else { Parts::Etcd })?;
+    match found.etcd.clone() {
+        Some(etcd) => Ok((etcd, found)),
+        None => Err(Failure::new(FailureCode::BadRequest, "there is no etcd on this node")),
+    }
+}
+
 /// The unit that starts etcd; `None` if there is none.
 ///
 /// # Errors

@@ -23,8 +23,6 @@ pub(crate) struct Manifests {
     pub(crate) etcd: Manifest,
     /// kube-apiserver's.
     pub(crate) api_server: Manifest,
-    /// Those of kube-controller-manager and kube-scheduler.
-    controllers: Vec<Manifest>,
 }
 
 impl Manifests {
@@ -37,13 +35,7 @@ impl Manifests {
     pub(crate) fn read(dir: &Path) -> Result<Manifests, Failure> {
         let mut folder = Folder::read(dir)?;
         let (etcd, api_server) = (folder.required(ETCD)?, folder.required(API_SERVER)?);
-        let controllers = [CONTROLLER_MANAGER, SCHEDULER].into_iter().filter_map(|name| folder.found.remove(name));
-        Ok(Manifests { dir: dir.to_owned(), etcd, api_server, controllers: controllers.collect() })
-    }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Manifest> {
-        [&self.api_server].into_iter().chain(&self.controllers).chain([&self.etcd])
+        Ok(Manifests { dir: dir.to_owned(), etcd, api_server })
     }
 }
 

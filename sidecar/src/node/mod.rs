@@ -19,4 +19,4 @@ mod unit;
 pub(crate) use dir::Place;
 pub(crate) use facts::run as facts;
 pub(crate) use manifest::Manifest;
-pub(crate) use manifests::Manifests;
+pub(crate) use manifests::{ControlPlane, Manifests};

@@ -183,6 +183,7 @@ fn etcd_as_a_systemd_unit_is_found_and_restored_over_ssh() {
     as_a_unit(&scene, "cp1", "cp");
     found_by_the_api_server(&scene);
     // The server shows the folders that the node has when it starts.
+    std::fs::create_dir_all(scene.lab.node_root("cp1").join(BACKUPS)).expect("a folder");
     let ssh = OverSsh::start(&scene.lab);
     let go = |args: &[&str]| run(ssh.plugin(&scene, &ssh.flags("root", args)));
 
@@ -205,8 +206,22 @@ fn etcd_as_a_systemd_unit_is_found_and_restored_over_ssh() {
     let own = &on_node["members"][0];
     assert_eq!(own["foundBy"], "the unit /etc/systemd/system/etcd.service", "{on_node}");
     assert_eq!(format!("{:x}", own["status"]["etcd"]["memberId"].as_u64().expect("an ID")), member["id"], "{on_node}");
+    backed_up_by_its_own_machine(&scene, &ssh);
     restored_and_rolled_back(&scene, &ssh);
     ssh.assert_nothing_on_nodes(&scene.lab);
+}
+
+/// A folder on a node.
+const BACKUPS: &str = "var/lib/backups";
+
+/// As cron does.
+fn backed_up_by_its_own_machine(scene: &Scene, ssh: &OverSsh) {
+    let folder = scene.lab.node_root("cp1").join(BACKUPS);
+    let backup = format!("backup --store file:///{BACKUPS} --no-encryption --spool /{BACKUPS}");
+    run(ssh.sidecar_on(&scene.lab, "cp1", &backup)).expect_code(0);
+    let newest = format!("file://{}/latest", folder.display());
+    let verified = scene.ok(&["verify", &newest, "-o", "json"]).json();
+    assert_eq!(verified["ok"], true, "{verified}");
 }
 
 fn restored_and_rolled_back(scene: &Scene, ssh: &OverSsh) {
