@@ -1,7 +1,7 @@
 //! Files of this node as a tar archive, for a backup that can bring up a new control plane. The client encrypts it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +11,7 @@ use etcd_wire::message::{LeftOut, MAX_NODE_FILES, NodeFilesDone, NodeFilesReques
 use etcd_wire::{CHUNK, Digest, End, Failure, FailureCode, Frame, Outgoing, Sha256};
 use tokio::sync::mpsc;
 
+use crate::node::etcds;
 use crate::node::files::{GatherError, gather};
 use crate::serve::{Client, Stop};
 use crate::streaming::stream;
@@ -27,7 +28,12 @@ fn read(
     queue: mpsc::Sender<Frame>,
     cancel: Arc<AtomicBool>,
 ) -> Result<(End, NodeFilesDone), Failure> {
-    let paths: Vec<PathBuf> = request.paths.iter().map(PathBuf::from).collect();
+    let mut paths: Vec<PathBuf> = request.paths.iter().map(PathBuf::from).collect();
+    if request.etcd_unit {
+        let kubernetes = Path::new(etcds::MANIFESTS).parent();
+        paths.retain(|path| Some(path.as_path()) != kubernetes || path.exists());
+        paths.extend(etcds::files_of_unit(Path::new("/"))?);
+    }
     let outgoing = Outgoing::new(request.compression);
     let stream = Stream { outgoing, digest: Digest::new(), gathered: Vec::new(), queue, cancel };
     let mut writer = NodeFilesWriter::new(stream, Limits::default());

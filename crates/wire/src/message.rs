@@ -262,6 +262,9 @@ pub struct KeptKeysRequest {
 pub struct NodeFilesRequest {
     /// Folders and files of the node, absolute: each is taken with all that is below it.
     pub paths: Vec<String>,
+    /// Whether the files of the systemd unit that starts etcd are taken as well. The machine need not have a folder `/etc/kubernetes` then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub etcd_unit: bool,
     /// How the stream is compressed on the wire.
     #[serde(default)]
     pub compression: Compression,

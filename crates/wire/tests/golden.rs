@@ -108,7 +108,11 @@ fn the_sidecar_is_understood() {
 #[test]
 fn node_files_are_understood() {
     let request = r#"{"operation":"nodeFiles","paths":["/etc/kubernetes"],"compression":"zstd"}"#;
-    let wanted = NodeFilesRequest { paths: vec!["/etc/kubernetes".to_owned()], compression: Compression::Zstd };
+    let wanted = NodeFilesRequest {
+        paths: vec!["/etc/kubernetes".to_owned()],
+        etcd_unit: false,
+        compression: Compression::Zstd,
+    };
     assert_eq!(serde_json::from_str::<Request>(request).unwrap(), Request::NodeFiles(wanted.clone()));
     assert_eq!(serde_json::to_string(&Request::NodeFiles(wanted)).unwrap(), request);
     let reply = r#"{"operation":"nodeFiles","files":9,"leftOut":[{"path":"/etc/kubernetes/a","why":"is a pipe"}],"leftOutCount":1}"#;

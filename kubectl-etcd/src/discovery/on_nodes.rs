@@ -98,7 +98,7 @@ async fn ask(road: &Road, host: &Host, dir: &str) -> Outcome<Told> {
     let sidecar = road.start(&member, Operation::Status, None).await?;
     let mut session = road.session(&sidecar).await.map_err(TransferError::into_failed)?;
     session.require("nodeFiles")?;
-    let request = NodeFilesRequest { paths: vec![dir.to_owned()], compression: Compression::Zstd };
+    let request = NodeFilesRequest { paths: vec![dir.to_owned()], etcd_unit: false, compression: Compression::Zstd };
     // A folder that is not there is an answer, and the session goes on.
     let read = session.node_files(request, Archive(Vec::new())).await;
     let services = session.services().await;

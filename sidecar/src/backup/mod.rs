@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// How often backups are scheduled: where the store has a scheduled backup that is younger than half of this, no other is taken.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
-    /// Back up the files below --kubernetes, too: manifests, certificates and keys. Always encrypted.
+    /// Back up the files below --kubernetes, too: manifests, certificates and keys; and those of the unit of etcd, where one starts etcd. Always encrypted.
     #[arg(long)]
     node_files: bool,
     /// Folder for the snapshot while its pages are checked. The file there has no name, and goes with this program.

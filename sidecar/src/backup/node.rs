@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) folder: PathBuf,
     /// Where its static pod manifests are here.
     pub(super) dir: PathBuf,
+    /// The files of the unit of etcd, where one starts etcd.
+    pub(super) unit_files: Vec<PathBuf>,
     etcd: Manifest,
     control_plane: ControlPlane,
 }
@@ -37,7 +39,8 @@ impl Node {
             )),
             ..failure
         })?;
-        Ok(Node { folder: folder.to_owned(), dir, etcd, control_plane })
+        let unit_files = if etcd.unit.is_some() { etcds::files_of_unit(root)? } else { Vec::new() };
+        Ok(Node { folder: folder.to_owned(), dir, unit_files, etcd, control_plane })
     }
 
     pub(super) fn etcd(&self) -> &Manifest {
@@ -186,6 +189,7 @@ pub(super) mod tests {
         assert_eq!(node.host("data-dir"), Some("/srv/etcd".into()));
         assert_eq!(certs(&node), [&["/etc/kubernetes/pki/apiserver-etcd-client.crt"][..], &usual].concat());
         assert_eq!(node.static_pods().count(), 3);
+        assert_eq!(node.unit_files, ["/etc/etcd.env", "/etc/systemd/system/etcd.service"].map(PathBuf::from));
 
         // A machine of etcd alone.
         std::fs::remove_dir_all(&manifests).unwrap();

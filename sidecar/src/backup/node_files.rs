@@ -1,7 +1,8 @@
-//! The files of this node that a new control plane needs: what is below its folder `/etc/kubernetes`, as an archive.
+//! The files of this node that a new control plane needs, as an archive: what is below its folder `/etc/kubernetes`, and where a unit starts etcd, the
+//! files of that unit.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use etcd_store::node_files::{Limits, NodeFile, NodeFilesWriter, NodePath};
 
@@ -11,15 +12,19 @@ use crate::node::files::{GatherError, gather};
 /// What kubeadm puts aside in an upgrade, whole databases among it: nothing that runs.
 const PASSED_OVER: &str = "tmp";
 
-/// Writes the archive, under the paths that files have on the node. What is left out is told in the log.
+/// Writes the archive, under the paths that files have on the node: those in the folder, and `others`, which have their own. What is left out is told in
+/// the log.
 ///
 /// # Errors
 /// Something cannot be read or written, or there is too much.
-pub(super) fn write<W: Write>(folder: &Path, output: W) -> Result<W, GatherError> {
+pub(super) fn write<W: Write>(folder: &Path, others: &[PathBuf], output: W) -> Result<W, GatherError> {
     let mut writer = NodeFilesWriter::new(output, Limits::default());
-    let gathered = gather(&[folder.to_owned()], Limits::default(), |file| {
+    // A machine of etcd alone has no such folder.
+    let folders = [folder.to_owned()].into_iter().filter(|folder| others.is_empty() || folder.exists());
+    let paths: Vec<PathBuf> = folders.chain(others.iter().cloned()).collect();
+    let gathered = gather(&paths, Limits::default(), |file| {
         let here = Path::new("/").join(file.path.as_str().trim_start_matches('/'));
-        let below = here.strip_prefix(folder).map_err(io::Error::other)?;
+        let Ok(below) = here.strip_prefix(folder) else { return writer.append(file) };
         if below.starts_with(PASSED_OVER) {
             return Ok(());
         }
@@ -52,7 +57,7 @@ mod tests {
         std::fs::write(at("kubelet.conf"), "conf").unwrap();
         symlink("kubelet.conf", at("link")).unwrap();
         symlink("/etc/shadow", at("out")).unwrap();
-        let archive = write(folder.path(), Vec::new()).unwrap();
+        let archive = write(folder.path(), &[], Vec::new()).unwrap();
         let mut found = Vec::new();
         let visit = |file: NodeFile| {
             found.push((file.path.to_string(), file.kind));
@@ -78,6 +83,18 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(write(&folder.path().join("nowhere"), Vec::new()).is_err());
+        let nowhere = folder.path().join("nowhere");
+        assert!(write(&nowhere, &[], Vec::new()).is_err());
+        // A machine of etcd alone has files of its unit.
+        let unit = folder.path().join("etcd.service");
+        std::fs::write(&unit, "unit").unwrap();
+        let archive = write(&nowhere, std::slice::from_ref(&unit), Vec::new()).unwrap();
+        let mut found = Vec::new();
+        let visit = |file: NodeFile| {
+            found.push(file.path.to_string());
+            Ok(())
+        };
+        read_node_files(archive.as_slice(), Limits::default(), visit).unwrap();
+        assert_eq!(found, [unit.display().to_string().trim_start_matches('/')]);
     }
 }

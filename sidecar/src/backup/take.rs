@@ -185,10 +185,10 @@ impl Tick<'_> {
             return Err(Failure::new(FailureCode::BadRequest, "files of a node are never backed up in clear"));
         };
         let encryption = Encryption::Recipients(recipients.clone());
-        let folder = self.node.folder.clone();
+        let (folder, others) = (self.node.folder.clone(), self.node.unit_files.clone());
         let sent = tokio::task::spawn_blocking(move || {
             let sealer = Sealer::new(writer, &encryption)?;
-            let sealer = node_files::write(&folder, sealer)?;
+            let sealer = node_files::write(&folder, &others, sealer)?;
             sealer.finish()?.end()?;
             Ok::<_, crate::node::files::GatherError>(())
         });

@@ -31,6 +31,11 @@ const UNITS: [&str; 5] = [
 const ENVIRONMENT_FILES: [&str; 2] = ["/etc/etcd.env", "/etc/default/etcd"];
 /// Where packages and kubeadm put the data if nothing else is said.
 const USUAL: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/etcd"];
+/// Settings that name certificates and keys.
+const CERTIFICATES: [&str; 6] =
+    ["cert-file", "key-file", "trusted-ca-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file"];
+/// Those of them that name authorities.
+const AUTHORITIES: [&str; 2] = ["trusted-ca-file", "peer-trusted-ca-file"];
 /// More are no node's.
 const MOST: usize = 4;
 
@@ -167,6 +172,38 @@ pub(crate) fn unit(root: &Path) -> Result<Option<UnitFile>, Failure> {
     let settings = service.settings.told(&service.working_directory);
     let (argv, data_dir_variable) = (service.argv, service.data_dir_variable);
     Ok(path.map(|path| UnitFile { path, argv, settings, data_dir_variable }))
+}
+
+/// The files that make the unit of etcd, and those that it names: the unit with its drop-ins, its variables, its configuration, its certificates and keys,
+/// and the keys of its authorities where they lie beside their certificates. Only what is there.
+///
+/// # Errors
+/// See [`control_plane`].
+pub(crate) fn files_of_unit(root: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut failures = Vec::new();
+    let found = of_unit(root, &hostname(), &mut failures);
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
+    }
+    let Some(Service { settings, working_directory, source: Some(source), .. }) = found.flatten() else {
+        return Ok(Vec::new());
+    };
+    let named = settings.told(&working_directory);
+    let certificates = CERTIFICATES.iter().filter_map(|name| named.get(*name)).map(PathBuf::from);
+    let authorities =
+        AUTHORITIES.iter().filter_map(|name| named.get(*name)).flat_map(|file| keys_beside(Path::new(file)));
+    let settings = source.unit.into_iter().chain(source.environment_files).chain(source.config_file).map(PathBuf::from);
+    let all = settings.chain(drop_ins(root)).chain(certificates).chain(authorities);
+    let mut files: Vec<PathBuf> = all.filter(|path| below(root, path).is_file()).collect();
+    files.sort_unstable();
+    files.dedup();
+    Ok(files)
+}
+
+/// Where the key of a certificate may lie: `ca.key` beside `ca.crt`, as kubeadm names them, and `ca-key.pem` beside `ca.pem`, as kubespray does.
+fn keys_beside(certificate: &Path) -> Vec<PathBuf> {
+    let Some(stem) = certificate.file_stem().and_then(|stem| stem.to_str()) else { return Vec::new() };
+    [format!("{stem}.key"), format!("{stem}-key.pem")].map(|name| certificate.with_file_name(name)).to_vec()
 }
 
 /// The certificate with which the API server of this node, where one is a static pod, is a client of etcd.
@@ -498,6 +535,27 @@ mod tests {
         let unit = "[Service]\nExecStart=/usr/bin/etcd --config-file /etc/etcd.yml\n";
         let file = source(&[("/lib/systemd/system/etcd.service", unit), ("/etc/etcd.yml", "data-dir: /d\n")]);
         assert_eq!(file.config_file.as_deref(), Some("/etc/etcd.yml"));
+    }
+
+    #[test]
+    fn the_files_of_a_unit_are_those_that_it_names() {
+        let unit = "[Service]\nEnvironmentFile=-/etc/etcd.env\nExecStart=/usr/local/bin/etcd\n";
+        let env = "ETCD_DATA_DIR=/var/lib/etcd\nETCD_CERT_FILE=/ssl/member.pem\nETCD_KEY_FILE=/ssl/member-key.pem\nETCD_TRUSTED_CA_FILE=/ssl/ca.pem\n\
+                   ETCD_PEER_TRUSTED_CA_FILE=/ssl/ca.pem\nETCD_PEER_CERT_FILE=/ssl/gone.pem\n";
+        let files = ["/etc/etcd.env", "/ssl/member.pem", "/ssl/member-key.pem", "/ssl/ca.pem", "/ssl/ca-key.pem"];
+        let drop_in = "/etc/systemd/system/etcd.service.d/10.conf";
+        let path = "/etc/systemd/system/etcd.service";
+        let mut all =
+            vec![(path, unit), (drop_in, "[Service]\nNice=1\n"), (files[0], env), ("/ssl/other-key.pem", "x")];
+        all.extend(files[1..].iter().map(|file| (*file, "x")));
+        let root = Root::new(&all);
+        let mut wanted: Vec<PathBuf> = files.iter().chain(&[path, drop_in]).map(PathBuf::from).collect();
+        wanted.sort_unstable();
+        assert_eq!(files_of_unit(root.0.path()).unwrap(), wanted);
+        assert!(files_of_unit(Root::new(&[]).0.path()).unwrap().is_empty());
+        // What cannot be read may name more.
+        let broken = Root::new(&[(path, "[Service]\nExecStart=/usr/bin/docker run etcd\n")]);
+        assert!(files_of_unit(broken.0.path()).is_err());
     }
 
     #[test]

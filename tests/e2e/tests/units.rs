@@ -1,7 +1,8 @@
 //! etcd outside of static pods, much as kubespray sets it up: a systemd unit with a file of variables. The lab's stand-in for systemd runs the unit.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::restores::{journal_file, kill_at, make, spoil_new_data, stage, stage_with};
@@ -206,7 +207,7 @@ fn etcd_as_a_systemd_unit_is_found_and_restored_over_ssh() {
     let own = &on_node["members"][0];
     assert_eq!(own["foundBy"], "the unit /etc/systemd/system/etcd.service", "{on_node}");
     assert_eq!(format!("{:x}", own["status"]["etcd"]["memberId"].as_u64().expect("an ID")), member["id"], "{on_node}");
-    backed_up_by_its_own_machine(&scene, &ssh);
+    backed_up_with_the_files_of_the_unit(&scene, &ssh);
     restored_and_rolled_back(&scene, &ssh);
     ssh.assert_nothing_on_nodes(&scene.lab);
 }
@@ -214,14 +215,36 @@ fn etcd_as_a_systemd_unit_is_found_and_restored_over_ssh() {
 /// A folder on a node.
 const BACKUPS: &str = "var/lib/backups";
 
-/// As cron does.
-fn backed_up_by_its_own_machine(scene: &Scene, ssh: &OverSsh) {
+/// As cron does, and from a workstation. Both have the files of the unit besides those of Kubernetes.
+fn backed_up_with_the_files_of_the_unit(scene: &Scene, ssh: &OverSsh) {
+    let mut keygen = Command::new("age-keygen");
+    keygen.args(["-o", "identity.txt"]).current_dir(scene.folder.path());
+    let said = run(keygen).expect_code(0).stderr;
+    let recipient = said.trim().rsplit(' ').next().expect("a public key").to_owned();
+    let files = |folder: &Path| {
+        let newest = format!("file://{}/latest", folder.display());
+        let verified = scene.ok(&["verify", &newest, "--identity", "identity.txt", "-o", "json"]).json();
+        assert_eq!(verified["ok"], true, "{verified}");
+        let script = format!(
+            "age -d -i identity.txt $(find {} -name '*.node.tar.zst.age') | zstd -q -d | tar -t",
+            folder.display()
+        );
+        let mut unpack = Command::new("bash");
+        unpack.args(["-euo", "pipefail", "-c", &script]).current_dir(scene.folder.path());
+        let all = run(unpack).expect_code(0).stdout;
+        let unit = ["etc/systemd/system/etcd.service", "etc/etcd/etcd.env", "etc/kubernetes/pki/ca.key"];
+        assert!(unit.iter().all(|file| all.lines().any(|line| line == *file)), "{all}");
+    };
     let folder = scene.lab.node_root("cp1").join(BACKUPS);
-    let backup = format!("backup --store file:///{BACKUPS} --no-encryption --spool /{BACKUPS}");
+    let backup = format!("backup --store file:///{BACKUPS} --recipient {recipient} --node-files --spool /{BACKUPS}");
     run(ssh.sidecar_on(&scene.lab, "cp1", &backup)).expect_code(0);
-    let newest = format!("file://{}/latest", folder.display());
-    let verified = scene.ok(&["verify", &newest, "-o", "json"]).json();
-    assert_eq!(verified["ok"], true, "{verified}");
+    files(&folder);
+    let folder = scene.path("store");
+    let url = format!("file://{}", folder.display());
+    let backup = ["backup", "--store", &url, "--recipient", &recipient, "--node-files"];
+    std::fs::create_dir(&folder).expect("a folder");
+    run(ssh.plugin(scene, &ssh.flags("root", &backup))).expect_code(0);
+    files(&folder);
 }
 
 fn restored_and_rolled_back(scene: &Scene, ssh: &OverSsh) {

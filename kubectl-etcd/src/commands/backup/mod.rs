@@ -88,7 +88,8 @@ A run that fails leaves no file and no pod. etcdutl reads the file as it is.";
 /// and --explain.
 ///
 /// With --ssh no API server is asked: this machine's ssh logs in to the nodes, and a sidecar is sent there, run as root, and taken away again.
-/// The snapshot's UID of namespace kube-system is recorded, and cannot be compared with that of the API.
+/// The snapshot's UID of namespace kube-system is recorded, and cannot be compared with that of the API. Where systemd starts etcd, --node-files
+/// adds the unit, its settings, its certificates and keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
