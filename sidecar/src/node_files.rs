@@ -29,10 +29,15 @@ fn read(
     cancel: Arc<AtomicBool>,
 ) -> Result<(End, NodeFilesDone), Failure> {
     let mut paths: Vec<PathBuf> = request.paths.iter().map(PathBuf::from).collect();
+    let mut missing = Vec::new();
     if request.etcd_unit {
         let kubernetes = Path::new(etcds::MANIFESTS).parent();
-        paths.retain(|path| Some(path.as_path()) != kubernetes || path.exists());
-        paths.extend(etcds::files_of_unit(Path::new("/"))?);
+        let is_absent =
+            |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        paths.retain(|path| Some(path.as_path()) != kubernetes || !is_absent(path));
+        let unit = etcds::files_of_unit(Path::new("/"))?;
+        paths.extend(unit.files);
+        missing = unit.missing;
     }
     let outgoing = Outgoing::new(request.compression);
     let stream = Stream { outgoing, digest: Digest::new(), gathered: Vec::new(), queue, cancel };
@@ -40,8 +45,10 @@ fn read(
     let gathered = gather(&paths, Limits::default(), |file| writer.append(file)).map_err(|error| failed(&error))?;
     let ended = writer.finish().and_then(|stream| Ok(stream.finish()?));
     let end = ended.map_err(|error| failed(&error.into()))?;
-    let told = gathered.left_out.iter().take(TOLD).map(|(path, why)| LeftOut { path: path.clone(), why: why.clone() });
-    let (left_out, left_out_count) = (told.collect(), gathered.left_out.len() as u64);
+    let missing = missing.iter().map(|path| (path.display().to_string(), etcds::NAMED.to_owned()));
+    let all: Vec<(String, String)> = missing.chain(gathered.left_out).collect();
+    let told = all.iter().take(TOLD).map(|(path, why)| LeftOut { path: path.clone(), why: why.clone() });
+    let (left_out, left_out_count) = (told.collect(), all.len() as u64);
     Ok((end, NodeFilesDone { files: gathered.files, left_out, left_out_count }))
 }
 

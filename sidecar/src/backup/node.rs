@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use etcd_wire::Failure;
 use etcd_wire::message::{EtcdAccess, KUBE_SYSTEM, KeyPair};
+use etcd_wire::{Failure, FailureCode};
 
+use crate::node::etcds::UnitFiles;
 use crate::node::{ControlPlane, Manifest, etcds, settings};
 
 /// Where the folder is on every node.
@@ -20,7 +21,7 @@ pub(super) struct Node {
     /// Where its static pod manifests are here.
     pub(super) dir: PathBuf,
     /// The files of the unit of etcd, where one starts etcd.
-    pub(super) unit_files: Vec<PathBuf>,
+    pub(super) unit_files: UnitFiles,
     etcd: Manifest,
     control_plane: ControlPlane,
 }
@@ -32,6 +33,11 @@ impl Node {
     /// Nothing starts etcd here, or a file that may do so cannot be read.
     pub(super) fn read(root: &Path, folder: &Path) -> Result<Node, Failure> {
         let dir = folder.join("manifests");
+        // A machine of etcd alone need not have the usual folder. One that was named is meant.
+        if folder != Path::new(KUBERNETES) && !folder.is_dir() {
+            let message = format!("{} is no folder", folder.display());
+            return Err(Failure::new(FailureCode::BadRequest, message));
+        }
         let (etcd, control_plane) = etcds::with_etcd(root, &dir).map_err(|failure| Failure {
             hint: Some(format!(
                 "run this on a node with etcd, as a static pod or as the systemd unit etcd.service; in a pod, name where the node's folder {KUBERNETES} \
@@ -39,7 +45,7 @@ impl Node {
             )),
             ..failure
         })?;
-        let unit_files = if etcd.unit.is_some() { etcds::files_of_unit(root)? } else { Vec::new() };
+        let unit_files = if etcd.unit.is_some() { etcds::files_of_unit(root)? } else { UnitFiles::default() };
         Ok(Node { folder: folder.to_owned(), dir, unit_files, etcd, control_plane })
     }
 
@@ -84,7 +90,12 @@ impl Node {
         let usual = client.into_iter().chain(server);
         // Beside a unit's certificate there is seldom one for clients, and the API server's is good for every member.
         let credentials = match self.etcd().unit {
-            Some(_) => etcds::api_servers_pair(&self.dir).into_iter().chain(usual).collect(),
+            Some(_) => {
+                let here = |file: String| self.here(Path::new(&file)).display().to_string();
+                let pair = etcds::api_servers_pair(&self.dir);
+                let pair = pair.map(|KeyPair { cert, key }| KeyPair { cert: here(cert), key: here(key) });
+                pair.into_iter().chain(usual).collect()
+            }
             None => usual.collect(),
         };
         EtcdAccess { endpoints, ca: file("trusted-ca-file"), credentials }
@@ -187,12 +198,25 @@ pub(super) mod tests {
         let node = Node::read(&root, folder.path()).unwrap();
         assert_eq!(node.endpoints(), ["https://127.0.0.1:2379", "https://10.0.0.7:2379"]);
         assert_eq!(node.host("data-dir"), Some("/srv/etcd".into()));
-        assert_eq!(certs(&node), [&["/etc/kubernetes/pki/apiserver-etcd-client.crt"][..], &usual].concat());
+        let pair = folder.path().join("pki/apiserver-etcd-client.crt").display().to_string();
+        assert_eq!(certs(&node), [&[pair.as_str()][..], &usual].concat());
         assert_eq!(node.static_pods().count(), 3);
-        assert_eq!(node.unit_files, ["/etc/etcd.env", "/etc/systemd/system/etcd.service"].map(PathBuf::from));
+        assert_eq!(node.unit_files.files, ["/etc/etcd.env", "/etc/systemd/system/etcd.service"].map(PathBuf::from));
+        assert_eq!(node.unit_files.missing.len(), 3, "no certificate is there");
+
+        // Without its API server, a node of a control plane is none: a restore may hold the rest.
+        std::fs::remove_file(manifests.join("kube-apiserver.yaml")).unwrap();
+        let failure = Node::read(&root, folder.path()).unwrap_err();
+        assert!(failure.message.contains("no manifest of kube-apiserver"), "{failure}");
+        std::fs::remove_dir_all(&manifests).unwrap();
+        let held = folder.path().join(".kubectl-etcd-20261129-000000-aaaaa");
+        std::fs::create_dir(&held).unwrap();
+        let failure = Node::read(&root, folder.path()).unwrap_err();
+        assert!(failure.message.starts_with("a restore holds"), "{failure}");
+        std::fs::remove_dir(&held).unwrap();
+        assert!(Node::read(&root, &folder.path().join("typo")).is_err());
 
         // A machine of etcd alone.
-        std::fs::remove_dir_all(&manifests).unwrap();
         let node = Node::read(&root, folder.path()).unwrap();
         assert_eq!(certs(&node), usual);
         assert_eq!((node.static_pods().count(), node.prefix()), (0, USUAL_PREFIX));

@@ -20,7 +20,8 @@ const PASSED_OVER: &str = "tmp";
 pub(super) fn write<W: Write>(folder: &Path, others: &[PathBuf], output: W) -> Result<W, GatherError> {
     let mut writer = NodeFilesWriter::new(output, Limits::default());
     // A machine of etcd alone has no such folder.
-    let folders = [folder.to_owned()].into_iter().filter(|folder| others.is_empty() || folder.exists());
+    let is_absent = folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let folders = [folder.to_owned()].into_iter().filter(|_| others.is_empty() || !is_absent);
     let paths: Vec<PathBuf> = folders.chain(others.iter().cloned()).collect();
     let gathered = gather(&paths, Limits::default(), |file| {
         let here = Path::new("/").join(file.path.as_str().trim_start_matches('/'));

@@ -59,7 +59,11 @@ fn with_settings(member: Member, node: &Node) -> Member {
         data_dir: path("data-dir"),
         wal_dir: path("wal-dir"),
         image: Some(etcd.image.clone()).filter(|image| !image.is_empty()),
-        flags: etcd.argv.iter().filter(|word| word.starts_with('-')).cloned().collect(),
+        flags: match &etcd.unit {
+            // The words of its command line may have variables in them, and variables may be secrets.
+            Some(unit) => unit.settings.iter().map(|(name, value)| format!("--{name}={value}")).collect(),
+            None => etcd.argv.iter().filter(|word| word.starts_with('-')).cloned().collect(),
+        },
         quota_bytes: etcd.flag("quota-backend-bytes").and_then(|quota| quota.parse().ok()),
         certificates: certificates(node),
         ..member

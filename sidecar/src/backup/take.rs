@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use super::members::{self, Asked};
 use super::node::Node;
 use super::{Ending, Order, node_files, recovery};
+use crate::node::etcds;
 use crate::snapshot::Source;
 use crate::store_failure::{failed, left_behind, not_committed};
 
@@ -185,7 +186,10 @@ impl Tick<'_> {
             return Err(Failure::new(FailureCode::BadRequest, "files of a node are never backed up in clear"));
         };
         let encryption = Encryption::Recipients(recipients.clone());
-        let (folder, others) = (self.node.folder.clone(), self.node.unit_files.clone());
+        let (folder, others) = (self.node.folder.clone(), self.node.unit_files.files.clone());
+        for path in &self.node.unit_files.missing {
+            tracing::warn!("{} is not backed up: it {}", path.display(), etcds::NAMED);
+        }
         let sent = tokio::task::spawn_blocking(move || {
             let sealer = Sealer::new(writer, &encryption)?;
             let sealer = node_files::write(&folder, &others, sealer)?;

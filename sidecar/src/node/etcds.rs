@@ -143,13 +143,18 @@ pub(crate) fn control_plane(root: &Path, dir: &Path, parts: Parts) -> Result<Con
     ControlPlane::read(dir, parts, || Ok(unit(root)?.map(Manifest::of_unit)))
 }
 
-/// The same of a node that has etcd, with an API server or without one.
+/// The same of a node that has etcd: with an API server; or alone, started by a unit. Where a restore holds the manifests of the node, its data is not
+/// decided on.
 ///
 /// # Errors
-/// See [`control_plane`].
+/// See [`control_plane`]; or a restore holds manifests.
 pub(crate) fn with_etcd(root: &Path, dir: &Path) -> Result<(Manifest, ControlPlane), Failure> {
-    let has_api_server = manifests::only(dir, "kube-apiserver").is_some();
-    let found = control_plane(root, dir, if has_api_server { Parts::Both } else { Parts::Etcd })?;
+    let is_alone = manifests::is_empty(dir)?;
+    if let Some(held) = manifests::held_beside(dir).filter(|_| is_alone) {
+        let message = format!("a restore holds the static pod manifests of this node in {}", held.display());
+        return Err(Failure::new(FailureCode::Refused, message));
+    }
+    let found = control_plane(root, dir, if is_alone { Parts::Etcd } else { Parts::Both })?;
     match found.etcd.clone() {
         Some(etcd) => Ok((etcd, found)),
         None => Err(Failure::new(FailureCode::BadRequest, "there is no etcd on this node")),
@@ -175,30 +180,50 @@ pub(crate) fn unit(root: &Path) -> Result<Option<UnitFile>, Failure> {
 }
 
 /// The files that make the unit of etcd, and those that it names: the unit with its drop-ins, its variables, its configuration, its certificates and keys,
-/// and the keys of its authorities where they lie beside their certificates. Only what is there.
+/// and the keys of its authorities where they lie beside their certificates.
 ///
 /// # Errors
 /// See [`control_plane`].
-pub(crate) fn files_of_unit(root: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files_of_unit(root: &Path) -> Result<UnitFiles, Failure> {
     let mut failures = Vec::new();
     let found = of_unit(root, &hostname(), &mut failures);
     if let Some(failure) = failures.into_iter().next() {
         return Err(failure);
     }
     let Some(Service { settings, working_directory, source: Some(source), .. }) = found.flatten() else {
-        return Ok(Vec::new());
+        return Ok(UnitFiles::default());
     };
     let named = settings.told(&working_directory);
     let certificates = CERTIFICATES.iter().filter_map(|name| named.get(*name)).map(PathBuf::from);
     let authorities =
         AUTHORITIES.iter().filter_map(|name| named.get(*name)).flat_map(|file| keys_beside(Path::new(file)));
-    let settings = source.unit.into_iter().chain(source.environment_files).chain(source.config_file).map(PathBuf::from);
-    let all = settings.chain(drop_ins(root)).chain(certificates).chain(authorities);
-    let mut files: Vec<PathBuf> = all.filter(|path| below(root, path).is_file()).collect();
+    // Variables may be left out, and whether a key is beside its certificate is a guess.
+    let optional = source.environment_files.into_iter().map(PathBuf::from).chain(authorities);
+    let required =
+        source.unit.into_iter().chain(source.config_file).map(PathBuf::from).chain(drop_ins(root)).chain(certificates);
+    let is_missing = |path: &PathBuf| match std::fs::metadata(below(root, path)) {
+        Ok(found) => !found.is_file(),
+        // One that cannot be looked at cannot be read, which whoever reads it tells.
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    let (missing, mut files): (Vec<_>, Vec<_>) = required.partition(is_missing);
+    files.extend(optional.filter(|path| !is_missing(path)));
     files.sort_unstable();
     files.dedup();
-    Ok(files)
+    Ok(UnitFiles { files, missing })
 }
+
+/// The files of a unit of etcd.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct UnitFiles {
+    /// Those that are there.
+    pub(crate) files: Vec<PathBuf>,
+    /// Those that the unit names, and that are no files.
+    pub(crate) missing: Vec<PathBuf>,
+}
+
+/// What is told of a file that is missing.
+pub(crate) const NAMED: &str = "is named by the unit of etcd, and is no file";
 
 /// Where the key of a certificate may lie: `ca.key` beside `ca.crt`, as kubeadm names them, and `ca-key.pem` beside `ca.pem`, as kubespray does.
 fn keys_beside(certificate: &Path) -> Vec<PathBuf> {
@@ -551,8 +576,9 @@ mod tests {
         let root = Root::new(&all);
         let mut wanted: Vec<PathBuf> = files.iter().chain(&[path, drop_in]).map(PathBuf::from).collect();
         wanted.sort_unstable();
-        assert_eq!(files_of_unit(root.0.path()).unwrap(), wanted);
-        assert!(files_of_unit(Root::new(&[]).0.path()).unwrap().is_empty());
+        let found = files_of_unit(root.0.path()).unwrap();
+        assert_eq!(found, UnitFiles { files: wanted, missing: vec!["/ssl/gone.pem".into()] });
+        assert_eq!(files_of_unit(Root::new(&[]).0.path()).unwrap(), UnitFiles::default());
         // What cannot be read may name more.
         let broken = Root::new(&[(path, "[Service]\nExecStart=/usr/bin/docker run etcd\n")]);
         assert!(files_of_unit(broken.0.path()).is_err());

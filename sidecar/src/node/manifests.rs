@@ -193,6 +193,30 @@ pub(super) fn etcd(dir: &Path) -> Result<Option<Manifest>, Failure> {
     }
 }
 
+/// Whether nothing in the folder is, or may be, a part of a control plane; also where there is no such folder.
+///
+/// # Errors
+/// As [`Manifests::read`]'s.
+pub(super) fn is_empty(dir: &Path) -> Result<bool, Failure> {
+    if std::fs::symlink_metadata(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(true);
+    }
+    let (found, passed_over) = all(dir)?;
+    let may_be_one = |file: &String| COMPONENTS.iter().any(|component| file.starts_with(component));
+    Ok(found.is_empty() && !passed_over.iter().any(may_be_one))
+}
+
+/// Where a restore keeps the manifests that it holds, beside their folder.
+pub(super) fn held_beside(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir.parent()?).ok()?;
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(HELD));
+    names.find(is_ours)
+}
+
+/// What the names of such folders begin with.
+const HELD: &str = ".kubectl-etcd-";
+
 /// The manifest of one component; `None` if there is none, or more than one. That another component has two says nothing of this one.
 pub(super) fn only(dir: &Path, wanted: &str) -> Option<Manifest> {
     let read = |file: &String| document::read(&dir.join(file)).ok().flatten().map(|contents| (file.clone(), contents));

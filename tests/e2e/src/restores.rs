@@ -294,7 +294,7 @@ pub fn spoil_api_servers(scene: &Scene, nodes: &[&str], until_all: impl Fn(&str)
 
 /// Whether the API server of a node was not ready in time on the new data.
 pub fn is_late(scene: &Scene, node: &str) -> bool {
-    journal(scene, node).iter().any(|entry| entry.contains("cannot start the API server"))
+    journal(scene, node).iter().any(|entry| entry.contains("the API server was started and is not ready yet"))
 }
 
 /// Whether the newest journal of a node is that of a rollback that the nodes have begun by themselves.

@@ -145,13 +145,16 @@ impl Lab {
     }
 
     fn take_away(&mut self) -> Result<()> {
-        self.record.remove()?;
+        let removed = self.record.remove();
         for child in self.children.get_mut().expect("no panic while the lock is held") {
             // One that had not yet entered a namespace of the lab.
             child.kill()?;
-            child.wait()?;
+            // What could not be ended may never end.
+            if removed.is_ok() {
+                child.wait()?;
+            }
         }
-        Ok(())
+        removed
     }
 
     /// The lab's name.

@@ -57,7 +57,7 @@ pub(super) async fn gather(
     let (sidecar, mut session) = converse(road, &member, Operation::NodeFiles, "nodeFiles").await?;
     let paths = std::iter::once(KUBERNETES.to_owned()).chain(member.encryption_config.clone()).collect();
     // A pod sees no more than the folder.
-    let etcd_unit = plane.api().is_none() && member.service.is_some();
+    let etcd_unit = plane.api().is_none() && member.unit().is_some();
     let request = NodeFilesRequest { paths, etcd_unit, compression: Compression::Zstd };
     let (Archive(archive), done) = session.node_files(request, Archive(Vec::new())).await?;
     match sidecar.is_only_one_of_its_node() {

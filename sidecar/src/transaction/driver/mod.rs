@@ -415,6 +415,9 @@ impl Driver {
                     step if step.is_forth() && outcome == Outcome::Cancelled => {
                         tracing::info!("{step:?} was cancelled: {failure}{causes}");
                     }
+                    _ if outcome == Outcome::Unready => {
+                        work.note(format!("the API server was started and is not ready yet: {failure}{causes}"));
+                    }
                     // It failed, or took too long.
                     step => work.note(format!("cannot {}: {failure}{causes}", words::step(step))),
                 }

@@ -16,7 +16,7 @@ use crate::transaction::work::{Cancel, Work};
 use crate::transaction::{api_server, member, way_back};
 
 /// Starts the API server, and waits until it is ready and serves the new state. A cancelled step still puts the manifest in place: an operator who
-/// does not wait for a ready API server wants it to start.
+/// does not wait for a ready API server wants it to start, and a step that took too long is tried again.
 pub(super) async fn start_api(work: &Arc<Work>, cancel: &Cancel) -> Result<Done, Failure> {
     // It is on other nodes, which wait for theirs.
     let Some(api) = &work.ground.api else { return Ok(Done::Proved) };
